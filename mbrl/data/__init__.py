@@ -1,0 +1,22 @@
+"""The named records that every part shares."""
+
+from mbrl.data.prediction import ModelState, ModelStep, Prediction, ValueFunction
+from mbrl.data.streams import Generator, RowGenerator, Streams, derived_seed, draw_balanced, draw_normal, make_generator
+from mbrl.data.task import Task
+from mbrl.data.transitions import Transitions
+
+__all__ = [
+    "Generator",
+    "ModelState",
+    "ModelStep",
+    "Prediction",
+    "RowGenerator",
+    "Streams",
+    "Task",
+    "Transitions",
+    "ValueFunction",
+    "derived_seed",
+    "draw_balanced",
+    "draw_normal",
+    "make_generator",
+]

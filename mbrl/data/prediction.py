@@ -1,0 +1,95 @@
+"""What a dynamics model says of one step: `Prediction`, `ModelStep`, and the state it steps from, `ModelState`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mbrl.data.streams import Generator
+
+
+@dataclass
+class Prediction:
+    """One step ahead, in environment units, from every member (`E x B`) or from the one drawn for each row (`B`).
+
+    Attributes:
+        mean: `E x B x S`, mean of the next observation.
+        var: `E x B x S`, aleatoric variance; 0 for a deterministic model. Ignorance is spread over `E`, never in here.
+        reward_mean: `E x B`, or None where the model doesn't learn the reward.
+        reward_var: `E x B`, or None likewise.
+        terminated_logit: `E x B`, or None where the model doesn't learn termination.
+    """
+
+    mean: Tensor
+    var: Tensor
+    reward_mean: Tensor | None = None
+    reward_var: Tensor | None = None
+    terminated_logit: Tensor | None = None
+
+
+class ModelState(ABC):
+    """Where a batch of model rollouts stands. Opaque but for `obs`, `select`, `tile` and `fork`.
+
+    It carries what the next step depends on: the generator of the model's noise, the member that a particle follows, a
+    simulator's full state, a latent.
+
+    Attributes:
+        obs: `B x S`.
+    """
+
+    obs: Tensor
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> ModelState:
+        """The state of the rows in an index or a mask (`B`); the other rows' later draws stay as they were."""
+
+    @abstractmethod
+    def tile(self, n: int) -> ModelState:
+        """`n` copies, laid out as `n` blocks of `B` rows: reshape to `n x B`, never `B x n`."""
+
+    @abstractmethod
+    def fork(self, generator: Generator) -> ModelState:
+        """The same state with its noise from `generator`, so that planning from it moves no other stream."""
+
+
+@dataclass
+class ModelStep:
+    """One step of a batch of model rollouts.
+
+    Attributes:
+        obs: `B x S`, where the step started.
+        action: `B x A` in [−1, 1].
+        next_obs: `B x S`, sampled.
+        reward: `B`.
+        terminated: `B` bool.
+        state: where the rollouts stand now.
+        prediction: the all-member `Prediction` at (obs, action), if `"prediction"` was in `want`, else None.
+        halt: `B` bool rows that a hook stops without a terminal value of zero (a rollout left the trusted region and is
+            cut there, as by a time limit), or None.
+    """
+
+    obs: Tensor
+    action: Tensor
+    next_obs: Tensor
+    reward: Tensor
+    terminated: Tensor
+    state: ModelState
+    prediction: Prediction | None = None
+    halt: Tensor | None = None
+
+    @property
+    def finite(self) -> Tensor:
+        """`B` bool: rows whose next observation and reward are finite numbers."""
+        return torch.isfinite(self.next_obs).all(-1) & torch.isfinite(self.reward)
+
+
+class ValueFunction(Protocol):
+    """What can value observations: a learner, or any critic."""
+
+    def value(self, obs: Tensor) -> Tensor:
+        """`J x B` values of `obs` `B x S`, one a critic, differentiable in `obs`."""
+        ...

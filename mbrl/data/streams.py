@@ -1,0 +1,109 @@
+"""Random streams: one named generator for each thing that draws.
+
+Whatever draws takes its generator from here, so that planning never moves the exploration noise, evaluation never moves
+training, and a checkpoint keeps them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def derived_seed(*parts: object) -> int:
+    """A 63-bit seed from any printable parts: equal parts give equal seeds on every machine and Python."""
+    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def make_generator(device: torch.device | str, *parts: object) -> torch.Generator:
+    """A generator on `device`, seeded from `parts` (see `derived_seed`)."""
+    return torch.Generator(device=device).manual_seed(derived_seed(*parts))
+
+
+class Streams:
+    """The named generators of one run, each seeded from (seed, name) when first asked for.
+
+    Args:
+        seed: the run's seed.
+        device: where the generators draw.
+    """
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.seed = seed
+        self.device = torch.device(device)
+        self._generators: dict[str, torch.Generator] = {}
+
+    def __getitem__(self, name: str) -> torch.Generator:
+        if name not in self._generators:
+            self._generators[name] = make_generator(self.device, self.seed, name)
+        return self._generators[name]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every stream that was used, as byte tensors."""
+        return {name: generator.get_state() for name, generator in self._generators.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues every stream where `state` left it; streams not in it start from their seed."""
+        self._generators = {}
+        for name, value in state.items():
+            self[name].set_state(value.cpu())
+
+
+class RowGenerator:
+    """A generator for the rows still alive of a batch of fixed width.
+
+    Each draw covers the whole width and hands out the living rows' share, so dropping finished rows (CPU) and masking
+    them (CUDA) leave every other row's numbers as they were.
+
+    Args:
+        generator: what draws.
+        width: rows of the batch before any was dropped.
+        position: `B` index of each living row in the full batch; None while all live.
+    """
+
+    def __init__(self, generator: torch.Generator, width: int, position: Tensor | None = None) -> None:
+        self.generator = generator
+        self.width = width
+        self.position = position
+
+    def select(self, rows: Tensor) -> RowGenerator:
+        """The same generator for a part of the living rows (index or mask, `B`)."""
+        if self.position is None:
+            position = rows.nonzero()[:, 0] if rows.dtype is torch.bool else rows
+        else:
+            position = self.position[rows]
+        return RowGenerator(self.generator, self.width, position)
+
+
+Generator = torch.Generator | RowGenerator
+
+
+def draw_normal(generator: Generator, rows: int, size: int, like: Tensor) -> Tensor:
+    """Standard normal `rows x size`, with the dtype and device of `like`."""
+    if isinstance(generator, RowGenerator):
+        full = torch.randn(
+            generator.width, size, generator=generator.generator, dtype=like.dtype, device=like.device
+        )  # width x size
+        return full if generator.position is None else full[generator.position]  # rows x size
+    return torch.randn(rows, size, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def draw_balanced(generator: Generator, rows: int, choices: Tensor) -> Tensor:
+    """One of `choices` (`e`) for each row, every choice equally often: `rows`.
+
+    Each row's choice is uniform; the counts differ by at most one over the full width, and which choices get the odd
+    rows is drawn too. Equal counts are what lets an ensemble run as one batched product.
+    """
+    width = generator.width if isinstance(generator, RowGenerator) else rows
+    source = generator.generator if isinstance(generator, RowGenerator) else generator
+    number = choices.shape[0]
+    order = torch.randperm(number, generator=source, device=choices.device)  # e
+    tiled = choices[order].repeat(-(-width // number))[:width]  # width
+    drawn = tiled[torch.randperm(width, generator=source, device=choices.device)]  # width
+    if isinstance(generator, RowGenerator) and generator.position is not None:
+        return drawn[generator.position]  # rows
+    return drawn

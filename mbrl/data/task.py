@@ -1,0 +1,126 @@
+"""`Task`: what is known of an environment, as plain data that a checkpoint can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.errors import ConfigError, TaskError
+from mbrl.spec import check_allowed, import_name, plain
+
+TaskFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Sizes, action scale, time limit, and the functions of the task that are known.
+
+    `known_reward` and `known_terminated` are dotted names of functions `(obs, action, next_obs) -> B` on batched tensors
+    that speak environment units; the methods `reward` and `terminated` take the library's actions and convert.
+
+    Attributes:
+        env_id: the id under which Gymnasium makes the environment; empty for a dataset whose environment is not named.
+        env_kwargs: keyword arguments for `gymnasium.make`, plain data.
+        obs_size: `S`.
+        action_size: `A`.
+        action_low, action_high: `A` numbers each, environment units.
+        time_limit: real steps after which an episode is truncated, or None.
+        action_repeat: simulator steps in one real step; above 1 a reward is a sum over inner states, so no known reward.
+        known_reward: dotted name, or None where the model must learn the reward.
+        known_terminated: dotted name, or None where the model must learn termination.
+    """
+
+    env_id: str
+    obs_size: int
+    action_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    time_limit: int | None = None
+    action_repeat: int = 1
+    known_reward: str | None = None
+    known_terminated: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("action_low", "action_high"):
+            value = tuple(float(bound) for bound in getattr(self, name))
+            object.__setattr__(self, name, value)
+            if len(value) != self.action_size:
+                raise TaskError(f"Task: expected {self.action_size} numbers in {name}, got {len(value)}; give one an action.")
+        for low, high in zip(self.action_low, self.action_high, strict=True):
+            if not (low < high and abs(low) < float("inf") and abs(high) < float("inf")):
+                raise TaskError(
+                    f"Task: expected finite action bounds with low < high, got [{low}, {high}]; bound the action space "
+                    "with a wrapper (gymnasium.wrappers.RescaleAction or your own), since actions are scaled to [−1, 1]."
+                )
+        if self.known_reward is not None and self.action_repeat > 1:
+            raise ConfigError(
+                f"Task: expected no known reward at action_repeat {self.action_repeat}, got {self.known_reward}: the "
+                "reward is then a sum over inner states that nobody sees; leave it out, so that the model learns it."
+            )
+        functions = {
+            "reward": None if self.known_reward is None else import_name(self.known_reward, None),
+            "terminated": None if self.known_terminated is None else import_name(self.known_terminated, None),
+        }
+        object.__setattr__(self, "_functions", functions)
+        object.__setattr__(self, "_scales", {})
+
+    # plain data ------------------------------------------------------------------------------------------------------
+
+    def to_plain(self) -> dict[str, Any]:
+        """All fields as plain data."""
+        return plain(asdict(self), "Task")
+
+    @staticmethod
+    def from_plain(data: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
+        """The task of `to_plain`.
+
+        Raises:
+            UntrustedNameError: if a function, or the environment's id or kwargs, names a module outside `mbrl` and `allow`.
+        """
+        for name in (data.get("known_reward"), data.get("known_terminated")):
+            if name is not None:
+                check_allowed(name, allow)
+        return Task(**data)
+
+    # functions -------------------------------------------------------------------------------------------------------
+
+    def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor | None:
+        """The known reward of a step, `B`, or None where the model must learn it.
+
+        Args:
+            obs, next_obs: `B x S`.
+            action: `B x A` in [−1, 1].
+        """
+        function = self._functions["reward"]  # type: ignore[attr-defined]
+        return None if function is None else function(obs, self.to_env_action(action), next_obs)
+
+    def terminated(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor | None:
+        """Whether a step ended the task, `B` bool, or None where the model must learn it (arguments as in `reward`)."""
+        function = self._functions["terminated"]  # type: ignore[attr-defined]
+        return None if function is None else function(obs, self.to_env_action(action), next_obs)
+
+    # action scale ----------------------------------------------------------------------------------------------------
+
+    def to_env_action(self, action: Tensor) -> Tensor:
+        """Actions in [−1, 1] (`… x A`) in environment units."""
+        scale, offset = self._scale(action)
+        return action * scale + offset
+
+    def from_env_action(self, action: Tensor) -> Tensor:
+        """Actions in environment units (`… x A`) in [−1, 1]."""
+        scale, offset = self._scale(action)
+        return (action - offset) / scale
+
+    def _scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        key = (like.dtype, like.device)
+        scales: dict[Any, tuple[Tensor, Tensor]] = self._scales  # type: ignore[attr-defined]
+        if key not in scales:  # kept, since a fresh tensor a call would be a copy from the host
+            low = torch.tensor(self.action_low, dtype=like.dtype, device=like.device)  # A
+            high = torch.tensor(self.action_high, dtype=like.dtype, device=like.device)  # A
+            scales[key] = ((high - low) / 2, (high + low) / 2)
+        return scales[key]

@@ -1,0 +1,54 @@
+"""`Experience`: real environments of one task, stepped as one batch. The contract between environments and planners."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from mbrl.data import Task, Transitions
+
+
+class Experience(ABC):
+    """`N` environments of one task.
+
+    Attributes:
+        task: what they are.
+        num_envs: `N`.
+        obs: `N x S` float32, where each stands now (after a reset, where the last episode has ended).
+        snapshot: `N` simulator states for planners that start from them, or None.
+    """
+
+    task: Task
+    num_envs: int
+    obs: Tensor
+    snapshot: list[Any] | None = None
+
+    @abstractmethod
+    def reset(self, seed: int) -> None:
+        """Starts fresh episodes everywhere, with seeds drawn from `seed`."""
+
+    @abstractmethod
+    def step(self, action: Tensor) -> Transitions:
+        """Steps every environment once with `action` `N x A` in [−1, 1], and resets those whose episode ended.
+
+        Returns:
+            `N` transitions; `next_obs` is where the step led, also at an episode's end.
+        """
+
+    @abstractmethod
+    def finished(self) -> list[tuple[float, int]]:
+        """Return and length of each episode that ended since the last call."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that exact resume needs, as tensors and plain data: (reset seed, actions since) a sub-environment."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replays to where `state` was taken; refuses an environment that doesn't get there."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the environments."""

@@ -1,0 +1,54 @@
+"""The errors that this library raises on purpose, each also a standard type.
+
+Every message is one sentence of three parts: what was expected, what came, what to do.
+"""
+
+from __future__ import annotations
+
+
+class MbrlError(Exception):
+    """Base of every error that the library raises on purpose."""
+
+
+class ShapeError(MbrlError, ValueError):
+    """A tensor has other dims than the docstring states."""
+
+
+class DataError(MbrlError, ValueError):
+    """A dataset, a transition or a statistic holds values that can't be used."""
+
+
+class ConfigError(MbrlError, ValueError):
+    """An option has a value that can't be used, alone or with another option."""
+
+
+class TaskError(MbrlError, ValueError):
+    """An environment can't be used as a task, or disagrees with what was said about it."""
+
+
+class UntrustedNameError(MbrlError, ValueError):
+    """A dotted name from a file points outside the modules that the caller allows."""
+
+
+class NotBuiltError(MbrlError, RuntimeError):
+    """A model, policy or planner was used before `build(task)` made its parameters."""
+
+
+class UnsupportedError(MbrlError, NotImplementedError):
+    """Two parts can't work together, for a stated reason."""
+
+
+class CheckpointError(MbrlError, RuntimeError):
+    """A checkpoint is missing, damaged, or belongs to something else."""
+
+
+class RunFolderError(MbrlError, RuntimeError):
+    """A run folder can't be written, or already holds a run."""
+
+
+class DivergedError(MbrlError, RuntimeError):
+    """A loss or a parameter is no longer finite."""
+
+
+class MbrlWarning(UserWarning):
+    """Base of every warning that the library gives."""

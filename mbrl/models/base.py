@@ -1,0 +1,209 @@
+"""The contract of dynamics models, and the capabilities that a planner may ask for.
+
+A model predicts one step; the base class makes a batched environment of it. `mbrl.testing.check_dynamics_model` is the
+conformance suite.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mbrl.data import (
+    Generator,
+    ModelState,
+    ModelStep,
+    Prediction,
+    Task,
+    Transitions,
+    ValueFunction,
+    draw_balanced,
+    draw_normal,
+    make_generator,
+)
+from mbrl.errors import NotBuiltError, UnsupportedError
+from mbrl.models.obs_state import ObsState
+from mbrl.spec import Configurable
+
+
+class DynamicsModel(Configurable, pl.LightningModule, ABC):
+    """Predicts one step of a task, and steps a batch of rollouts with what it predicts.
+
+    A model of observations implements `predict` (and `make_parameters`, if it has any); everything else follows. A
+    model with a state of its own (a simulator, a latent) overrides `start` and `step`.
+
+    Attributes:
+        fitting: `"gradient"` (see `GradientModel`), `"closed_form"` (implements `refit` by one solve) or `"fixed"`.
+        task: what it models, once built.
+    """
+
+    fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "fixed"
+    task: Task | None = None
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def build(self, task: Task, seed: int = 0) -> None:
+        """Makes the parameters for `task`; the same seed gives the same parameters."""
+        self.task = task
+        self.make_parameters(task, make_generator("cpu", seed, "dynamics", "init"))
+
+    def make_parameters(self, task: Task, generator: torch.Generator) -> None:  # noqa: B027 - none is a good default
+        """Makes parameters and buffers for `task`, drawing from `generator` only."""
+
+    def make_optimizers(self) -> list[Optimizer]:
+        """The optimisers of the parameters, made once after `build`; the model keeps and steps them raw."""
+        return []
+
+    def refit(
+        self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None = None
+    ) -> dict[str, float | Tensor]:
+        """Fits the model to all of `rows` (`N` transitions), from where it stands; returns metrics by name.
+
+        Args:
+            rows: real transitions; `extras["episode"]` holds their episode number where known.
+            generator: draws the split, the bootstrap and the order.
+            value: for value-aware losses (models that are `WantsValueFunction`).
+        """
+        if self.fitting != "fixed":
+            raise UnsupportedError(f"{type(self).__name__} says fitting = {self.fitting!r} but has no refit; implement it.")
+        return {}
+
+    # one step --------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        """Predicts the next observation, and whatever else the model learns.
+
+        Args:
+            obs: `B x S`, environment units; `B` stands for any number of leading dims.
+            action: `B x A` in [−1, 1].
+            member: `B` int64, the member to ask for each row; None asks all.
+
+        Returns:
+            A `Prediction` with dims `E x B x …`, or `B x …` with `member`.
+        """
+
+    # a batch of rollouts ---------------------------------------------------------------------------------------------
+
+    def start(self, rows: Transitions, generator: Generator, *, follow: bool = False) -> ModelState:
+        """Rollouts that begin at `rows.obs` (`B x S`).
+
+        Args:
+            rows: where to begin; a model with a state of its own reads its extras.
+            generator: draws members and noise of these rollouts.
+            follow: whether a rollout keeps one member throughout (TS∞) instead of drawing at every step (TS1).
+        """
+        members = draw_balanced(generator, len(rows), self.drawn_members) if follow else None
+        return ObsState(rows.obs, generator, members)
+
+    def step(self, state: ModelState, action: Tensor, want: Collection[str] = ()) -> ModelStep:
+        """Steps all rollouts once.
+
+        Args:
+            state: from `start` or an earlier step; left as it was.
+            action: `B x A` in [−1, 1].
+            want: `"prediction"` for the all-member `Prediction`, which costs E times as much.
+
+        Raises:
+            UnsupportedError: if neither the task nor the model knows the reward, or termination.
+        """
+        assert isinstance(state, ObsState)
+        task = self.built_task
+        obs, generator = state.obs, state.generator
+        rows = obs.shape[0]
+        member = draw_balanced(generator, rows, self.drawn_members) if state.member is None else state.member
+        noise = draw_normal(generator, rows, task.obs_size + 1, obs)  # B x (S+1)
+        drawn = self.predict(obs, action, member)
+        next_obs = torch.addcmul(drawn.mean, drawn.var.sqrt(), noise[:, : task.obs_size])  # B x S
+        reward = task.reward(obs, action, next_obs)
+        if reward is None:
+            if drawn.reward_mean is None:
+                raise UnsupportedError(
+                    f"{type(self).__name__} predicts no reward and the task has no known one; give data.init_args.reward "
+                    "a function, or let the model learn it."
+                )
+            reward = drawn.reward_mean
+            if drawn.reward_var is not None:
+                reward = torch.addcmul(reward, drawn.reward_var.sqrt(), noise[:, task.obs_size])  # B
+        terminated = task.terminated(obs, action, next_obs)
+        if terminated is None:
+            if drawn.terminated_logit is None:
+                raise UnsupportedError(
+                    f"{type(self).__name__} predicts no termination and the task has no known one; give "
+                    "data.init_args.terminated a function (mbrl.envs.terminations.never if nothing ends it), or let the "
+                    "model learn it."
+                )
+            terminated = drawn.terminated_logit > 0
+        prediction = self.predict(obs, action) if "prediction" in want else None
+        after = ObsState(next_obs, generator, state.member)
+        return ModelStep(obs, action, next_obs, reward, terminated, after, prediction)
+
+    def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
+        """Steps through an open-loop plan `B x H x A`; terminated rollouts are stepped on and left to the caller."""
+        steps = []
+        for action in actions.unbind(-2):  # H of B x A
+            steps.append(self.step(state, action, want))
+            state = steps[-1].state
+        return steps
+
+    # what the parts above need ---------------------------------------------------------------------------------------
+
+    @property
+    def drawn_members(self) -> Tensor:
+        """`e` int64: the members that a step may draw (the elites of an ensemble)."""
+        return torch.zeros(1, dtype=torch.int64, device=self.device)
+
+    @property
+    def built_task(self) -> Task:
+        """The task, for methods that need one.
+
+        Raises:
+            NotBuiltError: before `build`.
+        """
+        if self.task is None:
+            raise NotBuiltError(f"{type(self).__name__} was used before build(task), which makes its parameters; call it first.")
+        return self.task
+
+
+# capabilities --------------------------------------------------------------------------------------------------------
+
+
+class HasMembers:
+    """The model's predictions have several members, whose spread says what it doesn't know.
+
+    Attributes:
+        members: `E`.
+    """
+
+    members: int
+
+
+class Differentiable:
+    """`predict` is differentiable in obs and action."""
+
+
+class WantsValueFunction:
+    """`refit` needs a `ValueFunction`."""
+
+
+class Exact:
+    """The model is the environment itself: it has no uncertainty by definition."""
+
+
+def require(model: Any, capability: type, who: str, why: str) -> None:
+    """Refuses `model` in one sentence unless it has `capability`.
+
+    Raises:
+        UnsupportedError: naming both parts and the reason.
+    """
+    if not isinstance(model, capability):
+        raise UnsupportedError(f"{who} can't use {type(model).__name__}: {why}.")
+
+
+__all__: Sequence[str] = ["Differentiable", "DynamicsModel", "Exact", "HasMembers", "WantsValueFunction", "require"]

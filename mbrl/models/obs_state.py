@@ -1,0 +1,39 @@
+"""`ObsState`: the state of rollouts in a model whose state is the observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mbrl.data import Generator, ModelState, RowGenerator
+
+
+@dataclass
+class ObsState(ModelState):
+    """Observation, noise and, under TS∞, the member that each rollout follows.
+
+    Attributes:
+        obs: `B x S`.
+        generator: draws members and noise.
+        member: `B` int64, or None where members are drawn anew at every step.
+    """
+
+    obs: Tensor
+    generator: Generator
+    member: Tensor | None = None
+
+    def select(self, rows: Tensor) -> ObsState:
+        generator = self.generator
+        if not isinstance(generator, RowGenerator):
+            generator = RowGenerator(generator, self.obs.shape[0])
+        return ObsState(self.obs[rows], generator.select(rows), None if self.member is None else self.member[rows])
+
+    def tile(self, n: int) -> ObsState:
+        generator = self.generator.generator if isinstance(self.generator, RowGenerator) else self.generator
+        member = None if self.member is None else self.member.repeat(n)  # n·B
+        return ObsState(self.obs.repeat(n, 1), generator, member)  # n·B x S
+
+    def fork(self, generator: Generator) -> ObsState:
+        return ObsState(self.obs, generator, self.member)
+

@@ -1,0 +1,194 @@
+"""The contract of planners: what acts, and learns while it does.
+
+A planner is a LightningModule with manual optimisation whose `training_step` is one tick. Its parts (a dynamics model, a
+learner) get no Lightning hooks. `mbrl.testing.check_planner` is the conformance suite.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mbrl.data import Streams, Task
+from mbrl.envs.experience import Experience
+from mbrl.errors import NotBuiltError
+from mbrl.planners.evaluation import EpisodeReturns, evaluate
+from mbrl.planners.memory import Memory
+from mbrl.planners.metrics import MetricSums
+from mbrl.spec import Configurable
+
+
+class Planner(Configurable, pl.LightningModule, ABC):
+    """Acts in a task, and learns from what it meets.
+
+    A planner implements `make_parts` (parameters), `act` and `tick`.
+
+    Attributes:
+        task: what it plans for, once built.
+        env_steps: real environment steps taken in training, warm-up included: the one clock.
+        streams: named generators of everything that training draws.
+        metrics: what the next log line will say.
+    """
+
+    task: Task | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.env_steps = 0
+        self.seed = 0
+        self.metrics = MetricSums()
+        self._memory: Memory | None = None
+        self._streams: Streams | None = None
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def build(self, task: Task, seed: int = 0) -> None:
+        """Makes all parameters for `task`; the same seed gives the same parameters."""
+        self.task, self.seed = task, seed
+        self.make_parts(task, seed)
+
+    @abstractmethod
+    def make_parts(self, task: Task, seed: int) -> None:
+        """Builds the parts that have parameters."""
+
+    @abstractmethod
+    def act(
+        self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None
+    ) -> tuple[Tensor, Memory]:
+        """Chooses actions for a batch of states.
+
+        Args:
+            obs: `N x S`.
+            memory: from `memory(N, generator)`, one an episode batch; all that acting draws or remembers is in it.
+            explore: whether the action is for training (noise, optimism) or for evaluation (the best known).
+            snapshot: `N` simulator states, for planners whose model starts from them.
+
+        Returns:
+            Actions `N x A` in [−1, 1], and the memory to pass next time.
+        """
+
+    @abstractmethod
+    def tick(self, experience: Experience) -> None:
+        """One tick of training: collect `experience.num_envs` steps, refit when due, imagine, update."""
+
+    def memory(self, n: int, generator: torch.Generator) -> Memory:
+        """A fresh memory for `n` episodes that draws from `generator`."""
+        return Memory(n, generator)
+
+    def planner_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps besides parameters, optimisers and buffers: tensors and plain data."""
+        return {}
+
+    def load_planner_state(self, state: dict[str, Any]) -> None:
+        """Continues from `planner_state`."""
+        if state:
+            raise NotBuiltError(f"{type(self).__name__} was given a state that it has no method to load.")
+
+    def buffers_state(self) -> dict[str, dict[str, Any]]:
+        """The state of each replay buffer by name; written to files of their own."""
+        return {}
+
+    def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
+        """Continues with the buffers of `buffers_state`."""
+        if state:
+            raise NotBuiltError(f"{type(self).__name__} was given buffers that it has no method to load.")
+
+    @abstractmethod
+    def make_optimizers(self) -> list[Optimizer]:
+        """The optimisers of all parts, made once after `build`."""
+
+    # what training and acting share --------------------------------------------------------------------------------
+
+    @property
+    def streams(self) -> Streams:
+        """The run's named generators, on the planner's device."""
+        if self._streams is None:
+            self._streams = Streams(self.seed, self.device)
+        return self._streams
+
+    @property
+    def built_task(self) -> Task:
+        """The task, for methods that need one.
+
+        Raises:
+            NotBuiltError: before `build`.
+        """
+        if self.task is None:
+            raise NotBuiltError(f"{type(self).__name__} was used before build(task), which makes its parameters; call it first.")
+        return self.task
+
+    def collect_memory(self, n: int) -> Memory:
+        """The memory of the training episodes."""
+        if self._memory is None:
+            self._memory = self.memory(n, self.streams["exploration"])
+        return self._memory
+
+    # Lightning -----------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Builds for the DataModule's task, unless already built for one."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.task is None and data is not None:
+            self.build(data.task, data.seed)
+
+    def configure_model(self) -> None:
+        """Nothing: `setup` or `mbrl.load` has built already, and here the environment can't be read."""
+
+    def configure_optimizers(self) -> list[Optimizer]:  # type: ignore[override]
+        """Hands the parts' optimisers to Lightning, which saves and restores them."""
+        return self.make_optimizers()
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """One tick (the loader's item only counts them)."""
+        self.tick(self.trainer.datamodule.experience)  # type: ignore[attr-defined]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Runs the episodes that the loader asks for and logs `eval/…`."""
+        self._logged_evaluation("eval", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Runs the episodes that the loader asks for and logs `test/…`."""
+        self._logged_evaluation("test", batch)
+
+    def _logged_evaluation(self, prefix: str, request: Any) -> EpisodeReturns:
+        returns = evaluate(self, request.experience, request.episodes, request.seed)
+        for name, value in returns.summary().items():
+            self.log(f"{prefix}/{name}", value, batch_size=1)
+        return returns
+
+    # checkpoint ----------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the spec, the task and all training state, as tensors and plain data."""
+        checkpoint["mbrl"] = {
+            "kind": "planner",
+            "spec": self.spec,
+            "task": self.built_task.to_plain(),
+            "seed": self.seed,
+            "env_steps": self.env_steps,
+            "threads": torch.get_num_threads(),
+            "streams": self.streams.state_dict(),
+            "memory": None if self._memory is None else {"n": self._memory.n, **self._memory.state_dict()},
+            "metrics": self.metrics.state_dict(),
+            "planner": self.planner_state(),
+        }
+        checkpoint["mbrl_buffers"] = self.buffers_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores what `on_save_checkpoint` added."""
+        state = checkpoint["mbrl"]
+        self.env_steps = state["env_steps"]
+        self.streams.load_state_dict(state["streams"])
+        if state["memory"] is not None:
+            self._memory = self.memory(state["memory"]["n"], self.streams["exploration"])
+            self._memory.load_state_dict(state["memory"])
+        self.metrics.load_state_dict(state["metrics"], self.device)
+        self.load_planner_state(state["planner"])
+        if "mbrl_buffers" in checkpoint:
+            self.load_buffers_state(checkpoint["mbrl_buffers"])

@@ -1,0 +1,60 @@
+"""Action selectors: how Dyna chooses actions, in model rollouts and in real exploration."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mbrl.data import Generator, ModelState
+from mbrl.models import DynamicsModel
+from mbrl.policies import Policy
+from mbrl.spec import Configurable
+
+
+@dataclass
+class Situation:
+    """What a selector may look at.
+
+    Attributes:
+        obs: `B x S`, where to act.
+        policy: the learner's policy.
+        dynamics: the model.
+        start: gives a model state at `obs` to plan from, with its noise from the generator passed in.
+        policy_generator: the stream of the policy's samples.
+        planning_generator: the stream of planning, which moves neither the policy's nor the rollout's.
+    """
+
+    obs: Tensor
+    policy: Policy
+    dynamics: DynamicsModel
+    start: Callable[[Generator], ModelState]
+    policy_generator: Generator
+    planning_generator: Generator
+
+
+class ActionSelector(Configurable, ABC):
+    """Chooses actions for a batch of states."""
+
+    @abstractmethod
+    def select(self, situation: Situation) -> Tensor:
+        """Actions `B x A` in [−1, 1]."""
+
+    def check(self, dynamics: DynamicsModel) -> None:  # noqa: B027 - most selectors work with every model
+        """Refuses a model that this selector can't plan with (`UnsupportedError`)."""
+
+
+class PolicySample(ActionSelector):
+    """A sample of the policy: what MBPO does, in the model and in the environment."""
+
+    def select(self, situation: Situation) -> Tensor:
+        return situation.policy.sample(situation.obs, situation.policy_generator)[0]
+
+
+class PolicyMode(ActionSelector):
+    """The policy's deterministic action: how some MBPO ports collect real data."""
+
+    def select(self, situation: Situation) -> Tensor:
+        return situation.policy.mode(situation.obs)

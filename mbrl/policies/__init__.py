@@ -1,0 +1,5 @@
+"""Actors, critics, and the learners that update them."""
+
+from mbrl.policies.base import CriticTerm, Learner, Policy
+
+__all__ = ["CriticTerm", "Learner", "Policy"]

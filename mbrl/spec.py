@@ -1,0 +1,196 @@
+"""Specs: how a configurable object is described by plain data and made again from it.
+
+A spec is `{"class_path": "package.module.Class", "init_args": {...}}`, the form that LightningCLI reads from YAML, with
+nested objects as nested specs. Objects record it at construction, whether YAML or Python made them, so a checkpoint can
+hold it and `from_spec` can rebuild the object in a process that never saw the script.
+
+Names in files run nothing by themselves: `import_name` resolves only names in `mbrl` and in modules that the caller
+allows.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mbrl.errors import ConfigError, UntrustedNameError
+
+
+class Configurable:
+    """Base of every object that YAML can make: records its own spec at construction.
+
+    Constructors take hyperparameters only (numbers, strings, lists, dicts, None, other `Configurable` objects), so that
+    the spec says all there is to say; sizes, data and generators arrive later, in `build` or as arguments.
+    """
+
+    _spec: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """This object as plain data: `class_path` and `init_args`, defaults included, nested objects as specs."""
+        spec = self.__dict__.get("_spec")
+        if spec is None:  # a class without an __init__ of its own has no arguments to record
+            spec = {"class_path": class_path(type(self)), "init_args": {}}
+        return spec
+
+
+def _recording(init: Any) -> Any:
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        if "_spec" not in self.__dict__:  # the outermost constructor sees what the user wrote
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            arguments: dict[str, Any] = {}
+            for name, value in list(bound.arguments.items())[1:]:
+                kind = signature.parameters[name].kind
+                if kind is inspect.Parameter.VAR_KEYWORD:
+                    arguments.update(value)
+                elif kind is not inspect.Parameter.VAR_POSITIONAL:
+                    arguments[name] = value
+            where = type(self).__name__
+            init_args = {name: plain(value, f"{where}({name}=…)") for name, value in arguments.items()}
+            object.__setattr__(self, "_spec", {"class_path": class_path(type(self)), "init_args": init_args})
+        init(self, *args, **kwargs)
+
+    return wrapped
+
+
+def class_path(cls: type) -> str:
+    """The dotted name under which `cls` can be imported."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def plain(value: Any, where: str = "value") -> Any:
+    """`value` as plain data that `torch.load(weights_only=True)` and YAML read back equal.
+
+    Raises:
+        ConfigError: if `value` holds anything but numbers, strings, lists, dicts, None and `Configurable` objects.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Configurable):
+        return value.spec
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if callable(value) and hasattr(value, "__qualname__"):
+        return name_of(value, where)
+    raise ConfigError(
+        f"{where}: expected plain data (numbers, strings, lists, dicts) or an object of this library, got "
+        f"{type(value).__name__}; pass the numbers themselves, or name the object by its dotted path."
+    )
+
+
+def name_of(function: Any, where: str = "function") -> str:
+    """The dotted name of a module-level function or class.
+
+    Raises:
+        ConfigError: for a lambda or a nested function, which no other process could import.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    if "<" in name:
+        raise ConfigError(
+            f"{where}: expected a function with a dotted name, got {name}; define it at the top of a module, so that a "
+            "checkpoint can name it."
+        )
+    return name
+
+
+def is_spec(value: Any) -> bool:
+    """Whether `value` is a dict with `class_path` and, at most, `init_args`."""
+    return isinstance(value, Mapping) and "class_path" in value and set(value) <= {"class_path", "init_args"}
+
+
+def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
+    """Makes the object that `spec` describes.
+
+    Args:
+        spec: `class_path` and `init_args`, nested specs allowed.
+        allow: modules, besides `mbrl`, in which names may be looked up.
+
+    Raises:
+        UntrustedNameError: if a name lies outside `mbrl` and `allow`.
+        ConfigError: if `spec` is no spec, or names something that can't be made from one.
+    """
+    if not is_spec(spec):
+        raise ConfigError(f"expected a spec with 'class_path' and 'init_args', got {spec!r}.")
+    cls = import_name(spec["class_path"], allow)
+    if not (isinstance(cls, type) and issubclass(cls, Configurable)):
+        raise ConfigError(f"expected {spec['class_path']} to be a configurable class of this library's kind, got {cls!r}.")
+    return cls(**{name: _made(value, allow) for name, value in spec.get("init_args", {}).items()})
+
+
+def _made(value: Any, allow: Sequence[str]) -> Any:
+    if is_spec(value):
+        return from_spec(value, allow)
+    if isinstance(value, Mapping):
+        return {key: _made(item, allow) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_made(item, allow) for item in value]
+    return value
+
+
+def check_allowed(name: str, allow: Sequence[str] = ()) -> None:
+    """Refuses a dotted name outside `mbrl` and the modules in `allow`.
+
+    Raises:
+        UntrustedNameError: with the flag that would allow it.
+    """
+    if any(name == module or name.startswith(f"{module}.") for module in ("mbrl", *allow)):
+        return
+    module = name.split(":")[0].split(".")[0]
+    raise UntrustedNameError(
+        f"the file names {name}, which lies outside mbrl, and names in a file run nothing by themselves; if you trust "
+        f"that module, add --allow {module} (from Python: allow=[{module!r}])."
+    )
+
+
+def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
+    """Imports the object with a dotted name.
+
+    Args:
+        name: such as `my_package.rewards.swing_up`.
+        allow: modules, besides `mbrl`, in which names may be looked up; None for a name that the user wrote in their own
+            YAML or Python, which may lie anywhere.
+
+    Raises:
+        UntrustedNameError: if the name lies outside `mbrl` and `allow`.
+        ConfigError: if there is no such object.
+    """
+    if allow is not None:
+        check_allowed(name, allow)
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+                raise  # the module exists, and something that it imports doesn't
+            continue
+        try:
+            for part in parts[cut:]:
+                found = getattr(found, part)
+        except AttributeError:
+            raise ConfigError(
+                f"expected {name} to exist, but {module_name} has no {'.'.join(parts[cut:])}; check the spelling."
+            ) from None
+        return found
+    raise ConfigError(
+        f"expected a dotted name such as package.module.name, and {name!r} can't be imported; check the spelling, and "
+        "that its folder is on the path (--allow MODULE puts the current folder there)."
+    )
