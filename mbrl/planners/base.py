@@ -45,6 +45,7 @@ class Planner(Configurable, pl.LightningModule, ABC):
         self.metrics = MetricSums()
         self._memory: Memory | None = None
         self._streams: Streams | None = None
+        self._pending: dict[str, Any] | None = None
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -181,14 +182,20 @@ class Planner(Configurable, pl.LightningModule, ABC):
         checkpoint["mbrl_buffers"] = self.buffers_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores what `on_save_checkpoint` added."""
+        """Takes the state in; what lies on the device waits for `on_fit_start`, since Lightning moves the module later."""
         state = checkpoint["mbrl"]
         self.env_steps = state["env_steps"]
+        self._pending = {**state, "buffers": checkpoint.get("mbrl_buffers", {})}
+
+    def on_fit_start(self) -> None:
+        """Restores what `on_save_checkpoint` added, now that the device is known."""
+        if self._pending is None:
+            return
+        state, self._pending = self._pending, None
         self.streams.load_state_dict(state["streams"])
         if state["memory"] is not None:
             self._memory = self.memory(state["memory"]["n"], self.streams["exploration"])
             self._memory.load_state_dict(state["memory"])
         self.metrics.load_state_dict(state["metrics"], self.device)
         self.load_planner_state(state["planner"])
-        if "mbrl_buffers" in checkpoint:
-            self.load_buffers_state(checkpoint["mbrl_buffers"])
+        self.load_buffers_state(state["buffers"])

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl.data import make_generator
+
 
 class Memory:
     """Warm starts, queued actions, previous actions, and the generator that acting draws from.
@@ -16,13 +18,15 @@ class Memory:
 
     Args:
         n: episodes acted in at once.
-        generator: what acting draws from.
+        generator: what the policy's samples draw from; `planning_generator` is derived from its seed.
         tensors: `n x …` each, by name; `reset` sets a row back to what it is here.
     """
 
     def __init__(self, n: int, generator: torch.Generator, **tensors: Tensor) -> None:
         self.n = n
         self.generator = generator
+        # planning draws from its own, so that switching a planner on leaves the policy's samples as they were
+        self.planning_generator = make_generator(generator.device, generator.initial_seed(), "planning")
         self.tensors = tensors
         self._initial = {name: tensor.clone() for name, tensor in tensors.items()}
 
@@ -34,9 +38,14 @@ class Memory:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and generator, as tensors."""
-        return {"tensors": dict(self.tensors), "generator": self.generator.get_state()}
+        return {
+            "tensors": dict(self.tensors),
+            "generator": self.generator.get_state(),
+            "planning_generator": self.planning_generator.get_state(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state` left it."""
         self.tensors = {name: tensor.clone() for name, tensor in state["tensors"].items()}
         self.generator.set_state(state["generator"].cpu())
+        self.planning_generator.set_state(state["planning_generator"].cpu())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -40,12 +39,12 @@ class Policy(nn.Module, ABC):
         """The deterministic action `B x A`, used by evaluation."""
 
 
-class CriticTerm(Protocol):
+class CriticTerm(Configurable, ABC):
     """A term added to the critics' loss (EDAC's diversity, COMBO's regulariser, …)."""
 
+    @abstractmethod
     def __call__(self, batch: Transitions, critics: nn.Module, policy: Policy) -> Tensor:
         """A scalar, differentiable in the critics' parameters."""
-        ...
 
 
 class Learner(Configurable, nn.Module, ABC):

@@ -1,0 +1,35 @@
+"""The plug points of Dyna: what may change a model step, a batch, or the critics' loss (`mbrl.policies.CriticTerm`)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from mbrl.data import ModelStep, Transitions
+from mbrl.models import DynamicsModel
+from mbrl.policies import Learner
+from mbrl.spec import Configurable
+
+
+class RolloutHook(Configurable, ABC):
+    """Changes a step of model rollouts before it is stored: a penalty on the reward, a halt, a projection.
+
+    Attributes:
+        want: what it needs in the step, such as `("prediction",)` for the all-member `Prediction`.
+    """
+
+    want: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __call__(self, step: ModelStep, depth: int) -> ModelStep:
+        """The step to store and continue from; `depth` counts from 0 at the branching point."""
+
+    def check(self, dynamics: DynamicsModel) -> None:  # noqa: B027 - most hooks work with every model
+        """Refuses a model that this hook can't work with (`UnsupportedError`)."""
+
+
+class BatchHook(Configurable, ABC):
+    """Changes a batch before the learner sees it."""
+
+    @abstractmethod
+    def __call__(self, batch: Transitions, learner: Learner) -> Transitions:
+        """The batch to learn from."""
