@@ -1,6 +1,8 @@
 """The named records that every part shares."""
 
 from mbrl.data.prediction import ModelState, ModelStep, Prediction, ValueFunction
+from mbrl.data.replay_buffer import ReplayBuffer, mixed_batch
+from mbrl.data.row_layout import RowLayout
 from mbrl.data.streams import Generator, RowGenerator, Streams, derived_seed, draw_balanced, draw_normal, make_generator
 from mbrl.data.task import Task
 from mbrl.data.transitions import Transitions
@@ -10,7 +12,9 @@ __all__ = [
     "ModelState",
     "ModelStep",
     "Prediction",
+    "ReplayBuffer",
     "RowGenerator",
+    "RowLayout",
     "Streams",
     "Task",
     "Transitions",
@@ -19,4 +23,5 @@ __all__ = [
     "draw_balanced",
     "draw_normal",
     "make_generator",
+    "mixed_batch",
 ]

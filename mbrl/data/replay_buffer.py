@@ -1,0 +1,296 @@
+"""`ReplayBuffer`: transitions on one device, first in first out, sampled without a copy from the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.data.row_layout import RowLayout
+from mbrl.data.transitions import Transitions
+from mbrl.errors import CheckpointError, ConfigError, DataError
+
+
+class ReplayBuffer:
+    """A ring of transitions in one preallocated float32 matrix, so that a batch is one gather.
+
+    The matrix is allocated when the first rows come; on the CPU, memory is taken as rows fill it. Rows are numbered in the
+    order of their insertion; every method names them by age, 0 the oldest kept. Nothing here reads a value back to the
+    host, and nothing checks values: check data where it enters.
+
+    Args:
+        capacity: rows kept; more push the oldest out. Raising it costs `row_nbytes` a row.
+        obs_size: `S`.
+        action_size: `A`.
+        device: where the rows lie.
+        extras: width of each named extra to keep, `B x width` float32 in a batch.
+        store_episodes: keep `extras["episode"]` (`B` int64) of the rows, which `sample_windows` needs.
+
+    Attributes:
+        added: rows ever added, also those pushed out since.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        obs_size: int,
+        action_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        extras: Mapping[str, int] | None = None,
+        store_episodes: bool = False,
+    ) -> None:
+        _check_capacity(capacity)
+        self.capacity = capacity
+        self.layout = RowLayout(obs_size, action_size, extras)
+        self.device = torch.device(device)
+        self.store_episodes = store_episodes
+        self.added = 0
+        self._size = 0
+        self._next = 0  # slot of the next row; the ring has a seam only once it is full
+        self._matrix: Tensor | None = None  # capacity x width
+        self._episode: Tensor | None = None  # capacity int64
+        self._windows: tuple[tuple[int, int, int], Tensor, Tensor] | None = None
+
+    # adding ----------------------------------------------------------------------------------------------------------
+
+    def add(self, rows: Transitions) -> None:
+        """Adds `B` rows; of more than `capacity`, the last are kept.
+
+        Raises:
+            ShapeError: if the rows have other sizes than the buffer.
+            DataError: if an extra that the buffer keeps is missing.
+        """
+        self.layout.check(rows, "ReplayBuffer.add")
+        if self.store_episodes and "episode" not in rows.extras:
+            raise DataError(
+                "ReplayBuffer.add: expected rows with extras['episode'], got none; number the episodes, or make the buffer "
+                "with store_episodes=False."
+            )
+        n = len(rows)
+        self.added += n
+        if n > self.capacity:
+            rows, n = rows.select(slice(n - self.capacity, n)), self.capacity
+        matrix, episode = self._allocated()
+        done = 0
+        while done < n:  # once, or twice over the seam
+            count = min(n - done, self.capacity - self._next)
+            part = rows if count == n else rows.select(slice(done, done + count))
+            where = slice(self._next, self._next + count)
+            self.layout.pack(part, matrix[where])
+            if episode is not None:
+                episode[where].copy_(part.extras["episode"])
+            self._next = (self._next + count) % self.capacity
+            done += count
+        self._size = min(self._size + n, self.capacity)
+
+    # reading ---------------------------------------------------------------------------------------------------------
+
+    def sample(self, n: int, generator: torch.Generator) -> Transitions:
+        """`n` rows, uniformly with replacement, with their insertion numbers in `row`.
+
+        Raises:
+            DataError: if the buffer is empty.
+        """
+        return self.gather(self._draw(n, generator))
+
+    def gather(self, age: Tensor) -> Transitions:
+        """The rows of an age index (int64, any shape `B`; 0 is the oldest row kept), in one gather."""
+        matrix, episode = self._allocated()
+        slots = self._slots(age).reshape(-1)
+        packed = matrix.index_select(0, slots).view(*age.shape, self.layout.width)  # B x width
+        rows = self.layout.unpack(packed, age + (self.added - self._size))
+        if episode is not None:
+            rows.extras["episode"] = episode.index_select(0, slots).view(age.shape)  # B
+        return rows
+
+    def all(self) -> Transitions:
+        """All rows, oldest first; views of the buffer (but for the flags) until rows have been pushed out, then a copy.
+
+        The next `add` to a full buffer writes into what the views show.
+        """
+        matrix, episode = self._allocated()
+        row = torch.arange(self.added - self._size, self.added, device=self.device)  # B
+        rows = self.layout.unpack(self._in_order(matrix), row)
+        if episode is not None:
+            rows.extras["episode"] = self._in_order(episode)
+        return rows
+
+    def sample_windows(self, n: int, length: int, generator: torch.Generator) -> Transitions:
+        """`n` windows of `length` steps in a row of one episode, uniform over all such windows: `n x length` rows.
+
+        A row's successor is the next row with its episode number, so environments may be interleaved. The order is made
+        anew after each `add` (a sort of all episode numbers), then kept.
+
+        Raises:
+            ConfigError: if the buffer keeps no episode numbers.
+            DataError: if no episode is long enough.
+        """
+        order, starts = self._window_starts(length)
+        drawn = torch.randint(starts.shape[0], (n,), generator=generator, device=self.device)  # n
+        steps = torch.arange(length, device=self.device)  # length
+        return self.gather(order[starts[drawn].unsqueeze(-1) + steps])  # n x length
+
+    def __len__(self) -> int:
+        return self._size
+
+    # size ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def row_nbytes(self) -> int:
+        """Bytes of one row."""
+        return 4 * self.layout.width + 8 * self.store_episodes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows kept; on a GPU, `capacity * row_nbytes` are taken at the first row."""
+        return self._size * self.row_nbytes
+
+    def resize(self, capacity: int) -> None:
+        """Keeps up to `capacity` rows from now on: all of them when growing, the newest when shrinking."""
+        _check_capacity(capacity)
+        if capacity == self.capacity:
+            return
+        old, old_episode, size = self._matrix, self._episode, min(self._size, capacity)
+        ages = [] if old is None else [self._in_order(old)[self._size - size :]]
+        if old_episode is not None:
+            ages.append(self._in_order(old_episode)[self._size - size :])
+        self.capacity, self._matrix, self._episode = capacity, None, None
+        self._size, self._next, self._windows = size, size % capacity, None
+        if ages:
+            self._fill(*ages)
+
+    def to(self, device: torch.device | str) -> ReplayBuffer:
+        """Moves the rows to `device`, and returns the buffer itself."""
+        self.device = torch.device(device)
+        if self._matrix is not None:
+            self._matrix = self._matrix.to(device)
+        if self._episode is not None:
+            self._episode = self._episode.to(device)
+        self._windows = None
+        return self
+
+    # checkpoint ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The filled rows and the ring's position, as tensors and plain data; a full ring is not copied."""
+        matrix, episode = self._allocated()
+        # saving a view would write the whole allocation behind it, so a part is cloned
+        whole = self._size == self.capacity
+        return {
+            "capacity": self.capacity,
+            "added": self.added,
+            "next": self._next,
+            "matrix": matrix if whole else matrix[: self._size].clone(),
+            "episode": None if episode is None else episode if whole else episode[: self._size].clone(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where `state` was taken: the same draws give the same rows.
+
+        Raises:
+            CheckpointError: if the state's rows have other columns than this buffer's.
+        """
+        matrix, episode = state["matrix"], state["episode"]
+        if matrix.shape[-1] != self.layout.width or (episode is not None) != self.store_episodes:
+            kept = "with" if episode is not None else "without"
+            raise CheckpointError(
+                f"ReplayBuffer.load_state_dict: expected rows of {self.layout.width} columns "
+                f"{'with' if self.store_episodes else 'without'} episode numbers, got {matrix.shape[-1]} {kept}; load it "
+                "into a buffer made for the same task and extras."
+            )
+        self.capacity, self.added, self._next = state["capacity"], state["added"], state["next"]
+        self._size, self._matrix, self._episode, self._windows = matrix.shape[0], None, None, None
+        self._fill(matrix, *(() if episode is None else (episode,)))
+
+    # parts -----------------------------------------------------------------------------------------------------------
+
+    def _allocated(self) -> tuple[Tensor, Tensor | None]:
+        if self._matrix is None:  # empty, so that pages which no row has filled cost nothing
+            self._matrix = torch.empty(self.capacity, self.layout.width, device=self.device)
+            if self.store_episodes:
+                self._episode = torch.empty(self.capacity, dtype=torch.int64, device=self.device)
+        return self._matrix, self._episode
+
+    def _fill(self, *columns: Tensor) -> None:
+        for target, source in zip(self._allocated(), columns, strict=False):
+            if target is not None:
+                target[: source.shape[0]].copy_(source)
+
+    def _in_order(self, column: Tensor) -> Tensor:
+        if self._size < self.capacity or self._next == 0:
+            return column[: self._size]
+        return torch.cat([column[self._next :], column[: self._next]])
+
+    def _slots(self, age: Tensor) -> Tensor:
+        if self._size < self.capacity or self._next == 0:
+            return age
+        return (age + self._next) % self.capacity
+
+    def _draw(self, n: int, generator: torch.Generator) -> Tensor:
+        if self._size == 0:
+            raise DataError(f"ReplayBuffer: expected rows to sample {n} from, got an empty buffer; add transitions first.")
+        return torch.randint(self._size, (n,), generator=generator, device=self.device)  # n
+
+    def _window_starts(self, length: int) -> tuple[Tensor, Tensor]:
+        if not self.store_episodes:
+            raise ConfigError(
+                "ReplayBuffer.sample_windows: expected a buffer that keeps episode numbers, got one without; make it with "
+                "store_episodes=True."
+            )
+        key = (self.added, self._size, length)
+        if self._windows is None or self._windows[0] != key:
+            episode = self._in_order(self._allocated()[1])  # type: ignore[arg-type]
+            order = episode.argsort(stable=True)  # B, rows of an episode side by side, in time
+            sorted_episode = episode[order]  # B
+            last = max(self._size - length + 1, 0)
+            whole = sorted_episode[:last] == sorted_episode[length - 1 : length - 1 + last]
+            self._windows = (key, order, whole.nonzero()[:, 0])
+        if self._windows[2].shape[0] == 0:
+            raise DataError(
+                f"ReplayBuffer.sample_windows: expected an episode of {length} steps or more, got none among {self._size} "
+                "rows; ask for shorter windows, or add longer episodes."
+            )
+        return self._windows[1], self._windows[2]
+
+
+def mixed_batch(parts: Sequence[tuple[ReplayBuffer, int]], generator: torch.Generator) -> Transitions:
+    """Rows from several buffers as one batch, gathered into one matrix: MBPO's 12 real and 244 model rows (Janner2019).
+
+    Args:
+        parts: buffers of the same sizes and device, and how many rows to draw from each (uniformly with replacement); a
+            buffer of which no rows are drawn may be empty.
+        generator: draws for the parts in their order.
+
+    Returns:
+        The rows in the order of `parts`. Extras are there only if all buffers that give rows keep the same ones; `row`
+        only if one buffer gives all, since two buffers' numbers would clash.
+
+    Raises:
+        ConfigError: if no rows are asked for.
+        DataError: if a buffer that should give rows is empty.
+    """
+    drawn = [(buffer, n) for buffer, n in parts if n > 0]
+    if not drawn:
+        raise ConfigError("mixed_batch: expected a positive number of rows, got none from any buffer; ask for some.")
+    if len(drawn) == 1:
+        return drawn[0][0].sample(drawn[0][1], generator)
+    layout = drawn[0][0].layout
+    alike = all(buffer.layout == layout for buffer, _ in drawn)
+    width = layout.width if alike else layout.base_width
+    packed = torch.empty(sum(n for _, n in drawn), width, device=drawn[0][0].device)  # B x width
+    done = 0
+    for buffer, n in drawn:
+        buffer.layout.check_mixes(layout)
+        matrix = buffer._allocated()[0]
+        slots = buffer._slots(buffer._draw(n, generator))
+        torch.index_select(matrix if alike else matrix[:, :width], 0, slots, out=packed[done : done + n])
+        done += n
+    return layout.unpack(packed)
+
+
+def _check_capacity(capacity: int) -> None:
+    if capacity < 1:
+        raise ConfigError(f"ReplayBuffer: expected a capacity of 1 row or more, got {capacity}; raise it.")
