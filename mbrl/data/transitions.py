@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -45,14 +45,16 @@ class Transitions:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Transitions:
         """`function` applied to every tensor."""
-        named = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name == "extras":
-                named[item.name] = {name: function(extra) for name, extra in value.items()}
-            else:
-                named[item.name] = None if value is None else function(value)
-        return Transitions(**named)
+        return Transitions(
+            function(self.obs),
+            function(self.action),
+            function(self.reward),
+            function(self.next_obs),
+            function(self.terminated),
+            function(self.truncated),
+            None if self.row is None else function(self.row),
+            {name: function(extra) for name, extra in self.extras.items()},
+        )
 
     def select(self, rows: Tensor | slice) -> Transitions:
         """The rows of an index, a mask or a slice over the first dim."""
