@@ -1,5 +1,8 @@
 """Actors, critics, and the learners that update them."""
 
 from mbrl.policies.base import CriticTerm, Learner, Policy
+from mbrl.policies.critics import Critics
+from mbrl.policies.sac import SAC
+from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
-__all__ = ["CriticTerm", "Learner", "Policy"]
+__all__ = ["SAC", "CriticTerm", "Critics", "Learner", "Policy", "TanhGaussianPolicy"]

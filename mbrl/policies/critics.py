@@ -1,0 +1,63 @@
+"""`Critics`: several action-value networks, evaluated and differentiated as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mbrl.errors import ShapeError
+from mbrl.policies.relu_stack import Precision, ReluStack
+
+
+class Critics(nn.Module):
+    """`J` critics Q_j(s, a) with stacked weights.
+
+    Args:
+        obs_size: `S`.
+        action_size: `A`.
+        generator: draws the weights (on the CPU).
+        hidden: units of each hidden layer.
+        count: `J`.
+        precision: see `ReluStack`.
+    """
+
+    def __init__(
+        self,
+        obs_size: int,
+        action_size: int,
+        generator: torch.Generator,
+        hidden: Sequence[int] = (256, 256),
+        count: int = 2,
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__()
+        self.obs_size = obs_size
+        self.action_size = action_size
+        self.count = count
+        self.network = ReluStack(count, (obs_size + action_size, *hidden, 1), generator, precision)
+
+    def forward(self, obs: Tensor, action: Tensor, *, frozen: bool = False) -> Tensor:
+        """Values of all critics.
+
+        Args:
+            obs: `B x S`, any leading dims.
+            action: `B x A` in [−1, 1].
+            frozen: whether to treat the parameters as constants, so that a gradient reaches only obs and action.
+
+        Returns:
+            `J x B`.
+
+        Raises:
+            ShapeError: if the last dims are not `S` and `A`, or the leading dims differ.
+        """
+        if (obs.shape[-1], action.shape[-1]) != (self.obs_size, self.action_size) or obs.shape[:-1] != action.shape[:-1]:
+            raise ShapeError(
+                f"Critics: expected obs of shape B x {self.obs_size} and action of shape B x {self.action_size}, got "
+                f"{' x '.join(map(str, obs.shape))} and {' x '.join(map(str, action.shape))}; build the learner for the "
+                "task that the batch comes from."
+            )
+        both = torch.cat((obs, action), -1)  # B x (S+A)
+        rows = both if both.ndim == 2 else both.reshape(-1, both.shape[-1])
+        return self.network(rows, frozen=frozen).view(self.count, *obs.shape[:-1])  # J x B

@@ -1,0 +1,244 @@
+"""`SAC`: soft actor-critic, as MBPO uses it.
+
+One update, in this order (each part sees what the one before it has changed):
+
+    critics      y = r + γ(1 − d)(min_j Q̄_j(s', a') − α log π(a'|s')),  loss ½ mean (Q_j − y)² summed over j
+    actor        mean(α log π(ã|s) − min_j Q_j(s, ã)),  ã reparameterised, critics held constant
+    temperature  −log α · mean(log π(ã|s) + H̄)
+    targets      Q̄ ← τQ + (1 − τ)Q̄
+
+`d` is termination only: a truncated episode still bootstraps.
+
+| paper | code |
+|---|---|
+| Q, Q̄ | `critics`, `target_critics` |
+| α, H̄ | `temperature`, `entropy_target` |
+| γ, τ | `discount`, `target_rate` |
+
+References: [Haarnoja2018] Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905). [Janner2019] When to Trust
+Your Model (arXiv 1906.08253), authors' code.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from mbrl.data import Generator, Task, Transitions, make_generator
+from mbrl.errors import ConfigError, NotBuiltError
+from mbrl.policies.base import CriticTerm, Learner
+from mbrl.policies.critics import Critics
+from mbrl.policies.relu_stack import Precision
+from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
+
+
+class SAC(Learner):
+    """Soft actor-critic with a learned temperature.
+
+    Args:
+        hidden: units of each hidden layer, of the actor and of every critic.
+        critics: `J`; the target and the actor take the smallest value. More are more pessimistic, and slower.
+        discount: γ of one real step.
+        actor_lr, critic_lr, temperature_lr: Adam's step sizes.
+        target_rate: τ; higher follows the critics faster, and is less stable.
+        target_every: updates between two steps of the targets.
+        temperature: `"learned"` (starts at `initial_temperature`), or the fixed α. Higher explores more. MBPO learns it;
+            several ports fix 0.2.
+        initial_temperature: α before the first update, where it is learned.
+        entropy_target: H̄ in nats at actions in [−1, 1], or `"auto"` for −A. Higher keeps more randomness.
+        critic_loss: `"half"` weighs the squared error by ½ (MBPO authors' code), `"full"` by 1. Adam undoes the factor
+            but for critic terms added to it.
+        log_sigma, log_sigma_range: how log σ is bounded, see `TanhGaussianPolicy`.
+        precision: `"bf16"` multiplies hidden layers in bfloat16; parameters, last layers, losses and optimisers stay in
+            float32. Faster where the processor has bfloat16 products.
+
+    Raises:
+        ConfigError: if an option lies outside its range.
+    """
+
+    policy: TanhGaussianPolicy
+    critics: Critics
+    target_critics: Critics
+    log_temperature: Tensor
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (256, 256),
+        critics: int = 2,
+        discount: float = 0.99,
+        actor_lr: float = 3e-4,
+        critic_lr: float = 3e-4,
+        temperature_lr: float = 3e-4,
+        target_rate: float = 0.005,
+        target_every: int = 1,
+        temperature: float | Literal["learned"] = "learned",
+        initial_temperature: float = 1.0,
+        entropy_target: float | Literal["auto"] = "auto",
+        critic_loss: Literal["half", "full"] = "half",
+        log_sigma: Literal["clip", "tanh"] = "clip",
+        log_sigma_range: Sequence[float] = (-20.0, 2.0),
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__()
+        _check("critics", critics, critics >= 1, "at least 1")
+        _check("discount", discount, 0.0 <= discount < 1.0, "in [0, 1)")
+        for name, rate in (("actor_lr", actor_lr), ("critic_lr", critic_lr), ("temperature_lr", temperature_lr)):
+            _check(name, rate, rate > 0.0, "positive")
+        _check("target_rate", target_rate, 0.0 < target_rate <= 1.0, "in (0, 1]")
+        _check("target_every", target_every, target_every >= 1, "at least 1")
+        fixed = temperature if not isinstance(temperature, str) else None
+        _check("temperature", temperature, temperature == "learned" or (fixed is not None and fixed >= 0), "'learned' or ≥ 0")
+        _check("initial_temperature", initial_temperature, initial_temperature > 0.0, "positive")
+        automatic = entropy_target == "auto"
+        _check("entropy_target", entropy_target, automatic or not isinstance(entropy_target, str), "'auto' or a number")
+        _check("critic_loss", critic_loss, critic_loss in ("half", "full"), "half or full")
+        self.hidden = tuple(hidden)
+        self.critic_count = critics
+        self.discount = discount
+        self.actor_lr, self.critic_lr, self.temperature_lr = actor_lr, critic_lr, temperature_lr
+        self.target_rate, self.target_every = target_rate, target_every
+        self.fixed_temperature = fixed
+        self.initial_temperature = initial_temperature
+        self.entropy_target = 0.0 if isinstance(entropy_target, str) else float(entropy_target)  # "auto" waits for A
+        self.automatic_entropy_target = automatic
+        self.critic_weight = 0.5 if critic_loss == "half" else 1.0
+        self.log_sigma, self.log_sigma_range = log_sigma, log_sigma_range
+        self.precision: Precision = precision
+        self.updates = 0
+        self._optimizers: tuple[Adam, Adam] | None = None
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def build(self, task: Task, seed: int = 0) -> None:
+        generator = make_generator("cpu", seed, "sac", "init")
+        sizes = (task.obs_size, task.action_size, generator, self.hidden)
+        self.policy = TanhGaussianPolicy(*sizes, self.log_sigma, self.log_sigma_range, self.precision)
+        self.critics = Critics(*sizes, self.critic_count, self.precision)
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        if self.automatic_entropy_target:
+            self.entropy_target = -float(task.action_size)
+        if self.fixed_temperature is None:
+            self.log_temperature = nn.Parameter(torch.tensor(math.log(self.initial_temperature)))
+        else:
+            fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
+            self.register_buffer("log_temperature", torch.tensor(fixed))
+        self._optimizers = None
+
+    def make_optimizers(self) -> list[Optimizer]:
+        self._need_build()
+        actor: list[dict[str, Any]] = [{"params": list(self.policy.parameters()), "lr": self.actor_lr}]
+        if self.fixed_temperature is None:
+            actor.append({"params": [self.log_temperature], "lr": self.temperature_lr})
+        critic_optimizer = Adam(self.critics.parameters(), lr=self.critic_lr, fused=True)
+        self._optimizers = (critic_optimizer, Adam(actor, fused=True))
+        return list(self._optimizers)
+
+    def _need_build(self) -> None:
+        if not hasattr(self, "policy"):
+            raise NotBuiltError("SAC was used before build(task), which makes its parameters; call it first.")
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"updates": self.updates}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.updates = state["updates"]
+
+    # learning --------------------------------------------------------------------------------------------------------
+
+    def update(
+        self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()
+    ) -> dict[str, Tensor]:
+        """One update of critics, actor, temperature and targets.
+
+        Args:
+            batch: `B` transitions.
+            generator: draws the actions a' and ã.
+            critic_terms: what is added to the critics' loss.
+
+        Returns:
+            Scalars on the device: `critic_loss`, `actor_loss`, `temperature`, `entropy` (nats, at `batch.obs`) and
+            `q_mean`, the mean value of the batch's actions.
+
+        Raises:
+            NotBuiltError: before `build` and `make_optimizers`.
+        """
+        if self._optimizers is None:
+            self._need_build()
+            raise NotBuiltError("SAC.update was called before make_optimizers(), whose optimisers it steps; call it first.")
+        critic_optimizer, actor_optimizer = self._optimizers
+        temperature = self.log_temperature.detach().exp()
+
+        target = self.target(batch, generator)  # B
+        values = self.critics(batch.obs, batch.action)  # J x B
+        critic_loss = (values - target).square().mean(-1).sum() * self.critic_weight
+        for term in critic_terms:
+            critic_loss = critic_loss + term(batch, self.critics, self.policy)
+        critic_optimizer.zero_grad()
+        critic_loss.backward()
+        critic_optimizer.step()
+
+        action, log_prob = self.policy.sample(batch.obs, generator)  # B x A, B
+        smallest = self.critics(batch.obs, action, frozen=True).amin(0)  # B
+        actor_loss = (temperature * log_prob - smallest).mean()
+        actor_optimizer.zero_grad()
+        actor_loss.backward()
+        entropy = -log_prob.detach().mean()
+        if self.fixed_temperature is None:
+            self.log_temperature.grad = entropy - self.entropy_target  # of −log α · mean(log π + H̄)
+        actor_optimizer.step()
+
+        self.updates += 1
+        if self.updates % self.target_every == 0:
+            self.update_targets()
+        return {
+            "critic_loss": critic_loss.detach(),
+            "actor_loss": actor_loss.detach(),
+            "temperature": temperature,
+            "entropy": entropy,
+            "q_mean": values.detach().mean(),
+        }
+
+    @torch.no_grad()
+    def target(self, batch: Transitions, generator: Generator) -> Tensor:
+        """What the critics are fitted to, `B`: r + γ(1 − d)(min_j Q̄_j(s', a') − α log π(a'|s')).
+
+        Only `terminated` stops the bootstrap; a truncated transition is valued like any other.
+        """
+        action, log_prob = self.policy.sample(batch.next_obs, generator)  # B x A, B
+        smallest = self.target_critics(batch.next_obs, action).amin(0)  # B
+        return soft_target(
+            batch.reward, batch.terminated, smallest, log_prob, self.log_temperature.exp(), self.discount
+        )
+
+    @torch.no_grad()
+    def update_targets(self) -> None:
+        """Moves the target critics a share τ of the way to the critics."""
+        torch._foreach_lerp_(list(self.target_critics.parameters()), list(self.critics.parameters()), self.target_rate)
+
+    def value(self, obs: Tensor) -> Tensor:
+        """`J x B` values Q_j(s, tanh μ(s)) of `obs` `B x S` under the deterministic action, differentiable in `obs`.
+
+        Parameters are constants here, so a model that learns through it leaves no gradient in critics and policy.
+        """
+        self._need_build()
+        action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
+        return self.critics(obs, action, frozen=True)
+
+
+def soft_target(
+    reward: Tensor, terminated: Tensor, next_value: Tensor, log_prob: Tensor, temperature: Tensor, discount: float
+) -> Tensor:
+    """r + γ(1 − d)(Q̄ − α log π), each `B` (`temperature` a scalar tensor): `B`."""
+    soft = torch.addcmul(next_value, temperature, log_prob, value=-1.0)  # B
+    return torch.where(terminated, reward, torch.add(reward, soft, alpha=discount))
+
+
+def _check(name: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"SAC: expected {name} to be {expected}, got {value!r}; change it in the learner's options.")

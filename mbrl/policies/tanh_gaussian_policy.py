@@ -1,0 +1,133 @@
+"""`TanhGaussianPolicy`: a Gaussian squashed into [−1, 1] by tanh.
+
+    u = μ(s) + σ(s)·ε,  a = tanh(u),  log π(a|s) = Σ_j [log N(u_j; μ_j, σ_j²) − log|da_j/du_j|]
+
+with the exact log|da/du| = 2(ln 2 − u − softplus(−2u)), as in the MBPO authors' code. The form log(1 − tanh²u + 1e-6)
+of several ports is off by more than a nat from |u| ≈ 7 on.
+
+References: [Haarnoja2018] Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905), appendix C.
+[Janner2019] When to Trust Your Model (arXiv 1906.08253), authors' code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mbrl.data import Generator, draw_normal
+from mbrl.errors import ConfigError, ShapeError, UnsupportedError
+from mbrl.policies.base import Policy
+from mbrl.policies.relu_stack import Precision, ReluStack
+
+_HALF_LN_2PI = 0.5 * math.log(2 * math.pi)
+_LN_2 = math.log(2.0)
+
+
+def tanh_gaussian_log_prob(u: Tensor, noise: Tensor, log_sigma: Tensor, scale: float = 1.0) -> Tensor:
+    """Log-density of `scale · tanh(u)` where `u = μ + σ · noise` is Gaussian.
+
+    Args:
+        u: `B x A`, before the squashing.
+        noise: `B x A`, standardised `(u − μ) / σ`.
+        log_sigma: `B x A`.
+        scale: half-width of the action space; the library's actions are in [−1, 1], so it passes 1. A scale of c shifts
+            the log-density by −A·ln c, which is why target entropies of codes with other scales can't be compared.
+
+    Returns:
+        `B`, nats, summed over the `A` actions.
+    """
+    gaussian = noise.square() * -0.5 - log_sigma  # B x A, without its constant
+    log_slope = (u + F.softplus(-2.0 * u)) * -2.0  # B x A, likewise
+    constant = _HALF_LN_2PI + 2 * _LN_2 + math.log(scale)
+    return (gaussian - log_slope).sum(-1) - constant * u.shape[-1]  # B
+
+
+class TanhGaussianPolicy(Policy):
+    """A network with two heads, mean and log standard deviation, and tanh.
+
+    Args:
+        obs_size: `S`.
+        action_size: `A`.
+        generator: draws the weights (on the CPU).
+        hidden: units of each hidden layer.
+        log_sigma: `"clip"` cuts log σ at the ends of its range (no gradient outside), as MBPO does; `"tanh"` squashes it
+            smoothly into the range, as CleanRL does (with [−5, 2]).
+        log_sigma_range: smallest and largest log σ. A higher floor keeps more exploration noise.
+        precision: see `ReluStack`.
+
+    Raises:
+        ConfigError: if an option is not one of those above.
+    """
+
+    def __init__(
+        self,
+        obs_size: int,
+        action_size: int,
+        generator: torch.Generator,
+        hidden: Sequence[int] = (256, 256),
+        log_sigma: Literal["clip", "tanh"] = "clip",
+        log_sigma_range: Sequence[float] = (-20.0, 2.0),
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__()
+        if log_sigma not in ("clip", "tanh"):
+            raise ConfigError(f"TanhGaussianPolicy: expected log_sigma clip or tanh, got {log_sigma!r}; choose one of the two.")
+        if len(log_sigma_range) != 2 or not log_sigma_range[0] < log_sigma_range[1]:
+            raise ConfigError(
+                f"TanhGaussianPolicy: expected log_sigma_range as [low, high] with low < high, got {list(log_sigma_range)}; "
+                "MBPO's is [-20, 2]."
+            )
+        self.obs_size = obs_size
+        self.action_size = action_size
+        self.log_sigma = log_sigma
+        self.log_sigma_range = (float(log_sigma_range[0]), float(log_sigma_range[1]))
+        self.network = ReluStack(1, (obs_size, *hidden, 2 * action_size), generator, precision)
+
+    def distribution(self, obs: Tensor, *, frozen: bool = False) -> tuple[Tensor, Tensor]:
+        """The Gaussian before the squashing.
+
+        Args:
+            obs: `B x S`, any leading dims.
+            frozen: whether to treat the parameters as constants.
+
+        Returns:
+            Mean and log standard deviation, `B x A` each.
+
+        Raises:
+            ShapeError: if the last dim is not `S`.
+        """
+        if obs.shape[-1] != self.obs_size:
+            raise ShapeError(
+                f"TanhGaussianPolicy: expected obs of shape B x {self.obs_size}, got {' x '.join(map(str, obs.shape))}; "
+                "build the policy for the task that the observations come from."
+            )
+        rows = obs if obs.ndim == 2 else obs.reshape(-1, self.obs_size)  # B x S
+        heads = self.network(rows, frozen=frozen)[0].view(*obs.shape[:-1], 2 * self.action_size)  # B x 2A
+        mean, raw = heads.split(self.action_size, -1)  # B x A each
+        return mean, self._bounded(raw)
+
+    def _bounded(self, raw: Tensor) -> Tensor:
+        low, high = self.log_sigma_range
+        if self.log_sigma == "clip":
+            return raw.clamp(low, high)
+        return low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
+
+    def sample(
+        self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None, length: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        if length > 1:
+            raise UnsupportedError(
+                f"TanhGaussianPolicy.sample: expected length 1, got {length}: it is no sequence policy; call it once a step."
+            )
+        mean, log_sigma = self.distribution(obs)
+        noise = draw_normal(generator, math.prod(obs.shape[:-1]), self.action_size, mean).view_as(mean)  # B x A
+        u = torch.addcmul(mean, log_sigma.exp(), noise)  # B x A
+        return torch.tanh(u), tanh_gaussian_log_prob(u, noise, log_sigma)
+
+    def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.distribution(obs)[0])
