@@ -1,0 +1,267 @@
+"""Dyna's tick: when it fits, imagines and learns, and from what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mbrl.data import Generator, Task, Transitions, make_generator
+from mbrl.envs.experience import Experience
+from mbrl.errors import ConfigError, DivergedError, UnsupportedError
+from mbrl.models import DynamicsModel
+from mbrl.planners import ActionSelector, BatchHook, Dyna, PolicyMode, Situation, evaluate
+from mbrl.policies import CriticTerm, Learner, Policy
+from tests.planners.exact_models import WALK, WalkModel
+from tests.planners.test_imagination import NoisyPolicy
+
+
+class Line(Experience):
+    """The walk itself: s' = s + 0.1·a, ends beyond ±1, cut after 50 steps."""
+
+    def __init__(self, num_envs: int = 1) -> None:
+        self.task, self.num_envs = WALK, num_envs
+        self.obs = torch.zeros(num_envs, 1)
+        self.time = torch.zeros(num_envs, dtype=torch.int64)
+        self.actions: list[Tensor] = []
+
+    def reset(self, seed: int) -> None:
+        self.obs = torch.zeros(self.num_envs, 1)
+        self.time.zero_()
+
+    def step(self, action: Tensor) -> Transitions:
+        self.actions.append(action)
+        next_obs = self.obs + 0.1 * action
+        self.time += 1
+        terminated = next_obs[:, 0].abs() > 1
+        truncated = (self.time >= 50) & ~terminated
+        episode = torch.zeros(self.num_envs, dtype=torch.int64)
+        reward = -next_obs[:, 0].square()
+        rows = Transitions(self.obs, action, reward, next_obs, terminated, truncated, extras={"episode": episode})
+        ended = terminated | truncated
+        self.obs = torch.where(ended[:, None], torch.zeros_like(next_obs), next_obs)
+        self.time[ended] = 0
+        return rows
+
+    def finished(self) -> list[tuple[float, int]]:
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.obs = state["obs"]
+
+    def close(self) -> None:
+        self.actions = []
+
+
+class Recorder(Learner):
+    """Learns nothing, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[Transitions] = []
+        self.terms: list[Sequence[CriticTerm]] = []
+
+    def build(self, task: Task, seed: int = 0) -> None:
+        self.policy: Policy = NoisyPolicy(task.action_size)
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        return []
+
+    def update(
+        self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()
+    ) -> dict[str, Tensor]:
+        self.batches.append(batch)
+        self.terms.append(critic_terms)
+        return {"critic_loss": batch.reward.mean()}
+
+    def value(self, obs: Tensor) -> Tensor:
+        return obs.sum(-1)[None]
+
+
+class Counted(WalkModel):
+    """Counts its fits."""
+
+    def __init__(self, bad_above: float | None = None) -> None:
+        super().__init__(noise=0.01, bad_above=bad_above)
+        self.fits: list[int] = []
+
+    def refit(self, rows: Transitions, generator: torch.Generator, value: Any = None) -> dict[str, float | Tensor]:
+        self.fits.append(len(rows))
+        assert value.value(rows.obs).shape == (1, len(rows))
+        return {"loss": 0.5}
+
+
+def dyna(**options: Any) -> Dyna:
+    settings: dict[str, Any] = {
+        "warmup_steps": 20, "refit_every": 10, "rollouts_per_step": 5, "epoch_steps": 40, "updates_per_step": 3, **options,
+    }  # fmt: skip
+    planner = Dyna(settings.pop("dynamics", None) or Counted(), Recorder(), **settings)
+    planner.build(WALK, seed=1)
+    return planner
+
+
+def run(planner: Dyna, ticks: int, num_envs: int = 1) -> Line:
+    experience = Line(num_envs)
+    for _ in range(ticks):
+        planner.tick(experience)
+    return experience
+
+
+@pytest.mark.check("coplanner-30")
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_updates_a_step_over_an_epoch(num_envs: int) -> None:
+    """Exactly G updates for each real step after the warm-up, from the first epoch on."""
+    planner = dyna()
+    run(planner, 20 // num_envs, num_envs)
+    assert planner.env_steps == 20 and planner.learner.batches == []
+    for _ in range(2):
+        before = len(planner.learner.batches)
+        run(planner, 40 // num_envs, num_envs)
+        assert len(planner.learner.batches) - before == 40 * 3
+
+
+def test_fits_when_due_on_all_real_rows() -> None:
+    planner = dyna()
+    run(planner, 45)
+    assert planner.dynamics.fits == [20, 30, 40]
+    assert planner.metrics.pop()["model/loss"] == 0.5
+
+
+@pytest.mark.check("coplanner-27")
+def test_a_batch_mixes_real_and_model_rows() -> None:
+    planner = dyna(batch_size=256, real_ratio=0.05)
+    run(planner, 21)
+    assert planner.real_rows == 12
+    batch = planner.learner.batches[-1]
+    assert len(batch) == 256
+    real = {tuple(row) for row in planner.real_buffer.all().action.tolist()}
+    assert [tuple(row) in real for row in batch.action.tolist()] == [True] * 12 + [False] * 244
+
+
+@pytest.mark.check("coplanner-27")
+@pytest.mark.parametrize(("ratio", "stored"), [(1.0, False), (0.0, True)])
+def test_ratios_of_one_and_zero(ratio: float, stored: bool) -> None:
+    planner = dyna(real_ratio=ratio)
+    run(planner, 21)
+    assert (planner._model is not None) is stored
+    assert planner.real_rows == 256 * ratio
+
+
+def test_the_model_buffer_holds_one_epoch_of_rollouts() -> None:
+    planner = dyna(rollout_length=(0, 1, 1, 2), retain_epochs=1)
+    run(planner, 20)
+    assert planner.model_buffer.capacity == 200  # 40 steps x 5 rollouts x 1
+    run(planner, 60)
+    assert planner.model_buffer.capacity == 400
+
+
+def test_rollouts_start_from_real_rows() -> None:
+    planner = dyna()
+    run(planner, 20)
+    starts = set(planner.real_buffer.all().obs[:, 0].tolist())
+    assert set(planner.model_buffer.all().obs[:, 0].tolist()) <= starts
+    assert planner.model_buffer.added == 50
+
+
+def test_warm_up_draws_uniform_actions_or_the_policys() -> None:
+    uniform = torch.cat(run(dyna(warmup_steps=400), 399).actions)
+    assert uniform.abs().max() <= 1 and abs(uniform.mean()) < 0.1 and abs(uniform.var() - 1 / 3) < 0.05
+    planner = dyna(warmup="policy")
+    actions = torch.cat(run(planner, 5).actions)
+    expected, _ = planner.learner.policy.sample(torch.zeros(1, 1), make_generator("cpu", 1, "exploration"))
+    assert torch.equal(actions[:1], expected)
+
+
+def test_evaluation_moves_no_training_stream() -> None:
+    plain, evaluated = dyna(warmup="policy"), dyna(warmup="policy")
+    experiences = Line(), Line()
+    for i in range(40):
+        plain.tick(experiences[0])
+        if i == 15:
+            evaluate(evaluated, Line(3), episodes=4, seed=7)
+        evaluated.tick(experiences[1])
+    assert torch.equal(torch.cat(experiences[0].actions), torch.cat(experiences[1].actions))
+    assert torch.equal(plain.model_buffer.all().next_obs, evaluated.model_buffer.all().next_obs)
+
+
+def _after(planner: Dyna, ticks: int) -> Dyna:
+    run(planner, ticks)
+    return planner
+
+
+class Doubled(BatchHook):
+    """Doubles rewards."""
+
+    def __call__(self, batch: Transitions, learner: Learner) -> Transitions:
+        batch.reward = batch.reward * 2
+        return batch
+
+
+class Nothing(CriticTerm):
+    """Adds zero."""
+
+    def __call__(self, batch: Transitions, critics: nn.Module, policy: Policy) -> Tensor:
+        return batch.reward.new_zeros(())
+
+
+def test_batch_hooks_and_critic_terms_reach_the_learner() -> None:
+    term = Nothing()
+    plain, hooked = _after(dyna(), 22), _after(dyna(batch_hooks=[Doubled()], critic_terms=[term]), 22)
+    assert torch.equal(hooked.learner.batches[0].reward, 2 * plain.learner.batches[0].reward)
+    assert hooked.learner.terms[0] == [term]
+
+
+class Choosy(ActionSelector):
+    """Refuses every model."""
+
+    def select(self, situation: Situation) -> Tensor:
+        return situation.policy.mode(situation.obs)
+
+    def check(self, dynamics: DynamicsModel) -> None:
+        raise UnsupportedError(f"Choosy can't use {type(dynamics).__name__}: it likes none.")
+
+
+def test_selectors_are_asked_about_the_model_before_training() -> None:
+    with pytest.raises(UnsupportedError, match="Choosy can't use Counted"):
+        dyna(explore_selector=Choosy())
+
+
+def test_the_exploration_selector_acts_in_the_environment() -> None:
+    experience = run(dyna(warmup="policy", explore_selector=PolicyMode()), 3)
+    assert torch.equal(experience.actions[0], NoisyPolicy().mode(torch.zeros(1, 1)))
+
+
+def test_a_model_without_a_finite_rollout_stops_the_run() -> None:
+    with pytest.raises(DivergedError, match="none of 50 did at step 20"):
+        run(dyna(dynamics=Counted(bad_above=-10.0)), 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"real_ratio": 1.5}, "expected a share between 0 and 1, got 1.5"),
+        ({"refit_every": 0}, r"Dyna\(refit_every=…\): expected at least 1, got 0"),
+        ({"updates_per_step": -1}, "expected 0 or more"),
+        ({"rollout_length": [1, 2]}, "rollout_length: expected"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dyna(**options)
+
+
+def test_the_same_seed_gives_the_same_rows() -> None:
+    a = _after(dyna(), 30)
+    torch.manual_seed(123)  # the global generator plays no part
+    b = _after(dyna(), 30)
+    other = dyna()
+    other.build(WALK, seed=2)
+    run(other, 30)
+    assert torch.equal(a.model_buffer.all().next_obs, b.model_buffer.all().next_obs)
+    assert not torch.equal(a.model_buffer.all().next_obs, other.model_buffer.all().next_obs)

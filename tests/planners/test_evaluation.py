@@ -1,0 +1,58 @@
+"""Evaluation: which episodes count, and the interval of their mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from mbrl.data import Transitions
+from mbrl.planners import EpisodeReturns, evaluate
+from tests.planners.test_dyna import Line, dyna
+
+
+class Scripted(Line):
+    """Environment i ends its k-th episode after a scripted number of steps; each step earns 1."""
+
+    def __init__(self, lengths: list[list[int]]) -> None:
+        super().__init__(len(lengths))
+        self.lengths = [list(part) for part in lengths]
+
+    def reset(self, seed: int) -> None:
+        super().reset(seed)
+        self.left = [part.pop(0) for part in self.lengths]
+
+    def step(self, action: Tensor) -> Transitions:
+        self.left = [n - 1 for n in self.left]
+        ended = torch.tensor([n == 0 for n in self.left])
+        self.left = [n or self.lengths[i].pop(0) for i, n in enumerate(self.left)]
+        one = torch.ones(self.num_envs)
+        return Transitions(self.obs, action, one, self.obs, ended, torch.zeros_like(ended))
+
+
+@pytest.mark.parametrize(
+    ("script", "episodes", "expected"),
+    [
+        ([[3, 5, 9]], 2, [3, 5]),
+        ([[10, 99], [2, 3, 99], [4, 99]], 3, [10, 2, 4]),  # short episodes that come later don't count
+        ([[10, 99], [2, 3, 4, 99]], 4, [10, 2, 3, 4]),
+        ([[7, 99], [2, 99], [1, 99]], 2, [7, 2]),  # more environments than episodes
+    ],
+)
+def test_episodes_count_in_the_order_of_their_start(script: Any, episodes: int, expected: list[int]) -> None:
+    result = evaluate(dyna(), Scripted(script), episodes, seed=0)
+    assert result.lengths.tolist() == expected
+    assert result.returns.tolist() == expected
+
+
+def test_the_interval_is_students() -> None:
+    returns = torch.tensor([1.0, 4.0, 2.0, 8.0, 5.0], dtype=torch.float64)
+    summary = EpisodeReturns(returns, torch.tensor([5] * 5)).summary()
+    low, high = stats.t.interval(0.95, 4, returns.mean(), stats.sem(returns))
+    assert summary["return"] == 4 and summary["length"] == 5
+    assert (summary["return_low"], summary["return_high"]) == pytest.approx((low, high), abs=2e-3)
+    assert math.isnan(EpisodeReturns(returns[:1], torch.tensor([5])).summary()["return_low"])
