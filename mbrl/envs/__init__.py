@@ -1,0 +1,18 @@
+"""Real environments: tasks, known functions, experience, and the DataModule that planners train with."""
+
+from mbrl.envs.defaults import known_functions
+from mbrl.envs.experience import Experience
+from mbrl.envs.online_data import EvaluationRequest, OnlineData, TickLoader
+from mbrl.envs.task import make_env, make_task
+from mbrl.envs.vector_experience import VectorExperience
+
+__all__ = [
+    "EvaluationRequest",
+    "Experience",
+    "OnlineData",
+    "TickLoader",
+    "VectorExperience",
+    "known_functions",
+    "make_env",
+    "make_task",
+]

@@ -1,0 +1,240 @@
+"""From an environment id to a `Task`, and from a `Task` to environments.
+
+Observations of dm_control tasks (dicts) are flattened into one vector, their entries in alphabetical order of the names,
+each entry in row-major order: cartpole's is position, velocity.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from mbrl.data import Task
+from mbrl.envs.action_repeat import ActionRepeat
+from mbrl.envs.defaults import known_functions
+from mbrl.errors import ConfigError, TaskError
+from mbrl.spec import check_allowed, import_name, name_of, plain
+
+Function = Callable[..., Any]
+Env = gymnasium.Env[np.ndarray, np.ndarray]
+
+_SUPPORTED = "supported are one-dimensional boxes of floats"
+
+
+def make_task(
+    env_id: str,
+    env_kwargs: Mapping[str, Any] | None = None,
+    *,
+    reward: str | Function = "auto",
+    terminated: str | Function = "auto",
+    action_repeat: int = 1,
+    allow: Sequence[str] | None = None,
+) -> Task:
+    """Makes the environment once, checks that it can be used, and describes it.
+
+    Args:
+        env_id: Gymnasium's id, `module:Id` to import `module` first, or a dm_control task such as
+            `dm_control/cartpole-swingup-v0`.
+        env_kwargs: keyword arguments of `gymnasium.make`, plain data; `{"callable": "module.name"}` stands for a function
+            or class.
+        reward, terminated: `auto` takes the known function (`mbrl.envs.defaults`) and, where there is none, lets the model
+            learn it; `learned` always does; else a function `(obs, action, next_obs) -> B` in environment units, by its
+            dotted name or itself, if it can be imported.
+        action_repeat: simulator steps in one real step; above 1 the reward is a sum over inner states, so it's learned.
+        allow: modules, besides `mbrl`, in which names may be looked up; None where the user wrote the names.
+
+    Raises:
+        TaskError: if there is no such environment, or its spaces can't be used.
+        ConfigError: if a function's name can't be imported, or a reward is named with an action repeat.
+        UntrustedNameError: if a name lies outside `mbrl` and `allow`.
+    """
+    if isinstance(action_repeat, bool) or not isinstance(action_repeat, int) or action_repeat < 1:
+        raise ConfigError(f"{env_id}: expected action_repeat to be a whole number of 1 or more, got {action_repeat!r}; set it.")
+    kwargs = plain(dict(env_kwargs or {}), f"{env_id}(env_kwargs=…)")
+    known_reward, known_terminated = known_functions(env_id, kwargs)
+    if action_repeat > 1:
+        known_reward = None
+    env = _make(env_id, kwargs, action_repeat, None, allow)
+    try:
+        obs_size = _obs_size(env_id, env.observation_space)
+        low, high = _action_bounds(env_id, env.action_space)
+        limit = _time_limit(env)
+    finally:
+        env.close()
+    return Task(
+        env_id=env_id,
+        obs_size=obs_size,
+        action_size=len(low),
+        action_low=low,
+        action_high=high,
+        env_kwargs=kwargs,
+        time_limit=None if limit is None else math.ceil(limit / action_repeat),
+        action_repeat=action_repeat,
+        known_reward=_function_name(reward, known_reward, "reward", allow),
+        known_terminated=_function_name(terminated, known_terminated, "terminated", allow),
+    )
+
+
+def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str] | None = None) -> Env:
+    """Makes one environment of `task`: the only place where the library makes one.
+
+    Args:
+        task: which.
+        render_mode: Gymnasium's, for videos; None draws nothing.
+        allow: as in `make_task`; give it for a task that came in a file.
+
+    Raises:
+        TaskError: if the environment can't be made.
+        UntrustedNameError: if its id or kwargs name a module outside `mbrl` and `allow`.
+    """
+    if not task.env_id:
+        raise TaskError("expected a task with an environment, got one of a dataset that names none; name it by env_id.")
+    return _make(task.env_id, task.env_kwargs, task.action_repeat, render_mode, allow)
+
+
+def names_in(env_id: str, env_kwargs: Mapping[str, Any] | None) -> list[str]:
+    """The modules and dotted names that making an environment would import: a prefix of the id, callables in kwargs."""
+    names = [env_id.split(":")[0]] if ":" in env_id else []
+    return names + list(_callables(dict(env_kwargs or {})))
+
+
+def _make(
+    env_id: str, env_kwargs: Mapping[str, Any], action_repeat: int, render_mode: str | None, allow: Sequence[str] | None
+) -> Env:
+    if allow is not None:
+        for name in names_in(env_id, env_kwargs):
+            check_allowed(name, allow)
+    is_dm_control = env_id.startswith("dm_control/")
+    if is_dm_control:
+        _register_dm_control(env_id)
+    kwargs = {key: _resolved(value) for key, value in env_kwargs.items()}
+    if render_mode is not None:
+        kwargs["render_mode"] = render_mode
+    try:
+        env = gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.MalformedEnvironmentID, ModuleNotFoundError) as error:
+        raise TaskError(
+            f"expected the id of a registered environment, got {env_id!r} ({_sentence(error)}); check the spelling and the "
+            "version, or write module:Id for one that a module of yours registers."
+        ) from error
+    except (TypeError, gymnasium.error.Error, gymnasium.error.DependencyNotInstalled, OSError, ValueError) as error:
+        raise TaskError(
+            f"expected {env_id} to start with arguments {dict(env_kwargs)}, got {type(error).__name__}: {_sentence(error)}; "
+            "check env_kwargs and what the environment needs to be installed."
+        ) from error
+    if is_dm_control and isinstance(env.observation_space, spaces.Dict):
+        env = gymnasium.wrappers.FlattenObservation(env)
+    return env if action_repeat == 1 else ActionRepeat(env, action_repeat)
+
+
+def _register_dm_control(env_id: str) -> None:
+    try:
+        importlib.import_module("dm_control")
+        importlib.import_module("shimmy")  # registers the ids
+    except ImportError as error:
+        raise TaskError(
+            f"expected the packages dm_control and shimmy for {env_id}, got {_sentence(error)}; install them with "
+            "pip install 'mbrl-toolkit[dmc]'."
+        ) from error
+
+
+def _obs_size(env_id: str, space: spaces.Space[Any]) -> int:
+    where = f"{env_id}: expected observations in a one-dimensional box of floats, got "
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        raise TaskError(
+            f"{where}a {type(space).__name__} space ({space}); flatten it (gymnasium.wrappers.FlattenObservation) in the "
+            "function that makes the environment."
+        )
+    if not isinstance(space, spaces.Box):
+        raise TaskError(f"{where}a {type(space).__name__} space ({space}); encode it as floats with a wrapper; {_SUPPORTED}.")
+    if len(space.shape) >= 2:
+        kind = "images" if space.dtype == np.uint8 else "arrays"
+        raise TaskError(
+            f"{where}{kind} of shape {space.shape} ({space.dtype}); use an environment with proprioceptive observations, or "
+            "flatten or encode them with a wrapper."
+        )
+    if len(space.shape) == 0:
+        raise TaskError(f"{where}a single number without a dimension; give it the shape (1,) with a wrapper.")
+    if not np.issubdtype(space.dtype, np.floating):
+        raise TaskError(f"{where}integers ({space.dtype}, shape {space.shape}); encode them as floats with a wrapper.")
+    if space.shape[0] == 0:
+        raise TaskError(f"{where}an empty one; the environment must show something of its state.")
+    return int(space.shape[0])
+
+
+def _action_bounds(env_id: str, space: spaces.Space[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    where = f"{env_id}: expected actions in a bounded one-dimensional box of floats, got "
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        raise TaskError(
+            f"{where}discrete ones ({space}); only continuous actions are supported: choose the environment's continuous "
+            "version, such as MountainCarContinuous-v0 for MountainCar-v0."
+        )
+    if not isinstance(space, spaces.Box):
+        raise TaskError(f"{where}a {type(space).__name__} space ({space}); flatten it with a wrapper; {_SUPPORTED}.")
+    if len(space.shape) != 1 or space.shape[0] == 0:
+        raise TaskError(f"{where}a box of shape {space.shape}; give it one dimension with a wrapper.")
+    if not np.issubdtype(space.dtype, np.floating):
+        raise TaskError(f"{where}integers ({space.dtype}); only continuous actions are supported: use floats.")
+    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise TaskError(
+            f"{where}one without bounds ({space}); bound it with a wrapper (gymnasium.wrappers.RescaleAction or your own), "
+            "since actions are scaled to [−1, 1]."
+        )
+    return tuple(map(float, space.low)), tuple(map(float, space.high))
+
+
+def _time_limit(env: Env) -> int | None:
+    """Simulator steps to truncation, or None: Gymnasium's wrapper, or what a dm_control task keeps to itself."""
+    if env.spec is not None and env.spec.max_episode_steps is not None:
+        return env.spec.max_episode_steps
+    limit = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", math.inf)
+    return math.ceil(limit) if math.isfinite(limit) else None
+
+
+def _function_name(given: str | Function, known: str | None, what: str, allow: Sequence[str] | None) -> str | None:
+    if callable(given):
+        given = name_of(given, what)
+    if given == "auto":
+        return known
+    if given == "learned":
+        return None
+    if "." not in given:
+        raise ConfigError(
+            f"expected {what} to be 'auto', 'learned' or a dotted name such as package.module.function, got {given!r}; "
+            "correct it."
+        )
+    if not callable(import_name(given, allow)):
+        raise ConfigError(f"expected {what} to name a function (obs, action, next_obs) -> B, got {given!r}, which is none.")
+    return given
+
+
+def _callables(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if set(value) == {"callable"}:
+            yield value["callable"]
+        else:
+            for item in value.values():
+                yield from _callables(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _callables(item)
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) == {"callable"}:
+            return import_name(value["callable"], None)  # checked against `allow` before
+        return {key: _resolved(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_resolved(item) for item in value]
+    return value
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__
