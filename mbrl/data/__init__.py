@@ -4,7 +4,7 @@ from mbrl.data.prediction import ModelState, ModelStep, Prediction, ValueFunctio
 from mbrl.data.replay_buffer import ReplayBuffer, mixed_batch
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.streams import Generator, RowGenerator, Streams, derived_seed, draw_balanced, draw_normal, make_generator
-from mbrl.data.task import Task
+from mbrl.data.task import Task, check_same_task
 from mbrl.data.transitions import Transitions
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Task",
     "Transitions",
     "ValueFunction",
+    "check_same_task",
     "derived_seed",
     "draw_balanced",
     "draw_normal",

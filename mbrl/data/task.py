@@ -80,12 +80,18 @@ class Task:
         """The task of `to_plain`.
 
         Raises:
-            UntrustedNameError: if a function, or the environment's id or kwargs, names a module outside `mbrl` and `allow`.
+            UntrustedNameError: if a function, or the environment's id, names a module outside `mbrl` and `allow`.
+            ConfigError: if a field is missing or unknown.
         """
         for name in (data.get("known_reward"), data.get("known_terminated")):
             if name is not None:
-                check_allowed(name, allow)
-        return Task(**data)
+                import_name(name, allow)
+        if ":" in str(data.get("env_id", "")):
+            check_allowed(data["env_id"], allow)
+        try:
+            return Task(**data)
+        except TypeError as error:
+            raise ConfigError(f"Task.from_plain: expected the fields of a Task, got {sorted(data)}: {error}.") from None
 
     # functions -------------------------------------------------------------------------------------------------------
 
@@ -124,3 +130,20 @@ class Task:
             high = torch.tensor(self.action_high, dtype=like.dtype, device=like.device)  # A
             scales[key] = ((high - low) / 2, (high + low) / 2)
         return scales[key]
+
+
+def check_same_task(expected: Task, found: Task | Mapping[str, Any], who: str) -> None:
+    """Refuses to go on with parameters or data of another task.
+
+    Args:
+        expected, found: tasks; `found` may be a task's plain data.
+        who: what brought `found`.
+
+    Raises:
+        TaskError: naming every field that differs.
+    """
+    a, b = expected.to_plain(), dict(found) if isinstance(found, Mapping) else found.to_plain()
+    names = ("env_id", "env_kwargs", "obs_size", "action_size", "action_low", "action_high", "action_repeat")
+    differ = [f"{name} {a[name]!r} against {b.get(name)!r}" for name in names if a[name] != b.get(name)]
+    if differ:
+        raise TaskError(f"{who}: expected the same task, got another: {'; '.join(differ)}; use the task that it was made for.")

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import Streams, Task
+from mbrl.data import Streams, Task, check_same_task
 from mbrl.envs.experience import Experience
-from mbrl.errors import NotBuiltError
+from mbrl.errors import CheckpointError, ConfigError, NotBuiltError
 from mbrl.planners.evaluation import EpisodeReturns, evaluate
 from mbrl.planners.memory import Memory
 from mbrl.planners.metrics import MetricSums
@@ -89,7 +89,7 @@ class Planner(Configurable, pl.LightningModule, ABC):
     def load_planner_state(self, state: dict[str, Any]) -> None:
         """Continues from `planner_state`."""
         if state:
-            raise NotBuiltError(f"{type(self).__name__} was given a state that it has no method to load.")
+            raise CheckpointError(f"{type(self).__name__}: the checkpoint holds a planner state, and load_planner_state is missing.")
 
     def buffers_state(self) -> dict[str, dict[str, Any]]:
         """The state of each replay buffer by name; written to files of their own."""
@@ -98,7 +98,7 @@ class Planner(Configurable, pl.LightningModule, ABC):
     def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
         """Continues with the buffers of `buffers_state`."""
         if state:
-            raise NotBuiltError(f"{type(self).__name__} was given buffers that it has no method to load.")
+            raise CheckpointError(f"{type(self).__name__}: the checkpoint holds buffers, and load_buffers_state is missing.")
 
     @abstractmethod
     def make_optimizers(self) -> list[Optimizer]:
@@ -135,8 +135,17 @@ class Planner(Configurable, pl.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Builds for the DataModule's task, unless already built for one."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.task is None and data is not None:
+        if stage == "fit" and not hasattr(data, "experience"):
+            raise ConfigError(
+                f"{type(self).__name__}: expected a data module with environments to learn in (mbrl.envs.OnlineData), got "
+                f"{type(data).__name__}; pass trainer.fit(planner, OnlineData(…)), or fit a dynamics model alone on a dataset."
+            )
+        if data is None:
+            return
+        if self.task is None:
             self.build(data.task, data.seed)
+        else:
+            check_same_task(self.task, data.task, type(self).__name__)
 
     def configure_model(self) -> None:
         """Nothing: `setup` or `mbrl.load` has built already, and here the environment can't be read."""
@@ -184,6 +193,7 @@ class Planner(Configurable, pl.LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the state in; what lies on the device waits for `on_fit_start`, since Lightning moves the module later."""
         state = checkpoint["mbrl"]
+        check_same_task(self.built_task, state["task"], "the checkpoint")
         self.env_steps = state["env_steps"]
         self._pending = {**state, "buffers": checkpoint.get("mbrl_buffers", {})}
 
