@@ -1,0 +1,135 @@
+"""Imports go one way, so that each folder can be read, tested and replaced without those to its right."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mbrl"
+
+# Each layer may import those before it and itself; names on one line don't know each other.
+LAYERS: list[set[str]] = [
+    {"errors"},
+    {"spec"},
+    {"data"},
+    {"envs", "uncertainty"},
+    {"models", "policies"},
+    {"planners"},
+    {"training"},
+    {"__init__"},  # `import mbrl` gives the short names (load, Trainer)
+    {"analysis", "search"},
+    {"cli"},
+]
+TESTING = "testing"  # may import all, and nobody imports it
+
+
+def level(part: str) -> int:
+    for number, names in enumerate(LAYERS):
+        if part in names:
+            return number
+    raise AssertionError(f"mbrl.{part} belongs to no layer: give it one in {__file__}")
+
+
+def part_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported_parts(tree: ast.AST, package: tuple[str, ...]) -> set[tuple[str, int]]:
+    """Which parts of mbrl a module imports (inside functions and `TYPE_CHECKING` too), with line numbers."""
+    found: set[tuple[str, int]] = set()
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join((*package[: len(package) - node.level + 1], *([base] if base else [])))
+            # `from mbrl import data` imports a part, `from mbrl import load` a name of the package itself
+            names = [f"{base}.{alias.name}" for alias in node.names] if base == "mbrl" else [base]
+        for name in names:
+            first, *rest = name.split(".")
+            if first != "mbrl":
+                continue
+            part = rest[0] if rest else "__init__"
+            known = part == TESTING or any(part in layer for layer in LAYERS)
+            exists = (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").exists()
+            found.add((part if known or exists else "__init__", node.lineno))
+    return found
+
+
+def wrong_imports(part: str, tree: ast.AST, package: tuple[str, ...]) -> list[str]:
+    if part == TESTING:
+        return []
+    wrong = []
+    for other, line in sorted(imported_parts(tree, package)):
+        if other == part or (part == "__init__" and other in ("training", "errors", "spec", "data")):
+            continue
+        if other == TESTING or level(other) >= level(part):
+            wrong.append(f"line {line}: mbrl.{part} imports mbrl.{other}")
+    return wrong
+
+
+def module_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_import_goes_leftwards() -> None:
+    wrong = []
+    for path in module_files():
+        package = ("mbrl", *path.relative_to(PACKAGE).parent.parts)
+        for message in wrong_imports(part_of(path), ast.parse(path.read_text()), package):
+            wrong.append(f"{path.relative_to(ROOT)} {message}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("part", "source"),
+    [
+        ("data", "from mbrl.envs import Experience"),
+        ("data", "def f():\n    import mbrl.planners.base"),
+        ("models", "from mbrl.policies import Policy"),
+        ("errors", "from mbrl.spec import plain"),
+        ("planners", "if TYPE_CHECKING:\n    from mbrl.training import Trainer"),
+        ("planners", "from mbrl import load"),
+        ("planners", "from mbrl.testing import LinearModel"),
+        ("envs", "from ..planners import base"),
+        ("envs", "from .. import planners"),
+    ],
+)
+def test_a_wrong_import_is_seen(part: str, source: str) -> None:
+    assert wrong_imports(part, ast.parse(source), ("mbrl", part))
+
+
+@pytest.mark.parametrize(
+    ("part", "source"),
+    [
+        ("envs", "from mbrl.data import Task\nfrom mbrl.errors import TaskError\nimport torch"),
+        ("envs", "from .experience import Experience\nfrom ..data import Task"),
+        ("planners", "from mbrl.models import DynamicsModel\nfrom mbrl.policies import Policy"),
+        ("testing", "import mbrl.cli"),
+        ("cli", "from mbrl import load, training"),
+    ],
+)
+def test_a_right_import_is_let_through(part: str, source: str) -> None:
+    assert not wrong_imports(part, ast.parse(source), ("mbrl", part))
+
+
+def test_root_links_lead_into_the_package() -> None:
+    for name in ("models", "planners"):
+        link = ROOT / name
+        assert link.is_symlink(), f"{name} at the root is the link to mbrl/{name}"
+        assert os.readlink(link) == f"mbrl/{name}"
+
+
+def test_importing_the_package_is_light() -> None:
+    """`import mbrl` alone loads no torch: the command's help and errors come at once."""
+    code = "import sys, mbrl; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
