@@ -33,7 +33,10 @@ def marked_ids(source: str, where: str) -> dict[str, str]:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "check"):
             continue
         owner = node.func.value
-        if not ((isinstance(owner, ast.Attribute) and owner.attr == "mark") or (isinstance(owner, ast.Name) and owner.id == "mark")):
+        if not (
+            (isinstance(owner, ast.Attribute) and owner.attr == "mark")
+            or (isinstance(owner, ast.Name) and owner.id == "mark")
+        ):
             continue
         for argument in node.args:
             if not (isinstance(argument, ast.Constant) and isinstance(argument.value, str)):
@@ -45,7 +48,9 @@ def marked_ids(source: str, where: str) -> dict[str, str]:
 def faults(ids: list[str], covered: dict[str, str], excused: dict[str, str], unordered: set[str]) -> list[str]:
     messages = [f"{name} is listed twice" for name in sorted(set(ids)) if ids.count(name) > 1]
     messages += [f"{covered[name]}: {name} is no known check" for name in sorted(set(covered) - set(ids))]
-    messages += [f"{name} is no known check but excused or unordered" for name in sorted((set(excused) | unordered) - set(ids))]
+    messages += [
+        f"{name} is no known check but excused or unordered" for name in sorted((set(excused) | unordered) - set(ids))
+    ]
     messages += [f"{name} is excused without a reason" for name, reason in excused.items() if not reason.strip()]
     for name in dict.fromkeys(ids):
         states = [

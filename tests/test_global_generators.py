@@ -18,7 +18,19 @@ _IN_PLACE = {
 }  # fmt: skip
 # Functions that draw globally whatever they are told.
 _TORCH_ALWAYS = {"rand_like", "randn_like", "randint_like", "manual_seed", "seed", "dropout", "rrelu", "gumbel_softmax"}
-_NN_LAYERS = {"Linear", "LazyLinear", "Bilinear", "Conv1d", "Conv2d", "Embedding", "Dropout", "GRU", "LSTM", "RNN", "GRUCell"}
+_NN_LAYERS = {
+    "Linear",
+    "LazyLinear",
+    "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "Embedding",
+    "Dropout",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+}
 _NUMPY_FINE = {"Generator", "SeedSequence", "PCG64", "BitGenerator"}
 
 

@@ -85,8 +85,8 @@ def test_every_import_goes_leftwards() -> None:
     wrong = []
     for path in module_files():
         package = ("mbrl", *path.relative_to(PACKAGE).parent.parts)
-        for message in wrong_imports(part_of(path), ast.parse(path.read_text()), package):
-            wrong.append(f"{path.relative_to(ROOT)} {message}")
+        found = wrong_imports(part_of(path), ast.parse(path.read_text()), package)
+        wrong += [f"{path.relative_to(ROOT)} {message}" for message in found]
     assert not wrong, "\n".join(wrong)
 
 

@@ -1,0 +1,81 @@
+"""Streams: equal parts give equal draws, a row's numbers don't depend on which other rows live."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mbrl.data import RowGenerator, Streams, derived_seed, draw_balanced, draw_normal, make_generator
+
+
+def test_derived_seed_is_the_same_everywhere() -> None:
+    assert derived_seed(0, "policy") == derived_seed(0, "policy")
+    assert derived_seed(0, "policy") == 657186166250925439  # a change would change every run
+    assert derived_seed(0, "policy") != derived_seed(1, "policy")
+    assert 0 <= derived_seed("x") < 2**63
+
+
+def test_streams_are_independent_of_each_other_and_of_order() -> None:
+    first, second = Streams(3), Streams(3)
+    torch.rand(5, generator=first["a"])
+    assert torch.equal(torch.rand(4, generator=first["b"]), torch.rand(4, generator=second["b"]))
+    assert not torch.equal(torch.rand(4, generator=Streams(3)["a"]), torch.rand(4, generator=Streams(4)["a"]))
+
+
+def test_streams_continue_after_loading() -> None:
+    streams = Streams(3)
+    torch.rand(5, generator=streams["a"])
+    state = streams.state_dict()
+    expected = torch.rand(5, generator=streams["a"])
+    resumed = Streams(3)
+    torch.rand(2, generator=resumed["b"])  # not in the state: starts over
+    resumed.load_state_dict(state)
+    assert torch.equal(torch.rand(5, generator=resumed["a"]), expected)
+    assert torch.equal(torch.rand(2, generator=resumed["b"]), torch.rand(2, generator=Streams(3)["b"]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropped_and_masked_rows_draw_the_same(dtype: torch.dtype) -> None:
+    like = torch.zeros((), dtype=dtype)
+    masked = RowGenerator(make_generator("cpu", 1), 6)
+    full = [draw_normal(masked, 6, 2, like) for _ in range(3)]
+    dropped = RowGenerator(make_generator("cpu", 1), 6)
+    assert torch.equal(draw_normal(dropped, 6, 2, like), full[0])
+    dropped = dropped.select(torch.tensor([True, False, True, True, False, True]))  # 0 2 3 5 live
+    assert torch.equal(draw_normal(dropped, 4, 2, like), full[1][[0, 2, 3, 5]])
+    dropped = dropped.select(torch.tensor([1, 3]))  # 2 5 live
+    drawn = draw_normal(dropped, 2, 2, like)
+    assert torch.equal(drawn, full[2][[2, 5]])
+    assert drawn.dtype is dtype
+
+
+def test_tiled_rows_draw_the_same_dropped_and_masked() -> None:
+    like = torch.zeros(())
+    masked = draw_normal(RowGenerator(make_generator("cpu", 1), 4).tile(3), 12, 2, like).view(3, 4, 2)
+    alive = RowGenerator(make_generator("cpu", 1), 4).select(torch.tensor([1, 3]))
+    dropped = draw_normal(alive.tile(3), 6, 2, like).view(3, 2, 2)
+    assert torch.equal(dropped, masked[:, [1, 3]])
+    assert len(masked.unique()) == 24  # no copy shares another's numbers
+
+
+def test_balanced_draw_counts_and_dropped_rows() -> None:
+    choices = torch.tensor([4, 0, 6])
+    drawn = draw_balanced(make_generator("cpu", 2), 31, choices)
+    counts = torch.stack([(drawn == choice).sum() for choice in choices])
+    assert int(counts.sum()) == 31
+    assert int(counts.max() - counts.min()) <= 1
+    rows = RowGenerator(make_generator("cpu", 2), 31).select(torch.tensor([30, 2, 7]))
+    assert torch.equal(draw_balanced(rows, 3, choices), drawn[[30, 2, 7]])
+
+
+def test_balanced_draw_is_uniform_for_each_row() -> None:
+    generator = make_generator("cpu", 5)
+    draws = torch.stack([draw_balanced(generator, 4, torch.arange(3)) for _ in range(3000)])  # 3000 x 4
+    for row in range(4):
+        counts = torch.bincount(draws[:, row], minlength=3)
+        assert (counts - 1000).abs().max() < 130  # five standard deviations of a fair draw
+
+
+def test_balanced_draw_of_fewer_rows_than_choices_takes_distinct_ones() -> None:
+    drawn = draw_balanced(make_generator("cpu", 2), 3, torch.arange(7))
+    assert len(drawn.unique()) == 3

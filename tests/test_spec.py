@@ -1,0 +1,195 @@
+"""Specs: objects describe themselves in plain data, and are made again from it only where names are trusted."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mbrl.errors import ConfigError, UntrustedNameError
+from mbrl.spec import Configurable, check_allowed, from_spec, import_name, is_spec, name_of, plain
+
+HERE = __name__
+
+
+def swing(obs: Any) -> Any:
+    return obs
+
+
+class Part(Configurable):
+    def __init__(self, size: int = 3, names: tuple[str, ...] = ("a",)) -> None:
+        self.size, self.names = size, names
+
+
+class Whole(Configurable, nn.Module):
+    def __init__(self, part: Part, /, rate: float = 0.5, *, table: dict[str, Any] | None = None, **more: int) -> None:
+        super().__init__()
+        self.part, self.rate, self.table, self.more = part, rate, table, more
+
+
+class Child(Part):
+    def __init__(self, size: int = 7) -> None:
+        super().__init__(size * 2)
+
+
+class Bare(Configurable):
+    pass
+
+
+class Inherits(Part):
+    pass
+
+
+class NotConfigurable:
+    pass
+
+
+def test_spec_holds_what_was_written_and_the_defaults() -> None:
+    whole = Whole(Part(size=4), table={"x": [1, (2, None)]}, extra=5)
+    assert whole.spec == {
+        "class_path": f"{HERE}.Whole",
+        "init_args": {
+            "part": {"class_path": f"{HERE}.Part", "init_args": {"size": 4, "names": ["a"]}},
+            "rate": 0.5,
+            "table": {"x": [1, [2, None]]},
+            "extra": 5,
+        },
+    }
+
+
+def test_the_outermost_constructor_is_recorded() -> None:
+    assert Child(5).spec == {"class_path": f"{HERE}.Child", "init_args": {"size": 5}}
+    assert Inherits(9).spec["class_path"] == f"{HERE}.Inherits"
+    assert Inherits(9).spec["init_args"]["size"] == 9
+    assert Bare().spec == {"class_path": f"{HERE}.Bare", "init_args": {}}
+
+
+def test_a_later_change_of_an_argument_does_not_reach_the_spec() -> None:
+    table = {"x": [1]}
+    whole = Child(1), Whole(Part(), table=table)
+    table["x"].append(2)
+    assert whole[1].spec["init_args"]["table"] == {"x": [1]}
+
+
+def test_round_trip_through_a_file(tmp_path: Path) -> None:
+    made = Child(5).spec
+    torch.save({"spec": made}, tmp_path / "spec.pt")
+    again = from_spec(torch.load(tmp_path / "spec.pt", weights_only=True)["spec"], allow=[HERE])
+    assert isinstance(again, Child)
+    assert again.size == 10
+    assert again.spec == made
+
+
+def test_nested_specs_are_made() -> None:
+    spec = {"class_path": f"{HERE}.Part", "init_args": {"names": [{"class_path": f"{HERE}.Child", "init_args": {}}]}}
+    part = from_spec(spec, allow=[HERE])
+    assert isinstance(part.names[0], Child)
+
+
+class Colour(str, enum.Enum):  # noqa: UP042 - str(Colour.RED) is not "red", unlike a StrEnum's
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float64(0.25), 0.25),
+        (np.float32(0.25), 0.25),
+        (np.int64(3), 3),
+        (True, True),
+        (Colour.RED, "red"),
+        (Path("a") / "b", str(Path("a") / "b")),
+        ({1: (2,)}, {"1": [2]}),
+        (swing, f"{HERE}.swing"),
+    ],
+)
+def test_plain_makes_primitives(value: Any, expected: Any) -> None:
+    made = plain(value)
+    assert made == expected
+    assert type(made) is type(expected)
+
+
+@pytest.mark.parametrize("value", [torch.zeros(1), np.zeros(1), object(), {"a": {1, 2}}, 1j])
+def test_what_is_not_plain_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Part\(names=.*expected plain data.*got"):
+        Part(names=value)
+
+
+def test_functions_without_an_importable_name_are_refused() -> None:
+    def nested() -> None: ...
+
+    for function in (nested, lambda obs: obs):
+        with pytest.raises(ConfigError, match="top of a module"):
+            name_of(function)
+
+
+def test_is_spec() -> None:
+    assert is_spec({"class_path": "a.B"})
+    assert is_spec({"class_path": "a.B", "init_args": {}})
+    assert not is_spec({"class_path": "a.B", "init_args": {}, "more": 1})
+    assert not is_spec("a.B")
+
+
+@pytest.mark.parametrize("spec", [{"init_args": {}}, "a.B", None, {"class_path": "a", "x": 1}])
+def test_no_spec_is_refused(spec: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a spec"):
+        from_spec(spec)
+
+
+def test_only_configurable_classes_are_made() -> None:
+    for name in ("NotConfigurable", "swing"):
+        with pytest.raises(ConfigError, match="configurable class"):
+            from_spec({"class_path": f"{HERE}.{name}"}, allow=[HERE])
+
+
+def test_names_outside_are_refused_before_they_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trap_of_test_spec.py").write_text("raise SystemExit('ran')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UntrustedNameError, match=r"--allow trap_of_test_spec.*allow=\['trap_of_test_spec'\]"):
+        from_spec({"class_path": "trap_of_test_spec.X"})
+    assert "trap_of_test_spec" not in sys.modules
+    with pytest.raises(UntrustedNameError):
+        check_allowed("mbrl_evil.X")  # a prefix of letters is no package
+    check_allowed("mbrl.spec.plain")
+    check_allowed("mine.sub.X", ["mine"])
+    check_allowed("mine:Env-v0", ["mine"])
+
+
+@pytest.mark.parametrize("name", ["mbrl.spec.os.getcwd", "mbrl.spec.importlib.import_module", "mbrl.spec.os"])
+def test_a_trusted_module_is_no_way_to_what_it_imports(name: str) -> None:
+    with pytest.raises(UntrustedNameError, match="outside mbrl"):
+        import_name(name)
+
+
+def test_import_name_finds_nested_names() -> None:
+    assert import_name("mbrl.spec.Configurable.spec") is Configurable.spec
+    assert import_name("collections.abc.Mapping", None).__name__ == "Mapping"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mbrl.spec.plane", "mbrl.spec has no plane"),
+        ("no_such_package_at_all.x", "can't be imported"),
+        ("word", "can't be imported"),
+        ("", "can't be imported"),
+        (".mbrl.x", "can't be imported"),
+        ("mbrl..spec", "can't be imported"),
+    ],
+)
+def test_wrong_names_get_their_sentence(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        import_name(name, None)
+
+
+def test_an_import_error_inside_a_module_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "needs_of_test_spec.py").write_text("import no_such_package_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
+        import_name("needs_of_test_spec.x", None)
