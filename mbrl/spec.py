@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import numbers
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -77,8 +78,14 @@ def plain(value: Any, where: str = "value") -> Any:
     Raises:
         ConfigError: if `value` holds anything but numbers, strings, lists, dicts, None and `Configurable` objects.
     """
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)  # the plain text of a StrEnum too
+    if isinstance(value, numbers.Integral):  # NumPy's scalars are numbers too, and no checkpoint may hold one
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
     if isinstance(value, Configurable):
         return value.spec
     if isinstance(value, os.PathLike):
@@ -147,12 +154,17 @@ def _made(value: Any, allow: Sequence[str]) -> Any:
 def check_allowed(name: str, allow: Sequence[str] = ()) -> None:
     """Refuses a dotted name outside `mbrl` and the modules in `allow`.
 
+    Args:
+        name: such as `my_package.rewards.swing_up`, or an environment's id with a module, `my_package:MyEnv-v0`.
+        allow: modules, besides `mbrl`.
+
     Raises:
         UntrustedNameError: with the flag that would allow it.
     """
-    if any(name == module or name.startswith(f"{module}.") for module in ("mbrl", *allow)):
+    path = name.split(":")[0]
+    if any(path == module or path.startswith(f"{module}.") for module in ("mbrl", *allow)):
         return
-    module = name.split(":")[0].split(".")[0]
+    module = path.split(".")[0]
     raise UntrustedNameError(
         f"the file names {name}, which lies outside mbrl, and names in a file run nothing by themselves; if you trust "
         f"that module, add --allow {module} (from Python: allow=[{module!r}])."
@@ -174,6 +186,8 @@ def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
     if allow is not None:
         check_allowed(name, allow)
     parts = name.split(".")
+    if not all(parts):
+        parts = []
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])
         try:
@@ -189,6 +203,9 @@ def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
             raise ConfigError(
                 f"expected {name} to exist, but {module_name} has no {'.'.join(parts[cut:])}; check the spelling."
             ) from None
+        if allow is not None:  # a trusted module's imports are no way out: mbrl.spec.os.system is os.system
+            home = found.__name__ if inspect.ismodule(found) else getattr(found, "__module__", None)
+            check_allowed(home or module_name, allow)
         return found
     raise ConfigError(
         f"expected a dotted name such as package.module.name, and {name!r} can't be imported; check the spelling, and "

@@ -71,12 +71,19 @@ class RowGenerator:
         self.position = position
 
     def select(self, rows: Tensor) -> RowGenerator:
-        """The same generator for a part of the living rows (index or mask, `B`)."""
+        """The same generator for a part of the living rows (mask or index of distinct rows, `B`; copies are `tile`'s)."""
         if self.position is None:
             position = rows.nonzero()[:, 0] if rows.dtype is torch.bool else rows
         else:
             position = self.position[rows]
         return RowGenerator(self.generator, self.width, position)
+
+    def tile(self, n: int) -> RowGenerator:
+        """A generator for `n` blocks of the living rows, each row of each block with numbers of its own."""
+        if self.position is None:
+            return RowGenerator(self.generator, n * self.width)
+        starts = torch.arange(n, device=self.position.device)[:, None] * self.width  # n x 1
+        return RowGenerator(self.generator, n * self.width, (starts + self.position).flatten())  # n·B
 
 
 Generator = torch.Generator | RowGenerator

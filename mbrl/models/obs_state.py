@@ -30,10 +30,9 @@ class ObsState(ModelState):
         return ObsState(self.obs[rows], generator.select(rows), None if self.member is None else self.member[rows])
 
     def tile(self, n: int) -> ObsState:
-        generator = self.generator.generator if isinstance(self.generator, RowGenerator) else self.generator
+        generator = self.generator.tile(n) if isinstance(self.generator, RowGenerator) else self.generator
         member = None if self.member is None else self.member.repeat(n)  # n·B
         return ObsState(self.obs.repeat(n, 1), generator, member)  # n·B x S
 
     def fork(self, generator: Generator) -> ObsState:
         return ObsState(self.obs, generator, self.member)
-
