@@ -1,7 +1,9 @@
 """Real environments: tasks, known functions, experience, and the DataModule that planners train with."""
 
+from mbrl.envs.check import check_environment, check_task
 from mbrl.envs.defaults import known_functions
 from mbrl.envs.experience import Experience
+from mbrl.envs.handed_over import HandedOverExperience
 from mbrl.envs.online_data import EvaluationRequest, OnlineData, TickLoader
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience
@@ -9,9 +11,12 @@ from mbrl.envs.vector_experience import VectorExperience
 __all__ = [
     "EvaluationRequest",
     "Experience",
+    "HandedOverExperience",
     "OnlineData",
     "TickLoader",
     "VectorExperience",
+    "check_environment",
+    "check_task",
     "known_functions",
     "make_env",
     "make_task",

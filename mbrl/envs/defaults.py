@@ -20,7 +20,7 @@ KNOWN: dict[str, tuple[str | None, str | None]] = {
     "InvertedPendulum-v5": ("inverted_pendulum", "inverted_pendulum"),
     "InvertedDoublePendulum-v4": (None, "inverted_double_pendulum"),
     "InvertedDoublePendulum-v5": (None, "inverted_double_pendulum"),
-    "Reacher-v4": (None, "never"),
+    "Reacher-v4": ("reacher_v4", "never"),
     "Reacher-v5": ("reacher", "never"),
     "Pusher-v4": ("pusher_v4", "never"),
     "Pusher-v5": ("pusher", "never"),

@@ -9,8 +9,12 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 
+from gymnasium.vector import VectorEnv
+
 from mbrl.data import Task, derived_seed
+from mbrl.envs.check import check_task
 from mbrl.envs.experience import Experience
+from mbrl.envs.handed_over import HandedOverExperience
 from mbrl.envs.task import make_task
 from mbrl.envs.vector_experience import VectorExperience, check_resume
 from mbrl.errors import ConfigError, NotBuiltError
@@ -140,9 +144,9 @@ class OnlineData(Configurable, pl.LightningDataModule):
         self.test_episodes = test_episodes
         self.resume = resume
         self._task: Task | None = None
-        self._experience: VectorExperience | None = None
+        self._experience: VectorExperience | HandedOverExperience | None = None
+        self._handed_over: VectorEnv[Any, Any, Any] | None = None
         self._evaluation: dict[int, VectorExperience] = {}  # by number of environments
-        self._loader = TickLoader(steps // num_envs)
         self._pending: dict[str, Any] | None = None  # a state that came before the environments
 
     @property
@@ -159,7 +163,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         return self._task
 
     @property
-    def experience(self) -> VectorExperience:
+    def experience(self) -> VectorExperience | HandedOverExperience:
         """The training environments.
 
         Raises:
@@ -169,15 +173,45 @@ class OnlineData(Configurable, pl.LightningDataModule):
             raise NotBuiltError('OnlineData.experience was used before setup("fit"), which makes the environments; call it.')
         return self._experience
 
+    def hand_over(self, vector_env: VectorEnv[Any, Any, Any]) -> OnlineData:
+        """Trains in a vector environment of the user's own (see `HandedOverExperience`); evaluation makes its own.
+
+        Returns:
+            This object, so that calls can be chained.
+
+        Raises:
+            ConfigError: if it has another number of environments, or training has begun.
+        """
+        if vector_env.num_envs != self.num_envs:
+            raise ConfigError(
+                f"OnlineData: expected a vector environment of num_envs={self.num_envs}, got one of {vector_env.num_envs}; "
+                "give both the same number."
+            )
+        if self._experience is not None:
+            raise ConfigError("OnlineData: expected hand_over before fit, got it during training; call it earlier.")
+        self._handed_over = vector_env
+        return self
+
     # Lightning -------------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Makes the training environments for `fit`; those of evaluations are made when first asked for."""
+        """For `fit`, checks the known functions and makes the training environments.
+
+        Those of evaluations are made when first asked for.
+
+        Raises:
+            TaskError: if a known function disagrees with the environment (see `check_task`).
+        """
         if stage != "fit" or self._experience is not None:
             return
-        self._experience = VectorExperience(
-            self.task, self.num_envs, seed=derived_seed(self.seed, "train"), device=self._device(), resume=self.resume
-        )
+        check_task(self.task, seed=self.seed)
+        seed, device = derived_seed(self.seed, "train"), self._device()
+        if self._handed_over is None:
+            self._experience = VectorExperience(self.task, self.num_envs, seed=seed, device=device, resume=self.resume)
+        else:
+            self._experience = HandedOverExperience(
+                self.task, self._handed_over, seed=seed, device=device, resume=self.resume
+            )
         if self._pending is not None:
             self._experience.load_state_dict(self._pending)
             self._pending = None
@@ -192,8 +226,8 @@ class OnlineData(Configurable, pl.LightningDataModule):
         self._evaluation = {}
 
     def train_dataloader(self) -> TickLoader:
-        """`steps / num_envs` ticks."""
-        return self._loader
+        """`steps / num_envs` ticks, counted from the start unless Lightning restores the position."""
+        return TickLoader(self.steps // self.num_envs)
 
     def val_dataloader(self) -> _Requests:
         """One request for `eval_episodes` episodes."""

@@ -40,8 +40,13 @@ def one(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 
 
 def reacher(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Reacher-v5: −distance of fingertip to target after the step − 0.1 |u|²."""
-    return -_norm(next_obs[..., 8:10]) - 0.1 * action.square().sum(-1)
+    """Reacher-v5: −distance of fingertip to target after the step − |u|²."""
+    return -_norm(next_obs[..., 8:10]) - action.square().sum(-1)
+
+
+def reacher_v4(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Reacher-v4: −distance of fingertip to target *before* the step − |u|²."""
+    return -_norm(obs[..., 8:11]) - action.square().sum(-1)
 
 
 def pusher(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:

@@ -24,8 +24,6 @@ from mbrl.spec import check_allowed, import_name, name_of, plain
 Function = Callable[..., Any]
 Env = gymnasium.Env[np.ndarray, np.ndarray]
 
-_SUPPORTED = "supported are one-dimensional boxes of floats"
-
 
 def make_task(
     env_id: str,
@@ -55,7 +53,7 @@ def make_task(
         UntrustedNameError: if a name lies outside `mbrl` and `allow`.
     """
     if isinstance(action_repeat, bool) or not isinstance(action_repeat, int) or action_repeat < 1:
-        raise ConfigError(f"{env_id}: expected action_repeat to be a whole number of 1 or more, got {action_repeat!r}; set it.")
+        raise ConfigError(f"{env_id}: expected action_repeat to be a whole number from 1 up, got {action_repeat!r}; set it.")
     kwargs = plain(dict(env_kwargs or {}), f"{env_id}(env_kwargs=…)")
     known_reward, known_terminated = known_functions(env_id, kwargs)
     if action_repeat > 1:
@@ -118,12 +116,12 @@ def _make(
         kwargs["render_mode"] = render_mode
     try:
         env = gymnasium.make(env_id, disable_env_checker=True, **kwargs)
-    except (gymnasium.error.UnregisteredEnv, gymnasium.error.MalformedEnvironmentID, ModuleNotFoundError) as error:
+    except (gymnasium.error.UnregisteredEnv, ModuleNotFoundError) as error:
         raise TaskError(
             f"expected the id of a registered environment, got {env_id!r} ({_sentence(error)}); check the spelling and the "
             "version, or write module:Id for one that a module of yours registers."
         ) from error
-    except (TypeError, gymnasium.error.Error, gymnasium.error.DependencyNotInstalled, OSError, ValueError) as error:
+    except (TypeError, ValueError, ImportError, OSError, gymnasium.error.Error) as error:
         raise TaskError(
             f"expected {env_id} to start with arguments {dict(env_kwargs)}, got {type(error).__name__}: {_sentence(error)}; "
             "check env_kwargs and what the environment needs to be installed."
@@ -152,7 +150,7 @@ def _obs_size(env_id: str, space: spaces.Space[Any]) -> int:
             "function that makes the environment."
         )
     if not isinstance(space, spaces.Box):
-        raise TaskError(f"{where}a {type(space).__name__} space ({space}); encode it as floats with a wrapper; {_SUPPORTED}.")
+        raise TaskError(f"{where}a {type(space).__name__} space ({space}); encode it as floats with a wrapper.")
     if len(space.shape) >= 2:
         kind = "images" if space.dtype == np.uint8 else "arrays"
         raise TaskError(
@@ -176,7 +174,7 @@ def _action_bounds(env_id: str, space: spaces.Space[Any]) -> tuple[tuple[float, 
             "version, such as MountainCarContinuous-v0 for MountainCar-v0."
         )
     if not isinstance(space, spaces.Box):
-        raise TaskError(f"{where}a {type(space).__name__} space ({space}); flatten it with a wrapper; {_SUPPORTED}.")
+        raise TaskError(f"{where}a {type(space).__name__} space ({space}); flatten it with a wrapper.")
     if len(space.shape) != 1 or space.shape[0] == 0:
         raise TaskError(f"{where}a box of shape {space.shape}; give it one dimension with a wrapper.")
     if not np.issubdtype(space.dtype, np.floating):

@@ -148,8 +148,8 @@ class VectorExperience(Experience):
         """Actions in environment units and the environment's dtype, `N x A`, in float64 until the last moment."""
         if not (np.abs(given) <= 1 + 1e-6).all():  # also false for NaN
             raise DataError(
-                f"VectorExperience.step: expected actions in [−1, 1], got {given.tolist()}; a policy that has diverged gives "
-                "NaN, others must squash or clip their actions."
+                f"VectorExperience.step: expected actions in [−1, 1], got {given.tolist()}; squash or clip them, and if "
+                "they are NaN, look for what diverged."
             )
         commands = np.clip(given * self._scale + self._offset, self._low, self._high)
         return commands.astype(self._action_dtype)
@@ -177,6 +177,7 @@ class VectorExperience(Experience):
         return {
             "kind": "replay",
             "env_id": self.task.env_id,
+            "num_envs": self.num_envs,
             "seed": self._seed,
             "starts": list(self._starts),
             "episode": self._episode.tolist(),
@@ -201,10 +202,10 @@ class VectorExperience(Experience):
             CheckpointError: if `state` is of other environments, or its replay comes out otherwise.
         """
         check_state(state, self.task, self.num_envs)
-        if self.resume == "exact" and state["kind"] != "replay":
+        if state["kind"] != "replay":
             raise CheckpointError(
-                f"{self.task.env_id}: expected environments that can be replayed, got the state of ones that reset "
-                'themselves; choose resume="next_episode" to start fresh episodes.'
+                f"{self.task.env_id}: expected the state of environments made here, got that of a vector environment that "
+                "was handed over; hand one over again before resuming."
             )
         self._seed = state["seed"]
         self._starts = list(state["starts"])
@@ -236,8 +237,8 @@ class VectorExperience(Experience):
             gap = float(np.abs(self._now[index] - saved).max())
             what = "the end of the episode" if over else f"observations that differ by up to {gap:.3g}"
             raise CheckpointError(
-                f"{self.task.env_id}: expected a replay of {len(actions)} steps from reset seed {self._reset_seeds[index]} to "
-                f"reach the saved observation, got {what}; the environment isn't deterministic or has changed: choose "
+                f"{self.task.env_id}: expected a replay of {len(actions)} steps from reset seed {self._reset_seeds[index]} "
+                f"to reach the saved observation, got {what}; the environment isn't deterministic or has changed: choose "
                 'resume="next_episode" to go on with fresh episodes.'
             )
 
@@ -255,10 +256,8 @@ def check_resume(resume: str) -> None:
 
 def check_state(state: dict[str, Any], task: Task, num_envs: int) -> None:
     """Refuses the state of other environments, or of another number of them."""
-    if state["env_id"] != task.env_id or len(state["starts"]) != num_envs:
+    if state["env_id"] != task.env_id or state["num_envs"] != num_envs:
         raise CheckpointError(
-            f"expected the state of {num_envs} environments {task.env_id}, got that of {len(state['starts'])} of "
+            f"expected the state of {num_envs} environments {task.env_id}, got that of {state['num_envs']} of "
             f"{state['env_id']}; resume with the settings that the run began with."
         )
-
-

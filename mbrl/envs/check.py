@@ -1,0 +1,198 @@
+"""Checks of a task against its environment, run before training and by `mbrl check`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbrl.data import Task, Transitions, derived_seed, make_generator
+from mbrl.envs.task import make_env, make_task
+from mbrl.envs.vector_experience import VectorExperience
+from mbrl.errors import TaskError
+
+_TOLERANCE = 1e-4  # of max(1, |reward|)
+
+
+def check_task(task: Task, *, steps: int = 300, seed: int = 0) -> list[str]:
+    """Runs the task's known functions in float64 against real transitions under random actions.
+
+    Args:
+        task: what to check.
+        steps: real steps; more of them meet rarer states, such as the ends of episodes.
+        seed: of the episodes and the actions.
+
+    Returns:
+        What was found, a sentence each; what isn't known isn't mentioned.
+
+    Raises:
+        TaskError: with the first state in which a function disagrees by more than 1e-4·max(1, |reward|), or if it doesn't
+            return `B` numbers or bools.
+    """
+    if task.known_reward is None and task.known_terminated is None:
+        return []
+    rows = _random_steps(task, steps, seed)
+    findings = []
+    with torch.no_grad():
+        reward = task.reward(rows.obs, rows.action, rows.next_obs)
+        terminated = task.terminated(rows.obs, rows.action, rows.next_obs)
+    if reward is not None:
+        _check_shape(task, "reward", reward, steps)
+        gap = (reward - rows.reward).abs()  # steps
+        wrong = ~(gap <= _TOLERANCE * rows.reward.abs().clamp_min(1))
+        _refuse_first(task, "reward", wrong, reward, rows.reward, rows)
+        findings.append(f"{task.known_reward} agrees on {steps} steps; the largest difference is {float(gap.max()):.1e}.")
+    if terminated is not None:
+        _check_shape(task, "terminated", terminated, steps)
+        _refuse_first(task, "terminated", terminated != rows.terminated, terminated, rows.terminated, rows)
+        ends = int(rows.terminated.sum())
+        findings.append(f"{task.known_terminated} agrees on {steps} steps, {ends} of which ended the task.")
+    return findings
+
+
+def check_environment(
+    env_id: str,
+    env_kwargs: Mapping[str, Any] | None = None,
+    *,
+    reward: str = "auto",
+    terminated: str = "auto",
+    action_repeat: int = 1,
+    steps: int = 1000,
+    seed: int = 0,
+) -> list[str]:
+    """What a user wants to know of an environment before training in it; arguments as in `make_task` and `check_task`.
+
+    Returns:
+        A sentence each: sizes, bounds, time limit, known functions and whether they agree, whether it can be replayed, and
+        the return of random actions.
+
+    Raises:
+        TaskError: if the environment can't be used, or a known function disagrees with it.
+    """
+    task = make_task(env_id, env_kwargs, reward=reward, terminated=terminated, action_repeat=action_repeat)
+    bounds = ", ".join(f"[{low:g}, {high:g}]" for low, high in zip(task.action_low, task.action_high, strict=True))
+    limit = "no time limit" if task.time_limit is None else f"a time limit of {task.time_limit} steps"
+    lines = [
+        f"{env_id}: {task.obs_size} observations, {task.action_size} actions within {bounds}, {limit}.",
+        f"Reward: {task.known_reward or 'learned by the model'}.",
+        f"Termination: {task.known_terminated or 'learned by the model'}.",
+        *check_task(task, steps=steps, seed=seed),
+    ]
+    if replays(task, seed=seed):
+        lines.append("A reset with the same seed and the same actions lead to the same observations: a run resumes exactly.")
+    else:
+        lines.append(
+            "A reset with the same seed and the same actions lead elsewhere: a run can't resume exactly, so set "
+            'resume="next_episode".'
+        )
+    lines.append(_random_return(task, steps, seed))
+    return lines
+
+
+def replays(task: Task, *, steps: int = 50, seed: int = 0) -> bool:
+    """Whether an environment that has been used and a new one go the same way, bit for bit, from the same reset seed."""
+    used, new = make_env(task), make_env(task)
+    try:
+        used.reset(seed=derived_seed(seed, "first") & 0x7FFF_FFFF)
+        actions = _random_actions(task, steps, seed)  # steps x A
+        for command in actions[:5]:
+            used.step(command)
+        start = derived_seed(seed, "second") & 0x7FFF_FFFF
+        obs_used, obs_new = used.reset(seed=start)[0], new.reset(seed=start)[0]
+        for command in actions:
+            if obs_used.tobytes() != obs_new.tobytes():
+                return False
+            obs_used, _, terminated, truncated, _ = used.step(command)
+            obs_new = new.step(command)[0]
+            if terminated or truncated:
+                break
+        return bool(obs_used.tobytes() == obs_new.tobytes())
+    finally:
+        used.close()
+        new.close()
+
+
+def _random_actions(task: Task, steps: int, seed: int) -> np.ndarray:
+    """`steps x A`, environment units, uniform."""
+    unit = torch.rand(steps, task.action_size, generator=make_generator("cpu", seed, "check"), dtype=torch.float64) * 2 - 1
+    return task.to_env_action(unit).numpy().astype(np.float32)
+
+
+def _random_steps(task: Task, steps: int, seed: int) -> Transitions:
+    """Real transitions in float64, with the actions that the environment was given."""
+    commands = _random_actions(task, steps, seed)  # steps x A
+    obs, next_obs = np.empty((steps, task.obs_size)), np.empty((steps, task.obs_size))
+    reward, flags = np.empty(steps), np.zeros((2, steps), dtype=np.bool_)
+    env = make_env(task)
+    try:
+        now, episode = None, 0
+        for step in range(steps):
+            if now is None:
+                now, _ = env.reset(seed=derived_seed(seed, "check", episode) & 0x7FFF_FFFF)
+                episode += 1
+            obs[step] = now
+            now, reward[step], flags[0, step], flags[1, step], _ = env.step(commands[step])
+            next_obs[step] = now
+            if flags[:, step].any():
+                now = None
+    finally:
+        env.close()
+    action = task.from_env_action(torch.from_numpy(commands.astype(np.float64)))
+    return Transitions(
+        obs=torch.from_numpy(obs),
+        action=action,
+        reward=torch.from_numpy(reward),
+        next_obs=torch.from_numpy(next_obs),
+        terminated=torch.from_numpy(flags[0]),
+        truncated=torch.from_numpy(flags[1]),
+    )
+
+
+def _check_shape(task: Task, what: str, value: Tensor, steps: int) -> None:
+    is_right = isinstance(value, Tensor) and value.shape == (steps,) and (what == "reward" or value.dtype is torch.bool)
+    if not is_right:
+        got = f"{tuple(value.shape)} ({value.dtype})" if isinstance(value, Tensor) else type(value).__name__
+        kind = "number" if what == "reward" else "bool"
+        raise TaskError(
+            f"{task.env_id}: expected {getattr(task, f'known_{what}')} to return one {kind} a row, a tensor of shape "
+            f"({steps},), got {got}; index observations as obs[..., i] and reduce over the last dim only."
+        )
+
+
+def _refuse_first(task: Task, what: str, wrong: Tensor, said: Tensor, real: Tensor, rows: Transitions) -> None:
+    if not bool(wrong.any()):
+        return
+    first = int(wrong.nonzero()[0, 0])
+    command = task.to_env_action(rows.action[first])
+    name = getattr(task, f"known_{what}")
+    raise TaskError(
+        f"{task.env_id}: expected {name} to agree with the environment, got {said[first].item():.9g} "
+        f"where the environment gave {real[first].item():.9g} at step {first} under random actions (obs "
+        f"{_numbers(rows.obs[first])}, action {_numbers(command)}, next_obs {_numbers(rows.next_obs[first])}; "
+        f"{int(wrong.sum())} of {len(rows)} steps disagree); correct the function, or set {what}: learned."
+    )
+
+
+def _numbers(values: Tensor) -> str:
+    return "[" + ", ".join(f"{value:.6g}" for value in values.tolist()) + "]"
+
+
+def _random_return(task: Task, steps: int, seed: int) -> str:
+    experience = VectorExperience(task, seed=derived_seed(seed, "random return"))
+    generator = make_generator("cpu", seed, "random return")
+    for _ in range(steps):
+        experience.step(torch.rand(1, task.action_size, generator=generator) * 2 - 1)
+    experience.close()
+    finished = experience.finished()
+    if not finished:
+        return f"Random actions finished no episode in {steps} steps."
+    returns = torch.tensor([value for value, _ in finished], dtype=torch.float64)
+    lengths = torch.tensor([float(length) for _, length in finished])
+    spread = f" (standard deviation {float(returns.std()):.4g})" if len(finished) > 1 else ""
+    return (
+        f"Random actions return {float(returns.mean()):.4g}{spread} over {len(finished)} episodes of "
+        f"{float(lengths.mean()):.4g} steps."
+    )

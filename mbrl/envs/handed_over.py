@@ -1,0 +1,221 @@
+"""`HandedOverExperience`: a user's own Gymnasium vector environment, in any of the three autoreset modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import Tensor
+
+from mbrl.data import Task, Transitions, derived_seed
+from mbrl.envs.experience import Experience
+from mbrl.envs.vector_experience import check_state
+from mbrl.errors import CheckpointError, ShapeError, TaskError
+
+
+class HandedOverExperience(Experience):
+    """Steps a vector environment that the user made, and stores only real steps.
+
+    - Disabled: ended environments are reset by `reset_mask`, with seeds from ours.
+    - Same step: the step that ends an episode returns the next one's first observation; where it led is in `final_obs`.
+    - Next step: the step after the end only resets, and is left out of what `step` returns, which then has fewer than `N`
+      rows; the action given for it is ignored.
+
+    It can't be replayed one environment at a time, so there is no exact resume.
+
+    Args:
+        task: what its environments are.
+        vector_env: stepped here from now on, and closed by `close`.
+        seed: of the first reset; in the two modes that reset themselves, later episodes follow from it.
+        device: where the tensors go.
+        resume: must be `next_episode` by the time a state is taken or loaded.
+
+    Attributes:
+        ended: `N` bool, whose episode ended in the last step.
+
+    Raises:
+        TaskError: if its spaces aren't the task's, or its autoreset mode isn't stated.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        vector_env: VectorEnv[Any, Any, Any],
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        resume: str = "exact",
+    ) -> None:
+        self.task = task
+        self.num_envs = vector_env.num_envs
+        self.device = torch.device(device)
+        self.resume = resume
+        self._env = vector_env
+        self._mode = _mode_of(vector_env)
+        _check_spaces(vector_env, task)
+        low, high = np.array(task.action_low), np.array(task.action_high)  # A, float64
+        self._low, self._high = low, high
+        self.reset(seed)
+
+    def reset(self, seed: int) -> None:
+        """Starts fresh episodes everywhere."""
+        self._seed = seed
+        self._resets = 0  # calls of the vector environment's reset, each with its own seed
+        self._episodes = 0
+        self._finished: list[tuple[float, int]] = []
+        self._start_all()
+
+    def _start_all(self) -> None:
+        everywhere = np.ones(self.num_envs, dtype=np.bool_)
+        self._episode = np.zeros(self.num_envs, dtype=np.int64)
+        self._returns = np.zeros(self.num_envs)
+        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
+        obs, _ = self._env.reset(seed=self._next_seed())
+        self._waiting = np.zeros(self.num_envs, dtype=np.bool_)  # next step: those that the next step only resets
+        self._begin(everywhere)
+        self.ended = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        self.obs = self._tensor(obs)
+
+    def _next_seed(self) -> int:
+        """One number, from which Gymnasium counts up a seed for each environment."""
+        self._resets += 1
+        return derived_seed(self._seed, "reset", self._resets) & 0x3FFF_FFFF
+
+    def _begin(self, mask: np.ndarray) -> None:
+        for index in np.flatnonzero(mask).tolist():
+            self._episode[index] = self._episodes
+            self._episodes += 1
+        self._returns[mask] = 0.0
+        self._lengths[mask] = 0
+
+    def step(self, action: Tensor) -> Transitions:
+        """Steps all environments once; see `Experience.step`.
+
+        Returns:
+            The real steps, at most `N` rows, with the extras `episode` (as in `VectorExperience`) and `env`, the index of
+            the environment, int64.
+        """
+        given = action.detach().cpu().numpy()  # N x A
+        if given.shape != (self.num_envs, self.task.action_size):
+            raise ShapeError(
+                f"HandedOverExperience.step: expected action of shape {self.num_envs} x {self.task.action_size}, got "
+                f"{tuple(given.shape)}; give one action an environment."
+            )
+        scale, offset = (self._high - self._low) / 2, (self._high + self._low) / 2
+        commands = np.clip(given * scale + offset, self._low, self._high).astype(self._env.single_action_space.dtype)
+        shown, reward, terminated, truncated, info = self._env.step(commands)
+        real = ~self._waiting  # N
+        ended = (terminated | truncated) & real
+        led_to = np.array(shown, dtype=np.float64)  # N x S
+        if self._mode is AutoresetMode.SAME_STEP:
+            for index in np.flatnonzero(ended).tolist():
+                led_to[index] = info["final_obs"][index]
+        self._returns[real] += reward[real]
+        self._lengths[real] += 1
+        self._finished += [(float(self._returns[i]), int(self._lengths[i])) for i in np.flatnonzero(ended).tolist()]
+        rows = torch.from_numpy(np.flatnonzero(real)).to(self.device)  # R
+        transitions = Transitions(
+            obs=self.obs,
+            action=action.detach(),
+            reward=self._tensor(reward),
+            next_obs=self._tensor(led_to),
+            terminated=torch.from_numpy(terminated.astype(np.bool_)).to(self.device),
+            truncated=torch.from_numpy(truncated.astype(np.bool_)).to(self.device),
+            extras={
+                "episode": torch.from_numpy(self._episode.copy()).to(self.device),
+                "env": torch.arange(self.num_envs, device=self.device),
+            },
+        ).select(rows)
+        self._after(shown, ended)
+        return transitions
+
+    def _after(self, shown: np.ndarray, ended: np.ndarray) -> None:
+        if self._mode is AutoresetMode.NEXT_STEP:
+            self._begin(self._waiting)  # the step that only reset them has been made
+            self._waiting = ended
+        elif ended.any():
+            if self._mode is AutoresetMode.DISABLED:
+                shown, _ = self._env.reset(seed=self._next_seed(), options={"reset_mask": ended})
+            self._begin(ended)
+        self.ended = torch.from_numpy(ended).to(self.device)
+        self.obs = self._tensor(shown)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        own = np.array(array, dtype=np.float32)  # a copy, since the environment may write into its array again
+        return torch.from_numpy(own).to(self.device)
+
+    def finished(self) -> list[tuple[float, int]]:
+        """Return and length of each episode that ended since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    # resume ----------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to go on at the next episode.
+
+        Raises:
+            CheckpointError: unless `resume` is `next_episode`.
+        """
+        self._refuse_exact()
+        return {
+            "kind": "next_episode",
+            "env_id": self.task.env_id,
+            "seed": self._seed,
+            "num_envs": self.num_envs,
+            "resets": self._resets,
+            "episodes": self._episodes,
+            "finished": [[value, length] for value, length in self._finished],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Starts fresh episodes everywhere, numbered on from `state`."""
+        self._refuse_exact()
+        check_state(state, self.task, self.num_envs)
+        self._seed = state["seed"]
+        self._resets = state["resets"]
+        self._episodes = state["episodes"]
+        self._finished = [(float(value), int(length)) for value, length in state["finished"]]
+        self._start_all()
+
+    def _refuse_exact(self) -> None:
+        if self.resume != "next_episode":
+            raise CheckpointError(
+                f"{self.task.env_id}: expected environments that can be replayed for an exact resume, got a vector "
+                'environment that was handed over; choose resume="next_episode" to go on with fresh episodes.'
+            )
+
+    def close(self) -> None:
+        """Closes the vector environment."""
+        self._env.close()
+
+
+def _mode_of(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
+    mode = vector_env.metadata.get("autoreset_mode")
+    if not isinstance(mode, AutoresetMode):
+        raise TaskError(
+            f"expected the vector environment to state its autoreset mode in metadata['autoreset_mode'], got {mode!r}; set "
+            "gymnasium.vector.AutoresetMode.DISABLED, SAME_STEP or NEXT_STEP there."
+        )
+    return mode
+
+
+def _check_spaces(vector_env: VectorEnv[Any, Any, Any], task: Task) -> None:
+    obs, action = vector_env.single_observation_space, vector_env.single_action_space
+    same = (
+        isinstance(obs, spaces.Box)
+        and isinstance(action, spaces.Box)
+        and obs.shape == (task.obs_size,)
+        and action.shape == (task.action_size,)
+        and tuple(map(float, action.low)) == task.action_low
+        and tuple(map(float, action.high)) == task.action_high
+    )
+    if not same:
+        raise TaskError(
+            f"expected a vector environment of {task.env_id} ({task.obs_size} observations, {task.action_size} actions "
+            f"within {task.action_low} and {task.action_high}), got observations {obs} and actions {action}; hand over one of the "
+            "task's environments."
+        )
