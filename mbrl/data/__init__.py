@@ -1,22 +1,29 @@
 """The named records that every part shares."""
 
+from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
+from mbrl.data.offline_dataset import OfflineDataset
+from mbrl.data.offline_minari import read_minari, write_minari
+from mbrl.data.offline_reader import read_offline
 from mbrl.data.prediction import ModelState, ModelStep, Prediction, ValueFunction
 from mbrl.data.replay_buffer import ReplayBuffer, mixed_batch
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.streams import Generator, RowGenerator, Streams, derived_seed, draw_balanced, draw_normal, make_generator
 from mbrl.data.task import Task, check_same_task
+from mbrl.data.task_facts import TaskFacts
 from mbrl.data.transitions import Transitions
 
 __all__ = [
     "Generator",
     "ModelState",
     "ModelStep",
+    "OfflineDataset",
     "Prediction",
     "ReplayBuffer",
     "RowGenerator",
     "RowLayout",
     "Streams",
     "Task",
+    "TaskFacts",
     "Transitions",
     "ValueFunction",
     "check_same_task",
@@ -25,4 +32,10 @@ __all__ = [
     "draw_normal",
     "make_generator",
     "mixed_batch",
+    "read_hdf5",
+    "read_minari",
+    "read_npz",
+    "read_offline",
+    "write_minari",
+    "write_npz",
 ]

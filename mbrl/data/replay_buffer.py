@@ -129,7 +129,7 @@ class ReplayBuffer:
             DataError: if no episode is long enough.
         """
         order, starts = self._window_starts(length)
-        drawn = torch.randint(starts.shape[0], (n,), generator=generator, device=self.device)  # n
+        drawn = torch.randint(starts.shape[0], (n,), generator=generator, device=generator.device).to(self.device)  # n
         steps = torch.arange(length, device=self.device)  # length
         return self.gather(order[starts[drawn].unsqueeze(-1) + steps])  # n x length
 
@@ -232,7 +232,7 @@ class ReplayBuffer:
     def _draw(self, n: int, generator: torch.Generator) -> Tensor:
         if self._size == 0:
             raise DataError(f"ReplayBuffer: expected rows to sample {n} from, got an empty buffer; add transitions first.")
-        return torch.randint(self._size, (n,), generator=generator, device=self.device)  # n
+        return torch.randint(self._size, (n,), generator=generator, device=generator.device).to(self.device)  # n
 
     def _window_starts(self, length: int) -> tuple[Tensor, Tensor]:
         if not self.store_episodes:

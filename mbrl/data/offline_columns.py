@@ -1,0 +1,182 @@
+"""Datasets of columns: `.npz` files and HDF5 files in D4RL's layout (Fu2020, D4RL).
+
+Both hold one array a column, a row a step, in environment units. Names, with those that are read as the same:
+
+    obs (observations), action (actions), reward (rewards), next_obs (next_observations),
+    terminated (terminals, terminations), truncated (timeouts, truncations), episode
+
+Where an episode ends, by the first of these that the file has: `episode`, equal numbers side by side; `truncated` and
+`terminated`; or, with `next_obs`, the rows whose next observation isn't the following row's observation.
+
+Without `next_obs`, a step led to the observation of the following row, and an episode's last step, of which nobody knows
+where it led, is left out: the following row holds the next episode's reset. The step before it then ends the episode,
+cut. That loses the steps on which a task ended; for a model that learns termination use files with `next_obs`.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mbrl.data.offline_dataset import Array, OfflineDataset
+from mbrl.data.task_facts import TaskFacts
+from mbrl.errors import DataError
+
+_NAMES = {
+    "obs": ("obs", "observations"),
+    "action": ("action", "actions"),
+    "reward": ("reward", "rewards"),
+    "next_obs": ("next_obs", "next_observations"),
+    "terminated": ("terminated", "terminals", "terminations"),
+    "truncated": ("truncated", "timeouts", "truncations"),
+    "episode": ("episode",),
+}
+_NOTE = "task"  # the column of `TaskFacts`
+
+
+def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
+    """Reads a `.npz` of columns; arrays of Python objects are refused, since reading them runs code.
+
+    Raises:
+        DataError: if it can't be read or used, naming the column and row.
+    """
+    source = Path(path).name
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(f"{source}: expected a .npz with named columns, got a single array; use numpy.savez.")
+        with file:
+            note = str(file[_NOTE]) if _NOTE in file.files else None
+            return _dataset(source, file.files, file.__getitem__, note)
+    except DataError:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{source}: expected a .npz file of number arrays, got {error}; write it anew.") from error
+
+
+def write_npz(path: str | os.PathLike[str], dataset: OfflineDataset) -> None:
+    """Writes `dataset` so that `read_npz` gives it back, with what is known of its task."""
+    columns: dict[str, Any] = {name: getattr(dataset, name) for name in _NAMES}
+    columns[_NOTE] = np.array(dataset.facts.to_json())
+    with open(path, "wb") as file:  # numpy would add .npz to another name
+        np.savez_compressed(file, **columns)
+
+
+def read_hdf5(path: str | os.PathLike[str]) -> OfflineDataset:
+    """Reads an HDF5 file in D4RL's layout.
+
+    It has `observations`, `actions`, `rewards`, `terminals`, `timeouts` and sometimes `next_observations`; other entries
+    (`infos/…`, `metadata/…`) are left alone.
+
+    Raises:
+        DataError: if it can't be read or used, naming the column and row.
+    """
+    source = Path(path).name
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{source}: expected an HDF5 file, got {error}; download or write it anew.") from error
+    with file:
+        if "episode_0" in file:
+            raise DataError(
+                f"{source}: expected columns such as observations, got episodes: this is the inside of a Minari dataset; "
+                "give the dataset's folder or its id."
+            )
+        columns = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
+        return _dataset(source, columns, lambda name: file[name][()], None)
+
+
+def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], note: str | None) -> OfflineDataset:
+    columns: dict[str, Array] = {}
+    for name, aliases in _NAMES.items():
+        found = [alias for alias in aliases if alias in names]
+        if len(found) > 1:
+            raise DataError(f"{source}: expected one column for {name}, got {' and '.join(found)}; leave one out.")
+        if found:
+            columns[name] = np.asarray(read(found[0]))
+    for name in ("obs", "action", "reward", "terminated"):
+        if name not in columns:
+            hint = ""
+            if name == "terminated" and {"done", "dones"} & set(names):
+                hint = ": done doesn't say whether the task ended or a time limit cut the episode"
+            raise DataError(
+                f"{source}: expected a column {name} (or {', '.join(_NAMES[name][1:])}), got {sorted(names)}{hint}; add it."
+            )
+    n = len(columns["obs"]) if columns["obs"].ndim else 0
+    for name, column in columns.items():
+        if column.ndim == 0 or len(column) != n:
+            raise DataError(
+                f"{source}: expected {n} rows of {name}, one for each of obs, got shape {column.shape}; the columns belong "
+                "to different steps, so write the file anew."
+            )
+    for name in ("reward", "terminated", "truncated", "episode"):
+        if name in columns and columns[name].shape == (n, 1):
+            columns[name] = columns[name][:, 0]  # N
+    terminated = _flags(source, "terminated", columns["terminated"])
+    truncated = _flags(source, "truncated", columns["truncated"]) if "truncated" in columns else None
+    last = _last_rows(source, columns, terminated, truncated)  # N bool
+    if truncated is None:
+        truncated = last & ~terminated
+        truncated[-1:] = False  # where the recording stopped, nobody cut the episode
+    episode = columns.get("episode")
+    if episode is None:
+        episode = np.concatenate([[0], np.cumsum(last)[:-1]]) if n else np.zeros(0)  # N
+    kept = np.ones(n, dtype=np.bool_)
+    next_obs = columns.get("next_obs")
+    if next_obs is None:
+        led_to = ~last  # N
+        led_to[-1:] = False  # the file's last step has no following row
+        kept = led_to
+        next_obs = columns["obs"][1:][kept[:-1]]
+        before_last = np.zeros(n, dtype=np.bool_)
+        before_last[:-1] = ~led_to[1:]
+        truncated = truncated | before_last  # the step before one that is left out is where its episode is cut
+    dataset = OfflineDataset(
+        source=source,
+        obs=columns["obs"][kept],
+        action=columns["action"][kept],
+        reward=columns["reward"][kept],
+        next_obs=next_obs,
+        terminated=terminated[kept],
+        truncated=truncated[kept],
+        episode=episode[kept].astype(np.int64),
+        facts=TaskFacts() if note is None else TaskFacts.from_json(note, source),
+        dropped=n - int(kept.sum()),
+    )
+    dataset.check()
+    return dataset
+
+
+def _flags(source: str, name: str, column: Array) -> Array:
+    if column.ndim != 1 or not np.isin(column, (0, 1)).all():
+        found = f"shape {column.shape}" if column.ndim != 1 else f"{column[~np.isin(column, (0, 1))][0]}"
+        raise DataError(
+            f"{source}: expected {name} to be one flag (true or false) a step, got {found}; write the file anew."
+        )
+    return column.astype(np.bool_)
+
+
+def _last_rows(source: str, columns: dict[str, Array], terminated: Array, truncated: Array | None) -> Array:
+    """Which rows are the last of their episode, `N` bool."""
+    last = terminated.copy() if truncated is None else terminated | truncated  # N
+    if "episode" in columns:
+        episode = columns["episode"]
+        changes = np.append(episode[1:] != episode[:-1], True)  # N
+        return last | changes
+    if truncated is not None:
+        return last
+    if "next_obs" not in columns:
+        raise DataError(
+            f"{source}: expected a column truncated (or timeouts, truncations), episode or next_obs, got {sorted(columns)}: "
+            "without one, nobody knows where an episode was cut; add one."
+        )
+    if columns["next_obs"].shape == columns["obs"].shape:  # else `check` says what is wrong
+        jumps = (columns["next_obs"][:-1] != columns["obs"][1:]).reshape(max(len(last) - 1, 0), -1).any(1)
+        last = last | np.append(jumps, True)[: len(last)]
+    return last

@@ -1,0 +1,164 @@
+"""`OfflineDataset`: recorded steps as they were read, in environment units, with what is known of their task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mbrl.data.task import Task
+from mbrl.data.task_facts import TaskFacts
+from mbrl.data.transitions import Transitions
+from mbrl.errors import DataError
+
+Array = NDArray[Any]
+
+# How far beyond a bound, in [−1, 1] units, an action may lie and still be that bound, rounded to float32.
+ACTION_TOLERANCE = 1e-4
+
+
+@dataclass
+class OfflineDataset:
+    """`N` steps in the order of recording.
+
+    Attributes:
+        source: the file, folder or id they come from, for messages.
+        obs, next_obs: `N x S`.
+        action: `N x A`, environment units.
+        reward: `N`.
+        terminated, truncated: `N` bool.
+        episode: `N` int64, the number of each row's episode; equal numbers are steps in a row.
+        facts: what the source says of the task.
+        dropped: rows of the source left out, since it doesn't say where they led.
+    """
+
+    source: str
+    obs: Array
+    action: Array
+    reward: Array
+    next_obs: Array
+    terminated: Array
+    truncated: Array
+    episode: Array
+    facts: TaskFacts = field(default_factory=TaskFacts)
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    @property
+    def obs_size(self) -> int:
+        """`S`."""
+        return int(self.obs.shape[1])
+
+    @property
+    def action_size(self) -> int:
+        """`A`."""
+        return int(self.action.shape[1])
+
+    def check(self) -> None:
+        """Refuses a dataset that can't be used: empty, of wrong sizes, or with values that aren't finite.
+
+        Raises:
+            DataError: naming the column, and the row where there is one.
+        """
+        n = len(self.obs)
+        if n == 0:
+            dropped = f" ({self.dropped} were left out, since it doesn't say where they led)" if self.dropped else ""
+            raise DataError(f"{self.source}: expected at least one step, got none{dropped}; record some, or check the path.")
+        for name, ndim in (("obs", 2), ("action", 2), ("next_obs", 2), ("reward", 1)):
+            column = getattr(self, name)
+            if column.ndim != ndim:
+                wanted = "a row of numbers a step" if ndim == 2 else "one number a step"
+                raise DataError(
+                    f"{self.source}: expected {name} to have {wanted}, got shape {column.shape}; reshape it before saving."
+                )
+            if not np.issubdtype(column.dtype, np.floating):
+                raise DataError(
+                    f"{self.source}: expected {name} to be floats, got {column.dtype}; only continuous observations and "
+                    "actions are supported (save whole numbers that mean quantities as floats)."
+                )
+        for name in ("action", "reward", "next_obs", "terminated", "truncated", "episode"):
+            if len(getattr(self, name)) != n:
+                raise DataError(
+                    f"{self.source}: expected {n} rows of {name}, one for each of obs, got {len(getattr(self, name))}; the "
+                    "columns belong to different steps, so write the file anew."
+                )
+        if self.next_obs.shape != self.obs.shape:
+            raise DataError(
+                f"{self.source}: expected next_obs of shape {self.obs.shape}, as obs, got {self.next_obs.shape}; write the "
+                "file anew."
+            )
+        for name in ("obs", "action", "reward", "next_obs"):
+            self._check_finite(name)
+
+    def _check_finite(self, name: str) -> None:
+        column = getattr(self, name)
+        good = np.isfinite(column).reshape(len(column), -1).all(1)  # N
+        if not good.all():
+            row = int(np.argmin(good))
+            raise DataError(
+                f"{self.source}: expected finite numbers, got {column[row].tolist()} as {name} of row {row} "
+                f"({int((~good).sum())} such rows); remove those episodes, since a model can't be fitted to them."
+            )
+
+    def head(self, rows: int) -> OfflineDataset:
+        """The first `rows` steps."""
+        columns = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode")
+        return OfflineDataset(**{**self.__dict__, **{name: getattr(self, name)[:rows] for name in columns}})
+
+    def transitions(self, task: Task, *, clip_actions: bool = False) -> Transitions:
+        """The steps as the library has them: float32, actions in [−1, 1], `extras["episode"]`.
+
+        Actions up to `ACTION_TOLERANCE` beyond a bound are taken for that bound, rounded.
+
+        Args:
+            task: whose bounds scale the actions.
+            clip_actions: take actions further out for the bound too, as an environment does that clips them itself.
+
+        Raises:
+            DataError: if the sizes aren't the task's, or an action lies outside the bounds.
+        """
+        for what, found, wanted in (("obs", self.obs_size, task.obs_size), ("action", self.action_size, task.action_size)):
+            if found != wanted:
+                raise DataError(
+                    f"{self.source}: expected {what} of size {wanted}, as in {task.env_id or 'the task'}, got {found}; "
+                    "this is a dataset of another task, so give the one that was recorded there."
+                )
+        action = task.from_env_action(torch.from_numpy(self.action.astype(np.float64)))  # N x A
+        beyond = (action.abs() - 1).amax(-1)  # N
+        if not clip_actions and bool((beyond > ACTION_TOLERANCE).any()):
+            row = int(beyond.argmax())
+            raise DataError(
+                f"{self.source}: expected actions within {list(task.action_low)} and {list(task.action_high)}, got "
+                f"{self.action[row].tolist()} in row {row}; give the bounds of the environment that recorded them "
+                "(action_low, action_high), or clip_actions: true if it clips actions itself."
+            )
+        return Transitions(
+            obs=torch.from_numpy(self.obs.astype(np.float32)),
+            action=action.clamp(-1, 1).float(),
+            reward=torch.from_numpy(self.reward.astype(np.float32)),
+            next_obs=torch.from_numpy(self.next_obs.astype(np.float32)),
+            terminated=torch.from_numpy(self.terminated.copy()),
+            truncated=torch.from_numpy(self.truncated.copy()),
+            extras={"episode": torch.from_numpy(self.episode.astype(np.int64))},
+        )
+
+    @staticmethod
+    def from_transitions(rows: Transitions, task: Task, source: str = "transitions") -> OfflineDataset:
+        """Steps of the library as a dataset in environment units; `rows.extras["episode"]` numbers the episodes."""
+        action = task.to_env_action(rows.action.double()).float()  # N x A
+        return OfflineDataset(
+            source=source,
+            obs=rows.obs.cpu().numpy(),
+            action=action.cpu().numpy(),
+            reward=rows.reward.cpu().numpy(),
+            next_obs=rows.next_obs.cpu().numpy(),
+            terminated=rows.terminated.cpu().numpy(),
+            truncated=rows.truncated.cpu().numpy(),
+            episode=rows.extras["episode"].cpu().numpy(),
+            facts=TaskFacts.of(task),
+        )

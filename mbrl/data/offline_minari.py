@@ -1,0 +1,171 @@
+"""Minari datasets: read by folder or id, written by id (Younis2024, Minari).
+
+Reading makes no environment and imports no module that a dataset names: what it says of its environment is kept as data.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from mbrl.data.offline_dataset import Array, OfflineDataset
+from mbrl.data.task_facts import TaskFacts
+from mbrl.errors import DataError
+
+_COLUMNS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode")
+_NOTE = "mbrl_task"  # the metadata entry of `TaskFacts`
+
+
+def minari_folder(path: str | os.PathLike[str]) -> Path | None:
+    """The data folder of a Minari dataset: of its own folder, or of its id under `MINARI_DATASETS_PATH`; None if none."""
+    import minari.storage
+
+    for folder in (Path(path), minari.storage.get_dataset_path(os.fspath(path))):
+        for data in (folder, folder / "data"):
+            if (data / "metadata.json").is_file():
+                return data
+    return None
+
+
+def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
+    """Reads a Minari dataset of box observations (or dicts of them, flattened in the space's order) and box actions.
+
+    Args:
+        path: its folder, or its id if it was downloaded or made on this machine.
+
+    Raises:
+        DataError: if there is none, or it can't be used.
+    """
+    import minari
+    from minari.dataset.minari_storage import MinariStorage
+
+    source = os.fspath(path)
+    folder = minari_folder(path)
+    if folder is None:
+        raise DataError(
+            f"{source}: expected the folder or the id of a Minari dataset on this machine, got neither; check the spelling, "
+            f"or download it with: minari download {source}."
+        )
+    metadata = MinariStorage.read_raw_metadata(folder)
+    for name in ("observation_space", "action_space"):
+        if name not in metadata:  # Minari would make the environment that the file names to find out
+            raise DataError(f"{source}: expected a Minari dataset that holds its {name}, got none; create it anew with one.")
+    try:
+        dataset = minari.MinariDataset(folder)
+    except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
+        raise DataError(f"{source}: expected a readable Minari dataset, got {error}; download or create it anew.") from error
+    obs_space, action_space = dataset.observation_space, dataset.action_space
+    if not (isinstance(action_space, spaces.Box) and len(action_space.shape) == 1):
+        raise DataError(f"{source}: expected actions in a one-dimensional box, got {action_space}; others aren't supported.")
+    if isinstance(obs_space, spaces.Box):
+        names = None
+    elif isinstance(obs_space, spaces.Dict) and all(isinstance(part, spaces.Box) for part in obs_space.values()):
+        names = list(obs_space.keys())
+    else:
+        raise DataError(f"{source}: expected observations in a box or a dict of boxes, got {obs_space}; flatten them first.")
+    facts = _facts(source, dataset, metadata)
+    columns: dict[str, list[Array]] = {name: [] for name in _COLUMNS}
+    for number, recorded in enumerate(dataset.iterate_episodes()):
+        obs = _flat(recorded.observations, names)  # (T+1) x S
+        length = len(recorded.rewards)
+        if len(obs) != length + 1 or len(recorded.actions) != length:
+            raise DataError(
+                f"{source}: expected {length + 1} observations and {length} actions in episode {number}, got {len(obs)} and "
+                f"{len(recorded.actions)}; download or create it anew."
+            )
+        columns["obs"].append(obs[:-1])
+        columns["next_obs"].append(obs[1:])
+        columns["action"].append(recorded.actions)
+        columns["reward"].append(np.asarray(recorded.rewards, dtype=np.float64))
+        columns["terminated"].append(np.asarray(recorded.terminations, dtype=np.bool_))
+        columns["truncated"].append(np.asarray(recorded.truncations, dtype=np.bool_))
+        columns["episode"].append(np.full(length, number, dtype=np.int64))
+    if not columns["episode"]:
+        raise DataError(f"{source}: expected at least one episode, got none; record some.")
+    joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
+    found = OfflineDataset(source=source, facts=facts, **joined)
+    found.check()
+    return found
+
+
+def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, description: str) -> Path:
+    """Writes `dataset` as a Minari dataset in the folder of `MINARI_DATASETS_PATH`, and returns its own folder.
+
+    Args:
+        dataset_id: `namespace/name-v0`; the namespace may be left out.
+        dataset: steps whose episodes are whole, or cut at their end.
+        algorithm: what chose the actions.
+        description: a sentence for whoever finds the dataset.
+
+    Raises:
+        DataError: if the id can't be used, or is taken.
+    """
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    buffers = []
+    for number, rows in enumerate(_episodes(dataset)):
+        buffers.append(
+            EpisodeBuffer(
+                id=number,
+                observations=np.concatenate([dataset.obs[rows], dataset.next_obs[rows][-1:]]),
+                actions=dataset.action[rows],
+                rewards=dataset.reward[rows],
+                terminations=dataset.terminated[rows],
+                truncations=dataset.truncated[rows],
+                infos={},
+            )
+        )
+    low, high = (np.array(bound, dtype=np.float32) for bound in (dataset.facts.action_low, dataset.facts.action_high))  # A
+    try:
+        with warnings.catch_warnings():  # it warns of each of author, email and code link that isn't given
+            warnings.filterwarnings("ignore", message="`.*` is set to None", category=UserWarning)
+            warnings.filterwarnings("ignore", message="env_spec is None", category=UserWarning)
+            made = minari.create_dataset_from_buffers(
+                dataset_id,
+                buffers,
+                algorithm_name=algorithm,
+                description=description,
+                observation_space=spaces.Box(-np.inf, np.inf, dataset.obs.shape[1:], dataset.obs.dtype),
+                action_space=spaces.Box(low, high, dtype=np.float32),
+            )
+    except ValueError as error:
+        raise DataError(f"{dataset_id}: expected a new id such as namespace/name-v0, got {error}") from error
+    made.storage.update_metadata({_NOTE: dataset.facts.to_json()})
+    return Path(made.storage.data_path).parent
+
+
+def _facts(source: str, dataset: Any, metadata: Mapping[str, Any]) -> TaskFacts:
+    if _NOTE in metadata:
+        return TaskFacts.from_json(metadata[_NOTE], source)
+    low, high = dataset.action_space.low, dataset.action_space.high  # A each
+    bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
+    spec = dataset.env_spec
+    return TaskFacts(
+        action_low=tuple(map(float, low)) if bounded else None,
+        action_high=tuple(map(float, high)) if bounded else None,
+        env_id="" if spec is None else spec.id,
+        env_kwargs={} if spec is None else dict(spec.kwargs),
+        time_limit=None if spec is None else spec.max_episode_steps,
+    )
+
+
+def _flat(observations: Any, names: list[str] | None) -> Array:
+    if names is None:
+        return np.asarray(observations)
+    parts = [np.asarray(observations[name]) for name in names]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def _episodes(dataset: OfflineDataset) -> list[Array]:
+    """The rows of each episode, in the order of their first."""
+    _, first, which = np.unique(dataset.episode, return_index=True, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
+    return [groups[i] for i in np.argsort(first)]

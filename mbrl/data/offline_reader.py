@@ -1,0 +1,25 @@
+"""`read_offline`: a dataset from whatever it is kept in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mbrl.data.offline_columns import read_hdf5, read_npz
+from mbrl.data.offline_dataset import OfflineDataset
+from mbrl.data.offline_minari import read_minari
+from mbrl.errors import DataError
+
+
+def read_offline(path: str | os.PathLike[str]) -> OfflineDataset:
+    """Reads a `.npz`, an HDF5 file in D4RL's layout, or a Minari dataset by folder or id.
+
+    Raises:
+        DataError: if there is nothing to read, or what is there can't be used.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".npz", ".hdf5", ".h5"):
+        return read_minari(path)
+    if not Path(path).is_file():
+        raise DataError(f"{os.fspath(path)}: expected a dataset file, got a path where there is none; check the spelling.")
+    return read_npz(path) if suffix == ".npz" else read_hdf5(path)

@@ -1,0 +1,152 @@
+import json
+import warnings
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+
+from mbrl.data import OfflineDataset, TaskFacts, read_minari, read_offline, write_minari
+from mbrl.errors import DataError
+
+S, A = 3, 2
+FACTS = TaskFacts((-2.0, -2.0), (2.0, 2.0), "Made-v0", {"size": 3}, 4, 2)
+
+
+@pytest.fixture(autouse=True)
+def datasets_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+
+
+def made():
+    """Two interleaved environments: episode 0 ends after 3 steps, 1 and 2 are cut after 4 and 2."""
+    episode = np.array([0, 1, 0, 1, 0, 1, 2, 1, 2])
+    rng = np.random.default_rng(0)
+    obs = np.zeros((9, S), dtype=np.float32)
+    next_obs = rng.normal(size=(9, S)).astype(np.float32)
+    for row, number in enumerate(episode):
+        before = np.flatnonzero(episode[:row] == number)
+        obs[row] = next_obs[before[-1]] if len(before) else rng.normal(size=S)
+    return OfflineDataset(
+        source="made",
+        obs=obs,
+        action=rng.uniform(-2, 2, (9, A)).astype(np.float32),
+        reward=rng.normal(size=9).astype(np.float32),
+        next_obs=next_obs,
+        terminated=np.arange(9) == 4,
+        truncated=np.isin(np.arange(9), [7, 8]),
+        episode=episode,
+        facts=FACTS,
+    )
+
+
+def test_what_is_written_is_read_back_by_id_and_by_folder():
+    dataset = made()
+    folder = write_minari("made/random-v0", dataset, algorithm="random", description="Nine steps.")
+    order = np.argsort(dataset.episode, kind="stable")  # an episode's steps side by side
+    for path in ("made/random-v0", folder, folder / "data"):
+        again = read_minari(path)
+        for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(dataset, name)[order])
+        assert again.facts == FACTS
+    assert len(read_offline(folder)) == 9
+
+
+def test_minari_itself_reads_what_is_written():
+    import minari
+
+    write_minari("random-v0", made(), algorithm="random", description="Nine steps.")
+    dataset = minari.load_dataset("random-v0")
+    assert dataset.total_steps == 9
+    assert [len(episode.rewards) for episode in dataset] == [3, 4, 2]
+    assert dataset.action_space == spaces.Box(-2, 2, (A,), np.float32)
+    episode = dataset[0]
+    assert episode.observations.shape == (4, S)
+    assert episode.terminations.tolist() == [False, False, True]
+
+
+def test_an_id_that_is_taken_or_malformed():
+    write_minari("made/random-v0", made(), algorithm="random", description="Nine steps.")
+    with pytest.raises(DataError, match=r"made/random-v0: expected a new id .* already exists"):
+        write_minari("made/random-v0", made(), algorithm="random", description="Nine steps.")
+    with pytest.raises(DataError, match="expected a new id such as namespace/name-v0, got Malformed"):
+        write_minari("no version", made(), algorithm="random", description="Nine steps.")
+
+
+def foreign(dataset_id, obs_space, action_space, observations, actions, **kwargs):
+    """A dataset as another program would write it."""
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    n = len(actions)
+    buffer = EpisodeBuffer(
+        id=0,
+        observations=observations,
+        actions=actions,
+        rewards=np.arange(float(n)),
+        terminations=np.zeros(n, dtype=bool),
+        truncations=np.arange(n) == n - 1,
+        infos={},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Minari warns of what isn't said
+        minari.create_dataset_from_buffers(
+            dataset_id, [buffer], observation_space=obs_space, action_space=action_space, **kwargs
+        )
+
+
+BOX = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+
+
+def test_a_foreign_dataset_with_its_bounds():
+    foreign("a-v0", BOX, spaces.Box(-3, 3, (1,)), np.zeros((5, 2)), np.zeros((4, 1), np.float32))
+    dataset = read_minari("a-v0")
+    assert dataset.facts == TaskFacts((-3.0,), (3.0,))
+    assert dataset.obs.dtype == np.float64
+    assert dataset.truncated.tolist() == [False, False, False, True]
+    foreign("b-v0", BOX, spaces.Box(-np.inf, np.inf, (1,)), np.zeros((5, 2)), np.zeros((4, 1), np.float32))
+    assert read_minari("b-v0").facts == TaskFacts()
+
+
+def test_dicts_of_boxes_are_flattened_in_the_order_of_their_space():
+    space = spaces.Dict({"b": spaces.Box(-1, 1, (2,)), "a": spaces.Box(-1, 1, (1,))})
+    observations = {"b": np.full((5, 2), 0.5, np.float32), "a": np.full((5, 1), 0.25, np.float32)}
+    foreign("dict-v0", space, spaces.Box(-1, 1, (1,)), observations, np.zeros((4, 1), np.float32))
+    flat = spaces.flatten(space, {"a": np.array([0.25]), "b": np.array([0.5, 0.5])})
+    assert read_minari("dict-v0").obs[0].tolist() == flat.tolist()
+
+
+def test_spaces_that_are_not_supported():
+    foreign("discrete-v0", BOX, spaces.Discrete(3), np.zeros((5, 2)), np.zeros(4, np.int64))
+    with pytest.raises(DataError, match=r"expected actions in a one-dimensional box, got Discrete\(3\)"):
+        read_minari("discrete-v0")
+    foreign("text-v0", spaces.Discrete(5), spaces.Box(-1, 1, (1,)), np.zeros(5, np.int64), np.zeros((4, 1), np.float32))
+    with pytest.raises(DataError, match=r"expected observations in a box or a dict of boxes, got Discrete\(5\)"):
+        read_minari("text-v0")
+
+
+def test_no_dataset(tmp_path):
+    with pytest.raises(DataError, match=r"got neither; .* minari download D4RL/none-v0"):
+        read_minari("D4RL/none-v0")
+    with pytest.raises(DataError, match="got neither"):
+        read_offline(tmp_path)
+
+
+def test_a_dataset_makes_no_environment(monkeypatch):
+    import gymnasium
+
+    spec = EnvSpec("Trap-v0", entry_point="nowhere.to_be:Found", kwargs={"size": 2}, max_episode_steps=7)
+    foreign("trap-v0", BOX, spaces.Box(-1, 1, (1,)), np.zeros((5, 2)), np.zeros((4, 1), np.float32))
+    from mbrl.data.offline_minari import minari_folder
+
+    file = minari_folder("trap-v0") / "metadata.json"
+    metadata = json.loads(file.read_text())
+    metadata["env_spec"] = spec.to_json()
+    file.write_text(json.dumps(metadata))
+    monkeypatch.setattr(gymnasium, "make", lambda *args, **kwargs: pytest.fail("made an environment"))
+    facts = read_minari("trap-v0").facts
+    assert (facts.env_id, facts.env_kwargs, facts.time_limit) == ("Trap-v0", {"size": 2}, 7)
+    del metadata["action_space"]
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(DataError, match="expected a Minari dataset that holds its action_space, got none"):
+        read_minari("trap-v0")
