@@ -53,7 +53,7 @@ class DynamicsModel(Configurable, pl.LightningModule, ABC):
         self.task = task
         self.make_parameters(task, make_generator("cpu", seed, "dynamics", "init"))
 
-    def make_parameters(self, task: Task, generator: torch.Generator) -> None:  # noqa: B027 - none is a good default
+    def make_parameters(self, task: Task, generator: torch.Generator) -> None:
         """Makes parameters and buffers for `task`, drawing from `generator` only."""
 
     def make_optimizers(self) -> list[Optimizer]:
@@ -167,7 +167,9 @@ class DynamicsModel(Configurable, pl.LightningModule, ABC):
             NotBuiltError: before `build`.
         """
         if self.task is None:
-            raise NotBuiltError(f"{type(self).__name__} was used before build(task), which makes its parameters; call it first.")
+            raise NotBuiltError(
+                f"{type(self).__name__} was used before build(task), which makes its parameters; call it first."
+            )
         return self.task
 
 

@@ -1,0 +1,228 @@
+"""How a gradient model is fitted: which rows train it, in what order, when it stops, and which weights it keeps.
+
+The same classes serve a planner's refits and `mbrl fit` of a model alone.
+
+Janner2019: "When to trust your model: model-based policy optimization" (MBPO; authors' code).
+Pineda2021: "MBRL-Lib: a modular library for model-based reinforcement learning".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mbrl.data import Transitions
+from mbrl.errors import DataError
+
+Bootstrap = Literal["replacement", "permutation", "none"]
+Stopping = Literal["mbpo", "mbrl-lib"]
+Keep = Literal["member", "ensemble", "never"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows train and which are held out, shared by all members.
+
+    Attributes:
+        train, holdout: int64 indices, on the device of the rows.
+    """
+
+    train: Tensor
+    holdout: Tensor
+
+    @staticmethod
+    def draw(
+        rows: Transitions,
+        generator: torch.Generator,
+        share: float,
+        most: int | None = None,
+        by: Literal["row", "episode"] = "row",
+    ) -> Split:
+        """Draws a split, anew at every fit.
+
+        Args:
+            rows: `N` transitions.
+            generator: what draws.
+            share: of the rows to hold out; at least one row if above 0.
+            most: rows held out at most, None for no cap.
+            by: rows one by one, or whole episodes (`extras["episode"]`) until the number is reached, which keeps the
+                correlated rows of one episode on one side.
+
+        Raises:
+            DataError: if a side would be empty, or episodes are asked for and not known.
+        """
+        number, device = len(rows), rows.obs.device
+        wanted = 0 if share == 0 else max(1, min(int(share * number), number if most is None else most))
+        if number - wanted < 1:
+            raise DataError(f"expected at least {2 if share else 1} rows to fit a model, got {number}; collect more first.")
+        if by == "row":
+            order = torch.randperm(number, generator=generator, device=generator.device).to(device)  # N
+            return Split(order[wanted:], order[:wanted])
+        if "episode" not in rows.extras:
+            raise DataError(
+                "expected rows with extras['episode'], since holdout_by is 'episode', and got none; use rows that know "
+                "their episode, or holdout_by='row'."
+            )
+        _, episode, sizes = rows.extras["episode"].unique(return_inverse=True, return_counts=True)  # N; episodes
+        if wanted and len(sizes) < 2:
+            raise DataError(
+                "expected at least 2 episodes to hold one out, got 1; collect more before the first fit, or use "
+                "holdout_by='row'."
+            )
+        order = torch.randperm(len(sizes), generator=generator, device=generator.device).to(device)  # episodes
+        before = sizes[order].cumsum(0) - sizes[order]  # episodes, rows held out before each is added
+        chosen = torch.zeros_like(sizes, dtype=torch.bool)
+        chosen[order] = before < wanted
+        chosen[order[-1]] &= wanted == 0  # one episode is left to train on
+        held = chosen[episode]  # N
+        return Split((~held).nonzero()[:, 0], held.nonzero()[:, 0])
+
+
+class MemberBatches:
+    """The rows that each member sees, batch by batch.
+
+    Args:
+        train: int64 indices of the training rows, `n`.
+        members: `E`.
+        batch_size: rows a member and batch; the last batch of an epoch may be smaller.
+        bootstrap: `"replacement"`: each member draws its own `n` rows with replacement, once, and every epoch shuffles
+            them (MBPO, PETS, mbrl-lib); drawing them anew each epoch would make the members alike. `"permutation"`: every
+            member sees all rows in its own order (several ports). `"none"`: all members see the same batches.
+        generator: what draws, now and at every epoch.
+    """
+
+    def __init__(
+        self, train: Tensor, members: int, batch_size: int, bootstrap: Bootstrap, generator: torch.Generator
+    ) -> None:
+        self.members = members
+        self.batch_size = batch_size
+        self.bootstrap = bootstrap
+        self.generator = generator
+        n, device = len(train), train.device
+        if bootstrap == "replacement":
+            drawn = torch.randint(n, (members, n), generator=generator, device=generator.device).to(device)  # E x n
+            self.rows = train[drawn]  # E x n
+        else:
+            self.rows = train.expand(members if bootstrap == "permutation" else 1, n)
+
+    def __len__(self) -> int:
+        return -(-self.rows.shape[1] // self.batch_size)
+
+    def epoch(self, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
+        """The index of each batch, `E x B`, in an order drawn anew.
+
+        Args:
+            rank, world: of several processes that share every batch: each gets an equal part, up to `world` - 1 rows of a
+                batch being left out so that the mean of the parts' gradients is the batch's.
+        """
+        source = self.generator
+        keys = torch.rand(self.rows.shape, generator=source, device=source.device).to(self.rows.device)
+        shuffled = self.rows.gather(1, keys.argsort(1)).expand(self.members, -1)  # E x n
+        for batch in shuffled.split(self.batch_size, 1):  # E x B
+            share = batch.shape[1] // world
+            if share:
+                yield batch[:, rank * share : (rank + 1) * share]
+
+
+class BestWeights:
+    """Early stopping on the holdout, and the weights that were best on it.
+
+    Scores are one a member, lower is better, compared once an epoch.
+
+    - `"mbpo"` [Janner2019]_: a member improves if its score falls more than `threshold` (relative) below its best, which
+      starts at 1e10; fitting stops when more than `patience` epochs in a row improved no member.
+    - `"mbrl-lib"` [Pineda2021]_: the best starts at the score before the fit (`begin`); any improvement sets all bests
+      to the elementwise minimum; fitting stops after `patience` epochs in a row without one.
+
+    Either way a score that falls by half a percent every epoch never stops a fit, since the fall adds up: cap the epochs.
+
+    Args:
+        parameters: what is fitted, by name.
+        own: names of the parameters whose first dim is `E`; the others are shared.
+        members: `E`.
+        rule, patience, threshold: as above.
+        keep: `"member"`: each member's own best weights come back in the end (parameters that all members share stay as
+            they are); `"ensemble"`: all parameters as they were when any member last improved; `"never"`: the last ones
+            stay.
+    """
+
+    def __init__(
+        self,
+        parameters: dict[str, nn.Parameter],
+        own: Collection[str],
+        members: int,
+        rule: Stopping = "mbpo",
+        patience: int = 5,
+        threshold: float = 0.01,
+        keep: Keep = "member",
+    ) -> None:
+        self.parameters = parameters
+        self.rule = rule
+        self.patience = patience
+        self.threshold = threshold
+        # with one member nothing need have a members' dim, and the two ways are the same
+        self.keep: Keep = "ensemble" if keep == "member" and members == 1 else keep
+        self.own = frozenset(own)
+        self.members = members
+        self.best = torch.full((members,), 1e10, dtype=torch.float64)  # E
+        self.idle = 0
+        self._weights: dict[str, Tensor] = {}
+        self._kept = [False] * members
+
+    def begin(self, scores: Tensor) -> None:
+        """Notes the scores before the fit (`E`); only mbrl-lib's rule looks at them."""
+        if self.rule == "mbrl-lib":
+            self.best = scores.double().cpu()
+
+    @torch.no_grad()
+    def update(self, scores: Tensor) -> bool:
+        """Takes the scores after an epoch (`E`); returns whether to stop."""
+        now = scores.double().cpu()  # the one read-back of an epoch
+        improved = (self.best - now) / self.best.abs() > self.threshold  # E
+        if bool(improved.any()):
+            self.idle = 0
+            self.best = torch.where(improved if self.rule == "mbpo" else now < self.best, now, self.best)
+            self._keep(improved.tolist())
+        else:
+            self.idle += 1
+        return self.idle > self.patience if self.rule == "mbpo" else self.idle >= self.patience
+
+    def _keep(self, improved: Sequence[bool]) -> None:
+        if self.keep == "never":
+            return
+        everything = self.keep == "ensemble"
+        for name, parameter in self.parameters.items():
+            if not everything and name not in self.own:
+                continue
+            if name not in self._weights or everything:
+                self._weights[name] = parameter.detach().clone()
+                continue
+            for member, better in enumerate(improved):
+                if better:
+                    self._weights[name][member].copy_(parameter.detach()[member])
+        self._kept = [kept or better or everything for kept, better in zip(self._kept, improved, strict=True)]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Puts the kept weights back; a member that never improved stays as it is."""
+        for name, weights in self._weights.items():
+            for member, kept in enumerate(self._kept) if self.keep == "member" else ():
+                if kept:
+                    self.parameters[name][member].copy_(weights[member])
+            if self.keep == "ensemble":
+                self.parameters[name].copy_(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Bests, counter and kept weights, as tensors and plain data."""
+        return {"best": self.best, "idle": self.idle, "weights": dict(self._weights), "kept": list(self._kept)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from `state`."""
+        self.best, self.idle, self._kept = state["best"].cpu(), state["idle"], list(state["kept"])
+        self._weights = {
+            name: weights.to(self.parameters[name].device, copy=True) for name, weights in state["weights"].items()
+        }

@@ -1,0 +1,329 @@
+"""`GaussianEnsemble`: networks that each predict a Gaussian over the change of the observation, and over the reward.
+
+    symbol   code           shape        meaning
+    E        members                     networks
+    D        -                           S, and one more if the reward is learned
+    μ        mean           E x B x D    of [Δobs, reward]
+    ρ        raw            E x B x D    the network's log-variance
+    ℓ        log_var        E x B x D    the same inside its bounds
+    λ_l      weight_decay   one a layer  of the weights W_l
+
+Chua2018: "Deep reinforcement learning in a handful of trials using probabilistic dynamics models" (PETS, NeurIPS 2018).
+Janner2019: "When to trust your model: model-based policy optimization" (MBPO, NeurIPS 2019; authors' code).
+Pineda2021: "MBRL-Lib: a modular library for model-based reinforcement learning".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mbrl.data import Prediction, Task, Transitions, ValueFunction
+from mbrl.errors import ConfigError, ShapeError
+from mbrl.models.base import Differentiable, HasMembers
+from mbrl.models.fit_run import FitRun
+from mbrl.models.fitting import Bootstrap, Keep, Stopping
+from mbrl.models.gradient_model import GradientModel
+from mbrl.models.log_var_bounds import LogVarBounds
+from mbrl.models.member_rows import layout
+from mbrl.models.normalizer import InputNormalizer
+from mbrl.models.stacked_mlp import ACTIVATIONS, Precision, StackedMLP
+
+
+class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
+    """An ensemble of probabilistic networks [Chua2018]_, fitted as MBPO's authors do [Janner2019]_.
+
+    Each member maps normalised [obs, action] to a Gaussian over [Δobs, reward] in environment units; targets are never
+    normalised, and Δobs is added to the observation as it came. The loss is
+
+        Σ_members mean_{batch, D} [(μ − y)² exp(−ℓ) + ℓ] + bound_penalty Σ_D (ℓ_max − ℓ_min) + Σ_l λ_l ½ |W_l|²
+
+    without the ½ and the ln 2π of a Gaussian's negative log-likelihood, which is ½ (loss + ln 2π) a dimension. Members
+    are summed, so one Adam fits each as if it were alone. The last term is applied by Adam as a gradient λ_l W_l, which
+    is the same and costs nothing; it is not in the loss that is reported. The order of a network's outputs changes
+    nothing but which of its initial weights meets which target.
+
+    The defaults are the authors'. Arguments of fitting are those of `GradientModel`.
+
+    Args:
+        members: `E`.
+        elites: members with the lowest holdout error, the only ones that a rollout draws from; None draws from all.
+        hidden: widths of the hidden layers.
+        activation: between layers: `silu`, `relu`, `elu`, `tanh`, `gelu` or `softplus`.
+        learn_reward: whether the reward is predicted too; `"auto"` if the task has no known reward.
+        learn_terminated: whether termination is predicted too, by one more output trained with a binary cross-entropy
+            (not part of MBPO, whose tasks have known terminations); `"auto"` if the task has no known termination.
+        deterministic: predict means only, with mean squared error for a loss; `var` is then 0.
+        bounds: log-variance bounds that the loss moves (`"learned"`, MBPO and PETS) or that stay (`"frozen"`, several
+            ports).
+        log_var_min: (initial) lower bound.
+        log_var_max: (initial) upper bound.
+        bound_penalty: weight of the bounds' distance; larger pulls learned bounds together faster.
+        weight_decay: λ, one number or one a layer; None gives the authors' 2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4 (for other
+            depths: those for the first, second, further and last layer). More keeps weights smaller.
+        decay_form: `"half"`: λ ½ |W|² (MBPO, PETS), a gradient of λ W; `"full"`: λ |W|², twice that (a port);
+            `"adam"`: one λ for all parameters, biases and learned bounds too, as torch's Adam does it (mbrl-lib).
+        normalizer_rows: rows whose mean and sd normalise inputs: `"train"` (MBPO) or `"all"`, the holdout too (mbrl-lib).
+        normalizer_ddof: 0 for the population's sd (MBPO), 1 for the sample's (mbrl-lib).
+        lr, batch_size, holdout, holdout_max, holdout_by, bootstrap, stopping, patience, threshold, best_weights,
+            max_epochs, max_updates: see `GradientModel`.
+        precision: `"bf16"` computes the hidden layers' products in bfloat16; weights, output layer, loss and optimiser
+            stay float32.
+        chunk_rows: rows a member that a prediction without gradients computes at once; their activations should fit the
+            cache.
+
+    Raises:
+        ConfigError: for a number out of range, or options that contradict each other.
+    """
+
+    elite_members: Tensor
+
+    def __init__(
+        self,
+        members: int = 7,
+        elites: int | None = 5,
+        hidden: Sequence[int] = (200, 200, 200, 200),
+        activation: str = "silu",
+        *,
+        learn_reward: Literal["auto"] | bool = "auto",
+        learn_terminated: Literal["auto"] | bool = "auto",
+        deterministic: bool = False,
+        bounds: Literal["learned", "frozen"] = "learned",
+        log_var_min: float = -10.0,
+        log_var_max: float = 0.5,
+        bound_penalty: float = 0.01,
+        weight_decay: float | Sequence[float] | None = None,
+        decay_form: Literal["half", "full", "adam"] = "half",
+        normalizer_rows: Literal["train", "all"] = "train",
+        normalizer_ddof: Literal[0, 1] = 0,
+        lr: float = 1e-3,
+        batch_size: int = 256,
+        holdout: float = 0.2,
+        holdout_max: int | None = 5000,
+        holdout_by: Literal["row", "episode"] = "row",
+        bootstrap: Bootstrap = "replacement",
+        stopping: Stopping = "mbpo",
+        patience: int = 5,
+        threshold: float = 0.01,
+        best_weights: Keep = "member",
+        max_epochs: int | None = 1000,
+        max_updates: int | None = None,
+        precision: Precision = "fp32",
+        chunk_rows: int = 400,
+    ) -> None:
+        super().__init__(
+            members=members,
+            lr=lr,
+            batch_size=batch_size,
+            holdout=holdout,
+            holdout_max=holdout_max,
+            holdout_by=holdout_by,
+            bootstrap=bootstrap,
+            stopping=stopping,
+            patience=patience,
+            threshold=threshold,
+            best_weights=best_weights,
+            max_epochs=max_epochs,
+            max_updates=max_updates,
+        )
+        self._one_of("activation", activation, tuple(ACTIVATIONS))
+        self._one_of("learn_reward", learn_reward, ("auto", True, False))
+        self._one_of("learn_terminated", learn_terminated, ("auto", True, False))
+        self._one_of("bounds", bounds, ("learned", "frozen"))
+        self._one_of("decay_form", decay_form, ("half", "full", "adam"))
+        self._one_of("normalizer_rows", normalizer_rows, ("train", "all"))
+        self._one_of("normalizer_ddof", normalizer_ddof, (0, 1))
+        self._one_of("precision", precision, ("fp32", "bf16"))
+        if elites is not None and not 1 <= elites <= members:
+            raise ConfigError(f"{self._with('elites')}: expected 1 to {members} (members), or None for all, got {elites}.")
+        if holdout == 0 and elites not in (None, members):
+            raise ConfigError(
+                f"{self._with('elites')}: expected None beside a holdout of 0, since elites are chosen on the holdout, got "
+                f"{elites}; set it, or hold rows out."
+            )
+        if not hidden or min(hidden) < 1:
+            raise ConfigError(f"{self._with('hidden')}: expected widths of at least 1, got {list(hidden)}.")
+        if not log_var_min < log_var_max:
+            raise ConfigError(
+                f"{self._with('log_var_min')}: expected less than log_var_max {log_var_max}, got {log_var_min}; swap them."
+            )
+        if chunk_rows < 1:
+            raise ConfigError(f"{self._with('chunk_rows')}: expected at least 1, got {chunk_rows}.")
+        self.elites = members if elites is None else elites
+        self.hidden = tuple(hidden)
+        self.activation = activation
+        self.learn_reward = learn_reward
+        self.learn_terminated = learn_terminated
+        self.deterministic = deterministic
+        self.bounds = bounds
+        self.log_var_min = log_var_min
+        self.log_var_max = log_var_max
+        self.bound_penalty = bound_penalty
+        self.decay_form = decay_form
+        self.layer_decay = self._layer_decay(weight_decay)
+        self.normalizer_rows = normalizer_rows
+        self.normalizer_ddof = normalizer_ddof
+        self.precision = precision
+        self.chunk_rows = chunk_rows
+
+    def _layer_decay(self, weight_decay: float | Sequence[float] | None) -> list[float]:
+        """λ of each layer's weights, as `weight_decay` means it."""
+        layers = len(self.hidden) + 1
+        if self.decay_form == "adam" and not isinstance(weight_decay, (int, float)):
+            raise ConfigError(
+                f"{self._with('weight_decay')}: expected one number beside decay_form='adam', got {weight_decay!r}; "
+                "mbrl-lib uses 1e-5 or 5e-5."
+            )
+        if weight_decay is None:
+            return [*[2.5e-5, 5e-5, *[7.5e-5] * layers][: layers - 1], 1e-4]
+        numbers = [weight_decay] * layers if isinstance(weight_decay, (int, float)) else weight_decay
+        decay = [float(number) for number in numbers]
+        if len(decay) != layers or min(decay) < 0:
+            raise ConfigError(
+                f"{self._with('weight_decay')}: expected {layers} numbers of at least 0, one for each hidden layer and the "
+                f"output, got {weight_decay!r}; one number serves all layers."
+            )
+        return decay
+
+    # parameters --------------------------------------------------------------------------------------------------------
+
+    def make_parameters(self, task: Task, generator: torch.Generator) -> None:
+        reward, ends = self.learn_reward, self.learn_terminated
+        self.predicts_reward: bool = task.known_reward is None if reward == "auto" else reward
+        self.predicts_terminated: bool = task.known_terminated is None if ends == "auto" else ends
+        inputs = task.obs_size + task.action_size
+        self.outputs = task.obs_size + int(self.predicts_reward)  # D
+        heads = self.outputs * (1 if self.deterministic else 2) + int(self.predicts_terminated)
+        self.normalizer = InputNormalizer(inputs, self.normalizer_ddof)
+        self.network = StackedMLP(self.members, (inputs, *self.hidden, heads), self.activation, generator)
+        self.network.precision = self.precision
+        if not self.deterministic:
+            self.log_var_bounds = LogVarBounds(self.outputs, self.log_var_min, self.log_var_max, self.bounds == "learned")
+        self.register_buffer("elite_members", torch.arange(self.elites))  # e, any until a fit has ranked them
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        if self.decay_form == "adam":
+            return [{"params": list(self.parameters()), "weight_decay": self.layer_decay[0]}]
+        times = 2.0 if self.decay_form == "full" else 1.0
+        groups: list[dict[str, Any]] = [
+            {"params": [weight], "weight_decay": times * decay}
+            for weight, decay in zip(self.network.weights, self.layer_decay, strict=True)
+        ]
+        weights = {id(weight) for weight in self.network.weights}
+        groups.append({"params": [p for p in self.parameters() if id(p) not in weights], "weight_decay": 0.0})
+        return groups
+
+    def own_parameters(self) -> set[str]:
+        return {name for name, _ in self.named_parameters() if name.startswith("network.")}
+
+    # prediction --------------------------------------------------------------------------------------------------------
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        """Predicts the next observation, and the reward and termination if they are learned.
+
+        Without gradients, rows are computed in chunks; with `member`, each row by that member only.
+
+        Args:
+            obs: `B x S`, environment units.
+            action: `B x A` in [−1, 1].
+            member: `B` int64, or None for all members.
+
+        Raises:
+            NotBuiltError: before `build`.
+            ShapeError: if the sizes are not the task's, or the leading dims differ.
+        """
+        task = self.built_task
+        batch = obs.shape[:-1]
+        if obs.shape[-1:] != (task.obs_size,) or action.shape != (*batch, task.action_size):
+            raise ShapeError(
+                f"{type(self).__name__}.predict: expected obs B x {task.obs_size} and action B x {task.action_size} with "
+                f"equal B, got {tuple(obs.shape)} and {tuple(action.shape)}; give one action for each observation."
+            )
+        if member is not None and member.shape != batch:
+            raise ShapeError(
+                f"{type(self).__name__}.predict: expected one member for each row, of shape {tuple(batch)}, got "
+                f"{tuple(member.shape)}; see draw_balanced."
+            )
+        x = self.normalizer(torch.cat((obs, action), -1))
+        x = x.reshape(batch.numel(), x.shape[-1])  # B x (S+A), B flat
+        width = self.network.sizes[-1]
+        if member is None:
+            raw = self._outputs(x.expand(self.members, *x.shape)).reshape(self.members, *batch, width)  # E x B x out
+        else:
+            places = layout(member.reshape(-1), self.members)
+            raw = places.restore(self._outputs(places.gather(x), places.members)).reshape(*batch, width)  # B x out
+        return self._prediction(raw, obs)
+
+    def _outputs(self, x: Tensor, members: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled():
+            return self.network(x, members)
+        return self.network.infer(x, members, self.chunk_rows)
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Means `… x D`, bounded log-variances `… x D` or None, termination logits `…` or None."""
+        mean = raw[..., : self.outputs]
+        log_var = None if self.deterministic else self.log_var_bounds(raw[..., self.outputs : 2 * self.outputs])
+        return mean, log_var, raw[..., -1] if self.predicts_terminated else None
+
+    def _prediction(self, raw: Tensor, obs: Tensor) -> Prediction:
+        size = self.built_task.obs_size
+        mean, log_var, logit = self._split(raw)
+        var = torch.zeros_like(mean) if log_var is None else log_var.exp()
+        return Prediction(
+            mean=obs + mean[..., :size],
+            var=var[..., :size],
+            reward_mean=mean[..., size] if self.predicts_reward else None,
+            reward_var=var[..., size] if self.predicts_reward else None,
+            terminated_logit=logit,
+        )
+
+    @property
+    def drawn_members(self) -> Tensor:
+        """`e` int64: the elites of the last fit."""
+        self.built_task  # noqa: B018 - refuses before build
+        return self.elite_members
+
+    # fitting -----------------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: Transitions, value: ValueFunction | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the class's docstring without its weight decay, and `mse`, the members' mean squared error."""
+        x = self.normalizer(torch.cat((batch.obs, batch.action), -1))  # (E x) B x (S+A)
+        raw = self.network(x if x.ndim == 3 else x.expand(self.members, *x.shape))  # E x B x out
+        mean, log_var, logit = self._split(raw)
+        square = (mean - self._target(batch)).square()  # E x B x D
+        if log_var is None:
+            loss = square.mean((1, 2)).sum()
+        else:
+            loss = (square * torch.exp(-log_var) + log_var).mean((1, 2)).sum()
+            if self.bounds == "learned":
+                loss = loss + self.bound_penalty * self.log_var_bounds.width()
+        metrics = {"mse": square.detach().mean()}
+        if logit is not None:
+            ended = batch.terminated.to(logit.dtype).expand_as(logit)  # E x B
+            wrong = F.binary_cross_entropy_with_logits(logit, ended, reduction="none").mean(1)  # E
+            loss = loss + wrong.sum()
+            metrics["terminated_loss"] = wrong.detach().mean()
+        return loss, metrics
+
+    def _target(self, batch: Transitions) -> Tensor:
+        change = batch.next_obs - batch.obs  # (E x) B x S
+        return torch.cat((change, batch.reward.unsqueeze(-1)), -1) if self.predicts_reward else change
+
+    @torch.no_grad()
+    def score(self, rows: Transitions) -> Tensor:
+        """Mean squared error of each member's mean over rows and target dims in environment units, `E`."""
+        x = self.normalizer(torch.cat((rows.obs, rows.action), -1))  # B x (S+A)
+        mean = self._outputs(x.expand(self.members, *x.shape))[..., : self.outputs]  # E x B x D
+        return (mean - self._target(rows)).square().mean((1, 2), dtype=torch.float64)
+
+    def fit_inputs(self, run: FitRun) -> None:
+        rows = run.rows(run.split.train if self.normalizer_rows == "train" else slice(None))
+        self.normalizer.fit(torch.cat((rows.obs, rows.action), -1))
+
+    def rank_members(self, scores: Tensor) -> None:
+        """Makes the `elites` members with the lowest scores the ones that rollouts draw from."""
+        self.elite_members.copy_(scores.argsort(stable=True)[: self.elites])

@@ -1,0 +1,153 @@
+"""`StackedMLP`: the networks of all members of an ensemble as one batch of weights.
+
+One batched call a layer computes bias and product for every member, so members never run in a Python loop.
+
+Chua2018: "Deep reinforcement learning in a handful of trials using probabilistic dynamics models" (PETS, authors' code:
+the initialisation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mbrl.errors import ConfigError
+
+Precision = Literal["fp32", "bf16"]
+
+# Each takes (x, inplace); GELU and softplus have no in-place form.
+ACTIVATIONS: dict[str, Callable[[Tensor, bool], Tensor]] = {
+    "silu": lambda x, inplace: F.silu(x, inplace=inplace),
+    "relu": lambda x, inplace: F.relu(x, inplace=inplace),
+    "elu": lambda x, inplace: F.elu(x, inplace=inplace),
+    "tanh": lambda x, inplace: x.tanh_() if inplace else x.tanh(),
+    "gelu": lambda x, inplace: F.gelu(x),
+    "softplus": lambda x, inplace: F.softplus(x),
+}
+
+
+def truncated_normal(shape: Sequence[int], sd: float, generator: torch.Generator) -> Tensor:
+    """Normal numbers of scale `sd` within ±2 `sd`: those outside are drawn again, so their sd is 0.8796 `sd`.
+
+    Args:
+        shape: of the result.
+        sd: of the normal before truncation.
+        generator: what draws; its device is the result's.
+    """
+    values = torch.randn(*shape, generator=generator, device=generator.device)
+    while True:
+        outside = values.abs() > 2
+        number = int(outside.sum())
+        if number == 0:
+            return values * sd
+        values[outside] = torch.randn(number, generator=generator, device=generator.device)
+
+
+class StackedMLP(nn.Module):
+    """`E` multilayer perceptrons of the same sizes, evaluated as one.
+
+    Weights are truncated normal with sd 1 / (2 sqrt(fan_in)), biases 0 [Chua2018]_.
+
+    Args:
+        members: `E`.
+        sizes: widths from input to output, at least two.
+        activation: a name in `ACTIVATIONS`, between layers only.
+        generator: draws the weights.
+
+    Raises:
+        ConfigError: for an unknown activation.
+    """
+
+    def __init__(self, members: int, sizes: Sequence[int], activation: str, generator: torch.Generator) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"expected an activation among {sorted(ACTIVATIONS)}, got {activation!r}; choose one of them.")
+        self.members = members
+        self.sizes = tuple(sizes)
+        self.precision: Precision = "fp32"
+        self._activation = ACTIVATIONS[activation]
+        pairs = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        self.weights = nn.ParameterList(
+            nn.Parameter(truncated_normal((members, a, b), 1 / (2 * a**0.5), generator).cpu()) for a, b in pairs
+        )  # E x in x out each
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for _, b in pairs)  # E x 1 x out each
+
+    def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
+        """Outputs `G x B x out` of inputs `G x B x in`, differentiable.
+
+        Args:
+            x: one batch a member.
+            members: `G` int64, which member each batch is for; None for all in order (`G` = `E`).
+        """
+        half = self._half(x)
+        with _no_autocast(x):
+            weights, biases = self._layers(members)
+            h = x.bfloat16() if half else x
+            last = len(weights) - 1
+            for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+                if half and layer < last:
+                    weight, bias = weight.bfloat16(), bias.bfloat16()
+                elif half:  # the output layer is computed in float32: it is small, and its numbers are the answer
+                    h = h.float()
+                h = torch.baddbmm(bias, h, weight)  # G x B x width
+                if layer < last:
+                    h = self._activation(h, False)
+            return h
+
+    @torch.no_grad()
+    def infer(self, x: Tensor, members: Tensor | None = None, chunk_rows: int = 400) -> Tensor:
+        """The same numbers without a graph: activations in place, temporaries reused from chunk to chunk.
+
+        A chunk's temporaries stay in cache; those of the whole batch would be bound by page faults.
+
+        Args:
+            x: `G x B x in`; the batch dim may be expanded.
+            members: as in `forward`.
+            chunk_rows: rows a member and chunk.
+        """
+        groups, rows = x.shape[:2]
+        half = self._half(x)
+        weights, biases = self._layers(members)
+        last = len(weights) - 1
+        if half:
+            weights = [w.bfloat16() if i < last else w for i, w in enumerate(weights)]
+            biases = [b.bfloat16() if i < last else b for i, b in enumerate(biases)]
+            x = x.bfloat16()
+        chunk = max(1, min(chunk_rows, rows))
+        width = max(self.sizes[1:])
+        scratch = [torch.empty(groups * chunk * width, dtype=x.dtype, device=x.device) for _ in range(min(2, last))]
+        out = torch.empty(groups, rows, self.sizes[-1], dtype=weights[-1].dtype, device=x.device)
+        with _no_autocast(x):
+            for start in range(0, rows, chunk):
+                h = x[:, start : start + chunk]  # G x n x in
+                n = h.shape[1]
+                for layer in range(last):
+                    size = self.sizes[layer + 1]
+                    # contiguous whatever n is: a strided result would leave the batched product's fast path
+                    buffer = scratch[layer % 2][: groups * n * size].view(groups, n, size)
+                    h = self._activation(torch.baddbmm(biases[layer], h, weights[layer], out=buffer), True)
+                out[:, start : start + n] = torch.baddbmm(biases[last], h.to(out.dtype), weights[last])
+        return out
+
+    def _half(self, x: Tensor) -> bool:
+        return self.precision == "bf16" or _autocast(x)
+
+    def _layers(self, members: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        if members is None:
+            return list(self.weights), list(self.biases)
+        return [w[members] for w in self.weights], [b[members] for b in self.biases]
+
+
+def _autocast(x: Tensor) -> bool:
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
+def _no_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """A Trainer's bf16-mixed selects the recipe of `precision="bf16"`, so autocast must not cast the output layer too."""
+    return torch.autocast(x.device.type, enabled=False) if _autocast(x) else nullcontext()
