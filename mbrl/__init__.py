@@ -1,3 +1,25 @@
-"""Model-based reinforcement learning: any dynamics model with any planner."""
+"""Model-based reinforcement learning: any dynamics model with any planner, from one YAML file or ten lines of Python.
+
+Example:
+    >>> import mbrl
+    >>> planner = mbrl.load("runs/mbpo-inverted-pendulum/seed0")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mbrl.training import Trainer, load
 
 __version__ = "0.1.0"
+__all__ = ["Trainer", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # `import mbrl` alone stays fast: torch and Lightning take seconds, and `mbrl --help` needs neither
+    if name in ("Trainer", "load"):
+        import mbrl.training
+
+        return getattr(mbrl.training, name)
+    raise AttributeError(f"module 'mbrl' has no attribute {name!r}")

@@ -1,0 +1,6 @@
+"""From a planner and data to a run: trainer, run folder, checkpoints, metrics, loading."""
+
+from mbrl.training.load import load
+from mbrl.training.trainer import Trainer
+
+__all__ = ["Trainer", "load"]

@@ -1,0 +1,246 @@
+"""Checkpoints that are whole or not there: `checkpoints/ckpt-<clock>/` with a manifest that is written last.
+
+A folder holds `model.pt` (parameters, optimisers, generators, environment state), one `buffer-<name>.pt` for each replay
+buffer, and `manifest.json` with the SHA-256 of every file. A checkpoint without a valid manifest does not exist: a kill
+at any moment leaves the older one intact. Everything is read with `weights_only=True`, so a checkpoint runs nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import re
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from lightning_fabric.plugins import CheckpointIO
+
+from mbrl.errors import CheckpointError, MbrlWarning
+from mbrl.training.files import sync_folder, write_whole
+
+MANIFEST = "manifest.json"
+MODEL = "model.pt"
+FORMAT = 1
+_WEIGHTS_ONLY = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "mbrl")
+
+
+class _HashingFile:
+    """A file that keeps the SHA-256 of what is written to it, and the error that stopped it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.sha256 = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            written = self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.sha256.update(data)
+        return written
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def write_checkpoint(folder: Path, checkpoint: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Writes `checkpoint` into `folder`, then reads it back.
+
+    Args:
+        folder: `checkpoints/ckpt-<clock>`; whatever an earlier, unfinished attempt left there is removed.
+        checkpoint: Lightning's dict; `mbrl_buffers` (name → state) goes to files of its own.
+        about: plain data for the manifest.
+
+    Raises:
+        CheckpointError: if the disk is full or can't be written; older checkpoints stay as they were.
+    """
+    began = time.perf_counter()
+    rest = dict(checkpoint)
+    contents: dict[str, Any] = {f"buffer-{name}.pt": state for name, state in rest.pop("mbrl_buffers", {}).items()}
+    contents[MODEL] = rest
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        files = {name: _write_tensors(folder / name, value) for name, value in contents.items()}
+        for name, entry in files.items():
+            if _sha256(folder / name) != entry["sha256"]:
+                raise OSError(errno.EIO, "the file reads back differently from what was written")
+        read_tensors(folder / MODEL)  # what a planner adds must be plain, or nobody could load it
+        manifest = {"format": FORMAT, **about, "files": files, "seconds": time.perf_counter() - began}
+        write_whole(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        sync_folder(folder.parent)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise CheckpointError(
+            f"expected room for a checkpoint in {folder.parent}, but writing {folder.name} failed ({error.strerror}); free "
+            "space and resume with --ckpt_path last: the checkpoint before this one is intact."
+        ) from error
+
+
+def _write_tensors(path: Path, value: Any) -> dict[str, Any]:
+    with open(path, "wb") as file:
+        hashing = _HashingFile(file)
+        try:
+            torch.save(value, hashing)  # type: ignore[arg-type]
+        except RuntimeError as error:  # torch reports a failed write as its own error
+            raise hashing.error or error from None
+        file.flush()
+        os.fsync(file.fileno())
+    return {"sha256": hashing.sha256.hexdigest(), "bytes": path.stat().st_size}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint whose files are all there and unchanged.
+
+    Raises:
+        CheckpointError: if it is no checkpoint, or a file is missing or damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(
+            f"expected a checkpoint in {folder}, but it has no {MANIFEST}, so it was never finished or only copied in part; "
+            "use another checkpoint, or copy the whole folder."
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        files = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+        known = manifest["format"] == FORMAT and MODEL in files
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise CheckpointError(f"expected a manifest in {path}, but it can't be read; use another checkpoint.") from None
+    if not known:
+        raise CheckpointError(
+            f"expected a checkpoint of format {FORMAT} in {folder}, got {manifest['format']!r}; load it with the version of "
+            "mbrl-toolkit that wrote it."
+        )
+    for name, expected in files.items():
+        if Path(name).name != name:
+            raise CheckpointError(f"expected plain file names in {path}, got {name!r}; use another checkpoint.")
+        if not (folder / name).is_file() or _sha256(folder / name) != expected:
+            raise CheckpointError(
+                f"expected {folder / name} as it was written, but it is missing or damaged (its SHA-256 is not the "
+                "manifest's); use another checkpoint, or copy this one again."
+            )
+    return manifest
+
+
+def read_tensors(path: Path) -> Any:
+    """What a file of a checkpoint holds: tensors and plain data only, on the CPU.
+
+    Raises:
+        CheckpointError: if it holds anything else.
+    """
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            f"expected tensors and plain data in {path}, but it holds something else ({_reason(error)}); it was not "
+            "written by mbrl: use a checkpoint folder of a run."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What torch found, without its advice to load the file unsafely."""
+    found = re.search(r"Unsupported (?:global|class|operand)[^.]*?: ?(?:GLOBAL )?(\S+)", str(error))
+    return found.group(1) if found else type(error).__name__
+
+
+def read_checkpoint(folder: Path, *, buffers: bool) -> dict[str, Any]:
+    """Lightning's dict of a checkpoint, with its replay buffers if wanted.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, or not written by this library.
+    """
+    manifest = read_manifest(folder)
+    checkpoint = read_tensors(folder / MODEL)
+    if not isinstance(checkpoint, dict) or "mbrl" not in checkpoint:
+        raise CheckpointError(
+            f"expected a checkpoint of an mbrl planner or model in {folder}, got one of something else; use a checkpoint "
+            "folder of a run."
+        )
+    if buffers:
+        names = [name for name in manifest["files"] if name.startswith("buffer-")]
+        checkpoint["mbrl_buffers"] = {
+            name.removeprefix("buffer-").removesuffix(".pt"): read_tensors(folder / name) for name in names
+        }
+    return checkpoint
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """All checkpoint folders of a run, the newest first, valid or not."""
+    folders = [path for path in (run / "checkpoints").glob("ckpt-*") if path.name[5:].isdigit() and path.is_dir()]
+    return sorted(folders, key=lambda path: int(path.name[5:]), reverse=True)
+
+
+def find_last(run: Path, *, remove: bool = False) -> Path | None:
+    """The newest checkpoint of a run that is whole.
+
+    Args:
+        run: the run folder.
+        remove: whether to remove the folders that are not whole, after naming them (a resume does).
+
+    Returns:
+        The folder, or None if the run has no whole checkpoint.
+    """
+    last = None
+    for folder in checkpoint_folders(run):
+        try:
+            read_manifest(folder)
+        except CheckpointError as error:
+            fate = "removed" if remove else "ignored"
+            warnings.warn(f"{folder} is not a whole checkpoint and is {fate}: {error}", MbrlWarning, 2)
+            if remove:
+                shutil.rmtree(folder)
+            continue
+        if last is None:
+            last = folder
+    return last
+
+
+class FolderCheckpointIO(CheckpointIO):
+    """Writes and reads Lightning's checkpoints as folders with a manifest.
+
+    Attributes:
+        training: whether reading includes what only `fit` needs: buffers, environments, optimisers, callbacks, loops.
+    """
+
+    def __init__(self) -> None:
+        self.training = True
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Writes the folder `path`."""
+        run = checkpoint.get("mbrl_run", {})
+        about = {name: run[name] for name in ("clock", "position", "class_path", "model", "data", "threads") if name in run}
+        write_checkpoint(Path(path), checkpoint, about)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads the folder `path`; tensors and plain data only, whatever `weights_only` says."""
+        checkpoint = read_checkpoint(Path(path), buffers=self.training)
+        if not self.training:
+            return {name: value for name, value in checkpoint.items() if name in _WEIGHTS_ONLY}
+        if checkpoint["mbrl"]["kind"] == "planner":  # a finished run may be given more steps, and then goes on
+            checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Removes the folder `path`: its manifest first, so that what is left of it is never taken for whole."""
+        folder = Path(path)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder)

@@ -1,0 +1,121 @@
+"""`CheckpointCallback`: when a run writes a checkpoint, and what it adds to one."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from mbrl.errors import ConfigError
+from mbrl.planners import Planner
+from mbrl.spec import class_path
+from mbrl.training.checkpoint import checkpoint_folders
+
+if TYPE_CHECKING:
+    from mbrl.training.trainer import Trainer
+
+
+class CheckpointCallback(Checkpoint):
+    """Writes `checkpoints/ckpt-<env_steps>` (or `ckpt-<epoch>` when a model is fitted alone) and keeps the newest.
+
+    Args:
+        every: real steps between checkpoints; a kill loses at most about that many. Epochs are written each.
+        min_ratio: a checkpoint waits until this many times the duration of the last write has passed, so that writing
+            costs at most 1 / `min_ratio` of the run; 0 never waits.
+    """
+
+    def __init__(self, every: int, min_ratio: float) -> None:
+        if every < 1:
+            raise ConfigError(f"trainer.checkpoint_every: expected at least 1, got {every}.")
+        if min_ratio < 0:
+            raise ConfigError(f"trainer.checkpoint_min_ratio: expected 0 or more, got {min_ratio}.")
+        self.every = every
+        self.min_ratio = min_ratio
+        self._saved = 0  # position of the newest checkpoint
+        self._ended = 0.0  # when writing it ended
+        self._duration = 0.0  # and how long it took
+
+    # when ------------------------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        self._saved = position(trainer, pl_module)
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not isinstance(pl_module, Planner):
+            return
+        steps = pl_module.env_steps - self._saved
+        waited = time.perf_counter() - self._ended >= self.min_ratio * self._duration
+        signal = trainer.stop_signal
+        if steps and (trainer.is_last_batch or trainer.should_stop or signal or (steps >= self.every and waited)):
+            self.save(trainer, pl_module)
+        if signal:
+            raise SystemExit(128 + signal)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        if not isinstance(pl_module, Planner):
+            self.save(trainer, pl_module)
+
+    def on_exception(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        # SIGTERM may come between the end of a tick and Lightning's own look at it; the tick is whole all the same
+        between = isinstance(exception, SIGTERMException) and isinstance(pl_module, Planner)
+        if between and position(trainer, pl_module) > self._saved:
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes a checkpoint now, then removes the older ones."""
+        began = time.perf_counter()
+        now = position(trainer, pl_module)
+        folder = trainer.run_folder / "checkpoints" / f"ckpt-{now}"
+        trainer.metrics_file.sync()
+        trainer.save_checkpoint(folder, weights_only=False)
+        if trainer.is_global_zero:
+            for older in checkpoint_folders(trainer.run_folder):
+                if older != folder:
+                    trainer.strategy.remove_checkpoint(older)
+        self._saved, self._ended = now, time.perf_counter()
+        self._duration = self._ended - began
+
+    # what ------------------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        checkpoint["mbrl_run"] = {
+            "clock": trainer.metrics_file.clock,
+            "position": position(trainer, pl_module),
+            "class_path": class_path(type(pl_module)),
+            "model": pl_module.spec,
+            "data": data.spec,
+            "threads": torch.get_num_threads(),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": str(torch.__version__),
+                "pytorch-lightning": pl.__version__,
+                "gymnasium": gymnasium.__version__,
+            },
+        }
+
+
+def position(trainer: pl.Trainer, module: pl.LightningModule) -> int:
+    """Where a run stands on its clock: real steps of a planner, whole epochs of a model fitted alone."""
+    if isinstance(module, Planner):
+        return module.env_steps
+    return int(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+
+
+def remove_all(run: Any) -> None:
+    """Removes every checkpoint of a run that starts anew."""
+    for folder in checkpoint_folders(run):
+        shutil.rmtree(folder)

@@ -1,0 +1,64 @@
+"""`load`: a planner or a dynamics model from a checkpoint, in any process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from mbrl.data import Task
+from mbrl.errors import CheckpointError
+from mbrl.spec import from_spec
+from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.resume import find_checkpoint
+
+
+def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Any:
+    """Loads what a checkpoint holds, on the CPU, without its replay buffers and without its environment.
+
+    Nothing in a checkpoint runs: it holds tensors and plain data, and the names in it resolve only in `mbrl` and in the
+    modules that you allow.
+
+    Args:
+        path: a run folder (its newest whole checkpoint), a checkpoint folder, or its `model.pt`.
+        allow: modules of your own whose classes or functions the checkpoint names.
+
+    Returns:
+        The `Planner`, or the `DynamicsModel` where one was fitted alone, built and with its trained parameters.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, or it is damaged, or of something else.
+        UntrustedNameError: if it names a module that isn't allowed.
+
+    Example:
+        >>> planner = mbrl.load("runs/mbpo-pendulum/seed0")  # doctest: +SKIP
+    """
+    run = Path(path)
+    folder = find_checkpoint(path, run)
+    if folder is None:
+        raise CheckpointError(f"expected a run folder, got {path}; give its path.")
+    return module_of(read_checkpoint(folder, buffers=False), folder, allow)
+
+
+def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) -> pl.LightningModule:
+    """The planner or model of a checkpoint that was read.
+
+    Raises:
+        CheckpointError: if its parameters don't fit its own spec.
+    """
+    about = checkpoint["mbrl"]
+    task = Task.from_plain(about["task"], allow)
+    module = from_spec(about["spec"], allow)
+    module.build(task, about["seed"])
+    module.on_load_checkpoint(checkpoint)
+    try:
+        module.load_state_dict(checkpoint["state_dict"], strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"expected the parameters of {about['spec']['class_path']} in {folder}, but they don't fit "
+            f"({' '.join(str(error).split())[:300]}); load it with the version of the code that wrote it."
+        ) from error
+    return module

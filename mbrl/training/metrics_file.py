@@ -1,0 +1,89 @@
+"""`MetricsFile`: one JSON object a line, appended while training, cut on resume, made into a CSV at the end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mbrl.errors import RunFolderError
+from mbrl.training.files import write_whole
+
+
+class MetricsFile:
+    """The lines of `metrics.jsonl`, each with the clock it was written at.
+
+    Metrics that depend on the wall clock are named `time/…`; all others are the same in a resumed run as in the unbroken
+    one. A number that isn't finite is written as null, which JSON has and NaN is not.
+
+    Args:
+        path: the file.
+        clock: the key that orders lines: `env_steps` in a planner's run, `epoch` in the fit of a model alone.
+    """
+
+    def __init__(self, path: Path, clock: str = "env_steps") -> None:
+        self.path = path
+        self.clock = clock
+
+    def append(self, line: Mapping[str, float]) -> None:
+        """Writes one line, whole, before returning.
+
+        Raises:
+            RunFolderError: if the disk is full or the file can't be written.
+        """
+        values = {name: _json_number(value) for name, value in line.items()}
+        text = json.dumps(values) + "\n"
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise RunFolderError(
+                f"expected room for a line in {self.path}, but writing failed ({error.strerror}); free space and resume "
+                "with --ckpt_path last."
+            ) from error
+
+    def read(self) -> list[dict[str, Any]]:
+        """All whole lines; what a kill left half-written is left out."""
+        if not self.path.exists():
+            return []
+        lines = []
+        for text in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(line, dict) and self.clock in line:
+                lines.append(line)
+        return lines
+
+    def cut(self, position: float) -> None:
+        """Drops the lines after `position` on the clock, which the resumed run will write again."""
+        kept = [line for line in self.read() if line[self.clock] <= position]
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def sync(self) -> None:
+        """Flushes the lines to disk, so that a checkpoint never knows more than they."""
+        if self.path.exists():
+            with open(self.path, "rb") as file:
+                os.fsync(file.fileno())
+
+    def write_csv(self, path: Path) -> None:
+        """The same as a table: a column a metric, in the order of first appearance, empty where a line has none."""
+        lines = self.read()
+        columns = list(dict.fromkeys(name for line in lines for name in line))
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(lines)
+        write_whole(path, text.getvalue().encode())
+
+
+def _json_number(value: float) -> float | int | None:
+    if isinstance(value, int):
+        return value
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,121 @@
+"""Resuming: which checkpoint, and whether it is of the same experiment."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
+from mbrl.training.checkpoint import MODEL, find_last
+
+# What a resumed run may change: how long it goes on and what is looked at, never what is computed.
+FREE = (
+    "data.init_args.steps",
+    "data.init_args.eval_episodes",
+    "data.init_args.test_episodes",
+    "data.init_args.resume",
+)
+
+
+def find_checkpoint(path: str | os.PathLike[str], run: Path, *, clean: bool = False) -> Path | None:
+    """The checkpoint folder that `path` names.
+
+    Args:
+        path: `last` (the newest whole one of `run`), a run folder, a checkpoint folder, or its `model.pt`.
+        run: the run folder.
+        clean: whether to remove unfinished checkpoints of `run`, after naming them.
+
+    Returns:
+        The folder, or None for `last` if `run` has no whole checkpoint.
+
+    Raises:
+        CheckpointError: if there is nothing at `path`, or it is a URL or one of Lightning's special names.
+    """
+    text = os.fspath(path)
+    if text == "last":
+        return find_last(run, remove=clean)
+    if "://" in text:
+        raise CheckpointError(f"expected a path on this machine, got {text}; download the checkpoint folder first.")
+    found = Path(path)
+    if not found.exists():
+        hint = "; the only special name is last" if text in ("best", "hpc", "registry") else ""
+        raise CheckpointError(f"expected a checkpoint at {text}, but there is nothing{hint}; check the path.")
+    if found.name == MODEL:
+        return found.parent
+    if found.is_file():
+        raise CheckpointError(
+            f"expected a run folder, a checkpoint folder or its {MODEL}, got the file {found}; give the folder."
+        )
+    if (found / "checkpoints").is_dir():
+        last = find_last(found)
+        if last is None:
+            raise CheckpointError(f"expected a checkpoint in {found}, but the run has no whole one; train it first.")
+        return last
+    return found
+
+
+def flatten(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested plain data by dotted name."""
+    if not (isinstance(value, Mapping) and value):
+        return {name: list(value) if isinstance(value, tuple) else value}
+    found: dict[str, Any] = {}
+    for part, item in value.items():
+        found.update(flatten(item, f"{name}.{part}" if name else part))
+    return found
+
+
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """What differs between the specs of a checkpoint and of a config, one line each, without what may differ."""
+    old, new = flatten(saved), flatten(current)
+    names = [name for name in dict.fromkeys([*old, *new]) if name not in FREE]
+    missing = object()
+    lines = []
+    for name in names:
+        before, after = old.get(name, missing), new.get(name, missing)
+        if before is missing:
+            lines.append(f"{name} is {after!r} now and was not set")
+        elif after is missing:
+            lines.append(f"{name} was {before!r} and is not set now")
+        elif before != after:
+            lines.append(f"{name} was {before!r} and is {after!r} now")
+    return lines
+
+
+def check_same(manifest: Mapping[str, Any], current: Mapping[str, Any], *, override: bool) -> None:
+    """Refuses to go on with another experiment than the checkpoint's.
+
+    Args:
+        manifest: of the checkpoint.
+        current: `model` and, in a fit, `data`: the specs of the config.
+        override: whether to go on all the same, after naming the differences.
+
+    Raises:
+        ConfigError: listing every difference.
+    """
+    found = differences({name: manifest[name] for name in current}, current)
+    if not found:
+        return
+    text = "; ".join(found)
+    if not override:
+        raise ConfigError(
+            f"expected the checkpoint's settings, but these differ: {text}. Set them back, give the new settings their own "
+            "run folder, or pass --override to go on with the new ones."
+        )
+    warnings.warn(f"going on with settings that the checkpoint was not made with: {text}.", MbrlWarning, 3)
+
+
+def check_threads(manifest: Mapping[str, Any]) -> None:
+    """Warns if the number of threads is another, which changes the order of sums."""
+    before, now = manifest["threads"], torch.get_num_threads()
+    if before != now:
+        warnings.warn(
+            f"the checkpoint was written with {before} threads and this run has {now}, so the numbers will not be equal to "
+            f"the unbroken run's to the last bit; set trainer.threads to {before} for that.",
+            MbrlWarning,
+            3,
+        )

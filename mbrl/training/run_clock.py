@@ -1,0 +1,134 @@
+"""`RunClock`: metric lines and evaluations of a planner's run, counted in real environment steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+from torch import nn
+
+from mbrl.errors import ConfigError, DivergedError
+from mbrl.planners import Planner
+from mbrl.planners.evaluation import evaluate
+
+if TYPE_CHECKING:
+    from mbrl.training.trainer import Trainer
+
+
+class RunClock(pl.Callback):
+    """Writes a metric line every `log_every` real steps and evaluates every `eval_every`.
+
+    Both also happen at the last step. Evaluation draws from generators made anew from (seed, step), so how often it
+    happens changes nothing else.
+
+    Args:
+        log_every: real steps between lines; more smooths the curves and costs less.
+        eval_every: real steps between evaluations; fewer costs more episodes.
+        stop_at: mean evaluation return that ends the run; None to use all steps.
+        stop_count: evaluations in a row that must reach it; more guards against a lucky one.
+
+    Attributes:
+        streak: evaluations in a row that reached `stop_at`.
+        last_return: mean return of the latest evaluation, NaN before the first.
+        elapsed: wall-clock seconds of the run, those before a resume included.
+    """
+
+    def __init__(self, log_every: int, eval_every: int, stop_at: float | None, stop_count: int) -> None:
+        for name, number in (("log_every", log_every), ("eval_every", eval_every), ("stop_count", stop_count)):
+            if number < 1:
+                raise ConfigError(f"trainer.{name}: expected at least 1, got {number}.")
+        self.log_every = log_every
+        self.eval_every = eval_every
+        self.stop_at = stop_at
+        self.stop_count = stop_count
+        self.streak = 0
+        self.last_return = math.nan
+        self.elapsed = 0.0
+        self._before = 0
+        self._began = self._earlier = 0.0
+        self._lap = (0.0, 0)  # time and step of the last line
+
+    @property
+    def reached(self) -> bool:
+        """Whether the run has met its goal."""
+        return self.stop_at is not None and self.streak >= self.stop_count
+
+    def on_train_start(self, trainer: Trainer, pl_module: Planner) -> None:  # type: ignore[override]
+        self._began, self._earlier = time.perf_counter(), self.elapsed
+        self._lap = (self._began, pl_module.env_steps)
+
+    def on_train_batch_start(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: Planner, batch: Any, batch_idx: int
+    ) -> None:
+        self._before = pl_module.env_steps
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: Planner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = pl_module.env_steps
+        line: dict[str, float] = {}
+        if trainer.is_last_batch or self._crossed(now, self.log_every):
+            line.update(self._training_means(pl_module, now))
+        if trainer.is_last_batch or self._crossed(now, self.eval_every):
+            line.update(self._evaluation(trainer, pl_module, now))
+        if not line:
+            return
+        line["time/wall_s"] = self.elapsed = self._earlier + time.perf_counter() - self._began
+        trainer.write_line(now, line)
+        diverged = [
+            name for name, value in line.items() if not (math.isfinite(value) or name.startswith(("eval/", "time/")))
+        ]
+        if diverged:
+            raise DivergedError(
+                f"expected finite metrics at step {now}, but {', '.join(sorted(diverged))} is not finite, so the run has "
+                "diverged; lower the learning rates, or look at the data before that step (the last checkpoint is intact)."
+            )
+        if self.reached:
+            trainer.should_stop = True
+
+    def _crossed(self, now: int, every: int) -> bool:
+        return now // every > self._before // every
+
+    def _training_means(self, planner: Planner, now: int) -> dict[str, float]:
+        clock, (then, steps) = time.perf_counter(), self._lap
+        self._lap = (clock, now)
+        means = planner.metrics.pop()
+        means["time/steps_per_second"] = (now - steps) / max(clock - then, 1e-9)
+        return means
+
+    def _evaluation(self, trainer: Trainer, planner: Planner, now: int) -> dict[str, float]:
+        began = time.perf_counter()
+        request = trainer.datamodule.evaluation_request(now)  # type: ignore[attr-defined]
+        with evaluating(planner):
+            summary = evaluate(planner, request.experience, request.episodes, request.seed).summary()
+        self.last_return = summary["return"]
+        self.streak = self.streak + 1 if self.stop_at is not None and self.last_return >= self.stop_at else 0
+        line = {f"eval/{name}": value for name, value in summary.items() if math.isfinite(value)}
+        line["time/eval_s"] = time.perf_counter() - began
+        return line
+
+    # checkpoint ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"streak": self.streak, "last_return": self.last_return, "elapsed": self.elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.streak = state_dict["streak"]
+        self.last_return = state_dict["last_return"]
+        self.elapsed = state_dict["elapsed"]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Puts `module` in evaluation mode, and every part back into the mode that it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,73 @@
+"""The folder of one run: `runs/<name>/seed<k>`, the same for logs, checkpoints, configuration and figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mbrl.errors import RunFolderError
+from mbrl.training.files import write_whole
+
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+
+
+def default_folder(name: str, seed: int) -> Path:
+    """`runs/<name>/seed<k>`, below the current folder."""
+    return Path("runs") / name / f"seed{seed}"
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run was started in `folder`."""
+    return any((folder / name).exists() for name in ("config.yaml", METRICS, "checkpoints"))
+
+
+def open_folder(folder: Path, *, resume: bool) -> None:
+    """Makes `folder` for a run.
+
+    Raises:
+        RunFolderError: if it can't be written, or holds a run already and `resume` is False.
+    """
+    if not resume and holds_run(folder):
+        raise RunFolderError(
+            f"expected an empty run folder, but {folder} holds a run; resume it with --ckpt_path last, or give the new run "
+            "another folder (trainer.folder, or another name or seed)."
+        )
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunFolderError(
+            f"expected a run folder that can be written, but {folder} can't be ({error.strerror}); choose another with "
+            "trainer.folder, or change its permissions."
+        ) from error
+
+
+def write_config(folder: Path, config: Mapping[str, Any], *, resume: bool) -> Path:
+    """Writes `config.yaml` once; a resume writes `config.resume-<n>.yaml` beside it."""
+    path = folder / "config.yaml"
+    number = 0
+    while path.exists():
+        number += 1
+        path = folder / f"config.resume-{number}.yaml"
+    if number and not resume:
+        raise RunFolderError(
+            f"expected no config.yaml in {folder}, which holds a run already; give the new run another folder."
+        )
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    write_whole(path, text.encode())
+    return path
+
+
+def inside(path: str | os.PathLike[str]) -> Path:
+    """The run folder that a path lies in: of `checkpoints/ckpt-…`, of its `model.pt`, or the folder itself."""
+    folder = Path(path)
+    if folder.name == "model.pt":
+        folder = folder.parent
+    return folder.parent.parent if folder.parent.name == "checkpoints" else folder

@@ -1,0 +1,87 @@
+"""A planner that learns something small in microseconds, with state of every kind that a checkpoint must keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mbrl.data import ReplayBuffer, Task, make_generator
+from mbrl.envs.experience import Experience
+from mbrl.planners import Memory, Planner
+
+
+class ToyPlanner(Planner):
+    """A linear policy, moved towards random targets; its buffer, optimiser, streams and counters all show in metrics."""
+
+    def __init__(self, lr: float = 1e-2, nan_at: int = -1, crash_at: int = -1) -> None:
+        super().__init__()
+        self.lr = lr
+        self.nan_at = nan_at
+        self.crash_at = crash_at
+        self.counter = 0.0
+        self.buffer: ReplayBuffer | None = None
+
+    def make_parts(self, task: Task, seed: int) -> None:
+        generator = make_generator("cpu", seed, "toy")
+        self.policy = nn.Linear(task.obs_size, task.action_size)
+        with torch.no_grad():
+            for parameter in self.policy.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        self.buffer = ReplayBuffer(1000, task.obs_size, task.action_size)
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.lr)
+        return [self.optimizer]
+
+    def act(
+        self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None
+    ) -> tuple[Tensor, Memory]:
+        with torch.no_grad():
+            action = torch.tanh(self.policy(obs))
+            if explore:
+                noise = torch.randn(action.shape, generator=memory.generator)
+                memory.tensors["previous"] = 0.9 * memory.tensors["previous"] + noise
+                action = (action + 0.3 * memory.tensors["previous"]).clamp(-1, 1)
+        return action, memory
+
+    def memory(self, n: int, generator: torch.Generator) -> Memory:
+        return Memory(n, generator, previous=torch.zeros(n, self.built_task.action_size))
+
+    def tick(self, experience: Experience) -> None:
+        memory = self.collect_memory(experience.num_envs)
+        action, memory = self.act(experience.obs, memory, explore=True)
+        rows = experience.step(action)
+        memory.reset(rows.terminated | rows.truncated)
+        assert self.buffer is not None
+        self.buffer.add(rows)
+        self.env_steps += experience.num_envs
+        self.counter = 0.99 * self.counter + 0.01 * self.env_steps
+        if self.env_steps == self.crash_at:
+            raise RuntimeError("crash")
+        batch = self.buffer.sample(8, self.streams["replay"])
+        loss = (self.policy(batch.obs) - batch.action).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.env_steps == self.nan_at:
+            loss = loss * float("nan")
+        self.metrics.add({"learner/loss": loss, "model/loss": batch.reward.mean(), "train/counter": self.counter})
+        for total, length in experience.finished():
+            self.metrics.add({"train/return": total, "train/episode_length": float(length)})
+
+    def planner_state(self) -> dict[str, Any]:
+        return {"counter": self.counter}
+
+    def load_planner_state(self, state: dict[str, Any]) -> None:
+        self.counter = state["counter"]
+
+    def buffers_state(self) -> dict[str, dict[str, Any]]:
+        assert self.buffer is not None
+        return {"real": self.buffer.state_dict()}
+
+    def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
+        assert self.buffer is not None
+        if "real" in state:
+            self.buffer.load_state_dict(state["real"])
