@@ -1,0 +1,49 @@
+"""What a step costs besides products: Lightning, logging, buffer, acting and the environment, at N = 1.
+
+A run whose planner neither fits, imagines nor updates, so that all that is left is the loop around them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from time import perf_counter
+from typing import Any
+
+import pytorch_lightning as pl
+
+import mbrl
+from benchmarks.speed.cases import ENV_ID
+from mbrl.envs import OnlineData
+from mbrl.models import GaussianEnsemble
+from mbrl.planners import Dyna
+from mbrl.policies import SAC
+
+STEPS, BURN_IN = 2000, 500
+
+
+class _Clock(pl.Callback):
+    """When the burn-in ended and when the last tick did."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 in (BURN_IN, STEPS):
+            self.times.append(perf_counter())
+
+
+def run_ms() -> float:
+    """Milliseconds a real step takes in one such run, burn-in excluded."""
+    clock = _Clock()
+    # the warm-up outlasts the run, so nothing is fitted; its actions are the policy's, as after it
+    planner = Dyna(GaussianEnsemble(), SAC(), warmup_steps=STEPS + 1, warmup="policy")
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = mbrl.Trainer(folder, eval_every=10 * STEPS, checkpoint_every=10 * STEPS, progress=False, callbacks=[clock])
+        trainer.fit(planner, OnlineData(ENV_ID, steps=STEPS))
+    return 1e3 * (clock.times[1] - clock.times[0]) / (STEPS - BURN_IN)
+
+
+def overhead_ms(rounds: int) -> float:
+    """The median of several runs."""
+    return statistics.median(run_ms() for _ in range(rounds))

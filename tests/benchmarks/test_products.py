@@ -1,0 +1,34 @@
+"""The yardstick of the speed benchmark, by hand for small sizes and by counting for real ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed import products
+
+
+def test_counts_by_hand() -> None:
+    assert products.layers([2, 3, 5]) == 21
+    assert products.ensemble_update(1, 1, [2, 3, 5]) == 2 * (21 + 21 + 15)
+    assert products.rollout_step([2, 3], [4, 5]) == 52
+    # policy 1-1, two critics 2-1: target 1+4, critics 4+4+0, actor 1+1+0+4+4
+    assert products.sac_update(1, [1, 1], [2, 1], 2) == 2 * 23
+
+
+@pytest.mark.parametrize("batch", [8])
+def test_sac_count_is_what_an_update_does(batch: int) -> None:
+    from mbrl.data import Task, Transitions, make_generator
+    from mbrl.policies import SAC
+
+    task = Task("x", 11, 3, (-1.0,) * 3, (1.0,) * 3)
+    learner = SAC(hidden=[16, 16])
+    learner.build(task)
+    learner.make_optimizers()
+    generator = make_generator("cpu", 0)
+    rows = Transitions.from_obs(torch.randn(batch, 11, generator=generator), 3)
+    with FlopCounterMode(display=False) as counter:
+        learner.update(rows, generator)
+    expected = products.sac_update(batch, [11, 16, 16, 6], [14, 16, 16, 1], 2)
+    assert counter.get_total_flops() == pytest.approx(expected, rel=0.05)
