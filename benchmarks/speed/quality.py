@@ -20,9 +20,8 @@ def real_rows(steps: int, seed: int) -> Transitions:
     experience = VectorExperience(known, 10, seed=seed)
     experience.reset(seed)
     generator = make_generator("cpu", seed, "actions")
-    parts = []
-    for _ in range(steps // 10):
-        parts.append(experience.step(torch.rand(10, known.action_size, generator=generator) * 2 - 1))
+    shape = (10, known.action_size)
+    parts = [experience.step(torch.rand(shape, generator=generator) * 2 - 1) for _ in range(steps // 10)]
     experience.close()
     return Transitions.cat(parts)
 
