@@ -17,12 +17,14 @@ class Experience(ABC):
         task: what they are.
         num_envs: `N`.
         obs: `N x S` float32, where each stands now (after a reset, where the last episode has ended).
+        ended: `N` bool, whose episode ended in the last step: what planners forget of.
         snapshot: `N` simulator states for planners that start from them, or None.
     """
 
     task: Task
     num_envs: int
     obs: Tensor
+    ended: Tensor
     snapshot: list[Any] | None = None
 
     @abstractmethod
@@ -34,7 +36,8 @@ class Experience(ABC):
         """Steps every environment once with `action` `N x A` in [−1, 1], and resets those whose episode ended.
 
         Returns:
-            `N` transitions; `next_obs` is where the step led, also at an episode's end.
+            `N` transitions; `next_obs` is where the step led, also at an episode's end. A vector environment that resets
+            itself in a step of its own gives fewer rows in that step (see `HandedOverExperience`).
         """
 
     @abstractmethod

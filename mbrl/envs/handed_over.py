@@ -216,6 +216,6 @@ def _check_spaces(vector_env: VectorEnv[Any, Any, Any], task: Task) -> None:
     if not same:
         raise TaskError(
             f"expected a vector environment of {task.env_id} ({task.obs_size} observations, {task.action_size} actions "
-            f"within {task.action_low} and {task.action_high}), got observations {obs} and actions {action}; hand over one of the "
-            "task's environments."
+            f"within {task.action_low} and {task.action_high}), got observations {obs} and actions {action}; hand "
+            "over one of the task's environments."
         )

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-
 from gymnasium.vector import VectorEnv
 
 from mbrl.data import Task, derived_seed

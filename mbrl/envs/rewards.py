@@ -55,11 +55,6 @@ def pusher(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
     return -0.5 * _norm(target - tips) - _norm(target - goal) - 0.1 * action.square().sum(-1)
 
 
-def pusher_v4(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Pusher-v4: as `pusher`, of the positions before the step."""
-    return pusher(obs, action, obs)
-
-
 def dm_cartpole(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
     """dm_control cartpole balance and swingup (Tassa2018), obs (x, cos θ, sin θ, ẋ, θ̇), in [0, 1].
 

@@ -74,8 +74,8 @@ def make_task(
         env_kwargs=kwargs,
         time_limit=None if limit is None else math.ceil(limit / action_repeat),
         action_repeat=action_repeat,
-        known_reward=_function_name(reward, known_reward, "reward", allow),
-        known_terminated=_function_name(terminated, known_terminated, "terminated", allow),
+        known_reward=function_name(reward, known_reward, "reward", allow),
+        known_terminated=function_name(terminated, known_terminated, "terminated", allow),
     )
 
 
@@ -195,7 +195,19 @@ def _time_limit(env: Env) -> int | None:
     return math.ceil(limit) if math.isfinite(limit) else None
 
 
-def _function_name(given: str | Function, known: str | None, what: str, allow: Sequence[str] | None) -> str | None:
+def function_name(given: str | Function, known: str | None, what: str, allow: Sequence[str] | None = None) -> str | None:
+    """The dotted name that `auto`, `learned`, a dotted name or a function stands for; None is for the model to learn.
+
+    Args:
+        given: what the user wrote, as in `make_task`.
+        known: the known function, which `auto` takes.
+        what: `reward` or `terminated`, for messages.
+        allow: as in `make_task`.
+
+    Raises:
+        ConfigError: if there is no such function.
+        UntrustedNameError: if its name lies outside `mbrl` and `allow`.
+    """
     if callable(given):
         given = name_of(given, what)
     if given == "auto":
