@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.errors import ShapeError
-from mbrl.policies.relu_stack import Precision, ReluStack
+from mbrl.policies.relu_stack import Precision, ReluStack, xavier_uniform
 
 
 class Critics(nn.Module):
@@ -36,7 +36,10 @@ class Critics(nn.Module):
         self.obs_size = obs_size
         self.action_size = action_size
         self.count = count
-        self.network = ReluStack(count, (obs_size + action_size, *hidden, 1), generator, precision)
+        self.hidden = ReluStack(count, (obs_size + action_size, *hidden), generator, precision)
+        units = hidden[-1]
+        self.head_weight = nn.Parameter(xavier_uniform((count, 1, units), units + 1, generator))  # J x 1 x units
+        self.head_bias = nn.Parameter(torch.zeros(count, 1))  # J x 1
 
     def forward(self, obs: Tensor, action: Tensor, *, frozen: bool = False) -> Tensor:
         """Values of all critics.
@@ -60,4 +63,9 @@ class Critics(nn.Module):
             )
         both = torch.cat((obs, action), -1)  # B x (S+A)
         rows = both if both.ndim == 2 else both.reshape(-1, both.shape[-1])
-        return self.network(rows, frozen=frozen).view(self.count, *obs.shape[:-1])  # J x B
+        hidden = self.hidden(rows, frozen=frozen)  # J x B x units
+        weight, bias = self.head_weight, self.head_bias
+        if frozen:
+            weight, bias = weight.detach(), bias.detach()
+        # One output: a sum of products in one pass takes a sixth of the time of a batched product that is this narrow.
+        return (torch.sum(hidden * weight, -1) + bias).view(self.count, *obs.shape[:-1])  # J x B

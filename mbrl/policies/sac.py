@@ -93,7 +93,8 @@ class SAC(Learner):
         _check("target_rate", target_rate, 0.0 < target_rate <= 1.0, "in (0, 1]")
         _check("target_every", target_every, target_every >= 1, "at least 1")
         fixed = temperature if not isinstance(temperature, str) else None
-        _check("temperature", temperature, temperature == "learned" or (fixed is not None and fixed >= 0), "'learned' or ≥ 0")
+        known = temperature == "learned" if fixed is None else fixed >= 0.0
+        _check("temperature", temperature, known, "'learned' or ≥ 0")
         _check("initial_temperature", initial_temperature, initial_temperature > 0.0, "positive")
         automatic = entropy_target == "auto"
         _check("entropy_target", entropy_target, automatic or not isinstance(entropy_target, str), "'auto' or a number")
@@ -151,9 +152,7 @@ class SAC(Learner):
 
     # learning --------------------------------------------------------------------------------------------------------
 
-    def update(
-        self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()
-    ) -> dict[str, Tensor]:
+    def update(self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()) -> dict[str, Tensor]:
         """One update of critics, actor, temperature and targets.
 
         Args:
@@ -212,9 +211,7 @@ class SAC(Learner):
         """
         action, log_prob = self.policy.sample(batch.next_obs, generator)  # B x A, B
         smallest = self.target_critics(batch.next_obs, action).amin(0)  # B
-        return soft_target(
-            batch.reward, batch.terminated, smallest, log_prob, self.log_temperature.exp(), self.discount
-        )
+        return soft_target(batch.reward, batch.terminated, smallest, log_prob, self.log_temperature.exp(), self.discount)
 
     @torch.no_grad()
     def update_targets(self) -> None:
@@ -234,7 +231,7 @@ class SAC(Learner):
 def soft_target(
     reward: Tensor, terminated: Tensor, next_value: Tensor, log_prob: Tensor, temperature: Tensor, discount: float
 ) -> Tensor:
-    """r + γ(1 − d)(Q̄ − α log π), each `B` (`temperature` a scalar tensor): `B`."""
+    """The target r + γ(1 − d)(Q̄ − α log π), `B`, of arguments `B` each (`temperature` a scalar tensor)."""
     soft = torch.addcmul(next_value, temperature, log_prob, value=-1.0)  # B
     return torch.where(terminated, reward, torch.add(reward, soft, alpha=discount))
 

@@ -1,0 +1,69 @@
+"""Critics as one batch: equal to each critic alone, free leading dims, no gradient to frozen weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mbrl.data import make_generator
+from mbrl.errors import ShapeError
+from mbrl.policies import Critics
+
+
+def critics(count: int = 2) -> Critics:
+    return Critics(3, 2, make_generator("cpu", "critics"), hidden=(16, 8), count=count)
+
+
+def inputs(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = make_generator("cpu", "inputs")
+    return torch.randn(*shape, 3, generator=generator), torch.rand(*shape, 2, generator=generator) * 2 - 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_each_critic_is_its_own_network(count: int) -> None:
+    made = critics(count)
+    obs, action = inputs(6)
+    values = made(obs, action)
+    assert values.shape == (count, 6)
+    hidden = made.hidden(torch.cat((obs, action), -1))
+    for j in range(count):
+        expected = hidden[j] @ made.head_weight[j, 0] + made.head_bias[j]
+        torch.testing.assert_close(values[j], expected)
+    assert all(not torch.allclose(values[0], values[j]) for j in range(1, count))
+
+
+def test_leading_dims_are_free() -> None:
+    made = critics()
+    obs, action = inputs(2, 4)
+    values = made(obs, action)
+    assert values.shape == (2, 2, 4)
+    torch.testing.assert_close(values[:, 1], made(obs[1], action[1]))
+    assert made(obs[0, 0], action[0, 0]).shape == (2,)
+
+
+def test_frozen_passes_gradients_to_inputs_only() -> None:
+    made = critics()
+    obs, action = (tensor.requires_grad_() for tensor in inputs(6))
+    made(obs, action, frozen=True).sum().backward()
+    assert obs.grad is not None
+    assert action.grad is not None
+    assert all(parameter.grad is None for parameter in made.parameters())
+
+
+def test_second_derivatives_exist() -> None:
+    """Critic terms differentiate the gradient with respect to the action."""
+    made = critics()
+    obs, action = inputs(6)
+    action.requires_grad_()
+    (slope,) = torch.autograd.grad(made(obs, action).sum(), action, create_graph=True)
+    slope.square().sum().backward()
+    gradient = made.hidden.weights[0].grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+
+
+def test_wrong_sizes_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"obs of shape B x 3 and action of shape B x 2, got 5 x 3 and 5 x 1"):
+        critics()(torch.zeros(5, 3), torch.zeros(5, 1))
+    with pytest.raises(ShapeError, match=r"got 5 x 3 and 4 x 2"):
+        critics()(torch.zeros(5, 3), torch.zeros(4, 2))

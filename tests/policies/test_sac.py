@@ -1,0 +1,368 @@
+"""SAC: known answers of its parts, who gets which gradient, repeatability, and a task that it must learn."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from mbrl.data import Task, Transitions, make_generator
+from mbrl.errors import ConfigError, NotBuiltError
+from mbrl.policies import SAC, Policy
+from mbrl.policies.sac import soft_target
+from mbrl.spec import from_spec
+from mbrl.testing.no_sync import NoScalarReadback
+
+TASK = Task("", obs_size=3, action_size=2, action_low=(-1, -1), action_high=(1, 1))
+BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+def built(seed: int = 0, **options: Any) -> SAC:
+    learner = SAC(**{"hidden": [16, 16], **options})
+    learner.build(TASK, seed)
+    learner.make_optimizers()
+    return learner
+
+
+def batch(rows: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32) -> Transitions:
+    generator = make_generator("cpu", "batch", seed)
+    return Transitions(
+        obs=torch.randn(rows, 3, generator=generator, dtype=dtype),
+        action=torch.rand(rows, 2, generator=generator, dtype=dtype) * 2 - 1,
+        reward=torch.randn(rows, generator=generator, dtype=dtype),
+        next_obs=torch.randn(rows, 3, generator=generator, dtype=dtype),
+        terminated=torch.rand(rows, generator=generator) < 0.3,
+        truncated=torch.zeros(rows, dtype=torch.bool),
+    )
+
+
+# known answers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.check("coplanner-1")
+@BOTH
+def test_target_has_the_published_values(dtype: torch.dtype) -> None:
+    def row(value: float) -> torch.Tensor:
+        return torch.full((2,), value, dtype=dtype)
+
+    terminated = torch.tensor([False, True])
+    y = soft_target(row(1.0), terminated, row(10.0), row(-1.5), torch.tensor(0.2, dtype=dtype), 0.99)
+    torch.testing.assert_close(y, torch.tensor([11.197, 1.0], dtype=dtype))
+    assert y.dtype is dtype
+
+
+@pytest.mark.check("coplanner-1")
+@BOTH
+def test_target_of_a_learner_bootstraps_through_truncation_only(dtype: torch.dtype) -> None:
+    learner = built(temperature=0.2).to(dtype)
+    with torch.no_grad():
+        learner.target_critics.head_weight.zero_()
+        learner.target_critics.head_bias.copy_(torch.tensor([[12.0], [10.0]]))  # the smallest is 10
+    rows = batch(dtype=dtype)
+    rows.reward.fill_(1.0)
+    rows.terminated.fill_(False)
+    through = learner.target(rows, make_generator("cpu", "noise"))
+    _, log_prob = learner.policy.sample(rows.next_obs, make_generator("cpu", "noise"))
+    torch.testing.assert_close(through, 1.0 + 0.99 * (10.0 - 0.2 * log_prob.detach()))
+    rows.truncated.fill_(True)
+    assert torch.equal(learner.target(rows, make_generator("cpu", "noise")), through)
+    rows.terminated.fill_(True)
+    assert torch.equal(learner.target(rows, make_generator("cpu", "noise")), rows.reward)
+
+
+def test_a_terminated_row_is_not_touched_by_a_value_that_is_not_finite() -> None:
+    nan = torch.full((1,), math.nan)
+    y = soft_target(torch.ones(1), torch.tensor([True]), nan, nan, torch.tensor(0.2), 0.99)
+    assert y.item() == 1.0
+
+
+@pytest.mark.check("coplanner-4")
+@BOTH
+def test_targets_close_the_gap_geometrically(dtype: torch.dtype) -> None:
+    learner = built().to(dtype)
+    for parameter in learner.critics.parameters():
+        parameter.detach().fill_(1.0)
+    for parameter in learner.target_critics.parameters():
+        parameter.detach().fill_(0.0)
+    gaps = []
+    for _ in range(1000):
+        learner.update_targets()
+        gaps.append(1.0 - learner.target_critics.head_bias[0, 0].item())
+    for n in (1, 10, 138, 1000):
+        assert gaps[n - 1] == pytest.approx(0.995**n, abs=1e-4 if dtype is torch.float32 else 1e-12)
+    assert gaps[137] > 0.5 > gaps[138]  # half-life 138.3 updates
+    assert gaps[999] == pytest.approx(0.00665, abs=5e-5)
+
+
+@pytest.mark.check("coplanner-5")
+@pytest.mark.parametrize(("offset", "sign"), [(1.0, 1.0), (-1.0, -1.0)])
+def test_temperature_rises_when_entropy_is_below_its_target(offset: float, sign: float) -> None:
+    rows, noise = batch(), make_generator("cpu", "noise")
+    entropy = built().update(rows, noise)["entropy"].item()
+    learner = built(entropy_target=entropy + offset)
+    learner.update(rows, make_generator("cpu", "noise"))
+    gradient = learner.log_temperature.grad
+    assert gradient is not None
+    assert gradient.item() == pytest.approx(-offset, abs=1e-5)
+    assert math.copysign(1.0, learner.log_temperature.item()) == sign
+
+
+def test_actor_gradient_is_that_of_the_written_loss() -> None:
+    rows = batch()
+    learner = built()
+    before = copy.deepcopy(learner)
+    learner.update(rows, make_generator("cpu", "noise"))
+    generator = make_generator("cpu", "noise")
+    before.policy.sample(rows.next_obs, generator)  # the target's draw
+    action, log_prob = before.policy.sample(rows.obs, generator)
+    (log_prob - learner.critics(rows.obs, action).min(0).values).mean().backward()  # α = 1, critics already stepped
+    for (name, ours), expected in zip(learner.policy.named_parameters(), before.policy.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize(("form", "weight"), [("half", 0.5), ("full", 1.0)])
+def test_critic_loss_forms(form: str, weight: float) -> None:
+    rows = batch()
+    learner = built(critic_loss=form)
+    target = learner.target(rows, make_generator("cpu", "noise"))
+    error = learner.critics(rows.obs, rows.action) - target
+    expected = weight * (error[0].square().mean() + error[1].square().mean())
+    got = learner.update(rows, make_generator("cpu", "noise"))["critic_loss"]
+    torch.testing.assert_close(got, expected.detach())
+
+
+# who changes what ----------------------------------------------------------------------------------------------------
+
+
+def test_policy_step_leaves_critics_without_gradient() -> None:
+    """The critics' gradients after an update are those of the critic loss alone."""
+    rows, learner = batch(), built()
+    before = copy.deepcopy(learner)
+    learner.update(rows, make_generator("cpu", "noise"))
+    target = before.target(rows, make_generator("cpu", "noise"))
+    (0.5 * (before.critics(rows.obs, rows.action) - target).square().mean(-1).sum()).backward()
+    for ours, expected in zip(learner.critics.parameters(), before.critics.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad)
+
+
+def test_an_update_changes_every_parameter_and_the_targets() -> None:
+    learner = built()
+    before = {name: value.clone() for name, value in learner.state_dict().items() if isinstance(value, torch.Tensor)}
+    learner.update(batch(), make_generator("cpu", "noise"))
+    after = learner.state_dict()
+    unchanged = [name for name, value in before.items() if torch.equal(value, after[name])]
+    assert unchanged == []
+
+
+def test_fixed_temperature_stays() -> None:
+    learner = built(temperature=0.2)
+    for _ in range(3):
+        metrics = learner.update(batch(), make_generator("cpu", "noise"))
+    assert metrics["temperature"].item() == pytest.approx(0.2)
+    assert learner.log_temperature.exp().item() == pytest.approx(0.2)
+    none = built(temperature=0.0)
+    assert torch.isfinite(none.update(batch(), make_generator("cpu", "noise"))["critic_loss"])
+
+
+def test_targets_move_every_so_many_updates() -> None:
+    learner = built(target_every=3)
+    moved = []
+    for _ in range(6):
+        before = learner.target_critics.head_weight.clone()
+        learner.update(batch(), make_generator("cpu", "noise"))
+        moved.append(not torch.equal(before, learner.target_critics.head_weight))
+    assert moved == [False, False, True, False, False, True]
+
+
+def test_learning_rates_are_separate() -> None:
+    rows = batch()
+    learner = built(actor_lr=1e-1, critic_lr=1e-2, temperature_lr=1e-3)
+    before = copy.deepcopy(learner)
+    learner.update(rows, make_generator("cpu", "noise"))
+    for name, lr in (("policy.head_bias", 1e-1), ("critics.head_bias", 1e-2), ("log_temperature", 1e-3)):
+        step = (learner.get_parameter(name) - before.get_parameter(name)).abs().max().item()
+        assert step == pytest.approx(lr, rel=1e-3), name  # Adam's first step is its learning rate
+
+
+def test_automatic_entropy_target_is_minus_the_action_size() -> None:
+    assert built().entropy_target == -2.0
+    assert built(entropy_target=-0.5).entropy_target == -0.5
+
+
+def test_critic_terms_are_added_to_the_critics_loss() -> None:
+    def large(rows: Transitions, critics: torch.nn.Module, policy: Policy) -> torch.Tensor:
+        return 1e4 * critics(rows.obs, rows.action).mean()
+
+    rows = batch()
+    plain, pushed = built(), built()
+    first = plain.update(rows, make_generator("cpu", "noise"))
+    second = pushed.update(rows, make_generator("cpu", "noise"), [large])
+    expected = first["critic_loss"] + 1e4 * first["q_mean"]
+    torch.testing.assert_close(second["critic_loss"], expected)
+    assert pushed.critics(rows.obs, rows.action).mean() < plain.critics(rows.obs, rows.action).mean()
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_any_number_of_critics(count: int) -> None:
+    learner = built(critics=count)
+    metrics = learner.update(batch(), make_generator("cpu", "noise"))
+    assert learner.value(torch.zeros(5, 3)).shape == (count, 5)
+    assert all(value.shape == () and torch.isfinite(value) for value in metrics.values())
+
+
+def test_value_is_differentiable_in_obs_and_leaves_no_other_gradient() -> None:
+    learner = built().double()
+    obs = batch(dtype=torch.float64).obs.requires_grad_()
+    expected = learner.critics(obs, learner.policy.mode(obs))
+    torch.testing.assert_close(learner.value(obs), expected)
+    learner.value(obs).sum().backward()
+    assert obs.grad is not None
+    assert all(parameter.grad is None for parameter in learner.parameters())
+    assert torch.autograd.gradcheck(learner.value, (obs,))
+    assert learner.value(torch.zeros(2, 4, 3, dtype=torch.float64)).shape == (2, 2, 4)
+
+
+# repeatability -------------------------------------------------------------------------------------------------------
+
+
+def states_equal(one: SAC, other: SAC) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(
+        torch.equal(value, second[name]) if isinstance(value, torch.Tensor) else value == second[name]
+        for name, value in first.items()
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"target_every": 4}])
+def test_same_generator_same_parameters(options: dict[str, Any]) -> None:
+    learners = [built(**options), built(**options)]
+    for learner in learners:
+        noise = make_generator("cpu", "noise")
+        torch.rand(1)  # a global draw changes nothing
+        for i in range(3):
+            learner.update(batch(seed=i), noise)
+    assert states_equal(*learners)
+    other = built(seed=1, **options)
+    assert not states_equal(learners[0], other)
+
+
+@pytest.mark.parametrize("options", [{}, {"target_every": 4}, {"temperature": 0.1}, {"log_sigma": "tanh"}])
+def test_continues_from_spec_state_and_optimizers_as_if_never_stopped(options: dict[str, Any]) -> None:
+    unbroken, noise = built(**options), make_generator("cpu", "noise")
+    optimizers = unbroken.make_optimizers()
+    for i in range(3):
+        unbroken.update(batch(seed=i), noise)
+    file = io.BytesIO()
+    saved = {
+        "spec": unbroken.spec,
+        "state": unbroken.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "noise": noise.get_state(),
+    }
+    torch.save(saved, file)
+    for i in range(3, 6):
+        unbroken.update(batch(seed=i), noise)
+
+    file.seek(0)
+    loaded = torch.load(file, weights_only=True)
+    resumed = from_spec(loaded["spec"])
+    resumed.build(TASK, seed=123)  # other parameters, all of which the state replaces
+    for optimizer, state in zip(resumed.make_optimizers(), loaded["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
+    resumed.load_state_dict(loaded["state"])
+    noise = torch.Generator()
+    noise.set_state(loaded["noise"])
+    for i in range(3, 6):
+        resumed.update(batch(seed=i), noise)
+    assert states_equal(unbroken, resumed)
+
+
+def test_update_reads_nothing_back_and_leaves_the_batch_alone() -> None:
+    learner, rows, noise = built(), batch(), make_generator("cpu", "noise")
+    kept = rows.map(torch.clone)
+    with NoScalarReadback():
+        metrics = learner.update(rows, noise)
+        learner.value(rows.obs)
+    assert {"critic_loss", "actor_loss", "temperature", "entropy", "q_mean"} == set(metrics)
+    assert not any(value.requires_grad for value in metrics.values())
+    for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated"):
+        assert torch.equal(getattr(rows, name), getattr(kept, name))
+
+
+def test_optimizers_follow_a_move_to_another_dtype_and_device() -> None:
+    learner = SAC(hidden=[8])
+    learner.build(TASK)
+    learner.double()
+    learner.make_optimizers()
+    learner.update(batch(dtype=torch.float64), make_generator("cpu", "noise"))
+    assert all(parameter.dtype is torch.float64 for parameter in learner.parameters())
+
+
+def test_bf16_stays_near_fp32() -> None:
+    exact, quick = built(hidden=[64, 64]), built(hidden=[64, 64], precision="bf16")
+    one, other = make_generator("cpu", "noise"), make_generator("cpu", "noise")
+    for i in range(20):
+        first, second = exact.update(batch(64, i), one), quick.update(batch(64, i), other)
+    assert first["critic_loss"].item() != second["critic_loss"].item()
+    assert second["critic_loss"].item() == pytest.approx(first["critic_loss"].item(), rel=0.05)
+    assert second["entropy"].item() == pytest.approx(first["entropy"].item(), abs=0.05)
+    assert all(parameter.dtype is torch.float32 for parameter in quick.parameters())
+
+
+# learning ------------------------------------------------------------------------------------------------------------
+
+
+def test_learns_a_bandit() -> None:
+    """Reward −(a − 0.5)², one step: the mode goes to 0.5 and Q to the reward."""
+    task = Task("", 1, 1, (-1,), (1,))
+    learner = SAC(hidden=[32, 32], actor_lr=3e-3, critic_lr=3e-3, temperature=0.01)
+    learner.build(task, seed=0)
+    learner.make_optimizers()
+    noise = make_generator("cpu", "noise")
+    for _ in range(300):
+        obs = torch.ones(64, 1)
+        action = torch.rand(64, 1, generator=noise) * 2 - 1
+        reward = -(action[:, 0] - 0.5).square()
+        ends = torch.ones(64, dtype=torch.bool)
+        learner.update(Transitions(obs, action, reward, obs, ends, ~ends), noise)
+    assert learner.policy.mode(torch.ones(1, 1)).item() == pytest.approx(0.5, abs=0.1)
+    actions = torch.tensor([[-0.5], [0.5]])
+    values = learner.critics(torch.ones(2, 1), actions).mean(0)
+    torch.testing.assert_close(values, torch.tensor([-1.0, 0.0]), atol=0.1, rtol=0)
+
+
+# refusals ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"critics": 0}, "expected critics to be at least 1, got 0"),
+        ({"discount": 1.0}, r"expected discount to be in \[0, 1\), got 1.0"),
+        ({"critic_lr": 0.0}, "expected critic_lr to be positive"),
+        ({"target_rate": 2.0}, r"expected target_rate to be in \(0, 1\]"),
+        ({"target_every": 0}, "expected target_every to be at least 1"),
+        ({"temperature": "auto"}, "expected temperature to be 'learned' or ≥ 0, got 'auto'"),
+        ({"temperature": -1.0}, "expected temperature"),
+        ({"initial_temperature": 0.0}, "expected initial_temperature to be positive"),
+        ({"entropy_target": "-3"}, "expected entropy_target to be 'auto' or a number"),
+        ({"critic_loss": "huber"}, "expected critic_loss to be half or full, got 'huber'"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SAC(**options)
+
+
+def test_use_before_build_is_refused() -> None:
+    learner = SAC()
+    for use in (learner.make_optimizers, lambda: learner.value(torch.zeros(1, 3))):
+        with pytest.raises(NotBuiltError, match=r"before build\(task\)"):
+            use()
+    learner.build(TASK)
+    with pytest.raises(NotBuiltError, match=r"before make_optimizers\(\)"):
+        learner.update(batch(), make_generator("cpu"))
