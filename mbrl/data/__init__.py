@@ -2,7 +2,7 @@
 
 from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
 from mbrl.data.offline_dataset import OfflineDataset
-from mbrl.data.offline_minari import read_minari, write_minari
+from mbrl.data.offline_minari import check_minari_id, read_minari, write_minari
 from mbrl.data.offline_reader import read_offline
 from mbrl.data.prediction import ModelState, ModelStep, Prediction, ValueFunction
 from mbrl.data.replay_buffer import ReplayBuffer, mixed_batch
@@ -26,6 +26,7 @@ __all__ = [
     "TaskFacts",
     "Transitions",
     "ValueFunction",
+    "check_minari_id",
     "check_same_task",
     "derived_seed",
     "draw_balanced",

@@ -110,14 +110,15 @@ class OfflineDataset:
         columns = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode")
         return OfflineDataset(**{**self.__dict__, **{name: getattr(self, name)[:rows] for name in columns}})
 
-    def transitions(self, task: Task, *, clip_actions: bool = False) -> Transitions:
-        """The steps as the library has them: float32, actions in [−1, 1], `extras["episode"]`.
+    def transitions(self, task: Task, *, clip_actions: bool = False, dtype: torch.dtype = torch.float32) -> Transitions:
+        """The steps as the library has them: actions in [−1, 1], `extras["episode"]`.
 
         Actions up to `ACTION_TOLERANCE` beyond a bound are taken for that bound, rounded.
 
         Args:
             task: whose bounds scale the actions.
             clip_actions: take actions further out for the bound too, as an environment does that clips them itself.
+            dtype: of all but flags and episodes.
 
         Raises:
             DataError: if the sizes aren't the task's, or an action lies outside the bounds.
@@ -138,10 +139,10 @@ class OfflineDataset:
                 "(action_low, action_high), or clip_actions: true if it clips actions itself."
             )
         return Transitions(
-            obs=torch.from_numpy(self.obs.astype(np.float32)),
-            action=action.clamp(-1, 1).float(),
-            reward=torch.from_numpy(self.reward.astype(np.float32)),
-            next_obs=torch.from_numpy(self.next_obs.astype(np.float32)),
+            obs=torch.tensor(self.obs, dtype=dtype),
+            action=action.clamp(-1, 1).to(dtype),
+            reward=torch.tensor(self.reward, dtype=dtype),
+            next_obs=torch.tensor(self.next_obs, dtype=dtype),
             terminated=torch.from_numpy(self.terminated.copy()),
             truncated=torch.from_numpy(self.truncated.copy()),
             extras={"episode": torch.from_numpy(self.episode.astype(np.int64))},

@@ -94,6 +94,24 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
     return found
 
 
+def check_minari_id(dataset_id: str) -> None:
+    """Refuses an id under which no dataset can be written.
+
+    Raises:
+        DataError: if it is malformed or taken.
+    """
+    import minari.storage
+    from minari.dataset.minari_dataset import parse_dataset_id
+
+    try:
+        parse_dataset_id(dataset_id)
+    except ValueError as error:
+        raise DataError(f"{dataset_id}: expected an id such as namespace/name-v0, got {error}") from error
+    folder = minari.storage.get_dataset_path(dataset_id)
+    if folder.exists():
+        raise DataError(f"{dataset_id}: expected a new id, got one that exists; choose another name or version.")
+
+
 def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, description: str) -> Path:
     """Writes `dataset` as a Minari dataset in the folder of `MINARI_DATASETS_PATH`, and returns its own folder.
 
@@ -123,20 +141,18 @@ def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, de
             )
         )
     low, high = (np.array(bound, dtype=np.float32) for bound in (dataset.facts.action_low, dataset.facts.action_high))  # A
-    try:
-        with warnings.catch_warnings():  # it warns of each of author, email and code link that isn't given
-            warnings.filterwarnings("ignore", message="`.*` is set to None", category=UserWarning)
-            warnings.filterwarnings("ignore", message="env_spec is None", category=UserWarning)
-            made = minari.create_dataset_from_buffers(
-                dataset_id,
-                buffers,
-                algorithm_name=algorithm,
-                description=description,
-                observation_space=spaces.Box(-np.inf, np.inf, dataset.obs.shape[1:], dataset.obs.dtype),
-                action_space=spaces.Box(low, high, dtype=np.float32),
-            )
-    except ValueError as error:
-        raise DataError(f"{dataset_id}: expected a new id such as namespace/name-v0, got {error}") from error
+    check_minari_id(dataset_id)
+    with warnings.catch_warnings():  # it warns of each of author, email and code link that isn't given
+        warnings.filterwarnings("ignore", message="`.*` is set to None", category=UserWarning)
+        warnings.filterwarnings("ignore", message="env_spec is None", category=UserWarning)
+        made = minari.create_dataset_from_buffers(
+            dataset_id,
+            buffers,
+            algorithm_name=algorithm,
+            description=description,
+            observation_space=spaces.Box(-np.inf, np.inf, dataset.obs.shape[1:], dataset.obs.dtype),
+            action_space=spaces.Box(low, high, dtype=np.float32),
+        )
     made.storage.update_metadata({_NOTE: dataset.facts.to_json()})
     return Path(made.storage.data_path).parent
 

@@ -1,9 +1,11 @@
 """Real environments: tasks, known functions, experience, and the DataModule that planners train with."""
 
-from mbrl.envs.check import check_environment, check_task
+from mbrl.envs.check import check_environment, check_functions, check_task
+from mbrl.envs.collect import collect
 from mbrl.envs.defaults import known_functions
 from mbrl.envs.experience import Experience
 from mbrl.envs.handed_over import HandedOverExperience
+from mbrl.envs.offline_data import OfflineData
 from mbrl.envs.online_data import EvaluationRequest, OnlineData, TickLoader
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience
@@ -12,11 +14,14 @@ __all__ = [
     "EvaluationRequest",
     "Experience",
     "HandedOverExperience",
+    "OfflineData",
     "OnlineData",
     "TickLoader",
     "VectorExperience",
     "check_environment",
+    "check_functions",
     "check_task",
+    "collect",
     "known_functions",
     "make_env",
     "make_task",

@@ -35,19 +35,31 @@ def check_task(task: Task, *, steps: int = 300, seed: int = 0) -> list[str]:
     if task.known_reward is None and task.known_terminated is None:
         return []
     rows = _random_steps(task, steps, seed)
+    return check_functions(task, rows, "under random actions")
+
+
+def check_functions(task: Task, rows: Transitions, where: str) -> list[str]:
+    """Runs the task's known functions against recorded transitions; returns and errors as in `check_task`.
+
+    Args:
+        task: what to check.
+        rows: real transitions, `B`; float64, since rounding to float32 may move an observation over a bound.
+        where: what the rows are, for messages.
+    """
     findings = []
+    steps = len(rows)
     with torch.no_grad():
         reward = task.reward(rows.obs, rows.action, rows.next_obs)
         terminated = task.terminated(rows.obs, rows.action, rows.next_obs)
     if reward is not None:
         _check_shape(task, "reward", reward, steps)
-        gap = (reward - rows.reward).abs()  # steps
+        gap = (reward - rows.reward).abs()  # B
         wrong = ~(gap <= _TOLERANCE * rows.reward.abs().clamp_min(1))
-        _refuse_first(task, "reward", wrong, reward, rows.reward, rows)
+        _refuse_first(task, "reward", wrong, reward, rows.reward, rows, where)
         findings.append(f"{task.known_reward} agrees on {steps} steps; the largest difference is {float(gap.max()):.1e}.")
     if terminated is not None:
         _check_shape(task, "terminated", terminated, steps)
-        _refuse_first(task, "terminated", terminated != rows.terminated, terminated, rows.terminated, rows)
+        _refuse_first(task, "terminated", terminated != rows.terminated, terminated, rows.terminated, rows, where)
         ends = int(rows.terminated.sum())
         findings.append(f"{task.known_terminated} agrees on {steps} steps, {ends} of which ended the task.")
     return findings
@@ -162,7 +174,7 @@ def _check_shape(task: Task, what: str, value: Tensor, steps: int) -> None:
         )
 
 
-def _refuse_first(task: Task, what: str, wrong: Tensor, said: Tensor, real: Tensor, rows: Transitions) -> None:
+def _refuse_first(task: Task, what: str, wrong: Tensor, said: Tensor, real: Tensor, rows: Transitions, where: str) -> None:
     if not bool(wrong.any()):
         return
     first = int(wrong.nonzero()[0, 0])
@@ -170,7 +182,7 @@ def _refuse_first(task: Task, what: str, wrong: Tensor, said: Tensor, real: Tens
     name = getattr(task, f"known_{what}")
     raise TaskError(
         f"{task.env_id}: expected {name} to agree with the environment, got {said[first].item():.9g} "
-        f"where the environment gave {real[first].item():.9g} at step {first} under random actions (obs "
+        f"where the environment gave {real[first].item():.9g} at step {first} {where} (obs "
         f"{_numbers(rows.obs[first])}, action {_numbers(command)}, next_obs {_numbers(rows.next_obs[first])}; "
         f"{int(wrong.sum())} of {len(rows)} steps disagree); correct the function, or set {what}: learned."
     )

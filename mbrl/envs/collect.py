@@ -1,0 +1,110 @@
+"""Recording a dataset: steps of real environments, written as a Minari dataset or a `.npz`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mbrl.data import (
+    OfflineDataset,
+    Task,
+    Transitions,
+    check_minari_id,
+    derived_seed,
+    make_generator,
+    write_minari,
+    write_npz,
+)
+from mbrl.envs.vector_experience import VectorExperience
+from mbrl.errors import ConfigError, DataError
+
+Act = Callable[[VectorExperience], Tensor]
+
+
+def collect(
+    task: Task,
+    output: str,
+    *,
+    steps: int,
+    act: Act | None = None,
+    num_envs: int = 1,
+    seed: int = 0,
+    algorithm: str = "random",
+    allow: Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Steps the environments of `task`, and writes what happened in environment units.
+
+    The steps are float32. An episode that is unfinished when the steps are used up is cut there, as by a time limit.
+
+    Args:
+        task: what to record.
+        output: a file name that ends in `.npz`, or the id of a Minari dataset, such as `pendulum/random-v0`, which is
+            written in the folder of `MINARI_DATASETS_PATH` (by default `~/.minari/datasets`).
+        steps: real steps in all; a multiple of `num_envs`.
+        act: gives the actions `N x A` in [−1, 1] for where the environments stand; its `ended` says (`N` bool) whose episode
+            is a new one. None draws uniform random actions.
+        num_envs: `N`, environments stepped at once.
+        seed: of the episodes' starts and the random actions.
+        algorithm: what chose the actions, for the dataset's description.
+        allow: modules in which the environment's names may be looked up; None if the user wrote them.
+        progress: told the steps taken so far, after each step of all environments.
+
+    Returns:
+        Where the dataset lies.
+
+    Raises:
+        ConfigError: if `steps` isn't a multiple of `num_envs`.
+        DataError: if the output can't be written or exists already; nothing is stepped then.
+    """
+    if num_envs < 1 or steps < num_envs or steps % num_envs:
+        raise ConfigError(
+            f"collect: expected steps to be a multiple of num_envs, got {steps} and {num_envs}; every tick steps each "
+            "environment once, so choose such a number."
+        )
+    as_npz = output.endswith(".npz")
+    if as_npz:
+        _check_file(Path(output))
+    else:
+        check_minari_id(output)
+    experience = VectorExperience(task, num_envs, seed=derived_seed(seed, "collect"), allow=allow)
+    try:
+        rows = _stepped(experience, steps, act or _random(task, num_envs, seed), progress)
+    finally:
+        experience.close()
+    dataset = OfflineDataset.from_transitions(rows, task, output)
+    if as_npz:
+        write_npz(output, dataset)
+        return Path(output)
+    description = f"{steps} steps of {task.env_id} with {algorithm} actions, seed {seed}, in {num_envs} environments."
+    return write_minari(output, dataset, algorithm=algorithm, description=description)
+
+
+def _stepped(experience: VectorExperience, steps: int, act: Act, progress: Callable[[int], None] | None) -> Transitions:
+    ticks = steps // experience.num_envs
+    parts = []
+    for tick in range(ticks):
+        with torch.no_grad():
+            action = act(experience)  # N x A
+        parts.append(experience.step(action).to("cpu"))
+        if progress is not None:
+            progress((tick + 1) * experience.num_envs)
+    last = parts[-1]
+    last.truncated = last.truncated | ~last.terminated  # the recording ends here, and every episode with it
+    return Transitions.cat(parts)
+
+
+def _random(task: Task, num_envs: int, seed: int) -> Act:
+    generator = make_generator("cpu", seed, "collect", "actions")
+    return lambda experience: torch.rand(num_envs, task.action_size, generator=generator).to(experience.device) * 2 - 1
+
+
+def _check_file(path: Path) -> None:
+    if path.exists():
+        raise DataError(f"{path}: expected a new file, got one that exists; choose another name, or remove it.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise DataError(f"{path}: expected a folder that can be written to, got {path.parent}; make it, or choose another.")

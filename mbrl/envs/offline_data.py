@@ -1,0 +1,266 @@
+"""`OfflineData`: the DataModule of models that are fitted to recorded steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from mbrl.data import OfflineDataset, Task, Transitions, read_offline
+from mbrl.envs.check import check_functions
+from mbrl.envs.defaults import known_functions
+from mbrl.envs.task import function_name, make_task, names_in
+from mbrl.errors import ConfigError, DataError, UnsupportedError, UntrustedNameError
+from mbrl.spec import Configurable, check_allowed
+
+_CHECKED_ROWS = 10_000  # of the dataset, on which known functions must agree
+_PREDICT_ROWS = 4096  # in a batch of `predict`
+
+
+class OfflineData(Configurable, pl.LightningDataModule):
+    """Recorded steps to fit a model to: a `.npz`, an HDF5 file in D4RL's layout, or a Minari dataset.
+
+    What the task is comes from `env_id`, whose environment is made once and compared with the dataset; without it, from the
+    dataset's own note, which makes no environment. Sizes are always the dataset's.
+
+    Args:
+        path: a `.npz`, `.hdf5` or `.h5` file, or the folder or id of a Minari dataset on this machine.
+        env_id: the environment that recorded it, for files that don't say; see `make_task`.
+        env_kwargs: its keyword arguments; None takes those that the dataset names, if it names the same environment.
+        action_repeat: simulator steps in one real step; None takes what the dataset says, else 1.
+        action_low, action_high: `A` numbers each, the action bounds in environment units, where neither the dataset nor
+            `env_id` tells.
+        clip_actions: take actions beyond the bounds for the bounds, as an environment does that clips them itself;
+            otherwise only rounding is (see `OfflineDataset.transitions`).
+        reward, terminated: `auto` takes the environment's known function and, where there is none, lets the model learn it;
+            `learned` always does; else the dotted name of a function (see `make_task`). Known functions must agree with
+            the dataset's first 10,000 rows.
+        rows: use only the first so many rows, None for all.
+        seed: of the model's parameters, its split and the order of rows.
+
+    Attributes:
+        dataset: as read, in environment units.
+        task: what is known of the environment.
+        transitions: all rows as the library has them, on the CPU.
+
+    Raises:
+        DataError: when first used, if there is no such dataset, it can't be used, or it is of another task.
+        ConfigError: if options exclude each other, or the action bounds are missing.
+        UntrustedNameError: if the dataset names an environment or function outside `mbrl` and `env_id` doesn't.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        env_id: str | None = None,
+        env_kwargs: dict[str, Any] | None = None,
+        action_repeat: int | None = None,
+        action_low: list[float] | None = None,
+        action_high: list[float] | None = None,
+        clip_actions: bool = False,
+        reward: str = "auto",
+        terminated: str = "auto",
+        rows: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if env_kwargs is not None and env_id is None:
+            raise ConfigError("OfflineData: expected env_id beside env_kwargs, got none; name the environment too.")
+        if (action_low is None) != (action_high is None):
+            raise ConfigError("OfflineData: expected both action_low and action_high, or neither, got one; give both.")
+        if action_low is not None and env_id is not None:
+            raise ConfigError(
+                "OfflineData: expected action_low and action_high only without env_id, whose environment knows them, got "
+                "all; leave one side out."
+            )
+        for name, number in (("rows", rows), ("action_repeat", action_repeat)):
+            if number is not None and number < 1:
+                raise ConfigError(f"OfflineData: expected {name} of 1 or more, got {number}; raise it or leave it out.")
+        self.path = path
+        self.env_id = env_id
+        self.env_kwargs = env_kwargs
+        self.action_repeat = action_repeat
+        self.action_low = action_low
+        self.action_high = action_high
+        self.clip_actions = clip_actions
+        self.reward = reward
+        self.terminated = terminated
+        self.rows = rows
+        self.seed = seed
+        self._dataset: OfflineDataset | None = None
+        self._task: Task | None = None
+        self._transitions: Transitions | None = None
+
+    # what there is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def dataset(self) -> OfflineDataset:
+        """The dataset as read, in environment units; read when first asked for."""
+        if self._dataset is None:
+            dataset = read_offline(self.path)
+            self._dataset = dataset if self.rows is None else dataset.head(self.rows)
+        return self._dataset
+
+    @property
+    def task(self) -> Task:
+        """The task, whose known functions agree with the dataset."""
+        if self._task is None:
+            task = self._named_task() if self.env_id is not None else self._noted_task()
+            head = self.dataset.head(_CHECKED_ROWS)
+            rows = head.transitions(task, clip_actions=self.clip_actions, dtype=torch.float64)
+            check_functions(task, rows, f"of {self.dataset.source}")
+            self._task = task
+        return self._task
+
+    @property
+    def transitions(self) -> Transitions:
+        """All rows: float32, actions in [−1, 1], `extras["episode"]`."""
+        if self._transitions is None:
+            self._transitions = self.dataset.transitions(self.task, clip_actions=self.clip_actions)
+        return self._transitions
+
+    def describe(self) -> list[str]:
+        """What a user wants to know of a dataset before fitting a model to it, a sentence each."""
+        task, rows = self.task, self.transitions
+        episodes, which = rows.extras["episode"].unique(return_inverse=True)
+        returns = torch.zeros(len(episodes), dtype=torch.float64).index_add_(0, which, rows.reward.double())
+        lines = [
+            f"{self.dataset.source}: {len(rows)} steps in {len(episodes)} episodes, {int(rows.terminated.sum())} of which "
+            f"ended the task and {int(rows.truncated.sum())} were cut; {task.obs_size} observations, {task.action_size} "
+            "actions.",
+            f"Environment: {task.env_id or 'not named'}.",
+            f"Reward: {task.known_reward or 'learned by the model'}.",
+            f"Termination: {task.known_terminated or 'learned by the model'}.",
+            f"Returns: {float(returns.mean()):.4g} on average, {float(returns.min()):.4g} to {float(returns.max()):.4g}.",
+        ]
+        if self.dataset.dropped:
+            lines.append(f"{self.dataset.dropped} rows were left out, since the file doesn't say where they led.")
+        return lines
+
+    # the task --------------------------------------------------------------------------------------------------------
+
+    def _named_task(self) -> Task:
+        """The task of `env_id`, whose environment is made."""
+        dataset, facts = self.dataset, self.dataset.facts
+        env_id = str(self.env_id)
+        if facts.env_id and facts.env_id != env_id:
+            raise DataError(
+                f"{dataset.source}: expected a dataset of {env_id}, got one of {facts.env_id}; leave env_id out, "
+                f"or give a dataset that was recorded in {env_id}."
+            )
+        kwargs = self.env_kwargs
+        if kwargs is None:
+            kwargs = dict(facts.env_kwargs)
+            self._refuse_untrusted("", kwargs)
+        repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
+        task = make_task(env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat)
+        for what, found, wanted in (
+            ("observations", dataset.obs_size, task.obs_size),
+            ("actions", dataset.action_size, task.action_size),
+            ("lower action bounds", facts.action_low, task.action_low),
+            ("upper action bounds", facts.action_high, task.action_high),
+        ):
+            if found is not None and found != wanted:
+                raise DataError(
+                    f"{dataset.source}: expected {what} {wanted}, as {env_id} has, got {found}; this is a dataset of "
+                    "another task, or of other env_kwargs."
+                )
+        return task
+
+    def _noted_task(self) -> Task:
+        """The task as far as the dataset and the options tell; no environment is made."""
+        dataset, facts = self.dataset, self.dataset.facts
+        low, high = facts.action_low, facts.action_high
+        if self.action_low is not None and self.action_high is not None:
+            low, high = tuple(self.action_low), tuple(self.action_high)
+        if low is None or high is None:
+            raise ConfigError(
+                f"{dataset.source}: expected the action bounds, which the dataset doesn't say; give env_id, or action_low "
+                "and action_high in environment units."
+            )
+        for name, bounds in (("action_low", low), ("action_high", high)):
+            if len(bounds) != dataset.action_size:
+                raise DataError(
+                    f"{dataset.source}: expected {dataset.action_size} numbers in {name}, one an action, got {len(bounds)}; "
+                    "give as many, or the dataset that they belong to."
+                )
+        self._refuse_untrusted(facts.env_id, facts.env_kwargs)
+        repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
+        known_reward, known_terminated = known_functions(facts.env_id, facts.env_kwargs)
+        return Task(
+            env_id=facts.env_id,
+            obs_size=dataset.obs_size,
+            action_size=dataset.action_size,
+            action_low=low,
+            action_high=high,
+            env_kwargs=facts.env_kwargs,
+            time_limit=facts.time_limit,
+            action_repeat=repeat,
+            known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward"),
+            known_terminated=function_name(self.terminated, known_terminated, "terminated"),
+        )
+
+    def _refuse_untrusted(self, env_id: str, env_kwargs: Any) -> None:
+        """A dataset may come from anywhere; a task that it names could be made into an environment later."""
+        for name in names_in(env_id, env_kwargs):
+            try:
+                check_allowed(name)
+            except UntrustedNameError as error:
+                raise UntrustedNameError(
+                    f"{self.dataset.source}: the dataset says that making its environment imports {name}, and names in a "
+                    "file run nothing by themselves; if you trust it, give env_id and env_kwargs yourself."
+                ) from error
+
+    # Lightning -------------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Reads and checks the dataset, so that a bad one stops before anything is made."""
+        _ = self.transitions
+
+    def train_dataloader(self) -> Any:
+        """The batches that the model asks for: it knows its members and its holdout."""
+        return self._of_model("train_dataloader")
+
+    def val_dataloader(self) -> Any:
+        """The model's held-out rows."""
+        return self._of_model("val_dataloader")
+
+    def test_dataloader(self) -> Any:
+        """All rows, in the model's batches."""
+        return self._of_model("test_dataloader")
+
+    def predict_dataloader(self) -> Any:
+        """All rows in order."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        if module is not None and is_overridden("predict_dataloader", module, pl.LightningModule):
+            return module.predict_dataloader()
+        return _InOrder(self.transitions, _PREDICT_ROWS)
+
+    def _of_model(self, loader: str) -> Any:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        if module is None or not is_overridden(loader, module, pl.LightningModule):
+            what = "no Trainer" if module is None else type(module).__name__
+            raise UnsupportedError(
+                f"OfflineData: expected a dynamics model that is fitted by gradient, got {what}; a planner trains with "
+                "OnlineData."
+            )
+        return getattr(module, loader)()
+
+
+class _InOrder:
+    """Batches of rows, in order."""
+
+    def __init__(self, rows: Transitions, size: int) -> None:
+        self.rows = rows
+        self.size = size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.size)
+
+    def __iter__(self) -> Iterator[Transitions]:
+        for start in range(0, len(self.rows), self.size):
+            yield self.rows.select(slice(start, start + self.size))

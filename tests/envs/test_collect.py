@@ -1,0 +1,102 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from mbrl.data import derived_seed, read_offline
+from mbrl.envs import OfflineData, VectorExperience, collect, make_task
+from mbrl.errors import ConfigError, DataError
+
+
+@pytest.fixture(autouse=True)
+def datasets_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    monkeypatch.chdir(tmp_path)
+
+
+def wobble(experience):
+    """Actions of a made-up policy, which depend on where the environments stand."""
+    return torch.sin(3 * experience.obs[:, :1] + 1)
+
+
+@pytest.mark.parametrize("output", ["steps.npz", "pendulum/wobble-v0"])
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_what_is_read_back_is_what_was_stepped(output, num_envs):
+    task = make_task("InvertedPendulum-v5")
+    collect(task, output, steps=60, act=wobble, num_envs=num_envs, seed=4, algorithm="wobble")
+    data = OfflineData(output)
+
+    experience = VectorExperience(task, num_envs, seed=derived_seed(4, "collect"))
+    ticks = [experience.step(wobble(experience)) for _ in range(60 // num_envs)]
+    experience.close()
+    assert sum(int(rows.terminated.sum()) for rows in ticks) > 3  # several ends, whose next_obs is no reset
+
+    rows = data.transitions
+    assert len(rows) == 60
+    assert data.task == task
+    stepped = {(int(tick.extras["episode"][i]), j): (tick, i) for j, tick in enumerate(ticks) for i in range(num_envs)}
+    read = sorted(range(60), key=lambda row: (int(rows.extras["episode"][row]), row))  # an episode's steps side by side
+    for row, (tick, i) in zip(read, (stepped[key] for key in sorted(stepped)), strict=True):
+        assert torch.equal(rows.obs[row], tick.obs[i])
+        assert torch.equal(rows.next_obs[row], tick.next_obs[i])
+        assert torch.equal(rows.reward[row], tick.reward[i])
+        assert rows.terminated[row] == tick.terminated[i]
+        torch.testing.assert_close(rows.action[row], tick.action[i], atol=1e-7, rtol=1e-6)
+        cut = tick is ticks[-1] and not tick.terminated[i]
+        assert rows.truncated[row] == (tick.truncated[i] | cut)
+
+
+def test_actions_are_written_in_environment_units():
+    collect(make_task("Pendulum-v1"), "steps.npz", steps=50, seed=1)
+    file = np.load("steps.npz")
+    assert 1 < abs(file["action"]).max() <= 2  # torque
+    assert abs(OfflineData("steps.npz").transitions.action).max() <= 1
+    np.testing.assert_allclose(file["action"] / 2, OfflineData("steps.npz").transitions.action.numpy(), rtol=1e-6)
+
+
+def test_same_seed_same_dataset_and_another_seed_another():
+    task = make_task("Pendulum-v1")
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        collect(task, f"{name}.npz", steps=10, seed=seed)
+    a, b, c = (read_offline(f"{name}.npz") for name in "abc")
+    assert np.array_equal(a.obs, b.obs)
+    assert np.array_equal(a.action, b.action)
+    assert not np.array_equal(a.obs, c.obs)
+    assert not np.array_equal(a.action, c.action)
+
+
+def test_a_policy_with_memory_is_told_of_new_episodes():
+    seen = []
+
+    def act(experience):
+        seen.append(experience.ended.tolist())
+        return wobble(experience)
+
+    taken = []
+    collect(make_task("InvertedPendulum-v5"), "steps.npz", steps=40, num_envs=2, act=act, progress=taken.append)
+    dataset = read_offline("steps.npz")
+    assert seen[0] == [False, False]
+    assert taken == list(range(2, 41, 2))
+    ends = (dataset.terminated | dataset.truncated).reshape(-1, 2)
+    assert seen[1:] == ends[:-1].tolist()
+    assert ends[-1].all()
+
+
+def test_what_can_not_be_written_is_refused_before_stepping(tmp_path, monkeypatch):
+    monkeypatch.setattr(VectorExperience, "step", lambda *_: pytest.fail("stepped"))
+    task = make_task("Pendulum-v1")
+    (tmp_path / "there.npz").write_text("precious")
+    with pytest.raises(DataError, match=r"there.npz: expected a new file, got one that exists"):
+        collect(task, "there.npz", steps=10)
+    assert (tmp_path / "there.npz").read_text() == "precious"
+    with pytest.raises(DataError, match="expected a folder that can be written to, got nowhere"):
+        collect(task, "nowhere/steps.npz", steps=10)
+    os.makedirs(tmp_path / "datasets" / "taken-v0")
+    with pytest.raises(DataError, match="taken-v0: expected a new id, got one that exists"):
+        collect(task, "taken-v0", steps=10)
+    with pytest.raises(DataError, match="expected an id such as namespace/name-v0, got Malformed"):
+        collect(task, "steps.csv", steps=10)
+    for steps, num_envs in ((10, 3), (0, 1), (2, 3), (10, 0)):
+        with pytest.raises(ConfigError, match=f"multiple of num_envs, got {steps} and {num_envs}"):
+            collect(task, "new.npz", steps=steps, num_envs=num_envs)
