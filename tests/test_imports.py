@@ -24,7 +24,6 @@ LAYERS: list[set[str]] = [
     {"training"},
     {"__init__"},  # `import mbrl` gives the short names (load, Trainer)
     {"analysis", "search"},
-    {"commands"},
     {"cli"},
 ]
 TESTING = "testing"  # may import all, and nobody imports it
