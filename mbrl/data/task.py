@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -50,7 +50,9 @@ class Task:
             value = tuple(float(bound) for bound in getattr(self, name))
             object.__setattr__(self, name, value)
             if len(value) != self.action_size:
-                raise TaskError(f"Task: expected {self.action_size} numbers in {name}, got {len(value)}; give one an action.")
+                raise TaskError(
+                    f"Task: expected {self.action_size} numbers in {name}, got {len(value)}; give one an action."
+                )
         for low, high in zip(self.action_low, self.action_high, strict=True):
             if not (low < high and abs(low) < float("inf") and abs(high) < float("inf")):
                 raise TaskError(
@@ -80,14 +82,14 @@ class Task:
         """The task of `to_plain`.
 
         Raises:
-            UntrustedNameError: if a function, or the environment's id, names a module outside `mbrl` and `allow`.
+            UntrustedNameError: if a function, or the environment's id or kwargs, names a module outside `mbrl` and `allow`.
             ConfigError: if a field is missing or unknown.
         """
         for name in (data.get("known_reward"), data.get("known_terminated")):
             if name is not None:
                 import_name(name, allow)
-        if ":" in str(data.get("env_id", "")):
-            check_allowed(data["env_id"], allow)
+        for name in names_in(str(data.get("env_id", "")), data.get("env_kwargs")):
+            check_allowed(name, allow)
         try:
             return Task(**data)
         except TypeError as error:
@@ -146,4 +148,24 @@ def check_same_task(expected: Task, found: Task | Mapping[str, Any], who: str) -
     names = ("env_id", "env_kwargs", "obs_size", "action_size", "action_low", "action_high", "action_repeat")
     differ = [f"{name} {a[name]!r} against {b.get(name)!r}" for name in names if a[name] != b.get(name)]
     if differ:
-        raise TaskError(f"{who}: expected the same task, got another: {'; '.join(differ)}; use the task that it was made for.")
+        raise TaskError(
+            f"{who}: expected the same task, got another: {'; '.join(differ)}; use the task that it was made for."
+        )
+
+
+def names_in(env_id: str, env_kwargs: Mapping[str, Any] | None) -> list[str]:
+    """The names that making an environment would import: an id `module:Id`, and `{"callable": name}` in kwargs."""
+    names = [env_id] if ":" in env_id else []
+    return names + list(_callables(dict(env_kwargs or {})))
+
+
+def _callables(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if set(value) == {"callable"}:
+            yield value["callable"]
+        else:
+            for item in value.values():
+                yield from _callables(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _callables(item)

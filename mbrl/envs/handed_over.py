@@ -180,6 +180,7 @@ class HandedOverExperience(Experience):
         self._episodes = state["episodes"]
         self._finished = [(float(value), int(length)) for value, length in state["finished"]]
         self._start_all()
+        self.ended = torch.ones_like(self.ended)  # planners have unfinished business to forget
 
     def _refuse_exact(self) -> None:
         if self.resume != "next_episode":

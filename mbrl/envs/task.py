@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl.data import Task
+from mbrl.data.task import names_in
 from mbrl.envs.action_repeat import ActionRepeat
 from mbrl.envs.defaults import known_functions
 from mbrl.errors import ConfigError, TaskError
@@ -54,6 +55,7 @@ def make_task(
     """
     if isinstance(action_repeat, bool) or not isinstance(action_repeat, int) or action_repeat < 1:
         raise ConfigError(f"{env_id}: expected action_repeat to be a whole number from 1 up, got {action_repeat!r}; set it.")
+    _refuse_callables(env_id, env_kwargs or {})
     kwargs = plain(dict(env_kwargs or {}), f"{env_id}(env_kwargs=…)")
     known_reward, known_terminated = known_functions(env_id, kwargs)
     if action_repeat > 1:
@@ -94,12 +96,6 @@ def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str]
     if not task.env_id:
         raise TaskError("expected a task with an environment, got one of a dataset that names none; name it by env_id.")
     return _make(task.env_id, task.env_kwargs, task.action_repeat, render_mode, allow)
-
-
-def names_in(env_id: str, env_kwargs: Mapping[str, Any] | None) -> list[str]:
-    """The modules and dotted names that making an environment would import: a prefix of the id, callables in kwargs."""
-    names = [env_id.split(":")[0]] if ":" in env_id else []
-    return names + list(_callables(dict(env_kwargs or {})))
 
 
 def _make(
@@ -224,16 +220,18 @@ def function_name(given: str | Function, known: str | None, what: str, allow: Se
     return given
 
 
-def _callables(value: Any) -> Iterator[str]:
+def _refuse_callables(env_id: str, value: Any) -> None:
+    """A function would be kept as its bare name, which the environment would then get in its place."""
     if isinstance(value, Mapping):
-        if set(value) == {"callable"}:
-            yield value["callable"]
-        else:
-            for item in value.values():
-                yield from _callables(item)
-    elif isinstance(value, list | tuple):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
         for item in value:
-            yield from _callables(item)
+            _refuse_callables(env_id, item)
+    elif callable(value):
+        raise ConfigError(
+            f"{env_id}: expected env_kwargs of plain data, got {value!r}; write "
+            '{"callable": "module.name"} for a function or class, so that a checkpoint can name it.'
+        )
 
 
 def _resolved(value: Any) -> Any:

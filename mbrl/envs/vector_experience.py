@@ -218,6 +218,8 @@ class VectorExperience(Experience):
                 self._replay(index, state)
             else:
                 self._start_episode(index)
+        if self.resume == "next_episode":
+            self.ended = torch.ones_like(self.ended)  # planners have unfinished business to forget
         self.obs = self._tensor(self._now)
 
     def _replay(self, index: int, state: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ import torch
 from gymnasium import spaces
 
 from mbrl.data import Task
+from mbrl.data.task import names_in
 from mbrl.envs import VectorExperience, check_task, make_env, make_task, rewards, terminations
-from mbrl.envs.task import names_in
 from mbrl.errors import ConfigError, TaskError, UntrustedNameError
 
 USER_MODULE = """
@@ -226,6 +226,8 @@ def test_names_of_a_file_need_leave(user_module: str) -> None:
     data = task.to_plain()
     with pytest.raises(UntrustedNameError, match="--allow my_slide"):
         Task.from_plain(data)
+    with pytest.raises(UntrustedNameError, match="--allow my_slide"):
+        Task.from_plain({**data, "known_reward": None, "env_id": "Slide-v0"})  # the name in the kwargs alone
     read = Task.from_plain(data, allow=["my_slide"])
     with pytest.raises(UntrustedNameError, match="--allow my_slide"):
         make_env(read, allow=())
@@ -234,7 +236,7 @@ def test_names_of_a_file_need_leave(user_module: str) -> None:
     led_to, *_ = env.step(np.array([0.5], dtype=np.float32))
     assert led_to - start == pytest.approx(0.1)  # the push was doubled
     env.close()
-    assert names_in(task.env_id, task.env_kwargs) == ["my_slide", "my_slide.double"]
+    assert names_in(task.env_id, task.env_kwargs) == ["my_slide:Slide-v0", "my_slide.double"]
     with pytest.raises(UntrustedNameError, match="--allow my_slide"):
         VectorExperience(make_task("my_slide:Slide-v0"), allow=())
 
@@ -266,6 +268,10 @@ def test_ids_that_cannot_be_used(env_id: str, sentence: str) -> None:
 def test_unknown_arguments_of_the_environment() -> None:
     with pytest.raises(TaskError, match=r"expected Hopper-v5 to start with arguments \{'foo': 1\}, got TypeError: .*'foo'"):
         make_task("Hopper-v5", {"foo": 1})
+    with pytest.raises(
+        ConfigError, match=r"expected env_kwargs of plain data, got <built-in function abs>; write .*callable"
+    ):
+        make_task("Hopper-v5", {"deep": [{"push": abs}]})
     with pytest.raises(ConfigError, match=r"expected plain data"):
         make_task("Hopper-v5", {"xml_file": np.zeros(3)})
 

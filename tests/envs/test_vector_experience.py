@@ -207,6 +207,7 @@ def test_resume_at_the_next_episode_starts_fresh_ones() -> None:
     state["reset_seeds"] = [0, 0]  # a replay would fail
     resumed = VectorExperience(task, 2, seed=0, resume="next_episode")
     resumed.load_state_dict(state)
+    assert resumed.ended.all()
     rows = resumed.step(torch.zeros(2, 1))
     assert rows.extras["episode"].tolist() == [state["episodes"], state["episodes"] + 1]
     assert (rows.obs.abs() <= 0.01 + 1e-6).all()
@@ -236,6 +237,16 @@ def test_bad_arguments_have_their_sentences() -> None:
         experience.step(torch.tensor([[2.0], [0.0]]))
     with pytest.raises(DataError, match="NaN"):
         experience.step(torch.full((2, 1), torch.nan))
+    experience.close()
+
+
+def test_an_environment_that_returns_nan_is_stopped_with_where() -> None:
+    experience = VectorExperience(make_task("Pendulum-v1"), 2)
+    experience.step(torch.zeros(2, 1))
+    experience.envs[1].unwrapped.state = np.array([np.nan, 0.0])
+    sentence = r"Pendulum-v1: expected finite observations and rewards, got \[nan, .*\] and nan at step 2 of an episode"
+    with pytest.raises(DataError, match=sentence):
+        experience.step(torch.zeros(2, 1))
     experience.close()
 
 
