@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.data import Transitions, ValueFunction, make_generator
-from mbrl.errors import DivergedError
+from mbrl.errors import ConfigError, DivergedError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.fit_run import FitRun
 
@@ -53,16 +53,20 @@ class LightningFit(DynamicsModel):
         self._scores: list[tuple[Tensor, int]] = []
 
     @abstractmethod
-    def begin_fit(self, rows: Transitions, generator: torch.Generator) -> FitRun: ...
+    def begin_fit(self, rows: Transitions, generator: torch.Generator) -> FitRun:
+        """Prepares a fit to `rows` (`N`)."""
 
     @abstractmethod
-    def end_fit(self, run: FitRun) -> Tensor | None: ...
+    def end_fit(self, run: FitRun) -> Tensor | None:
+        """Keeps the best weights; returns the members' final scores (`E`), None without a holdout."""
 
     @abstractmethod
-    def loss(self, batch: Transitions, value: ValueFunction | None = None) -> tuple[Tensor, dict[str, Tensor]]: ...
+    def loss(self, batch: Transitions, value: ValueFunction | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of `E x B` transitions, and metrics."""
 
     @abstractmethod
-    def score(self, rows: Transitions) -> Tensor: ...
+    def score(self, rows: Transitions) -> Tensor:
+        """The error of each member on `B` rows, `E`."""
 
     # life --------------------------------------------------------------------------------------------------------------
 
@@ -75,13 +79,18 @@ class LightningFit(DynamicsModel):
     def configure_model(self) -> None:
         """Nothing: `setup` or `mbrl.load` has built already, and here the data can't be read."""
 
-    def configure_optimizers(self) -> list[Optimizer]:  # type: ignore[override]
+    def configure_optimizers(self) -> list[Optimizer]:
         """Hands the optimiser to Lightning, which steps, saves and restores it."""
         return self.make_optimizers()
 
     def on_fit_start(self) -> None:
         """Splits the rows; of a resumed fit, goes on with its kept weights and its order."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None:
+            raise ConfigError(
+                f"{type(self).__name__}: expected a DataModule with task, seed and transitions, got none; pass "
+                "datamodule=OfflineData(...) to fit."
+            )
         generator = make_generator("cpu", data.seed, "dynamics", "fit")
         self._fit_run = self.begin_fit(data.transitions, generator)
         if self._pending is not None:

@@ -85,11 +85,13 @@ class StackedMLP(nn.Module):
             members: `G` int64, which member each batch is for; None for all in order (`G` = `E`).
         """
         half = self._half(x)
+        last = len(self.weights) - 1
+        h = x.bfloat16() if half else x
         with _no_autocast(x):
-            weights, biases = self._layers(members)
-            h = x.bfloat16() if half else x
-            last = len(weights) - 1
-            for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            for layer in range(last + 1):
+                weight, bias = self.weights[layer], self.biases[layer]
+                if members is not None:
+                    weight, bias = weight[members], bias[members]
                 if half and layer < last:
                     weight, bias = weight.bfloat16(), bias.bfloat16()
                 elif half:  # the output layer is computed in float32: it is small, and its numbers are the answer
@@ -97,7 +99,7 @@ class StackedMLP(nn.Module):
                 h = torch.baddbmm(bias, h, weight)  # G x B x width
                 if layer < last:
                     h = self._activation(h, False)
-            return h
+        return h
 
     @torch.no_grad()
     def infer(self, x: Tensor, members: Tensor | None = None, chunk_rows: int = 400) -> Tensor:
@@ -112,35 +114,36 @@ class StackedMLP(nn.Module):
         """
         groups, rows = x.shape[:2]
         half = self._half(x)
-        weights, biases = self._layers(members)
-        last = len(weights) - 1
+        products = [self._product(layer, members, half) for layer in range(len(self.weights))]
         if half:
-            weights = [w.bfloat16() if i < last else w for i, w in enumerate(weights)]
-            biases = [b.bfloat16() if i < last else b for i, b in enumerate(biases)]
             x = x.bfloat16()
         chunk = max(1, min(chunk_rows, rows))
-        width = max(self.sizes[1:])
-        scratch = [torch.empty(groups * chunk * width, dtype=x.dtype, device=x.device) for _ in range(min(2, last))]
-        out = torch.empty(groups, rows, self.sizes[-1], dtype=weights[-1].dtype, device=x.device)
+        scratch = [torch.empty(groups * chunk * max(self.sizes[1:]), dtype=x.dtype, device=x.device) for _ in range(2)]
+        out = torch.empty(groups, rows, self.sizes[-1], dtype=self.weights[-1].dtype, device=x.device)
         with _no_autocast(x):
             for start in range(0, rows, chunk):
                 h = x[:, start : start + chunk]  # G x n x in
                 n = h.shape[1]
-                for layer in range(last):
+                for layer, product in enumerate(products[:-1]):
                     size = self.sizes[layer + 1]
                     # contiguous whatever n is: a strided result would leave the batched product's fast path
                     buffer = scratch[layer % 2][: groups * n * size].view(groups, n, size)
-                    h = self._activation(torch.baddbmm(biases[layer], h, weights[layer], out=buffer), True)
-                out[:, start : start + n] = torch.baddbmm(biases[last], h.to(out.dtype), weights[last])
+                    h = self._activation(product(h, buffer), True)
+                h = h.to(out.dtype)
+                out[:, start : start + n] = products[-1](h, out.new_empty(groups, n, self.sizes[-1]))
         return out
+
+    def _product(self, layer: int, members: Tensor | None, half: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        """One layer's bias and product, `(G x n x in, G x n x out to write) -> G x n x out`."""
+        weight, bias = self.weights[layer].detach(), self.biases[layer].detach()
+        if half and layer < len(self.weights) - 1:
+            weight, bias = weight.bfloat16(), bias.bfloat16()
+        if members is not None:
+            weight, bias = weight[members], bias[members]
+        return lambda h, out: torch.baddbmm(bias, h, weight, out=out)
 
     def _half(self, x: Tensor) -> bool:
         return self.precision == "bf16" or _autocast(x)
-
-    def _layers(self, members: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-        if members is None:
-            return list(self.weights), list(self.biases)
-        return [w[members] for w in self.weights], [b[members] for b in self.biases]
 
 
 def _autocast(x: Tensor) -> bool:
