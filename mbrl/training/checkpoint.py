@@ -12,8 +12,8 @@ import hashlib
 import json
 import os
 import pickle
-import shutil
 import re
+import shutil
 import time
 import warnings
 from collections.abc import Mapping

@@ -43,6 +43,14 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Any:
     return module_of(read_checkpoint(folder, buffers=False), folder, allow)
 
 
+def load_into(module: Any, folder: Path, allow: Sequence[str] = ()) -> None:
+    """Gives `module`, whose spec is that of the checkpoint in `folder`, its parameters; builds it if need be."""
+    checkpoint = read_checkpoint(folder, buffers=False)
+    if module.task is None:
+        module.build(Task.from_plain(checkpoint["mbrl"]["task"], allow), checkpoint["mbrl"]["seed"])
+    _fill(module, checkpoint, folder)
+
+
 def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) -> pl.LightningModule:
     """The planner or model of a checkpoint that was read.
 
@@ -53,12 +61,16 @@ def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) ->
     task = Task.from_plain(about["task"], allow)
     module = from_spec(about["spec"], allow)
     module.build(task, about["seed"])
+    _fill(module, checkpoint, folder)
+    return module
+
+
+def _fill(module: Any, checkpoint: dict[str, Any], folder: Path) -> None:
     module.on_load_checkpoint(checkpoint)
     try:
         module.load_state_dict(checkpoint["state_dict"], strict=True)
     except RuntimeError as error:
         raise CheckpointError(
-            f"expected the parameters of {about['spec']['class_path']} in {folder}, but they don't fit "
+            f"expected the parameters of {checkpoint['mbrl']['spec']['class_path']} in {folder}, but they don't fit "
             f"({' '.join(str(error).split())[:300]}); load it with the version of the code that wrote it."
         ) from error
-    return module

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -25,11 +28,15 @@ from mbrl.training.checkpoint_callback import CheckpointCallback, remove_all
 from mbrl.training.epoch_lines import EpochLines
 from mbrl.training.files import write_whole
 from mbrl.training.flags import check_flags, trainer_defaults
+from mbrl.training.load import load_into
+from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.precision import use_bf16
+from mbrl.training.predictions import check_output, predict_rows
 from mbrl.training.progress import ProgressCallback
 from mbrl.training.resume import check_same, check_threads, find_checkpoint
 from mbrl.training.run_clock import RunClock
 from mbrl.training.run_folder import METRICS, SUMMARY, default_folder, inside, open_folder, write_config
+from mbrl.training.summary import is_finished, write_summary
 
 
 class Trainer(pl.Trainer):
@@ -58,6 +65,7 @@ class Trainer(pl.Trainer):
     Attributes:
         run_folder: where everything is, from the first `fit` or `test` on.
         metrics_file: its `metrics.jsonl`.
+        allow: modules in which names in checkpoints may be looked up, besides `mbrl`.
 
     Raises:
         ConfigError: for a number out of range; from `fit`, for a flag that it can't honour.
@@ -110,6 +118,7 @@ class Trainer(pl.Trainer):
         self.bf16 = flags.get("precision") == "bf16-mixed"
         self._run_folder: Path | None = None
         self._interrupted = False
+        self.allow: Sequence[str] = ()
         own = [self.run_clock, EpochLines(), *([self.progress] if self.progress else []), self.checkpointing]
         user = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         flags["precision"] = "32-true"
@@ -203,9 +212,9 @@ class Trainer(pl.Trainer):
         else:
             manifest = read_manifest(found)
             check_same(manifest, {"model": _spec(model), "data": _spec(datamodule)}, override=override)
-            if self._is_finished(manifest, datamodule, found):
+            if inside(found) == folder and is_finished(folder, manifest, getattr(datamodule, "steps", None), self.run_clock):
                 self.say(f"the run in {folder} is finished; for a longer one raise data.init_args.steps")
-                self._finish(model)
+                self._finish()
                 return
             check_threads(manifest)
             if self.is_global_zero:
@@ -215,7 +224,7 @@ class Trainer(pl.Trainer):
             write_config(folder, self._config(model, datamodule), resume=ckpt_path is not None)
         self._open_loggers(0 if found is None else read_manifest(found)["position"])
         self.checkpoint_io.training = True
-        with self._ctrl_c(online):
+        with self._ctrl_c(online), quiet_lightning():
             try:
                 super().fit(model, datamodule=datamodule, ckpt_path=None if found is None else str(found))
             except SIGTERMException:
@@ -223,11 +232,10 @@ class Trainer(pl.Trainer):
             finally:
                 for logger in self.loggers:
                     logger.finalize("stopped")
-        self._finish(model)
+        self._finish()
 
     def _set_clock(self, online: bool) -> None:
         """Sets what Lightning counts: one epoch of ticks online, its own clock for a model alone."""
-        self.metrics_clock = "env_steps" if online else "epoch"
         if online:
             self.fit_loop.max_epochs = 1
             self.limit_val_batches = 0
@@ -238,17 +246,18 @@ class Trainer(pl.Trainer):
             if self.fit_loop.max_epochs is None and self.fit_loop.max_steps == -1 and "max_time" not in self.given:
                 self.fit_loop.max_epochs = 1000
 
-    def _choose_folder(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> Path:
-        from mbrl.training.metrics_file import MetricsFile
-
+    def _choose_folder(self, model: pl.LightningModule, datamodule: Any, found: Path | None = None) -> Path:
+        """The run folder: as given, that of a checkpoint path, or by name and seed."""
         folder = self.folder
+        if folder is None and found is not None:
+            folder = inside(found)
         if folder is None:
             env_id = getattr(datamodule, "env_id", None) or type(datamodule).__name__
             name = self.name or f"{type(model).__name__.lower()}-{str(env_id).replace('/', '-').replace(':', '-')}"
-            folder = default_folder(name, int(getattr(datamodule, "seed", 0)))
+            folder = default_folder(name, int(datamodule.seed))
         self._run_folder = folder
         self._default_root_dir = str(folder)
-        self.metrics_file = MetricsFile(folder / METRICS, getattr(self, "metrics_clock", "env_steps"))
+        self.metrics_file = MetricsFile(folder / METRICS, "env_steps" if isinstance(model, Planner) else "epoch")
         return folder
 
     def _continue_from(self, found: Path, position: int) -> None:
@@ -281,46 +290,136 @@ class Trainer(pl.Trainer):
             loggers.append(TensorBoardLogger(self.run_folder, name="tensorboard", version="", **purge))
         self.loggers = loggers
 
-    def _is_finished(self, manifest: Mapping[str, Any], datamodule: pl.LightningDataModule, found: Path) -> bool:
-        if manifest["clock"] != "env_steps":
-            return False
-        if manifest["position"] >= getattr(datamodule, "steps", float("inf")):
-            return True
-        summary = inside(found) / SUMMARY
-        if inside(found) != self.run_folder or not summary.is_file():
-            return False
-        before = json.loads(summary.read_text(encoding="utf-8"))
-        same_goal = before["stop_at"] == self.run_clock.stop_at and before["stop_count"] == self.run_clock.stop_count
-        return bool(before["goal_reached"]) and same_goal
+    def _finish(self) -> None:
+        """Writes what a run leaves at its end, and says where it is."""
+        if self.is_global_zero:
+            for line in write_summary(self.run_folder, self.metrics_file, self.run_clock):
+                self.say(line)
 
-    def _finish(self, model: pl.LightningModule) -> None:
-        """Writes the table, the figure and the summary of a run that has come to its end."""
-        if not self.is_global_zero:
-            return
-        from mbrl.training.curve import draw_curve
+    # evaluation and prediction ---------------------------------------------------------------------------------------
 
-        folder, metrics = self.run_folder, self.metrics_file
-        lines = metrics.read()
-        metrics.write_csv(folder / "metrics.csv")
-        drawn = draw_curve(lines, folder / "curve.png", folder.parent.name, metrics.clock)
-        last = find_last(folder)
-        previous = folder / SUMMARY
-        if not previous.exists():
-            evaluations = [line["eval/return"] for line in lines if line.get("eval/return") is not None]
-            summary = {
-                metrics.clock: None if last is None else read_manifest(last)["position"],
-                "last_eval_return": evaluations[-1] if evaluations else None,
-                "best_eval_return": max(evaluations, default=None),
-                "goal_reached": self.run_clock.reached,
-                "stop_at": self.run_clock.stop_at,
-                "stop_count": self.run_clock.stop_count,
-            }
-            write_whole(previous, (json.dumps(summary, indent=1) + "\n").encode())
-        self.say(f"run folder  {folder}")
-        self.say(f"checkpoint  {last}")
-        self.say(f"metrics     {metrics.path} and metrics.csv")
-        if drawn:
-            self.say(f"curve       {folder / 'curve.png'}")
+    def validate(  # type: ignore[override]
+        self,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        *,
+        override: bool = False,
+    ) -> dict[str, float]:
+        """The evaluation of training once more: a planner's episodes, or a model's error on the dataset.
+
+        Args:
+            model: built and trained, or described only, with its parameters in `ckpt_path`.
+            datamodule: where to evaluate.
+            ckpt_path: `last`, or the path of a run or checkpoint folder; None takes `model` as it is.
+            override: whether to go on although the model's settings differ from the checkpoint's.
+
+        Returns:
+            Metrics by name.
+
+        Raises:
+            CheckpointError: if there is no such checkpoint, or `model` has no parameters and `ckpt_path` is None.
+        """
+        return self._evaluated("validate", model, datamodule, ckpt_path, override)
+
+    def test(  # type: ignore[override]
+        self,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        *,
+        override: bool = False,
+        video: bool = False,
+    ) -> dict[str, float]:
+        """Tests in environments of their own, on episodes that training never saw; writes `test.json`.
+
+        Args:
+            model, datamodule, ckpt_path, override: as in `validate`.
+            video: whether to write one more episode to `test.gif`.
+
+        Returns:
+            Metrics by name: mean return, its 95 % interval, …
+        """
+        metrics = self._evaluated("test", model, datamodule, ckpt_path, override)
+        if self.is_global_zero:
+            self.run_folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({name: value if math.isfinite(value) else None for name, value in metrics.items()}, indent=1)
+            write_whole(self.run_folder / "test.json", f"{text}\n".encode())
+            if video:
+                if not isinstance(model, Planner):
+                    raise ConfigError("video: expected a planner, whose episodes can be drawn, got a model; leave it out.")
+                from mbrl.training.video import record_episode
+
+                record_episode(model, model.built_task, int(datamodule.seed), self.run_folder / "test.gif")  # type: ignore[union-attr]
+        return metrics
+
+    def predict(  # type: ignore[override]
+        self,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        override: bool = False,
+    ) -> Path:
+        """Writes a planner's actions, or a model's predictions, for the rows of a dataset.
+
+        Args:
+            model, ckpt_path, override: as in `validate`.
+            datamodule: with `transitions` (`OfflineData`).
+            output: a `.npz` file; by default `predictions.npz` in the run folder.
+
+        Returns:
+            The file.
+
+        Raises:
+            DataError: if the file exists.
+        """
+        found = self._trained(model, datamodule, ckpt_path, override)
+        data: Any = datamodule
+        if not hasattr(data, "transitions"):
+            raise ConfigError(f"predict: expected a dataset (mbrl.envs.OfflineData), got {type(data).__name__}; give one.")
+        path = self.run_folder / "predictions.npz" if output is None else Path(output)
+        check_output(path)
+        if found is not None:
+            load_into(model, found, self.allow)
+        arrays = predict_rows(model, data.transitions, data.task, int(data.seed))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+        return path
+
+    def _trained(self, model: Any, datamodule: Any, ckpt_path: Any, override: bool) -> Path | None:
+        """The checkpoint to take parameters from, of a model with the same settings."""
+        _check_parts(model, datamodule)
+        check_flags(self.given, online=isinstance(model, Planner))
+        torch.set_num_threads(self.threads)
+        if self.bf16:
+            use_bf16(model)
+        if ckpt_path is None:
+            self._choose_folder(model, datamodule)
+            if model.task is None:
+                raise CheckpointError(
+                    f"expected a trained {type(model).__name__}, got one without parameters; give its checkpoint "
+                    "(ckpt_path='last', or a folder), or mbrl.load it."
+                )
+            return None
+        last = os.fspath(ckpt_path) == "last"
+        run = self._choose_folder(model, datamodule, None if last else Path(ckpt_path))
+        found = find_checkpoint(ckpt_path, run)
+        if found is None:
+            raise CheckpointError(f"expected a checkpoint in {run}, but there is none; train first, or check the folder.")
+        check_same(read_manifest(found), {"model": _spec(model)}, override=override)
+        return found
+
+    def _evaluated(self, what: str, model: Any, datamodule: Any, ckpt_path: Any, override: bool) -> dict[str, float]:
+        found = self._trained(model, datamodule, ckpt_path, override)
+        self.loggers = []
+        self.checkpoint_io.training = False
+        self.limit_val_batches = self.given.get("limit_val_batches", 1.0)
+        run = super().test if what == "test" else super().validate
+        with quiet_lightning():
+            (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
+        return dict(results)
 
     @contextmanager
     def _ctrl_c(self, online: bool) -> Iterator[None]:
@@ -341,6 +440,18 @@ class Trainer(pl.Trainer):
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keeps Lightning's remarks on its own loops from the user, to whom they would say the wrong thing."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _spec(part: Any) -> dict[str, Any]:

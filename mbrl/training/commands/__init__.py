@@ -1,0 +1,1 @@
+"""What each `mbrl` command does; `mbrl.cli` chooses among them."""

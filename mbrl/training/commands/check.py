@@ -1,0 +1,69 @@
+"""`mbrl check`: an environment and its task functions, or a dataset, before any training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from mbrl.envs import OfflineData, check_environment
+from mbrl.errors import ConfigError
+
+
+def run(arguments: list[str], allow: Sequence[str]) -> int:
+    """Checks what the arguments name and prints what was found, a sentence a line."""
+    parser = argparse.ArgumentParser(prog="mbrl check", description=__doc__)
+    parser.add_argument("env_id", nargs="?", help="Gymnasium's id, module:Id, or dm_control/domain-task-v0")
+    parser.add_argument("--dataset", help="a .npz, an HDF5 file in D4RL's layout, or a Minari dataset")
+    parser.add_argument("--env_kwargs", help="keyword arguments of the environment, as JSON")
+    parser.add_argument("--reward", default="auto", help="auto, learned, or the dotted name of a function")
+    parser.add_argument("--terminated", default="auto", help="auto, learned, or the dotted name of a function")
+    parser.add_argument("--action_repeat", type=int, help="simulator steps in one real step (default: 1)")
+    parser.add_argument("--steps", type=int, default=1000, help="real steps to take in the environment")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments[1:])
+    kwargs = json_object(given.env_kwargs)
+    if given.dataset is not None:
+        data = OfflineData(
+            given.dataset,
+            env_id=given.env_id,
+            env_kwargs=kwargs,
+            action_repeat=given.action_repeat,
+            reward=given.reward,
+            terminated=given.terminated,
+        )
+        lines = data.describe()
+    elif given.env_id is not None:
+        lines = check_environment(
+            given.env_id,
+            kwargs,
+            reward=given.reward,
+            terminated=given.terminated,
+            action_repeat=given.action_repeat or 1,
+            steps=given.steps,
+            seed=given.seed,
+        )
+    else:
+        raise ConfigError("mbrl check: expected an environment's id or --dataset, got neither; give one.")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def json_object(text: str | None) -> dict[str, object] | None:
+    """The dict that a JSON text holds.
+
+    Raises:
+        ConfigError: if it holds none.
+    """
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"--env_kwargs: expected a JSON object such as '{{\"g\": 9.81}}', got {text}; quote it for the shell."
+        )
+    return found

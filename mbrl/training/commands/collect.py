@@ -1,0 +1,83 @@
+"""`mbrl collect`: record a dataset with random actions, or with a trained planner."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mbrl.data import Task, make_generator
+from mbrl.envs import collect, make_task
+from mbrl.errors import ConfigError
+from mbrl.planners import Planner
+from mbrl.training.commands.check import json_object
+from mbrl.training.load import load
+from mbrl.training.output import say
+
+
+def run(arguments: list[str], allow: Sequence[str]) -> int:
+    """Records what the arguments name and says where it is."""
+    parser = argparse.ArgumentParser(prog="mbrl collect", description=__doc__)
+    parser.add_argument("output", help="a .npz file, or the id of a new Minari dataset such as pendulum/random-v0")
+    parser.add_argument("--env_id", help="the environment (default: that of --ckpt_path)")
+    parser.add_argument("--env_kwargs", help="keyword arguments of the environment, as JSON")
+    parser.add_argument("--action_repeat", type=int, help="simulator steps in one real step (default: 1)")
+    parser.add_argument("--ckpt_path", help="a trained planner that acts; random actions without it")
+    parser.add_argument("--explore", action="store_true", help="let the planner explore as in training")
+    parser.add_argument("--steps", type=int, default=10_000, help="real steps")
+    parser.add_argument("--num_envs", type=int, default=1, help="environments stepped at once")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments[1:])
+    task: Task
+    act = None
+    if given.ckpt_path is None:
+        if given.env_id is None:
+            raise ConfigError("mbrl collect: expected --env_id or --ckpt_path, got neither; give one.")
+        if given.explore:
+            raise ConfigError(
+                "--explore: expected --ckpt_path beside it, got random actions, which always explore; leave it out."
+            )
+        repeat = given.action_repeat or 1
+        task = make_task(given.env_id, json_object(given.env_kwargs), action_repeat=repeat)
+    else:
+        if given.env_id is not None or given.env_kwargs is not None or given.action_repeat is not None:
+            raise ConfigError(
+                "mbrl collect: expected --ckpt_path or an environment, got both; a checkpoint knows its environment."
+            )
+        planner = load(given.ckpt_path, allow)
+        if not isinstance(planner, Planner):
+            raise ConfigError(
+                f"--ckpt_path: expected a planner, which can act, got a {type(planner).__name__}; give another."
+            )
+        task = planner.built_task
+        act = acting(planner, given.num_envs, given.seed, explore=given.explore)
+    name = "random" if act is None else Path(given.ckpt_path).name
+    where = collect(
+        task,
+        given.output,
+        steps=given.steps,
+        act=act,
+        num_envs=given.num_envs,
+        seed=given.seed,
+        algorithm=name,
+        allow=None if act is None else allow,
+    )
+    say(f"{given.steps} steps in {where}")
+    return 0
+
+
+def acting(planner: Planner, num_envs: int, seed: int, *, explore: bool) -> Any:
+    """The planner as `collect` wants it: actions for where the environments stand."""
+    memory = planner.memory(num_envs, make_generator(planner.device, seed, "collect"))
+
+    def act(experience: Any) -> Tensor:
+        nonlocal memory
+        if experience.ended is not None:
+            memory.reset(experience.ended)
+        action, memory = planner.act(experience.obs, memory, explore=explore, snapshot=experience.snapshot)
+        return action
+
+    return act

@@ -1,0 +1,224 @@
+"""`mbrl fit`, `validate`, `test` and `predict`: LightningCLI over any planner, any dynamics model and any data."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from mbrl.envs import OfflineData
+from mbrl.errors import ConfigError, MbrlWarning
+from mbrl.spec import check_allowed, from_spec
+from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.load import module_of
+from mbrl.training.output import say, show_metrics
+from mbrl.training.resume import find_checkpoint
+from mbrl.training.trainer import Trainer
+
+
+def run(arguments: list[str], allow: Sequence[str]) -> int:
+    """Runs one of the four commands.
+
+    Args:
+        arguments: the command's name and what follows it.
+        allow: modules in which a checkpoint's names may be looked up.
+    """
+    name, *options = arguments
+    with _quiet():
+        if name != "fit" and not any(_names_a_config(option) for option in options):
+            return _from_checkpoint(name, options, allow)
+        with _argv(arguments):
+            MbrlCLI(allow)
+    return 0
+
+
+class MbrlParser(LightningArgumentParser):
+    """A parser whose errors name the key and say no more; `--help` lists the options."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Prints what is wrong and exits with 2."""
+        say(f"{message}\nmbrl COMMAND --help lists the options.")
+        raise SystemExit(2)
+
+
+class MbrlCLI(LightningCLI):
+    """LightningCLI whose model is a planner or a dynamics model, with one seed, one name and one run folder.
+
+    Args:
+        allow: modules in which a checkpoint's names may be looked up.
+    """
+
+    trainer: Trainer
+
+    def __init__(self, allow: Sequence[str]) -> None:
+        self.allow = tuple(allow)
+        super().__init__(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_class=Trainer,
+            parser_class=MbrlParser,
+            save_config_callback=None,  # the run folder writes it, for Python too
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The Trainer, told which modules to trust."""
+        trainer: Any = super().instantiate_trainer(**kwargs)
+        trainer.allow = self.allow
+        return trainer
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The Trainer's methods, and which of their arguments the command line does not offer."""
+        return {name: {"model", "datamodule"} for name in ("fit", "validate", "test", "predict")}
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the short names of the run's seed and name."""
+        parser.add_argument("--seed_everything", type=int | None, default=None, help="The seed (data.init_args.seed).")
+        parser.add_argument("--name", type=str | None, default=None, help="The run's name (trainer.name).")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses, then puts the short names where they belong."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config["subcommand"]]
+        for part in ("model", "data"):
+            if config.get(part) is None:
+                raise ConfigError(f"{part}: expected a class, got nothing; give --config FILE, or --{part} CLASS.")
+        _merge(config, "seed_everything", config["data"].get("init_args") or {}, "seed", "data.init_args.seed", 0)
+        _merge(config, "name", config["trainer"], "name", "trainer.name", None)
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: what the user wrote is compared with the checkpoint, never replaced by it."""
+
+    def _set_seed(self) -> None:
+        """Seeds the global generators too, for environments that draw from them; nothing in this library does."""
+        config = self.config[self.config["subcommand"]]
+        seed = (config["data"].get("init_args") or {}).get("seed")
+        if seed is not None:
+            pl.seed_everything(seed, workers=True, verbose=False)
+
+    def fit(self, **arguments: Any) -> None:
+        """`mbrl fit`."""
+        self.trainer.fit(**arguments)
+
+    def validate(self, **arguments: Any) -> None:
+        """`mbrl validate`."""
+        show_metrics("validate", self.trainer.validate(**_with_last(arguments)))
+
+    def test(self, **arguments: Any) -> None:
+        """`mbrl test`."""
+        show_metrics("test", self.trainer.test(**_with_last(arguments)), self.trainer.run_folder)
+
+    def predict(self, **arguments: Any) -> None:
+        """`mbrl predict`."""
+        say(f"predictions in {self.trainer.predict(**_with_last(arguments))}")
+
+
+def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int:
+    """Evaluates or predicts with nothing but a checkpoint, which knows its own planner and environment."""
+    parser = argparse.ArgumentParser(
+        prog=f"mbrl {name}",
+        description=f"Without --config, everything is taken from the checkpoint; mbrl {name} --config FILE --help says what "
+        "can be set beside it.",
+    )
+    parser.add_argument("--ckpt_path", required=True, help="a run folder, a checkpoint folder, or its model.pt")
+    parser.add_argument("--folder", help="where results go (default: the run folder)")
+    if name == "test":
+        parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
+        parser.add_argument("--video", action="store_true", help="write one more episode to test.gif")
+    if name == "predict":
+        parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
+        parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
+    given = parser.parse_args(options)
+    path = find_checkpoint(given.ckpt_path, Path(given.ckpt_path))
+    if path is None:
+        raise ConfigError("--ckpt_path: expected a path, got last, which needs the run's --config; give the run folder.")
+    checkpoint = read_checkpoint(path, buffers=False)
+    model = module_of(checkpoint, path, allow)
+    trainer = Trainer(given.folder or _run_of(path), progress=False, tensorboard=False)
+    if name == "predict":
+        data: Any = OfflineData(given.dataset, env_id=checkpoint["mbrl"]["task"]["env_id"] or None)
+        say(f"predictions in {trainer.predict(model, data, output=given.output)}")
+        return 0
+    spec = checkpoint["mbrl_run"]["data"]
+    env_id = str(spec["init_args"].get("env_id") or "")
+    if ":" in env_id:
+        check_allowed(env_id, allow)
+    if name == "test" and given.episodes is not None:
+        spec["init_args"]["test_episodes"] = given.episodes
+    data = from_spec(spec, allow)
+    if name == "test":
+        show_metrics(name, trainer.test(model, data, video=given.video), trainer.run_folder)
+    else:
+        show_metrics(name, trainer.validate(model, data))
+    return 0
+
+
+def _run_of(folder: Path) -> Path:
+    return folder.parent.parent if folder.parent.name == "checkpoints" else folder
+
+
+def _names_a_config(option: str) -> bool:
+    return option.split("=")[0] in ("-c", "--config", "--model", "--print_config")
+
+
+def _with_last(arguments: dict[str, Any]) -> dict[str, Any]:
+    """An untrained planner is never what one wants to evaluate."""
+    return {**arguments, "ckpt_path": arguments["ckpt_path"] or "last"}
+
+
+def _merge(config: Any, short: str, target: Any, key: str, name: str, default: Any) -> None:
+    """Puts the value of a short name where it belongs; refuses two that differ."""
+    value = config.get(short)
+    if value is None:
+        return
+    there = target.get(key, default)
+    if there not in (default, value):
+        raise ConfigError(
+            f"{short}: expected the value of {name}, which is {there!r}, or {name} left out, got {value!r}; set one of them."
+        )
+    target[key] = value
+
+
+@contextmanager
+def _argv(arguments: list[str]) -> Iterator[None]:
+    """LightningCLI reads the process's arguments, and only then gives no warning."""
+    before = sys.argv
+    sys.argv = ["mbrl", *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Shows our warnings as one line each, and keeps Lightning's remarks on its own loops from the user."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    show = warnings.showwarning
+
+    def showwarning(message: Any, category: Any, *rest: Any, **options: Any) -> None:
+        if issubclass(category, MbrlWarning):
+            say(f"warning: {message}")
+        elif not issubclass(category, (DeprecationWarning, FutureWarning, pl.utilities.warnings.PossibleUserWarning)):
+            show(message, category, *rest, **options)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = showwarning
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,62 @@
+"""One episode of a planner as an animated GIF, which needs no video library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mbrl.data import Task, derived_seed, make_generator
+from mbrl.envs import make_env
+from mbrl.errors import UnsupportedError
+from mbrl.planners import Planner
+
+_FRAMES_PER_SECOND = 25  # at most: what GIF viewers keep up with
+_MAX_FRAMES = 500
+
+
+@torch.no_grad()
+def record_episode(planner: Planner, task: Task, seed: int, path: Path) -> float:
+    """Writes one deterministic episode to `path` (a GIF) and returns its return.
+
+    Args:
+        planner: built and trained.
+        task: whose environment is drawn.
+        seed: of the episode's start and of what planning draws.
+        path: the file.
+
+    Raises:
+        UnsupportedError: if the environment can't be drawn on this machine.
+    """
+    from PIL import Image  # comes with matplotlib; slow to import
+
+    try:
+        env = make_env(task, render_mode="rgb_array")
+        obs, info = env.reset(seed=derived_seed(seed, "video") % 2**31)
+        frames = [env.render()]
+    except Exception as error:  # OpenGL, pygame and simulators fail each in its own way
+        raise UnsupportedError(
+            f"expected an environment that can be drawn, but drawing {task.env_id} failed ({type(error).__name__}: "
+            f"{error}); without a screen set MUJOCO_GL=egl or osmesa for MuJoCo, install gymnasium[classic-control] for the "
+            "classic tasks, or leave the video out."
+        ) from error
+    rate = float(env.metadata.get("render_fps", _FRAMES_PER_SECOND))
+    every = max(1, round(rate / _FRAMES_PER_SECOND))
+    memory = planner.memory(1, make_generator(planner.device, seed, "video"))
+    total, ended, step = 0.0, False, 0
+    while not ended:
+        tensor = torch.as_tensor(obs, dtype=torch.float32, device=planner.device)[None]  # 1 x S
+        snapshot = [info["snapshot"]] if "snapshot" in info else None
+        action, memory = planner.act(tensor, memory, explore=False, snapshot=snapshot)
+        command = task.to_env_action(action.cpu())[0].numpy()
+        obs, reward, terminated, truncated, info = env.step(command)
+        total += float(reward)
+        ended = terminated or truncated
+        step += 1
+        if step % every == 0 and len(frames) < _MAX_FRAMES:
+            frames.append(env.render())
+    env.close()
+    images = [Image.fromarray(np.asarray(frame)) for frame in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 * every / rate), loop=0)
+    return total
