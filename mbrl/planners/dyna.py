@@ -180,7 +180,7 @@ class Dyna(Planner):
     def tick(self, experience: Experience) -> None:
         """Collects one step in each environment; refits and imagines when due; updates the learner."""
         before = self.env_steps
-        self._collect(experience)
+        new = self._collect(experience)
         if self.env_steps < self.warmup_steps:
             return
         if self._refits(self.env_steps) > self._refits(before):
@@ -188,26 +188,28 @@ class Dyna(Planner):
             if self.real_rows < self.batch_size:
                 self._imagine()
         if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
-            self._learn(self.updates_per_step * experience.num_envs)
+            self._learn(self.updates_per_step * new)
 
     def _refits(self, env_steps: int) -> int:
         """How many fits should have happened by then."""
         return 0 if env_steps < self.warmup_steps else 1 + (env_steps - self.warmup_steps) // self.refit_every
 
     @torch.no_grad()
-    def _collect(self, experience: Experience) -> None:
+    def _collect(self, experience: Experience) -> int:
+        """Steps the environments and stores the rows; returns how many, fewer than `N` where one only reset itself."""
         memory = self.collect_memory(experience.num_envs)
+        memory.reset(experience.ended)  # before acting, so that a resume with fresh episodes forgets the old ones
         if self.env_steps < self.warmup_steps and self.warmup == "uniform":
             shape = (experience.num_envs, self.built_task.action_size)
             action = torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1  # N x A
         else:
             action, memory = self.act(experience.obs, memory, explore=True, snapshot=experience.snapshot)
         rows = experience.step(action)
-        memory.reset(rows.terminated | rows.truncated)
         self.real_buffer.add(rows)
-        self.env_steps += experience.num_envs
+        self.env_steps += len(rows)
         for total, length in experience.finished():
             self.metrics.add({"train/return": total, "train/episode_length": float(length)})
+        return len(rows)
 
     def _refit(self) -> None:
         began = perf_counter()

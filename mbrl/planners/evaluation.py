@@ -64,8 +64,7 @@ def evaluate(planner: Planner, experience: Experience, episodes: int, seed: int)
     while finished < episodes:
         action, memory = planner.act(experience.obs, memory, explore=False, snapshot=experience.snapshot)
         rows = experience.step(action)
-        ended = rows.terminated | rows.truncated  # n
-        for i, (reward, end) in enumerate(zip(rows.reward.tolist(), ended.tolist(), strict=True)):
+        for i, (reward, end) in enumerate(zip(rows.reward.tolist(), experience.ended.tolist(), strict=True)):
             episode = slots[i]
             if episode >= episodes:
                 continue
@@ -75,5 +74,5 @@ def evaluate(planner: Planner, experience: Experience, episodes: int, seed: int)
                 finished += 1
                 slots[i] = started if started < episodes else episodes
                 started += 1
-        memory.reset(ended)
+        memory.reset(experience.ended)
     return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), torch.tensor(lengths))

@@ -26,6 +26,7 @@ class Line(Experience):
         self.task, self.num_envs = WALK, num_envs
         self.obs = torch.zeros(num_envs, 1)
         self.time = torch.zeros(num_envs, dtype=torch.int64)
+        self.ended = torch.zeros(num_envs, dtype=torch.bool)
         self.actions: list[Tensor] = []
 
     def reset(self, seed: int) -> None:
@@ -41,7 +42,7 @@ class Line(Experience):
         episode = torch.zeros(self.num_envs, dtype=torch.int64)
         reward = -next_obs[:, 0].square()
         rows = Transitions(self.obs, action, reward, next_obs, terminated, truncated, extras={"episode": episode})
-        ended = terminated | truncated
+        self.ended = ended = terminated | truncated
         self.obs = torch.where(ended[:, None], torch.zeros_like(next_obs), next_obs)
         self.time[ended] = 0
         return rows

@@ -30,6 +30,7 @@ class Scripted(Line):
         self.left = [n - 1 for n in self.left]
         ended = torch.tensor([n == 0 for n in self.left])
         self.left = [n or self.lengths[i].pop(0) for i, n in enumerate(self.left)]
+        self.ended = ended
         one = torch.ones(self.num_envs)
         return Transitions(self.obs, action, one, self.obs, ended, torch.zeros_like(ended))
 

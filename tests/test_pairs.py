@@ -1,0 +1,94 @@
+"""Every model under every planner, from YAML, for three ticks: runs, or is refused with the sentence in docs/pairs.md."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import mbrl.models
+import mbrl.planners
+from mbrl.cli import main
+from mbrl.models import DynamicsModel
+from mbrl.planners import Planner
+
+SMALL = {"members": 2, "elites": 2, "hidden": [8], "max_epochs": 1}
+MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model, changes to the data)
+    "`mbrl.models.GaussianEnsemble`: probabilistic": ({"class_path": "mbrl.models.GaussianEnsemble", "init_args": SMALL}, {}),
+    "`mbrl.models.GaussianEnsemble`: deterministic": (
+        {"class_path": "mbrl.models.GaussianEnsemble", "init_args": {**SMALL, "deterministic": True}},
+        {},
+    ),
+    "`mbrl.models.GaussianEnsemble`: one member": (
+        {"class_path": "mbrl.models.GaussianEnsemble", "init_args": {**SMALL, "members": 1, "elites": 1}},
+        {},
+    ),
+    "`mbrl.models.GaussianEnsemble`: reward and termination learned": (
+        {"class_path": "mbrl.models.GaussianEnsemble", "init_args": SMALL},
+        {"reward": "learned", "terminated": "learned"},
+    ),
+    "`mbrl.testing.LinearModel`: fixed, exact": (
+        {
+            "class_path": "mbrl.testing.LinearModel",
+            "init_args": {"state_matrix": [[0.9, 0, 0], [0, 0.9, 0], [0, 0, 0.9]], "action_matrix": [[0.1], [0.1], [0.1]]},
+        },
+        {},
+    ),
+}
+PLANNERS: dict[str, dict[str, Any]] = {
+    "Dyna (`mbrl.planners.Dyna`)": {
+        "class_path": "mbrl.planners.Dyna",
+        "init_args": {
+            "learner": {"class_path": "mbrl.policies.SAC", "init_args": {"hidden": [8, 8]}},
+            "warmup_steps": 20, "refit_every": 2, "rollouts_per_step": 4, "updates_per_step": 1, "batch_size": 16,
+        },
+    },
+}  # fmt: skip
+
+
+def table() -> dict[tuple[str, str], str]:
+    """The cells of docs/pairs.md by row and column."""
+    lines = [line for line in Path("docs/pairs.md").read_text().splitlines() if line.startswith("|")]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {(row[0], column): cell for row in rows for column, cell in zip(head[1:], row[1:], strict=True)}
+
+
+def concrete(module: Any, base: type) -> set[str]:
+    """Names of the classes that `module` exports and that can be made."""
+    found = (getattr(module, name) for name in module.__all__)
+    classes = (item for item in found if isinstance(item, type) and issubclass(item, base))
+    return {f"{module.__name__}.{item.__name__}" for item in classes if not inspect.isabstract(item)}
+
+
+def test_every_model_and_planner_has_its_cells() -> None:
+    cells = table()
+    assert {row for row, _ in cells} == set(MODELS) and {column for _, column in cells} == set(PLANNERS)
+    assert all(cells.values()) and len(cells) == len(MODELS) * len(PLANNERS)
+    assert concrete(mbrl.models, DynamicsModel) <= {model["class_path"] for model, _ in MODELS.values()}
+    assert concrete(mbrl.planners, Planner) <= {planner["class_path"] for planner in PLANNERS.values()}
+
+
+@pytest.mark.parametrize(("row", "column"), list(table()))
+def test_a_pair_does_what_its_cell_says(
+    row: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model, data), planner = MODELS[row], PLANNERS[column]
+    config = {
+        "seed_everything": 0,
+        "model": {**planner, "init_args": {**planner["init_args"], "dynamics": model}},
+        "data": {"class_path": "mbrl.envs.OnlineData", "init_args": {"env_id": "Pendulum-v1", "steps": 23, **data}},
+        "trainer": {"folder": str(tmp_path / "run"), "eval_every": 1000, "tensorboard": False, "progress": False},
+    }
+    path = tmp_path / "pair.yaml"
+    path.write_text(yaml.safe_dump(config))
+    code = main(["fit", "--config", str(path)])
+    said = capsys.readouterr()
+    if table()[row, column] == "runs":
+        assert code == 0, said.err
+    else:
+        sentence = table()[row, column].removeprefix("refused: ")
+        assert code == 2 and re.search(re.escape(sentence), said.err)
