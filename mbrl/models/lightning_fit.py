@@ -38,7 +38,10 @@ class Batches:
 
 
 class LightningFit(DynamicsModel):
-    """Hooks for training a model by itself on the rows of a DataModule that has `task`, `seed` and `transitions`.
+    """Hooks for training a model by itself on the rows of a DataModule.
+
+    The DataModule has `task`, `seed` and `transitions`, and its loaders hand on those of the model, which knows its members
+    and its holdout (`OfflineData` does so).
 
     Batches, split, early stopping, best weights and elites are those of a planner's refit. An epoch is one pass over the
     training rows. The optimiser, the kept weights and the order of rows are in the checkpoint, so an interrupted fit goes
