@@ -64,8 +64,7 @@ class Critics(nn.Module):
         both = torch.cat((obs, action), -1)  # B x (S+A)
         rows = both if both.ndim == 2 else both.reshape(-1, both.shape[-1])
         hidden = self.hidden(rows, frozen=frozen)  # J x B x units
-        weight, bias = self.head_weight, self.head_bias
-        if frozen:
-            weight, bias = weight.detach(), bias.detach()
+        weight: Tensor = self.head_weight.detach() if frozen else self.head_weight
+        bias: Tensor = self.head_bias.detach() if frozen else self.head_bias
         # One output: a sum of products in one pass takes a sixth of the time of a batched product that is this narrow.
         return (torch.sum(hidden * weight, -1) + bias).view(self.count, *obs.shape[:-1])  # J x B

@@ -127,9 +127,8 @@ class TanhGaussianPolicy(Policy):
         return mean, self._bounded(raw)
 
     def _heads(self, rows: Tensor, frozen: bool) -> Tensor:
-        weight, bias = self.head_weight, self.head_bias
-        if frozen:
-            weight, bias = weight.detach(), bias.detach()
+        weight: Tensor = self.head_weight.detach() if frozen else self.head_weight
+        bias: Tensor = self.head_bias.detach() if frozen else self.head_bias
         return F.linear(self.hidden(rows, frozen=frozen)[0], weight, bias)  # B x 2A
 
     def _bounded(self, raw: Tensor) -> Tensor:

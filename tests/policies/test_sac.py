@@ -12,7 +12,7 @@ import torch
 
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
-from mbrl.policies import SAC, Policy
+from mbrl.policies import SAC, CriticTerm, Policy
 from mbrl.policies.sac import soft_target
 from mbrl.spec import from_spec
 from mbrl.testing.no_sync import NoScalarReadback
@@ -194,16 +194,20 @@ def test_automatic_entropy_target_is_minus_the_action_size() -> None:
 
 
 def test_critic_terms_are_added_to_the_critics_loss() -> None:
-    def large(rows: Transitions, critics: torch.nn.Module, policy: Policy) -> torch.Tensor:
-        return 1e4 * critics(rows.obs, rows.action).mean()
-
     rows = batch()
     plain, pushed = built(), built()
     first = plain.update(rows, make_generator("cpu", "noise"))
-    second = pushed.update(rows, make_generator("cpu", "noise"), [large])
+    second = pushed.update(rows, make_generator("cpu", "noise"), [Push()])
     expected = first["critic_loss"] + 1e4 * first["q_mean"]
     torch.testing.assert_close(second["critic_loss"], expected)
     assert pushed.critics(rows.obs, rows.action).mean() < plain.critics(rows.obs, rows.action).mean()
+
+
+class Push(CriticTerm):
+    """Pushes values down."""
+
+    def __call__(self, batch: Transitions, critics: torch.nn.Module, policy: Policy) -> torch.Tensor:
+        return 1e4 * critics(batch.obs, batch.action).mean()
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -1,0 +1,33 @@
+"""Conformance suites that a user's own model, policy, learner, planner, selector or buffer can run, and exact fixtures.
+
+Importing this registers the environment `mbrl/Linear-v0` with Gymnasium. Nothing in the library imports it.
+"""
+
+from mbrl.testing.buffer import check_buffer
+from mbrl.testing.clauses import ConformanceError
+from mbrl.testing.dynamics_model import check_dynamics_model
+from mbrl.testing.learner import check_learner
+from mbrl.testing.linear import forecast, linear_task, lqr_gain
+from mbrl.testing.linear_env import LinearEnv
+from mbrl.testing.linear_model import LinearModel
+from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
+from mbrl.testing.planner import check_planner
+from mbrl.testing.policy import check_policy
+from mbrl.testing.selector import check_selector
+
+__all__ = [
+    "ConformanceError",
+    "LinearEnv",
+    "LinearModel",
+    "NoScalarReadback",
+    "ReadbackError",
+    "check_buffer",
+    "check_dynamics_model",
+    "check_learner",
+    "check_planner",
+    "check_policy",
+    "check_selector",
+    "forecast",
+    "linear_task",
+    "lqr_gain",
+]

@@ -1,0 +1,212 @@
+"""What the conformance suites share: clauses that fail with their own sentence, and how each kind of claim is checked."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mbrl.data import Task, Transitions, make_generator
+from mbrl.spec import Configurable, from_spec
+
+
+class ConformanceError(AssertionError):
+    """An implementation breaks a clause of its contract; the message names both."""
+
+
+class Clauses:
+    """Clauses of one contract, checked of one implementation.
+
+    Args:
+        who: the implementation's name, which starts every message.
+    """
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+
+    def hold(self, holds: bool | Tensor, clause: str, got: object = None) -> None:
+        """Fails unless `holds`.
+
+        Raises:
+            ConformanceError: saying the clause, and what came instead.
+        """
+        if not bool(holds):
+            came = "" if got is None else f", got {got}"
+            raise ConformanceError(f"{self.who}: the contract says that {clause}{came}.")
+
+    def shaped(self, tensor: Tensor, shape: tuple[int, ...], what: str, like: Tensor | None = None) -> None:
+        """`tensor` has `shape`, and the dtype and device of `like` if given."""
+        self.hold(isinstance(tensor, Tensor), f"{what} is a tensor", type(tensor).__name__)
+        self.hold(tensor.shape == shape, f"{what} has shape {tuple(shape)}", tuple(tensor.shape))
+        if like is not None:
+            self.hold(tensor.dtype == like.dtype, f"{what} keeps its input's dtype ({like.dtype})", tensor.dtype)
+            self.hold(tensor.device == like.device, f"{what} stays on its input's device ({like.device})", tensor.device)
+
+    def equal(self, one: Any, other: Any, clause: str, tolerance: float = 0.0) -> None:
+        """Two results (tensors, dataclasses, dicts or sequences of them) are equal, within a relative tolerance."""
+        difference = _difference(one, other, tolerance)
+        self.hold(difference is None, clause, difference)
+
+    @contextmanager
+    def untouched(self, what: str, **values: Any) -> Iterator[None]:
+        """`values` (tensors, dataclasses, generators) and all global generators are the same after the block."""
+        before = {name: _frozen(value) for name, value in values.items()}
+        globals_before = _global_states()
+        yield
+        for name, value in values.items():
+            self.equal(_frozen(value), before[name], f"{what} leaves {name} as it was")
+        for name, state in _global_states().items():
+            self.hold(state == globals_before[name], f"{what} draws from no global generator ({name}'s moved)")
+
+    def rebuilt(self, made: Configurable) -> Any:
+        """Another object from the spec, after both went through bytes as a checkpoint's would."""
+        try:
+            spec = through_bytes(made.spec)
+        except Exception as error:
+            raise ConformanceError(
+                f"{self.who}: the contract says that the spec is plain data that torch.load(weights_only=True) reads back; "
+                f"got {type(error).__name__}: {error}"
+            ) from error
+        allow = [type(made).__module__, *_modules(spec)]
+        twin = from_spec(spec, allow=allow)
+        self.equal(twin.spec, made.spec, "the spec makes an object with the same spec")
+        return twin
+
+    def state_moves(self, source: nn.Module, target: nn.Module) -> None:
+        """The state dict of `source` goes through bytes into `target`, alone and inside another module."""
+        try:
+            alone = through_bytes(source.state_dict())
+            nested = through_bytes(nn.ModuleDict({"part": source}).state_dict())
+        except Exception as error:
+            raise ConformanceError(
+                f"{self.who}: the contract says that the state dict holds tensors and plain data that "
+                f"torch.load(weights_only=True) reads back; got {type(error).__name__}: {error}"
+            ) from error
+        for state, into in ((nested, nn.ModuleDict({"part": target})), (alone, target)):
+            try:
+                into.load_state_dict(state)
+            except Exception as error:
+                raise ConformanceError(
+                    f"{self.who}: the contract says that a freshly built twin takes the state dict, alone and nested; got "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            self.equal(
+                {name: value for name, value in into.state_dict().items() if isinstance(value, Tensor)},
+                {name: value for name, value in state.items() if isinstance(value, Tensor)},
+                "a loaded state dict is the saved one",
+            )
+
+
+def through_bytes(value: Any) -> Any:
+    """`value` after saving and loading as checkpoints do."""
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def some_rows(task: Task, rows: int = 64) -> Transitions:
+    """Transitions of a smooth made-up system with the sizes of `task`, in episodes of 16 rows."""
+    generator = make_generator("cpu", "conformance", "rows")
+    obs = torch.randn(rows, task.obs_size, generator=generator) * 0.5
+    action = torch.rand(rows, task.action_size, generator=generator) * 2 - 1
+    push = action.mean(-1, keepdim=True)  # rows x 1
+    next_obs = 0.95 * obs + 0.1 * torch.tanh(push + obs)
+    known = task.reward(obs, action, next_obs)
+    reward = -next_obs.square().sum(-1) if known is None else known
+    ends = torch.zeros(rows, dtype=torch.bool)
+    known = task.terminated(obs, action, next_obs)
+    number = torch.arange(rows)
+    return Transitions(
+        obs=obs,
+        action=action,
+        reward=reward,
+        next_obs=next_obs,
+        terminated=ends if known is None else known,
+        truncated=(number + 1) % 16 == 0,
+        row=number,
+        extras={"episode": number // 16},
+    )
+
+
+def some_obs(task: Task, *dims: int) -> Tensor:
+    """Observations `dims x S`."""
+    return torch.randn(*dims, task.obs_size, generator=make_generator("cpu", "conformance", "obs", dims)) * 0.5
+
+
+def some_actions(task: Task, *dims: int) -> Tensor:
+    """Actions `dims x A` in [−1, 1]."""
+    return torch.rand(*dims, task.action_size, generator=make_generator("cpu", "conformance", "action", dims)) * 2 - 1
+
+
+def noise(name: str = "noise") -> torch.Generator:
+    """A generator that draws the same each time that it is made."""
+    return make_generator("cpu", "conformance", name)
+
+
+# what the methods above need -----------------------------------------------------------------------------------------
+
+
+def _modules(spec: Any) -> list[str]:
+    """The modules that a spec names; they were imported by whoever made the object."""
+    if isinstance(spec, Mapping):
+        found = [spec["class_path"].rpartition(".")[0]] if isinstance(spec.get("class_path"), str) else []
+        return found + [name for value in spec.values() for name in _modules(value)]
+    if isinstance(spec, (list, tuple)):
+        return [name for value in spec for name in _modules(value)]
+    return []
+
+
+def _global_states() -> dict[str, object]:
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - to see that nobody draws from it
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": (kind, np.asarray(keys).tobytes(), *rest),
+        "random": random.getstate(),
+    }
+
+
+def _frozen(value: Any) -> Any:
+    """A copy to compare with later."""
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _frozen(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _frozen(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_frozen(item) for item in value]
+    return value
+
+
+def _difference(one: Any, other: Any, tolerance: float, where: str = "") -> str | None:
+    """What differs between two results, or None."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return f"{where or 'tensors'} of {tuple(one.shape)} {one.dtype} and {tuple(other.shape)} {other.dtype}"
+        if torch.equal(one, other) or torch.allclose(one.double(), other.double(), tolerance, tolerance, equal_nan=True):
+            return None
+        return f"{where or 'values'} that differ by up to {(one.double() - other.double()).abs().max().item():.3g}"
+    if is_dataclass(one) and not isinstance(one, type) and type(one) is type(other):
+        one, other = vars(one), vars(other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if one.keys() != other.keys():
+            return f"{where or 'entries'} {sorted(map(str, one.keys() ^ other.keys()))} in only one of the two"
+        pairs = [(f"{where}.{key}".strip("."), one[key], other[key]) for key in one]
+    elif isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        if len(one) != len(other):
+            return f"{where or 'sequences'} of {len(one)} and {len(other)}"
+        pairs = [(f"{where}[{i}]", a, b) for i, (a, b) in enumerate(zip(one, other, strict=True))]
+    else:
+        same = one is other or bool(one == other)
+        return None if same else f"{where or 'values'} {one!r} and {other!r}"
+    return next((found for path, a, b in pairs if (found := _difference(a, b, tolerance, path)) is not None), None)

@@ -1,0 +1,254 @@
+"""`check_dynamics_model`: the conformance suite of dynamics models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mbrl.data import ModelState, ModelStep, Prediction, RowGenerator, Task, Transitions
+from mbrl.errors import NotBuiltError
+from mbrl.models import Differentiable, DynamicsModel, Exact, HasMembers
+from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs, some_rows
+
+ROWS = 6
+SEED = 3
+
+
+def check_dynamics_model(
+    make: Callable[[], DynamicsModel],
+    task: Task,
+    rows: Transitions | None = None,
+    *,
+    tolerance: float = 1e-5,
+) -> None:
+    """Checks that a dynamics model keeps the contract of `mbrl.models.DynamicsModel`.
+
+    Args:
+        make: makes the model, not yet built, the same each time.
+        task: what to build it for; the reward and termination that it doesn't know, the model must learn.
+        rows: transitions to fit to and to start rollouts from (default: 64 rows of a smooth made-up system). A model with
+            a state of its own needs rows with its extras.
+        tolerance: relative and absolute, between two ways to compute the same numbers.
+
+    Raises:
+        ConformanceError: naming the first clause that doesn't hold.
+    """
+    suite = _Suite(make, task, some_rows(task) if rows is None else rows, tolerance)
+    suite.life()
+    suite.predictions()
+    suite.members()
+    suite.steps()
+    suite.states()
+    suite.rows_drop_as_they_mask()
+    suite.capabilities()
+    suite.moves()
+
+
+class _Suite(Clauses):
+    def __init__(self, make: Callable[[], DynamicsModel], task: Task, rows: Transitions, tolerance: float) -> None:
+        self.make = make
+        self.task = task
+        self.rows = rows
+        self.tolerance = tolerance
+        self.starts = rows.select(slice(0, ROWS))
+        super().__init__(type(make()).__name__)
+        self.hold(len(self.starts) == ROWS, f"the suite gets at least {ROWS} rows", len(self.starts))
+        self.model = self.fitted()
+
+    def fitted(self, seed: int = SEED) -> DynamicsModel:
+        model = self.make()
+        with self.untouched("build"):
+            model.build(self.task, seed)
+        model.make_optimizers()
+        if model.fitting != "fixed":
+            with self.untouched("refit", rows=self.rows):
+                report = model.refit(self.rows, noise("fit"))
+            self.hold(isinstance(report, dict), "refit returns metrics by name", type(report).__name__)
+        return model
+
+    def life(self) -> None:
+        """Spec, build, fit."""
+        fresh = self.make()
+        try:
+            _ = fresh.built_task
+        except NotBuiltError:
+            pass
+        else:
+            self.hold(False, "a model has no task before build")
+        twin = self.rebuilt(self.make())
+        self.hold(type(twin) is type(self.model), "the spec names the model's own class", type(twin).__name__)
+        self.hold(self.model.fitting in ("gradient", "closed_form", "fixed"), "fitting is one of three", self.model.fitting)
+        if self.model.fitting == "gradient":
+            self.hold(bool(self.model.make_optimizers()), "a gradient model makes optimisers")
+        if self.model.fitting == "fixed":
+            before = {name: value.clone() for name, value in self.model.named_parameters()}
+            self.model.refit(self.rows, noise("fit"))
+            self.equal(dict(self.model.named_parameters()), before, "a fixed model's refit changes nothing")
+        first, second = self.fitted(), self.fitted()
+        self.equal(self.ask(first), self.ask(second), "the same seed, rows and generator give the same model, bit for bit")
+
+    def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:
+        obs, action = self.inputs(*dims)
+        with torch.no_grad():
+            return model.predict(obs, action, member)
+
+    def inputs(self, *dims: int) -> tuple[Tensor, Tensor]:
+        return some_obs(self.task, *dims), some_actions(self.task, *dims)
+
+    def predictions(self) -> None:
+        """Shapes and dtypes with any leading dims, nothing changed, nothing drawn."""
+        members = self.ask(self.model).mean.shape[0]
+        for dims in ((ROWS,), (2, 3), (1, 2, 2)):
+            obs, action = self.inputs(*dims)
+            with self.untouched("predict", obs=obs, action=action), torch.no_grad():
+                given = self.model.predict(obs, action)
+            self.prediction(given, (members, *dims), obs)
+            flat = self.model.predict(obs.reshape(-1, self.task.obs_size), action.reshape(-1, self.task.action_size))
+            self.close(given.mean.reshape(members, -1, self.task.obs_size), flat.mean, "leading dims are independent rows")
+        again = self.ask(self.model)
+        self.equal(again, self.ask(self.model), "predict of the same inputs is the same")
+
+    def prediction(self, given: Prediction, dims: tuple[int, ...], obs: Tensor) -> None:
+        self.hold(isinstance(given, Prediction), "predict returns a Prediction", type(given).__name__)
+        self.shaped(given.mean, (*dims, self.task.obs_size), "mean", obs)
+        self.shaped(given.var, (*dims, self.task.obs_size), "var", obs)
+        self.hold((given.var >= 0).all(), "var is at least 0", given.var.min().item())
+        self.hold((given.reward_mean is None) == (given.reward_var is None), "reward mean and variance come together")
+        for name in ("reward_mean", "reward_var", "terminated_logit"):
+            value = getattr(given, name)
+            if value is not None:
+                self.shaped(value, dims, name, obs)
+
+    def members(self) -> None:
+        """The drawn-member path gives what the all-member path gives for that member."""
+        everyone = self.ask(self.model)
+        count = everyone.mean.shape[0]
+        drawn = self.model.drawn_members
+        self.hold(drawn.dtype is torch.int64 and drawn.ndim == 1, "drawn_members is a vector of int64", drawn.dtype)
+        self.hold(len(drawn) > 0, "drawn_members names at least one member")
+        self.hold(bool(((drawn >= 0) & (drawn < count)).all()), f"drawn_members lie in 0 … {count - 1}", drawn.tolist())
+        member = drawn[torch.arange(ROWS) % len(drawn)]
+        obs, action = self.inputs(ROWS)
+        with self.untouched("predict", obs=obs, action=action, member=member), torch.no_grad():
+            one = self.model.predict(obs, action, member)
+        self.prediction(one, (ROWS,), obs)
+        index = torch.arange(ROWS)
+        for name in ("mean", "var", "reward_mean", "reward_var", "terminated_logit"):
+            full, part = getattr(everyone, name), getattr(one, name)
+            self.hold((full is None) == (part is None), f"{name} is there with a drawn member as without")
+            if full is not None:
+                self.close(part, full[member, index], f"{name} with a drawn member is that member's row")
+
+    def start(self, generator: object = None, follow: bool = False) -> ModelState:
+        source = noise("step") if generator is None else generator
+        with self.untouched("start", rows=self.starts):
+            return self.model.start(self.starts, source, follow=follow)  # type: ignore[arg-type]
+
+    def steps(self) -> None:
+        """Steps have their shapes, repeat with their generator, and leave their inputs alone."""
+        action = some_actions(self.task, ROWS)
+        for follow in (False, True):
+            state = self.start(follow=follow)
+            self.equal(state.obs, self.starts.obs, "rollouts start at the rows' observations")
+            obs = state.obs
+            with self.untouched("step", obs=obs, action=action), torch.no_grad():
+                step = self.model.step(state, action)
+            self.equal(state.obs, obs, "step leaves the state that it steps from as it was")
+            self.step(step, obs, action)
+            with torch.no_grad():
+                again = self.model.step(self.start(follow=follow), action)
+                asked = self.model.step(self.start(follow=follow), action, ("prediction",))
+            self.same(step, again, "the same generator gives the same step")
+            self.same(step, asked, 'want="prediction" changes nothing else')
+            self.hold(step.prediction is None, "the all-member prediction comes only if wanted")
+            self.hold(asked.prediction is not None, 'want="prediction" brings the all-member prediction')
+            if follow and isinstance(self.model, HasMembers) and asked.prediction is not None:
+                self.shaped(asked.prediction.mean, (self.model.members, *obs.shape), "the wanted prediction's mean")
+        self.rollouts()
+
+    def step(self, step: ModelStep, obs: Tensor, action: Tensor) -> None:
+        self.equal(step.obs, obs, "a step's obs is where it started")
+        self.equal(step.action, action, "a step's action is the one given")
+        self.shaped(step.next_obs, tuple(obs.shape), "next_obs", obs)
+        self.shaped(step.reward, (ROWS,), "reward", obs)
+        self.shaped(step.terminated, (ROWS,), "terminated")
+        self.hold(step.terminated.dtype is torch.bool, "terminated is bool", step.terminated.dtype)
+        self.equal(step.state.obs, step.next_obs, "the state after a step stands at next_obs")
+        known = self.task.reward(obs, action, step.next_obs)
+        if known is not None:
+            self.close(step.reward, known, "a known reward is the task's, on the sampled next observation")
+        known = self.task.terminated(obs, action, step.next_obs)
+        if known is not None:
+            self.equal(step.terminated, known, "a known termination is the task's, on the sampled next observation")
+
+    def rollouts(self) -> None:
+        plan = some_actions(self.task, ROWS, 3)
+        with torch.no_grad():
+            whole = self.model.rollout(self.start(), plan)
+            state = self.start()
+            for number, action in enumerate(plan.unbind(1)):
+                step = self.model.step(state, action)
+                self.same(whole[number], step, "rollout is its steps one by one")
+                state = step.state
+
+    def states(self) -> None:
+        """`tile` lays out blocks, and `fork` draws from its own generator."""
+        tiled = self.start().tile(3)
+        blocks = tiled.obs.view(3, *self.starts.obs.shape)
+        for block in blocks:
+            self.equal(block, self.starts.obs, "tile(n) lays out n blocks of B rows")
+        with torch.no_grad():
+            self.model.step(tiled, some_actions(self.task, 3 * ROWS))
+        own, other = noise("own"), noise("other")
+        state = self.model.start(self.starts, own)
+        with self.untouched("stepping a fork", the_original_generator=own), torch.no_grad():
+            self.model.step(state.fork(other), some_actions(self.task, ROWS))
+
+    def rows_drop_as_they_mask(self) -> None:
+        """Dropping finished rows leaves every other row's numbers as they were."""
+        keep = torch.tensor([0, 2, 5])
+        first, second = some_actions(self.task, 2, ROWS).unbind(0)
+        for follow in (False, True):
+            with torch.no_grad():
+                state = self.model.step(self.start(RowGenerator(noise("step"), ROWS), follow), first).state
+                full = self.model.step(state, second)
+                state = self.model.step(self.start(RowGenerator(noise("step"), ROWS), follow), first).state
+                part = self.model.step(state.select(keep), second[keep])
+            for name in ("next_obs", "reward", "terminated"):
+                self.close(getattr(part, name), getattr(full, name)[keep], f"select keeps the other rows' {name} as it was")
+
+    def capabilities(self) -> None:
+        """What the marker classes promise."""
+        model, given = self.model, self.ask(self.model)
+        if isinstance(model, HasMembers):
+            self.hold(given.mean.shape[0] == model.members, "predict asks all members", given.mean.shape[0])
+        if isinstance(model, Exact):
+            self.hold(not isinstance(model, HasMembers), "an exact model has no members that disagree")
+            self.hold(bool((given.var == 0).all()), "an exact model has no variance", given.var.max().item())
+        if isinstance(model, Differentiable):
+            obs, action = (tensor.requires_grad_() for tensor in self.inputs(ROWS))
+            model.predict(obs, action).mean.sum().backward()
+            for name, tensor in (("obs", obs), ("action", action)):
+                fine = tensor.grad is not None and bool(torch.isfinite(tensor.grad).all())
+                self.hold(fine, f"a differentiable model has a finite gradient in {name}")
+
+    def moves(self) -> None:
+        """Spec and fitted state dict make an equal model, alone and nested."""
+        twin = self.rebuilt(self.model)
+        twin.build(self.task, SEED + 1)
+        self.state_moves(self.model, twin)
+        self.equal(self.ask(twin), self.ask(self.model), "a model from spec and state dict predicts the same")
+        self.equal(twin.drawn_members, self.model.drawn_members, "a model from spec and state dict draws the same members")
+        action = some_actions(self.task, ROWS)
+        with torch.no_grad():
+            step = twin.step(twin.start(self.starts, noise("step")), action)
+            self.same(step, self.model.step(self.start(), action), "a model from spec and state dict steps the same")
+
+    def same(self, one: ModelStep, other: ModelStep, clause: str) -> None:
+        for name in ("obs", "action", "next_obs", "reward", "terminated"):
+            self.equal(getattr(one, name), getattr(other, name), clause)
+
+    def close(self, one: Tensor, other: Tensor, clause: str) -> None:
+        self.equal(one, other, clause, self.tolerance)

@@ -1,0 +1,182 @@
+"""`check_learner`: the conformance suite of learners, their policy included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mbrl.data import Task, Transitions
+from mbrl.policies import CriticTerm, Learner, Policy
+from mbrl.testing.clauses import Clauses, noise, some_obs, some_rows, through_bytes
+from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
+from mbrl.testing.policy import check_policy
+
+SEED = 3
+
+
+def check_learner(make: Callable[[], Learner], task: Task) -> None:
+    """Checks that a learner keeps the contract of `mbrl.policies.Learner`, and its policy that of `Policy`.
+
+    Args:
+        make: makes the learner, not yet built, the same each time.
+        task: what to build it for.
+
+    Raises:
+        ConformanceError: naming the first clause that doesn't hold.
+    """
+    suite = _Suite(make, task)
+    suite.life()
+    suite.update()
+    suite.terms()
+    suite.ends()
+    suite.value()
+    suite.resume()
+    check_policy(lambda: suite.built().policy, task)
+
+
+class _Suite(Clauses):
+    def __init__(self, make: Callable[[], Learner], task: Task) -> None:
+        super().__init__(type(make()).__name__)
+        self.make = make
+        self.task = task
+
+    def built(self, seed: int = SEED) -> Learner:
+        learner = self.make()
+        with self.untouched("build"):
+            learner.build(self.task, seed)
+        learner.make_optimizers()
+        return learner
+
+    def rows(self) -> Transitions:
+        rows = some_rows(self.task, 32)
+        return replace(rows, terminated=torch.arange(32) % 4 == 0, extras={})
+
+    def life(self) -> None:
+        """Spec, build, optimisers."""
+        twin = self.rebuilt(self.make())
+        self.hold(type(twin) is type(self.make()), "the spec names the learner's own class", type(twin).__name__)
+        learner = self.built()
+        self.equal(learner.state_dict(), self.built().state_dict(), "the same seed gives the same parameters")
+        self.hold(isinstance(learner.policy, Policy), "a built learner has a policy")
+        held = {id(parameter) for optimizer in learner.make_optimizers() for parameter in _held(optimizer)}
+        own = {id(parameter) for parameter in learner.parameters()}
+        self.hold(bool(held), "make_optimizers returns the optimisers of the parameters")
+        self.hold(held <= own, "the optimisers hold the learner's own parameters")
+        trained = {id(parameter) for parameter in learner.policy.parameters() if parameter.requires_grad}
+        self.hold(trained <= held, "the optimisers hold the policy's parameters")
+
+    def update(self) -> None:
+        """An update changes the policy and nothing that it was given, and repeats."""
+        learner, rows = self.built(), self.rows()
+        before = [parameter.detach().clone() for parameter in learner.policy.parameters()]
+        with self.untouched("update", batch=rows):
+            metrics = learner.update(rows, noise())
+        moved = any(not torch.equal(a, b) for a, b in zip(before, learner.policy.parameters(), strict=True))
+        self.hold(moved, "an update changes the policy's parameters")
+        self.hold(isinstance(metrics, dict) and bool(metrics), "update returns metrics by name")
+        for name, value in metrics.items():
+            self.shaped(value, (), f"the metric {name}")
+            self.hold(not value.requires_grad, f"the metric {name} carries no gradient")
+            self.hold(torch.isfinite(value), f"the metric {name} is finite", value.item())
+        again = self.built()
+        self.equal(again.update(self.rows(), noise()), metrics, "the same generator gives the same update")
+        self.equal(again.state_dict(), learner.state_dict(), "the same generator gives the same parameters, bit for bit")
+        try:
+            with NoScalarReadback():
+                learner.update(rows, noise())
+        except ReadbackError as error:
+            self.hold(False, "update reads nothing back from the device", error)
+
+    def terms(self) -> None:
+        """Critic terms are called with batch, critics and policy, and what they return is descended."""
+        rows, term = self.rows(), _Decay()
+        plain, pushed = self.built(), self.built()
+        plain.update(rows, noise())
+        pushed.update(rows, noise(), [term])
+        self.hold(len(term.calls) == 1, "update calls each critic term once", len(term.calls))
+        batch, critics, policy = term.calls[0]
+        self.hold(batch is rows, "a critic term gets the batch of the update")
+        self.hold(policy is pushed.policy, "a critic term gets the learner's policy")
+        self.hold(isinstance(critics, nn.Module), "a critic term gets the critics", type(critics).__name__)
+        handed = {id(parameter) for parameter in critics.parameters()}
+        twins = dict(plain.named_parameters())
+        changed = any(
+            id(parameter) in handed and not torch.equal(parameter, twins[name])
+            for name, parameter in pushed.named_parameters()
+        )
+        self.hold(changed, "a critic term is part of the loss that the critics descend")
+
+    def ends(self) -> None:
+        """Values are bootstrapped through truncation and stopped by termination."""
+        rows = replace(self.rows(), terminated=torch.zeros(32, dtype=torch.bool))
+        cut = replace(rows, truncated=torch.ones(32, dtype=torch.bool))
+        over = replace(rows, terminated=torch.ones(32, dtype=torch.bool))
+        states = []
+        for batch in (rows, cut, over):
+            learner = self.built()
+            learner.update(batch, noise())
+            states.append(learner.state_dict())
+        self.equal(states[0], states[1], "a truncated row is learned from like any other")
+        same = all(torch.equal(states[0][name], states[2][name]) for name in states[0] if _is_tensor(states[0][name]))
+        self.hold(not same, "a terminated row is worth its reward alone")
+
+    def value(self) -> None:
+        """`value` is `J x B`, differentiable in obs, and draws nothing."""
+        learner = self.built()
+        count = learner.value(some_obs(self.task, 5)).shape[0]
+        for dims in ((5,), (2, 3)):
+            obs = some_obs(self.task, *dims).requires_grad_()
+            with self.untouched("value", obs=obs):
+                value = learner.value(obs)
+            self.shaped(value, (count, *dims), "value", obs)
+            (gradient,) = torch.autograd.grad(value.sum(), obs, allow_unused=True)
+            self.hold(gradient is not None, "value is differentiable in obs")
+            self.hold(torch.isfinite(gradient).all(), "value has a finite gradient in obs")
+
+    def resume(self) -> None:
+        """Spec, state dict and optimiser states through bytes continue as if nothing had happened."""
+        rows = self.rows()
+        unbroken, stream = self.built(), noise()
+        optimizers = unbroken.make_optimizers()
+        for _ in range(2):
+            unbroken.update(rows, stream)
+        saved: dict[str, Any] = through_bytes(
+            {"optimizers": [optimizer.state_dict() for optimizer in optimizers], "stream": stream.get_state()}
+        )
+        twin = self.rebuilt(unbroken)
+        twin.build(self.task, SEED + 1)
+        twin_optimizers = twin.make_optimizers()
+        self.state_moves(unbroken, twin)
+        for optimizer, state in zip(twin_optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        resumed = torch.Generator()
+        resumed.set_state(saved["stream"])
+        for _ in range(3):
+            metrics = unbroken.update(rows, stream), twin.update(rows, resumed)
+            self.equal(*metrics, "a learner from spec, state dict and optimiser states continues with the same metrics")
+        self.equal(
+            twin.state_dict(), unbroken.state_dict(), "a learner from spec, state dict and optimiser states continues equal"
+        )
+
+
+class _Decay(CriticTerm):
+    """A large weight decay that remembers what it was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Transitions, nn.Module, Policy]] = []
+
+    def __call__(self, batch: Transitions, critics: nn.Module, policy: Policy) -> Tensor:
+        self.calls.append((batch, critics, policy))
+        return 1e3 * torch.stack([parameter.square().sum() for parameter in critics.parameters()]).sum()
+
+
+def _held(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)

@@ -1,0 +1,93 @@
+"""`LinearModel`: a linear-Gaussian dynamics model with exact answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mbrl.data import Prediction, Task
+from mbrl.errors import ConfigError
+from mbrl.models import Differentiable, DynamicsModel, HasMembers
+from mbrl.testing.linear import ACTION_COST, ACTION_MATRIX, LIMIT, STATE_MATRIX
+
+
+class LinearModel(DynamicsModel, HasMembers, Differentiable):
+    """Predicts s' = F s + G a + σ ε; its members differ by a known offset.
+
+    It is fixed: `refit` changes nothing. With the matrices left out it is the system of `linear_task`.
+
+    Args:
+        state_matrix: F, `S x S` numbers.
+        action_matrix: G, `S x A` numbers.
+        noise: σ, environment units; the variance of a prediction is σ².
+        members: `E`.
+        spread: member e is off by `spread * (e − (E − 1) / 2)` in every dimension, so that the members' means have the
+            population standard deviation `spread * sqrt((E² − 1) / 12)`.
+        learn_reward: whether to predict −(|s'|² + 0.1 |a|²) of the mean as a learned reward, for tasks without one.
+        learn_termination: whether to predict a logit above 0 where the mean has left ±2.
+
+    Raises:
+        ConfigError: if the sizes don't fit each other, or a number is out of range.
+    """
+
+    state: Tensor
+    action: Tensor
+
+    def __init__(
+        self,
+        state_matrix: Sequence[Sequence[float]] = STATE_MATRIX,
+        action_matrix: Sequence[Sequence[float]] = ACTION_MATRIX,
+        noise: float = 0.0,
+        members: int = 1,
+        spread: float = 0.0,
+        learn_reward: bool = False,
+        learn_termination: bool = False,
+    ) -> None:
+        super().__init__()
+        rows, columns = len(state_matrix), {len(row) for row in state_matrix}
+        widths = {len(row) for row in action_matrix}
+        if columns != {rows} or len(action_matrix) != rows or len(widths) != 1:
+            raise ConfigError(
+                f"LinearModel: expected state_matrix S x S and action_matrix S x A, got {rows} x {sorted(columns)} and "
+                f"{len(action_matrix)} x {sorted(widths)}; give both as many rows as there are observations."
+            )
+        if members < 1 or noise < 0:
+            raise ConfigError(f"LinearModel: expected members ≥ 1 and noise ≥ 0, got {members} and {noise}; change them.")
+        self.members = members
+        self.noise = noise
+        self.spread = spread
+        self.learn_reward = learn_reward
+        self.learn_termination = learn_termination
+        self.matrices = (state_matrix, action_matrix)
+
+    def make_parameters(self, task: Task, generator: torch.Generator) -> None:
+        state, action = (torch.tensor(matrix, dtype=torch.float32) for matrix in self.matrices)  # S x S, S x A
+        if action.shape != (task.obs_size, task.action_size):
+            raise ConfigError(
+                f"LinearModel: expected matrices for {task.obs_size} observations and {task.action_size} actions, got "
+                f"{action.shape[0]} and {action.shape[1]}; give it the task's."
+            )
+        self.register_buffer("state", state)
+        self.register_buffer("action", action)
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        mean = obs @ self.state.to(obs.dtype).T + action @ self.action.to(obs.dtype).T  # B x S
+        number = torch.arange(self.members, device=obs.device, dtype=obs.dtype)
+        offset = self.spread * (number - (self.members - 1) / 2)  # E
+        if member is None:
+            mean = mean + offset.view(-1, *[1] * mean.ndim)  # E x B x S
+        else:
+            mean = mean + offset[member].unsqueeze(-1)  # B x S
+        prediction = Prediction(mean, torch.full_like(mean, self.noise**2))
+        if self.learn_reward:
+            prediction.reward_mean = -(mean.square().sum(-1) + ACTION_COST * action.square().sum(-1))
+            prediction.reward_var = torch.zeros_like(prediction.reward_mean)
+        if self.learn_termination:
+            prediction.terminated_logit = mean.abs().amax(-1) - LIMIT
+        return prediction
+
+    @property
+    def drawn_members(self) -> Tensor:
+        return torch.arange(self.members, device=self.device)

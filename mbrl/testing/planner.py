@@ -1,0 +1,209 @@
+"""`check_planner`: the conformance suite of planners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mbrl.data import Task, make_generator
+from mbrl.envs.experience import Experience
+from mbrl.errors import NotBuiltError
+from mbrl.planners import Memory, Planner
+from mbrl.testing.clauses import Clauses, ConformanceError, noise, some_obs, through_bytes
+
+SEED = 3
+ENVS = 4
+
+
+def check_planner(
+    make: Callable[[], Planner],
+    task: Task,
+    make_experience: Callable[[], Experience] | None = None,
+    *,
+    ticks: int = 3,
+) -> None:
+    """Checks that a planner keeps the contract of `mbrl.planners.Planner`.
+
+    Args:
+        make: makes the planner, not yet built, the same each time.
+        task: what to build it for.
+        make_experience: makes environments of the task, the same each time, for the clauses about training; None leaves
+            those out. Choose a planner that trains within a few ticks.
+        ticks: ticks before the planner is saved, and after.
+
+    Raises:
+        ConformanceError: naming the first clause that doesn't hold.
+    """
+    suite = _Suite(make, task)
+    suite.life()
+    suite.acting(suite.built())
+    suite.moves(suite.built())
+    if make_experience is not None:
+        suite.training(make_experience, ticks)
+
+
+class _Suite(Clauses):
+    def __init__(self, make: Callable[[], Planner], task: Task) -> None:
+        super().__init__(type(make()).__name__)
+        self.make = make
+        self.task = task
+
+    def built(self, seed: int = SEED) -> Planner:
+        planner = self.make()
+        with self.untouched("build"):
+            planner.build(self.task, seed)
+        planner.make_optimizers()
+        return planner
+
+    def life(self) -> None:
+        """Spec and build."""
+        fresh = self.make()
+        try:
+            _ = fresh.built_task
+        except NotBuiltError:
+            pass
+        else:
+            self.hold(False, "a planner has no task before build")
+        self.hold(not fresh.automatic_optimization, "a planner optimises manually (call super().__init__())")
+        twin = self.rebuilt(self.make())
+        self.hold(type(twin) is type(fresh), "the spec names the planner's own class", type(twin).__name__)
+        first, second = (dict(self.built().named_parameters()) for _ in range(2))
+        self.equal(first, second, "the same seed gives the same parameters")
+
+    def acted(self, planner: Planner, explore: bool, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+        obs = some_obs(self.task, ENVS)
+        given = planner.memory(ENVS, noise("acting")) if memory is None else memory
+        with self.untouched(f"act(explore={explore})", obs=obs):
+            action, after = planner.act(obs, given, explore=explore)
+        self.shaped(action, (ENVS, self.task.action_size), "an action", obs)
+        self.hold((action.abs() <= 1).all(), "actions lie in [−1, 1]", f"|a| up to {action.abs().max().item():.3g}")
+        self.hold(not action.requires_grad, "an action carries no gradient")
+        self.hold(isinstance(after, Memory), "act returns the memory to pass next time", type(after).__name__)
+        return action, after
+
+    def acting(self, planner: Planner) -> None:
+        """Actions repeat with their memory, and acting moves nothing else."""
+        for explore in (False, True):
+            before = through_bytes(planner.streams.state_dict())
+            action, memory = self.acted(planner, explore)
+            again, _ = self.acted(planner, explore)
+            self.equal(again, action, f"equal memories give equal actions (explore={explore})")
+            streams = planner.streams.state_dict()
+            self.equal(streams, before, f"acting (explore={explore}) draws from its memory, never from the streams")
+            saved = through_bytes(memory.state_dict())
+            following, _ = self.acted(planner, explore, memory)
+            restored = planner.memory(ENVS, noise("elsewhere"))
+            restored.load_state_dict(saved)
+            again, _ = self.acted(planner, explore, restored)
+            self.equal(again, following, f"a restored memory gives the same actions (explore={explore})")
+        self.forgets(planner)
+
+    def forgets(self, planner: Planner) -> None:
+        _, memory = self.acted(planner, True)
+        kept = {name: tensor.clone() for name, tensor in memory.tensors.items()}
+        fresh = planner.memory(ENVS, noise("acting")).tensors
+        memory.reset(torch.tensor([True, False, True, False]))
+        for name, tensor in memory.tensors.items():
+            self.equal(tensor[::2], fresh[name][::2], f"reset forgets {name} of the episodes in the mask")
+            self.equal(tensor[1::2], kept[name][1::2], f"reset keeps {name} of the others")
+
+    def saved(self, planner: Planner, optimizers: list[Optimizer]) -> dict[str, Any]:
+        """What a checkpoint holds, after going through bytes."""
+        checkpoint: dict[str, Any] = {
+            "state_dict": planner.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        }
+        planner.on_save_checkpoint(checkpoint)
+        try:
+            return through_bytes(checkpoint)
+        except Exception as error:
+            raise ConformanceError(
+                f"{self.who}: the contract says that a checkpoint holds tensors and plain data that "
+                f"torch.load(weights_only=True) reads back; got {type(error).__name__}: {error}"
+            ) from error
+
+    def restored(self, checkpoint: dict[str, Any]) -> Planner:
+        """A planner as `mbrl.load` and a resumed `fit` make it."""
+        state = checkpoint["mbrl"]
+        self.equal(state["task"], through_bytes(self.task.to_plain()), "a checkpoint holds the task")
+        planner: Planner = self.rebuilt(self.make())
+        self.equal(state["spec"], planner.spec, "a checkpoint holds the spec")
+        planner.build(self.task, state["seed"])
+        with torch.no_grad():
+            for parameter in planner.parameters():
+                parameter.add_(1.0)  # so that only the checkpoint can put it right
+        optimizers = planner.make_optimizers()
+        for optimizer, optimizer_state in zip(optimizers, checkpoint["optimizers"], strict=True):
+            optimizer.load_state_dict(optimizer_state)
+        planner.on_load_checkpoint(checkpoint)
+        planner.load_state_dict(checkpoint["state_dict"])
+        planner.on_fit_start()
+        return planner
+
+    def moves(self, planner: Planner) -> None:
+        """Spec, state dict and checkpoint make an equal planner, alone and nested."""
+        self.state_moves(planner, self.built(SEED + 1))
+        twin = self.restored(self.saved(planner, planner.make_optimizers()))
+        for explore in (False, True):
+            self.equal(
+                self.acted(twin, explore)[0],
+                self.acted(planner, explore)[0],
+                f"a planner from spec and checkpoint acts the same (explore={explore})",
+            )
+
+    def training(self, make_experience: Callable[[], Experience], ticks: int) -> None:
+        """Ticks count real steps, repeat, and continue from a checkpoint as if nothing had happened."""
+        planner, experience = self.built(), make_experience()
+        other, again = make_experience(), make_experience()
+        try:
+            optimizers = planner.make_optimizers()
+            experience.reset(SEED)
+            self.ticks(planner, experience, ticks)
+            self.evaluation(planner)
+            checkpoint = self.saved(planner, optimizers)
+            environments = through_bytes(experience.state_dict())
+
+            repeated = self.built()
+            optimizers = repeated.make_optimizers()
+            again.reset(SEED)
+            self.ticks(repeated, again, ticks)
+            saved = self.saved(repeated, optimizers)
+            self.equal(_untimed(saved), _untimed(checkpoint), "the same seed gives the same ticks, bit for bit")
+
+            resumed = self.restored(checkpoint)
+            other.load_state_dict(environments)
+            self.ticks(planner, experience, ticks)
+            self.ticks(resumed, other, ticks)
+            first, second = (self.saved(made, []) for made in (planner, resumed))
+            self.equal(
+                _untimed(second), _untimed(first), "a planner restored from a checkpoint makes the same ticks, bit for bit"
+            )
+        finally:
+            for made in (experience, other, again):
+                made.close()
+
+    def ticks(self, planner: Planner, experience: Experience, number: int) -> None:
+        for _ in range(number):
+            before = planner.env_steps
+            with self.untouched("a tick"):
+                planner.tick(experience)
+            taken = planner.env_steps - before
+            count = experience.num_envs
+            self.hold(taken == count, f"a tick of {count} environments counts as many steps", taken)
+
+    def evaluation(self, planner: Planner) -> None:
+        before = self.saved(planner, [])
+        memory = planner.memory(ENVS, make_generator("cpu", "evaluation"))
+        self.acted(planner, False, memory)
+        self.equal(self.saved(planner, []), before, "evaluation has its own memory and moves nothing that training keeps")
+
+
+def _untimed(value: Any) -> Any:
+    """Without the metrics that hold wall-clock times, which no run repeats."""
+    if isinstance(value, Mapping):
+        return {key: _untimed(item) for key, item in value.items() if not str(key).startswith("time/")}
+    return value
