@@ -26,7 +26,7 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
         spread: member e is off by `spread * (e − (E − 1) / 2)` in every dimension, so that the members' means have the
             population standard deviation `spread * sqrt((E² − 1) / 12)`.
         learn_reward: whether to predict −(|s'|² + 0.1 |a|²) of the mean as a learned reward, for tasks without one.
-        learn_termination: whether to predict a logit above 0 where the mean has left ±2.
+        learn_terminated: whether to predict a logit above 0 where the mean has left ±2.
 
     Raises:
         ConfigError: if the sizes don't fit each other, or a number is out of range.
@@ -43,7 +43,7 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
         members: int = 1,
         spread: float = 0.0,
         learn_reward: bool = False,
-        learn_termination: bool = False,
+        learn_terminated: bool = False,
     ) -> None:
         super().__init__()
         rows, columns = len(state_matrix), {len(row) for row in state_matrix}
@@ -59,7 +59,7 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
         self.noise = noise
         self.spread = spread
         self.learn_reward = learn_reward
-        self.learn_termination = learn_termination
+        self.learn_terminated = learn_terminated
         self.matrices = (state_matrix, action_matrix)
 
     def make_parameters(self, task: Task, generator: torch.Generator) -> None:
@@ -84,7 +84,7 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
         if self.learn_reward:
             prediction.reward_mean = -(mean.square().sum(-1) + ACTION_COST * action.square().sum(-1))
             prediction.reward_var = torch.zeros_like(prediction.reward_mean)
-        if self.learn_termination:
+        if self.learn_terminated:
             prediction.terminated_logit = mean.abs().amax(-1) - LIMIT
         return prediction
 

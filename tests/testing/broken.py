@@ -1,0 +1,466 @@
+"""Implementations that each break one clause of their contract, with the clause that must be named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mbrl.data import Prediction, ReplayBuffer, Task, Transitions, make_generator
+from mbrl.models import DynamicsModel, Exact
+from mbrl.models.obs_state import ObsState
+from mbrl.planners import ActionSelector, Memory, Planner
+from mbrl.policies import SAC, TanhGaussianPolicy
+from mbrl.testing import LinearModel
+
+# models --------------------------------------------------------------------------------------------------------------
+
+
+class GlobalNoise(LinearModel):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        torch.rand(1)
+        return super().predict(obs, action, member)
+
+
+class ChangesItsInput(LinearModel):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        obs.add_(1.0)
+        return super().predict(obs, action, member)
+
+
+class NoMemberDim(LinearModel):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        given = super().predict(obs, action, member)
+        return Prediction(given.mean[0], given.var[0]) if member is None else given
+
+
+class RowsOnly(LinearModel):
+    """Mixes up leading dims: right for `B x S` alone."""
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        given = super().predict(obs, action, member)
+        return given if obs.ndim == 2 else Prediction(given.mean.flip(1), given.var)
+
+
+class WrongMember(LinearModel):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        return super().predict(obs, action, None if member is None else torch.zeros_like(member))
+
+
+class NegativeVariance(LinearModel):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        given = super().predict(obs, action, member)
+        return Prediction(given.mean, given.var - 1)
+
+
+class Doubles(LinearModel):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        given = super().predict(obs, action, member)
+        return Prediction(given.mean.double(), given.var.double())
+
+
+class DrawsTooHigh(LinearModel):
+    @property
+    def drawn_members(self) -> Tensor:
+        return torch.arange(self.members + 1)
+
+
+class NoiseOfTheLiving(LinearModel):
+    """Draws for the living rows alone, so that dropping rows changes the others' noise."""
+
+    def step(self, state: Any, action: Tensor, want: Any = ()) -> Any:
+        generator = state.generator
+        return super().step(ObsState(state.obs, getattr(generator, "generator", generator), state.member), action, want)
+
+
+class WantDraws(LinearModel):
+    def step(self, state: Any, action: Tensor, want: Any = ()) -> Any:
+        if want:
+            torch.rand(1, generator=getattr(state.generator, "generator", state.generator))
+        return super().step(state, action, want)
+
+
+class MovesItsState(LinearModel):
+    def step(self, state: Any, action: Tensor, want: Any = ()) -> Any:
+        step = super().step(state, action, want)
+        state.obs = step.next_obs
+        return step
+
+
+class Interleaved(ObsState):
+    def tile(self, n: int) -> ObsState:
+        return Interleaved(self.obs.repeat_interleave(n, 0), self.generator, None)
+
+
+class Interleaves(LinearModel):
+    def start(self, rows: Transitions, generator: Any, *, follow: bool = False) -> Any:
+        state = super().start(rows, generator, follow=follow)
+        return Interleaved(state.obs, state.generator, state.member)
+
+
+class SharesItsFork(LinearModel):
+    def start(self, rows: Transitions, generator: Any, *, follow: bool = False) -> Any:
+        state = super().start(rows, generator, follow=follow)
+        state.fork = lambda generator: state
+        return state
+
+
+class Forgets(LinearModel):
+    """Keeps what it fitted outside its state dict."""
+
+    fitting = "closed_form"
+    bias = 0.0
+
+    def refit(self, rows: Transitions, generator: torch.Generator, value: Any = None) -> dict[str, Any]:
+        self.bias = rows.reward.mean().item()
+        return {}
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        given = super().predict(obs, action, member)
+        return Prediction(given.mean + self.bias, given.var)
+
+
+class FitsByChance(LinearModel):
+    fitting = "closed_form"
+
+    def refit(self, rows: Transitions, generator: torch.Generator, value: Any = None) -> dict[str, Any]:
+        self.state.add_(torch.rand(1, generator=make_generator("cpu", id(self))))
+        return {}
+
+
+class UnsureAndExact(LinearModel, Exact):
+    pass
+
+
+class NoisyAndExact(DynamicsModel, Exact):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        mean = obs if member is not None else obs[None]
+        return Prediction(mean, torch.ones_like(mean))
+
+
+class NotDifferentiable(LinearModel):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        return super().predict(obs, action.detach(), member)
+
+
+class OwnReward(LinearModel):
+    def step(self, state: Any, action: Tensor, want: Any = ()) -> Any:
+        step = super().step(state, action, want)
+        step.reward = step.reward + 1
+        return step
+
+
+MODELS = {
+    GlobalNoise: "draws from no global generator",
+    ChangesItsInput: "predict leaves obs as it was",
+    NoMemberDim: "mean has shape",
+    RowsOnly: "leading dims are independent rows",
+    WrongMember: "mean with a drawn member is that member's row",
+    NegativeVariance: "var is at least 0",
+    Doubles: "mean keeps its input's dtype",
+    DrawsTooHigh: "drawn_members lie in 0 … 2, got",
+    NoiseOfTheLiving: "select keeps the other rows' next_obs as it was",
+    WantDraws: 'want="prediction" changes nothing else',
+    MovesItsState: "step leaves the state that it steps from as it was",
+    Interleaves: r"tile\(n\) lays out n blocks of B rows",
+    SharesItsFork: "stepping a fork leaves the_original_generator as it was",
+    Forgets: "a model from spec and state dict predicts the same",
+    FitsByChance: "the same seed, rows and generator give the same model",
+    UnsureAndExact: "an exact model has no members that disagree",
+    NotDifferentiable: "a differentiable model has a finite gradient in action",
+    OwnReward: "a known reward is the task's",
+}
+
+# policies ------------------------------------------------------------------------------------------------------------
+
+
+class OutOfBounds(TanhGaussianPolicy):
+    def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
+        return super().mode(obs) + 1.5
+
+
+class RandomMode(TanhGaussianPolicy):
+    calls = 0
+
+    def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
+        self.calls += 1
+        return super().mode(obs) / self.calls
+
+
+class SumOfActions(TanhGaussianPolicy):
+    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None, length: int = 1) -> tuple[Tensor, Tensor]:
+        action, log_prob = super().sample(obs, generator, prev_action, length)
+        return action, log_prob.unsqueeze(-1)
+
+
+class Detached(TanhGaussianPolicy):
+    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None, length: int = 1) -> tuple[Tensor, Tensor]:
+        action, log_prob = super().sample(obs, generator, prev_action, length)
+        return action.detach(), log_prob
+
+
+class IgnoresLength(TanhGaussianPolicy):
+    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None, length: int = 1) -> tuple[Tensor, Tensor]:
+        return super().sample(obs, generator, prev_action)
+
+
+class IgnoresRows(TanhGaussianPolicy):
+    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None, length: int = 1) -> tuple[Tensor, Tensor]:
+        return super().sample(obs, getattr(generator, "generator", generator), prev_action, length)
+
+
+class ReadsBack(TanhGaussianPolicy):
+    def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
+        mode = super().mode(obs)
+        return mode if mode.sum().item() < 1e9 else mode * 0
+
+
+class HiddenState(TanhGaussianPolicy):
+    made = 0
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        HiddenState.made += 1
+        self.factor = 1 / HiddenState.made
+
+    def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
+        return super().mode(obs) * self.factor
+
+
+POLICIES = {
+    OutOfBounds: r"the mode lie in \[−1, 1\]",
+    RandomMode: "the mode of the same observations is the same",
+    SumOfActions: "a log-probability has shape",
+    Detached: "sampled actions are reparameterised",
+    IgnoresLength: "a sampled sequence .* has shape",
+    IgnoresRows: "dropping rows leaves the others' samples as they were",
+    ReadsBack: "sample and mode read nothing back",
+    HiddenState: "a policy with a loaded state dict acts the same",
+}
+
+# learners ------------------------------------------------------------------------------------------------------------
+
+
+class TruncationEnds(SAC):
+    def target(self, batch: Transitions, generator: Any) -> Tensor:
+        batch = batch.map(lambda tensor: tensor)
+        batch.terminated = batch.terminated | batch.truncated
+        return super().target(batch, generator)
+
+
+class NothingEnds(SAC):
+    def target(self, batch: Transitions, generator: Any) -> Tensor:
+        batch = batch.map(lambda tensor: tensor)
+        batch.terminated = torch.zeros_like(batch.terminated)
+        return super().target(batch, generator)
+
+
+class IgnoresTerms(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        return super().update(batch, generator)
+
+
+class NumbersAsMetrics(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        metrics = super().update(batch, generator, critic_terms)
+        return {name: value.item() for name, value in metrics.items()}  # type: ignore[misc]
+
+
+class LosesItsOptimizer(SAC):
+    """Steps another optimiser than the ones it hands out."""
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        given = super().make_optimizers()
+        super().make_optimizers()
+        return given
+
+
+class ValueWithoutGradient(SAC):
+    def value(self, obs: Tensor) -> Tensor:
+        return super().value(obs).detach() + 0 * next(self.parameters()).sum()
+
+
+class RewardInPlace(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        batch.reward.mul_(0.1)
+        return super().update(batch, generator, critic_terms)
+
+
+class CountsOutsideItsState(SAC):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"updates": 0}
+
+
+LEARNERS = {
+    TruncationEnds: "a truncated row is learned from like any other",
+    NothingEnds: "a terminated row is worth its reward alone",
+    IgnoresTerms: "update calls each critic term once, got 0",
+    NumbersAsMetrics: "the metric critic_loss is a tensor, got float",
+    LosesItsOptimizer: "a learner from spec, state dict and optimiser states continues",
+    ValueWithoutGradient: "value is differentiable in obs",
+    RewardInPlace: "update leaves batch as it was",
+    CountsOutsideItsState: "a learner from spec, state dict and optimiser states continues",
+}
+
+# planners ------------------------------------------------------------------------------------------------------------
+
+
+class Walker(Planner):
+    """A planner that keeps its contract: a linear policy that each tick moves, and noise that remembers."""
+
+    def make_parts(self, task: Task, seed: int) -> None:
+        generator = make_generator("cpu", seed, "walker")
+        self.gain = nn.Parameter(torch.randn(task.action_size, task.obs_size, generator=generator))
+        self.count = 0.0
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        self.optimizer = torch.optim.Adam([self.gain], lr=0.01)
+        return [self.optimizer]
+
+    def memory(self, n: int, generator: torch.Generator) -> Memory:
+        return Memory(n, generator, last=torch.zeros(n, self.built_task.action_size))
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Any = None) -> tuple[Tensor, Memory]:
+        action = torch.tanh(obs @ self.gain.T)
+        if explore:
+            drawn = torch.randn(action.shape, generator=memory.generator)
+            memory.tensors["last"] = 0.5 * memory.tensors["last"] + drawn
+            action = (action + memory.tensors["last"]).clamp(-1, 1)
+        return action, memory
+
+    def tick(self, experience: Any) -> None:
+        memory = self.collect_memory(experience.num_envs)
+        action, memory = self.act(experience.obs, memory, explore=True)
+        rows = experience.step(action)
+        memory.reset(rows.terminated | rows.truncated)
+        self.env_steps += experience.num_envs
+        self.count = 0.9 * self.count + 1
+        self.optimizer.zero_grad()
+        (self.count * (rows.obs @ self.gain.T - rows.action).square().mean()).backward()
+        self.optimizer.step()
+
+    def planner_state(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_planner_state(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
+class TrainingNoise(Walker):
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Any = None) -> tuple[Tensor, Memory]:
+        self.streams["exploration"].get_state()
+        torch.rand(1, generator=self.streams["exploration"])
+        return super().act(obs, memory, explore=explore)
+
+
+class Unbounded(Walker):
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Any = None) -> tuple[Tensor, Memory]:
+        action, memory = super().act(obs, memory, explore=explore)
+        return 3 * action, memory
+
+
+class KeepsNoiseItself(Walker):
+    last: Tensor | float = 0.0
+
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Any = None) -> tuple[Tensor, Memory]:
+        action, memory = super().act(obs, memory, explore=explore)
+        action = (action + 0.5 * self.last).clamp(-1, 1)
+        self.last = action
+        return action, memory
+
+
+class NeverForgets(Walker):
+    def memory(self, n: int, generator: torch.Generator) -> Memory:
+        memory = super().memory(n, generator)
+        memory.reset = lambda mask: None  # type: ignore[method-assign]
+        return memory
+
+
+class MiscountsSteps(Walker):
+    def tick(self, experience: Any) -> None:
+        super().tick(experience)
+        self.env_steps += 1 - experience.num_envs
+
+
+class LosesItsCount(Walker):
+    def load_planner_state(self, state: dict[str, Any]) -> None:
+        self.count = 0.0
+
+
+class GlobalTicks(Walker):
+    def tick(self, experience: Any) -> None:
+        super().tick(experience)
+        torch.rand(1)
+
+
+class SavesItsTask(Walker):
+    def planner_state(self) -> dict[str, Any]:
+        return {"count": self.count, "task": self.task}
+
+
+PLANNERS = {
+    TrainingNoise: "draws from its memory, never from the streams",
+    Unbounded: r"actions lie in \[−1, 1\]",
+    KeepsNoiseItself: "equal memories give equal actions",
+    NeverForgets: "reset forgets last of the episodes in the mask",
+    MiscountsSteps: "a tick of 3 environments counts as many steps, got 1",
+    LosesItsCount: "a planner restored from a checkpoint makes the same ticks",
+    GlobalTicks: "a tick draws from no global generator",
+    SavesItsTask: "a checkpoint holds tensors and plain data",
+}
+
+# selectors and buffers -----------------------------------------------------------------------------------------------
+
+
+class Drifts(ActionSelector):
+    calls = 0
+
+    def select(self, situation: Any) -> Tensor:
+        self.calls += 1
+        return situation.policy.mode(situation.obs) / self.calls
+
+
+class TooLarge(ActionSelector):
+    def select(self, situation: Any) -> Tensor:
+        return 2.0 + situation.policy.mode(situation.obs)
+
+
+class ChangesObs(ActionSelector):
+    def select(self, situation: Any) -> Tensor:
+        situation.obs.mul_(0.5)
+        return situation.policy.mode(situation.obs)
+
+
+SELECTORS = {
+    Drifts: "the same generators give the same actions",
+    TooLarge: r"actions lie in \[−1, 1\]",
+    ChangesObs: "select leaves obs as it was",
+}
+
+
+class NewestFirst(ReplayBuffer):
+    def all(self) -> Transitions:
+        rows = super().all()
+        return rows.select(torch.arange(len(rows)).flip(0))
+
+
+class NumbersSlots(ReplayBuffer):
+    def sample(self, n: int, generator: torch.Generator) -> Transitions:
+        rows = super().sample(n, generator)
+        rows.row = rows.row % 20
+        return rows
+
+
+class RestartsItsRing(ReplayBuffer):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.added = 0
+
+
+BUFFERS = {
+    NewestFirst: r"all\(\) is the newest rows, oldest first",
+    NumbersSlots: "a sampled row is the one that `row` names",
+    RestartsItsRing: "a restored buffer counts on",
+}
