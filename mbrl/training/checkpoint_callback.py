@@ -19,7 +19,7 @@ from mbrl.spec import class_path
 from mbrl.training.checkpoint import checkpoint_folders
 
 if TYPE_CHECKING:
-    from mbrl.training.trainer import Trainer
+    from mbrl.training.run_trainer import RunTrainer
 
 
 class CheckpointCallback(Checkpoint):
@@ -44,11 +44,11 @@ class CheckpointCallback(Checkpoint):
 
     # when ------------------------------------------------------------------------------------------------------------
 
-    def on_train_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._saved = position(trainer, pl_module)
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not isinstance(pl_module, Planner):
             return
@@ -60,19 +60,19 @@ class CheckpointCallback(Checkpoint):
         if signal:
             raise SystemExit(128 + signal)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if not isinstance(pl_module, Planner):
             self.save(trainer, pl_module)
 
     def on_exception(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: pl.LightningModule, exception: BaseException
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         # SIGTERM may come between the end of a tick and Lightning's own look at it; the tick is whole all the same
         between = isinstance(exception, SIGTERMException) and isinstance(pl_module, Planner)
         if between and position(trainer, pl_module) > self._saved:
             self.save(trainer, pl_module)
 
-    def save(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+    def save(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:
         """Writes a checkpoint now, then removes the older ones."""
         began = time.perf_counter()
         now = position(trainer, pl_module)
@@ -89,7 +89,7 @@ class CheckpointCallback(Checkpoint):
     # what ------------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         checkpoint["mbrl_run"] = {

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from mbrl.planners import Planner
 
 if TYPE_CHECKING:
-    from mbrl.training.trainer import Trainer
+    from mbrl.training.run_trainer import RunTrainer
 
 
 class EpochLines(pl.Callback):
@@ -19,10 +19,10 @@ class EpochLines(pl.Callback):
     def __init__(self) -> None:
         self._began = 0.0
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_epoch_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._began = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if isinstance(pl_module, Planner):
             return
         line = {name: float(value) for name, value in trainer.callback_metrics.items()}

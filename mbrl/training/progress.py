@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mbrl.planners import Planner
 
 if TYPE_CHECKING:
-    from mbrl.training.trainer import Trainer
+    from mbrl.training.run_trainer import RunTrainer
 
 _LINE_EVERY = 10.0  # seconds between plain lines
 
@@ -31,7 +31,7 @@ class ProgressCallback(pl.Callback):
         self._shown: dict[str, float] = {}
         self._last_line = 0.0
 
-    def on_train_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if not trainer.is_global_zero:
             return
         total = _total(trainer, pl_module)
@@ -43,12 +43,12 @@ class ProgressCallback(pl.Callback):
             self._bar.start()
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=_done(trainer, pl_module))
 
-    def show(self, trainer: Trainer, module: pl.LightningModule, line: Mapping[str, float]) -> None:
+    def show(self, trainer: RunTrainer, module: pl.LightningModule, line: Mapping[str, float]) -> None:
         """Takes in a metric line."""
         self._shown.update(line)
         text = summary_text(self._shown)
@@ -63,11 +63,11 @@ class ProgressCallback(pl.Callback):
             done = f"{unit} {_done(trainer, module)}" + (f"/{total}" if total else "")
             self.console.print(f"{done}  {text}", highlight=False, soft_wrap=True, markup=False)
 
-    def on_train_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._stop()
 
     def on_exception(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: pl.LightningModule, exception: BaseException
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         self._stop()
 
@@ -92,11 +92,11 @@ def summary_text(shown: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def _done(trainer: Trainer, module: pl.LightningModule) -> int:
+def _done(trainer: RunTrainer, module: pl.LightningModule) -> int:
     return module.env_steps if isinstance(module, Planner) else trainer.current_epoch
 
 
-def _total(trainer: Trainer, module: pl.LightningModule) -> int | None:
+def _total(trainer: RunTrainer, module: pl.LightningModule) -> int | None:
     if isinstance(module, Planner):
         return getattr(trainer.datamodule, "steps", None)  # type: ignore[attr-defined]
     return trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None

@@ -16,7 +16,7 @@ from mbrl.planners import Planner
 from mbrl.planners.evaluation import evaluate
 
 if TYPE_CHECKING:
-    from mbrl.training.trainer import Trainer
+    from mbrl.training.run_trainer import RunTrainer
 
 
 class RunClock(pl.Callback):
@@ -57,18 +57,23 @@ class RunClock(pl.Callback):
         """Whether the run has met its goal."""
         return self.stop_at is not None and self.streak >= self.stop_count
 
-    def on_train_start(self, trainer: Trainer, pl_module: Planner) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        if not isinstance(pl_module, Planner):
+            return
         self._began, self._earlier = time.perf_counter(), self.elapsed
         self._lap = (self._began, pl_module.env_steps)
 
     def on_train_batch_start(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Planner, batch: Any, batch_idx: int
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._before = pl_module.env_steps
+        if isinstance(pl_module, Planner):
+            self._before = pl_module.env_steps
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Planner, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not isinstance(pl_module, Planner):
+            return
         now = pl_module.env_steps
         line: dict[str, float] = {}
         if trainer.is_last_batch or self._crossed(now, self.log_every):
@@ -100,7 +105,7 @@ class RunClock(pl.Callback):
         means["time/steps_per_second"] = (now - steps) / max(clock - then, 1e-9)
         return means
 
-    def _evaluation(self, trainer: Trainer, planner: Planner, now: int) -> dict[str, float]:
+    def _evaluation(self, trainer: RunTrainer, planner: Planner, now: int) -> dict[str, float]:
         began = time.perf_counter()
         request = trainer.datamodule.evaluation_request(now)  # type: ignore[attr-defined]
         with evaluating(planner):

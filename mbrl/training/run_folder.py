@@ -23,20 +23,28 @@ def default_folder(name: str, seed: int) -> Path:
 
 def holds_run(folder: Path) -> bool:
     """Whether a run was started in `folder`."""
-    return any((folder / name).exists() for name in ("config.yaml", METRICS, "checkpoints"))
+    return any((folder / name).exists() for name in ("config.yaml", METRICS)) or any(folder.glob("checkpoints/ckpt-*"))
 
 
-def open_folder(folder: Path, *, resume: bool) -> None:
-    """Makes `folder` for a run.
+def refuse_used(folder: Path) -> None:
+    """Refuses a folder that holds a run.
 
     Raises:
-        RunFolderError: if it can't be written, or holds a run already and `resume` is False.
+        RunFolderError: naming both ways out.
     """
-    if not resume and holds_run(folder):
+    if holds_run(folder):
         raise RunFolderError(
             f"expected an empty run folder, but {folder} holds a run; resume it with --ckpt_path last, or give the new run "
             "another folder (trainer.folder, or another name or seed)."
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Makes `folder` for a run.
+
+    Raises:
+        RunFolderError: if it can't be written.
+    """
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -49,17 +57,13 @@ def open_folder(folder: Path, *, resume: bool) -> None:
         ) from error
 
 
-def write_config(folder: Path, config: Mapping[str, Any], *, resume: bool) -> Path:
+def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
     """Writes `config.yaml` once; a resume writes `config.resume-<n>.yaml` beside it."""
     path = folder / "config.yaml"
     number = 0
     while path.exists():
         number += 1
         path = folder / f"config.resume-{number}.yaml"
-    if number and not resume:
-        raise RunFolderError(
-            f"expected no config.yaml in {folder}, which holds a run already; give the new run another folder."
-        )
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     write_whole(path, text.encode())
     return path

@@ -11,12 +11,17 @@ from mbrl.training.checkpoint import find_last, read_manifest
 from mbrl.training.curve import draw_curve
 from mbrl.training.files import write_whole
 from mbrl.training.metrics_file import MetricsFile
-from mbrl.training.run_clock import RunClock
 from mbrl.training.run_folder import SUMMARY
 
 
-def write_summary(folder: Path, metrics: MetricsFile, clock: RunClock) -> list[str]:
+def write_summary(folder: Path, metrics: MetricsFile, ended_early: bool, goal: Mapping[str, Any]) -> list[str]:
     """Writes `metrics.csv`, `curve.png` and, unless the run has one, `summary.json`.
+
+    Args:
+        folder: the run's.
+        metrics: its lines.
+        ended_early: whether the run met its goal before its last step.
+        goal: what that goal is, plain data by name.
 
     Returns:
         Where everything is, a line each.
@@ -31,31 +36,27 @@ def write_summary(folder: Path, metrics: MetricsFile, clock: RunClock) -> list[s
             metrics.clock: None if last is None else read_manifest(last)["position"],
             "last_eval_return": evaluations[-1] if evaluations else None,
             "best_eval_return": max(evaluations, default=None),
-            "goal_reached": clock.reached,
-            "stop_at": clock.stop_at,
-            "stop_count": clock.stop_count,
+            "ended_early": ended_early,
+            **goal,
         }
         write_whole(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
     where = [f"run folder  {folder}", f"checkpoint  {last}", f"metrics     {metrics.path} and metrics.csv"]
     return [*where, f"curve       {folder / 'curve.png'}"] if drawn else where
 
 
-def is_finished(folder: Path, manifest: Mapping[str, Any], steps: int | None, clock: RunClock) -> bool:
-    """Whether a planner's run has nothing left to do.
+def is_finished(folder: Path, manifest: Mapping[str, Any], length: int | None, goal: Mapping[str, Any]) -> bool:
+    """Whether a run has nothing left to do.
 
     Args:
         folder: the run's.
         manifest: of its checkpoint.
-        steps: real steps that it is to have now.
-        clock: with the goal that it is to reach now.
+        length: real steps, or epochs, that it is to have now.
+        goal: what ends it earlier now.
     """
-    if manifest["clock"] != "env_steps":
-        return False
-    if steps is not None and manifest["position"] >= steps:
+    if length is not None and 0 <= length <= manifest["position"]:
         return True
     path = folder / SUMMARY
     if not path.is_file():
         return False
     before = json.loads(path.read_text(encoding="utf-8"))
-    same_goal = before["stop_at"] == clock.stop_at and before["stop_count"] == clock.stop_count
-    return bool(before["goal_reached"]) and same_goal
+    return bool(before["ended_early"]) and all(before[name] == value for name, value in goal.items())

@@ -1,45 +1,37 @@
-"""`Trainer`: Lightning's Trainer with one run folder, whole checkpoints, and the clock in real environment steps."""
+"""`Trainer`: trains, evaluates and resumes, from the command line and from Python alike."""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mbrl.errors import CheckpointError, ConfigError
 from mbrl.planners import Planner
 from mbrl.spec import Configurable
-from mbrl.training.checkpoint import FolderCheckpointIO, find_last, read_manifest
-from mbrl.training.checkpoint_callback import CheckpointCallback, remove_all
-from mbrl.training.epoch_lines import EpochLines
+from mbrl.training.checkpoint import find_last, read_manifest
+from mbrl.training.checkpoint_callback import remove_all
 from mbrl.training.files import write_whole
-from mbrl.training.flags import check_flags, trainer_defaults
+from mbrl.training.flags import check_flags
 from mbrl.training.load import load_into
-from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.precision import use_bf16
 from mbrl.training.predictions import check_output, predict_rows
-from mbrl.training.progress import ProgressCallback
 from mbrl.training.resume import check_same, check_threads, find_checkpoint
-from mbrl.training.run_clock import RunClock
-from mbrl.training.run_folder import METRICS, SUMMARY, default_folder, inside, open_folder, write_config
+from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_used, write_config
+from mbrl.training.run_trainer import RunTrainer, quiet_lightning
 from mbrl.training.summary import is_finished, write_summary
 
 
-class Trainer(pl.Trainer):
+class Trainer(RunTrainer):
     """Trains, evaluates and resumes; the command line and Python use the same one.
 
     A planner's run is counted in real environment steps (`data.init_args.steps`); a dynamics model fitted alone keeps
@@ -75,98 +67,6 @@ class Trainer(pl.Trainer):
         >>> trainer.fit(planner, OnlineData("Pendulum-v1", steps=4000))  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str] | None = None,
-        *,
-        name: str | None = None,
-        eval_every: int = 1000,
-        log_every: int = 250,
-        checkpoint_every: int = 1000,
-        checkpoint_min_ratio: float = 30.0,
-        stop_at: float | None = None,
-        stop_count: int = 3,
-        progress: bool = True,
-        tensorboard: bool = True,
-        threads: int = 1,
-        logger: Logger | list[Logger] | bool | None = None,
-        callbacks: list[Callback] | Callback | None = None,
-        **flags: Any,
-    ) -> None:
-        check_flags(flags, online=False)  # what no kind of run honours; a planner's own rules follow in `fit`
-        if threads < 1:
-            raise ConfigError(f"trainer.threads: expected at least 1, got {threads}.")
-        self.folder = None if folder is None else Path(folder)
-        self.name = name
-        self.threads = threads
-        self.tensorboard = tensorboard and logger is not False
-        self.extra_loggers = list(logger) if isinstance(logger, Iterable) else [logger] if isinstance(logger, Logger) else []
-        self.run_clock = RunClock(log_every, eval_every, stop_at, stop_count)
-        self.checkpointing = CheckpointCallback(checkpoint_every, checkpoint_min_ratio)
-        self.progress = ProgressCallback() if progress else None
-        self.checkpoint_io = FolderCheckpointIO()
-        self.settings = {
-            "eval_every": eval_every,
-            "log_every": log_every,
-            "checkpoint_every": checkpoint_every,
-            "checkpoint_min_ratio": checkpoint_min_ratio,
-            "stop_at": stop_at,
-            "stop_count": stop_count,
-            "threads": threads,
-        }
-        self.given = {flag: value for flag, value in flags.items() if value != trainer_defaults()[flag]}
-        self.bf16 = flags.get("precision") == "bf16-mixed"
-        self._run_folder: Path | None = None
-        self._interrupted = False
-        self.allow: Sequence[str] = ()
-        own = [self.run_clock, EpochLines(), *([self.progress] if self.progress else []), self.checkpointing]
-        user = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
-        flags["precision"] = "32-true"
-        flags["enable_progress_bar"] = False
-        flags["enable_model_summary"] = bool(flags.get("enable_model_summary"))  # off unless asked for
-        flags["devices"] = 1 if flags.get("devices", "auto") == "auto" else flags["devices"]
-        flags["plugins"] = [*_as_list(flags.get("plugins")), self.checkpoint_io]
-        super().__init__(logger=False, callbacks=[*user, *own], **flags)
-
-    # the run ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def run_folder(self) -> Path:
-        """Where the run's files are.
-
-        Raises:
-            ConfigError: before `fit`, `validate` or `test` has chosen it.
-        """
-        if self._run_folder is None:
-            raise ConfigError("Trainer.run_folder was used before fit, which chooses it; pass folder=… to know it earlier.")
-        return self._run_folder
-
-    @property
-    def log_dir(self) -> str | None:
-        """The run folder, for callbacks that write files."""
-        return None if self._run_folder is None else str(self._run_folder)
-
-    @property
-    def stop_signal(self) -> int:
-        """The signal that asked the run to end after this step, or 0."""
-        if self._interrupted:
-            return int(signal.SIGINT)
-        return int(signal.SIGTERM) if self.received_sigterm else 0
-
-    def write_line(self, position: int, line: Mapping[str, float]) -> None:
-        """Writes a metric line to `metrics.jsonl` and to every logger, and shows it."""
-        if self.is_global_zero:
-            self.metrics_file.append({self.metrics_file.clock: position, **line})
-        for logger in self.loggers:
-            logger.log_metrics(dict(line), step=position)
-        if self.progress is not None and self.lightning_module is not None:
-            self.progress.show(self, self.lightning_module, line)
-
-    def say(self, text: str) -> None:
-        """One line for the user, if progress is shown."""
-        if self.progress is not None and self.is_global_zero:
-            self.progress.console.print(text, highlight=False, soft_wrap=True, markup=False)
-
     # fit -------------------------------------------------------------------------------------------------------------
 
     def fit(  # type: ignore[override]
@@ -200,29 +100,26 @@ class Trainer(pl.Trainer):
         if self.bf16:
             use_bf16(model)
         folder = self._choose_folder(model, datamodule)
+        if ckpt_path is None and self.is_global_zero:
+            refuse_used(folder)
         found = None if ckpt_path is None else find_checkpoint(ckpt_path, folder, clean=self.is_global_zero)
-        if self.is_global_zero:
-            open_folder(folder, resume=ckpt_path is not None)
-        if found is None:
-            if ckpt_path is not None:
-                self.say(f"{folder} holds no checkpoint: starting at 0")
-            if self.is_global_zero:
-                remove_all(folder)
-                self.metrics_file.cut(-1)
-        else:
+        position = 0
+        if found is not None:
             manifest = read_manifest(found)
+            position = manifest["position"]
             check_same(manifest, {"model": _spec(model), "data": _spec(datamodule)}, override=override)
-            if inside(found) == folder and is_finished(folder, manifest, getattr(datamodule, "steps", None), self.run_clock):
-                self.say(f"the run in {folder} is finished; for a longer one raise data.init_args.steps")
+            if inside(found) == folder and is_finished(folder, manifest, self._length(datamodule, online), self.goal):
+                self.say(f"the run in {folder} is finished; for a longer one raise {self._length_name(online)}")
                 self._finish()
                 return
             check_threads(manifest)
-            if self.is_global_zero:
-                self._continue_from(found, manifest["position"])
+            self._refuse_newer(found, position)
+        elif ckpt_path is not None:
+            self.say(f"{folder} holds no checkpoint: starting at 0")
         if self.is_global_zero:
-            (folder / SUMMARY).unlink(missing_ok=True)
-            write_config(folder, self._config(model, datamodule), resume=ckpt_path is not None)
-        self._open_loggers(0 if found is None else read_manifest(found)["position"])
+            make_folder(folder)
+        self._begin = partial(self._begin_files, self._config(model, datamodule), found, position)
+        self._open_loggers(position)
         self.checkpoint_io.training = True
         with self._ctrl_c(online), quiet_lightning():
             try:
@@ -234,66 +131,44 @@ class Trainer(pl.Trainer):
                     logger.finalize("stopped")
         self._finish()
 
-    def _set_clock(self, online: bool) -> None:
-        """Sets what Lightning counts: one epoch of ticks online, its own clock for a model alone."""
-        if online:
-            self.fit_loop.max_epochs = 1
-            self.limit_val_batches = 0
-            self.num_sanity_val_steps = 0
-            self.log_every_n_steps = 1
-        else:
-            self.log_every_n_steps = self.given.get("log_every_n_steps", 1)
-            if self.fit_loop.max_epochs is None and self.fit_loop.max_steps == -1 and "max_time" not in self.given:
-                self.fit_loop.max_epochs = 1000
+    def _begin_files(self, config: dict[str, Any], found: Path | None, position: int) -> None:
+        """What the folder holds from the start on: the configuration, and the metrics up to the checkpoint."""
+        folder, metrics = self.run_folder, self.metrics_file
+        (folder / SUMMARY).unlink(missing_ok=True)
+        if found is None:
+            remove_all(folder)
+            metrics.cut(-1)
+        else:  # a run that goes on in another folder takes its lines along
+            source = inside(found) / METRICS
+            if source.exists() and not metrics.path.exists():
+                write_whole(metrics.path, source.read_bytes())
+            metrics.cut(position if metrics.clock == "env_steps" else position - 1)
+        write_config(folder, config)
 
-    def _choose_folder(self, model: pl.LightningModule, datamodule: Any, found: Path | None = None) -> Path:
-        """The run folder: as given, that of a checkpoint path, or by name and seed."""
-        folder = self.folder
-        if folder is None and found is not None:
-            folder = inside(found)
-        if folder is None:
-            env_id = getattr(datamodule, "env_id", None) or type(datamodule).__name__
-            name = self.name or f"{type(model).__name__.lower()}-{str(env_id).replace('/', '-').replace(':', '-')}"
-            folder = default_folder(name, int(datamodule.seed))
-        self._run_folder = folder
-        self._default_root_dir = str(folder)
-        self.metrics_file = MetricsFile(folder / METRICS, "env_steps" if isinstance(model, Planner) else "epoch")
-        return folder
-
-    def _continue_from(self, found: Path, position: int) -> None:
-        """Cuts the metrics at the checkpoint; a run continued in another folder takes its lines along."""
-        folder = self.run_folder
-        newer = find_last(folder)
+    def _refuse_newer(self, found: Path, position: int) -> None:
+        newer = find_last(self.run_folder)
         if newer is not None and read_manifest(newer)["position"] > position:
             raise CheckpointError(
-                f"expected {found} to be the newest checkpoint of {folder}, but {newer.name} is newer and would be lost; "
-                "resume with --ckpt_path last, or give the run another folder."
+                f"expected {found} to be the newest checkpoint of {self.run_folder}, but {newer.name} is newer and would be "
+                "lost; resume with --ckpt_path last, or give the run another folder."
             )
-        source = inside(found) / METRICS
-        if source.exists() and not self.metrics_file.path.exists():
-            write_whole(self.metrics_file.path, source.read_bytes())
-        if self.metrics_file.path.exists():
-            self.metrics_file.cut(position if self.metrics_file.clock == "env_steps" else position - 1)
 
-    def _config(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> dict[str, Any]:
-        """The run as a file that `mbrl fit --config` takes."""
-        trainer = {"folder": str(self.run_folder), **self.settings, **self.given}
-        plain = {name: value for name, value in trainer.items() if isinstance(value, (bool, int, float, str, type(None)))}
-        return {"model": _spec(model), "data": _spec(datamodule), "trainer": plain}
+    def _length(self, datamodule: Any, online: bool) -> int | None:
+        return getattr(datamodule, "steps", None) if online else self.max_epochs
 
-    def _open_loggers(self, position: int) -> None:
-        loggers = list(self.extra_loggers)
-        if self.tensorboard:
-            from pytorch_lightning.loggers import TensorBoardLogger
+    @staticmethod
+    def _length_name(online: bool) -> str:
+        return "data.init_args.steps" if online else "trainer.max_epochs"
 
-            purge: Any = {"purge_step": position + 1} if position else {}
-            loggers.append(TensorBoardLogger(self.run_folder, name="tensorboard", version="", **purge))
-        self.loggers = loggers
+    @property
+    def goal(self) -> dict[str, Any]:
+        """What ends a run before its last step."""
+        return {"stop_at": self.run_clock.stop_at, "stop_count": self.run_clock.stop_count, "max_epochs": self.max_epochs}
 
     def _finish(self) -> None:
         """Writes what a run leaves at its end, and says where it is."""
         if self.is_global_zero:
-            for line in write_summary(self.run_folder, self.metrics_file, self.run_clock):
+            for line in write_summary(self.run_folder, self.metrics_file, self.should_stop, self.goal):
                 self.say(line)
 
     # evaluation and prediction ---------------------------------------------------------------------------------------
@@ -421,45 +296,9 @@ class Trainer(pl.Trainer):
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
         return dict(results)
 
-    @contextmanager
-    def _ctrl_c(self, online: bool) -> Iterator[None]:
-        """Lets the first Ctrl-C end a planner's run after its step, with a checkpoint; the second stops at once."""
-        self._interrupted = False
-        if not online or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def handle(signum: int, frame: Any) -> None:
-            if self._interrupted:
-                raise KeyboardInterrupt
-            self._interrupted = True
-            self.say("ending this step and writing a checkpoint; press Ctrl-C again to stop at once")
-
-        before = signal.signal(signal.SIGINT, handle)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keeps Lightning's remarks on its own loops from the user, to whom they would say the wrong thing."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
 
 def _spec(part: Any) -> dict[str, Any]:
     return part.spec  # `_check_parts` has made sure that it has one
-
-
-def _as_list(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _check_parts(model: Any, datamodule: Any) -> None:

@@ -1,0 +1,211 @@
+"""`RunTrainer`: Lightning's Trainer with one run folder, its own checkpoints, metric lines and clock."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+
+from mbrl.errors import ConfigError
+from mbrl.planners import Planner
+from mbrl.training.checkpoint import FolderCheckpointIO
+from mbrl.training.checkpoint_callback import CheckpointCallback
+from mbrl.training.epoch_lines import EpochLines
+from mbrl.training.flags import check_flags, trainer_defaults
+from mbrl.training.metrics_file import MetricsFile
+from mbrl.training.progress import ProgressCallback
+from mbrl.training.run_clock import RunClock
+from mbrl.training.run_folder import METRICS, default_folder, inside
+from mbrl.training.run_start import RunStart
+
+
+class RunTrainer(pl.Trainer):
+    """What every run has: a folder, a clock, metric lines, checkpoints, and flags that do what they say.
+
+    Arguments and attributes are those of `Trainer`.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        name: str | None = None,
+        eval_every: int = 1000,
+        log_every: int = 250,
+        checkpoint_every: int = 1000,
+        checkpoint_min_ratio: float = 30.0,
+        stop_at: float | None = None,
+        stop_count: int = 3,
+        progress: bool = True,
+        tensorboard: bool = True,
+        threads: int = 1,
+        logger: Logger | list[Logger] | bool | None = None,
+        callbacks: list[Callback] | Callback | None = None,
+        **flags: Any,
+    ) -> None:
+        check_flags(flags, online=False)  # what no kind of run honours; a planner's own rules follow in `fit`
+        if threads < 1:
+            raise ConfigError(f"trainer.threads: expected at least 1, got {threads}.")
+        self.folder = None if folder is None else Path(folder)
+        self.name = name
+        self.threads = threads
+        self.tensorboard = tensorboard and logger is not False
+        self.extra_loggers = list(logger) if isinstance(logger, Iterable) else [logger] if isinstance(logger, Logger) else []
+        self.run_clock = RunClock(log_every, eval_every, stop_at, stop_count)
+        self.checkpointing = CheckpointCallback(checkpoint_every, checkpoint_min_ratio)
+        self.progress = ProgressCallback() if progress else None
+        self.checkpoint_io = FolderCheckpointIO()
+        self.settings = {
+            "eval_every": eval_every,
+            "log_every": log_every,
+            "checkpoint_every": checkpoint_every,
+            "checkpoint_min_ratio": checkpoint_min_ratio,
+            "stop_at": stop_at,
+            "stop_count": stop_count,
+            "threads": threads,
+        }
+        self.given = {flag: value for flag, value in flags.items() if value != trainer_defaults()[flag]}
+        self.bf16 = flags.get("precision") == "bf16-mixed"
+        self._run_folder: Path | None = None
+        self._interrupted = False
+        self._begin: Callable[[], None] | None = None
+        self.allow: Sequence[str] = ()
+        own = [RunStart(), self.run_clock, EpochLines(), *([self.progress] if self.progress else []), self.checkpointing]
+        user = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        flags["precision"] = "32-true"
+        flags["enable_progress_bar"] = False
+        flags["enable_model_summary"] = bool(flags.get("enable_model_summary"))  # off unless asked for
+        flags["devices"] = 1 if flags.get("devices", "auto") == "auto" else flags["devices"]
+        flags["plugins"] = [*_as_list(flags.get("plugins")), self.checkpoint_io]
+        super().__init__(logger=False, callbacks=[*user, *own], **flags)
+
+    # the run ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run's files are.
+
+        Raises:
+            ConfigError: before `fit`, `validate` or `test` has chosen it.
+        """
+        if self._run_folder is None:
+            raise ConfigError("Trainer.run_folder was used before fit, which chooses it; pass folder=… to know it earlier.")
+        return self._run_folder
+
+    @property
+    def log_dir(self) -> str | None:
+        """The run folder, for callbacks that write files."""
+        return None if self._run_folder is None else str(self._run_folder)
+
+    @property
+    def stop_signal(self) -> int:
+        """The signal that asked the run to end after this step, or 0."""
+        if self._interrupted:
+            return int(signal.SIGINT)
+        return int(signal.SIGTERM) if self.received_sigterm else 0
+
+    def begin(self) -> None:
+        """Writes what a run's folder holds from its start on; called once all parts are made, so that none can fail."""
+        if self._begin is not None and self.is_global_zero:
+            self._begin()
+        self._begin = None
+
+    def write_line(self, position: int, line: Mapping[str, float]) -> None:
+        """Writes a metric line to `metrics.jsonl` and to every logger, and shows it."""
+        if self.is_global_zero:
+            self.metrics_file.append({self.metrics_file.clock: position, **line})
+        for logger in self.loggers:
+            logger.log_metrics(dict(line), step=position)
+        if self.progress is not None and self.lightning_module is not None:
+            self.progress.show(self, self.lightning_module, line)
+
+    def say(self, text: str) -> None:
+        """One line for the user, if progress is shown."""
+        if self.progress is not None and self.is_global_zero:
+            self.progress.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def _set_clock(self, online: bool) -> None:
+        """Sets what Lightning counts: one epoch of ticks online, its own clock for a model alone."""
+        if online:
+            self.fit_loop.max_epochs = 1
+            self.limit_val_batches = 0
+            self.num_sanity_val_steps = 0
+            self.log_every_n_steps = 1
+        else:
+            self.log_every_n_steps = self.given.get("log_every_n_steps", 1)
+            if self.fit_loop.max_epochs is None and self.fit_loop.max_steps == -1 and "max_time" not in self.given:
+                self.fit_loop.max_epochs = 1000
+
+    def _choose_folder(self, model: pl.LightningModule, datamodule: Any, found: Path | None = None) -> Path:
+        """The run folder: as given, that of a checkpoint path, or by name and seed."""
+        folder = self.folder
+        if folder is None and found is not None:
+            folder = inside(found)
+        if folder is None:
+            env_id = getattr(datamodule, "env_id", None) or type(datamodule).__name__
+            name = self.name or f"{type(model).__name__.lower()}-{str(env_id).replace('/', '-').replace(':', '-')}"
+            folder = default_folder(name, int(datamodule.seed))
+        self._run_folder = folder
+        self._default_root_dir = str(folder)
+        self.metrics_file = MetricsFile(folder / METRICS, "env_steps" if isinstance(model, Planner) else "epoch")
+        return folder
+
+    def _config(self, model: Any, datamodule: Any) -> dict[str, Any]:
+        """The run as a file that `mbrl fit --config` takes."""
+        trainer = {"folder": str(self.run_folder), **self.settings, **self.given}
+        plain = {name: value for name, value in trainer.items() if isinstance(value, (bool, int, float, str, type(None)))}
+        return {"model": model.spec, "data": datamodule.spec, "trainer": plain}
+
+    def _open_loggers(self, position: int) -> None:
+        loggers = list(self.extra_loggers)
+        if self.tensorboard:
+            from pytorch_lightning.loggers import TensorBoardLogger
+
+            purge: Any = {"purge_step": position + 1} if position else {}
+            loggers.append(TensorBoardLogger(self.run_folder, name="tensorboard", version="", **purge))
+        self.loggers = loggers
+
+    @contextmanager
+    def _ctrl_c(self, online: bool) -> Iterator[None]:
+        """Lets the first Ctrl-C end a planner's run after its step, with a checkpoint; the second stops at once."""
+        self._interrupted = False
+        if not online or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(signum: int, frame: Any) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+            self.say("ending this step and writing a checkpoint; press Ctrl-C again to stop at once")
+
+        before = signal.signal(signal.SIGINT, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keeps Lightning's remarks on its own loops from the user, to whom they would say the wrong thing."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
