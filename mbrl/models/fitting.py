@@ -173,10 +173,14 @@ class BestWeights:
         self._weights: dict[str, Tensor] = {}
         self._kept = [False] * members
 
+    @property
+    def needs_start(self) -> bool:
+        """Whether the rule looks at the scores before the fit."""
+        return self.rule == "mbrl-lib"
+
     def begin(self, scores: Tensor) -> None:
-        """Notes the scores before the fit (`E`); only mbrl-lib's rule looks at them."""
-        if self.rule == "mbrl-lib":
-            self.best = scores.double().cpu()
+        """Takes the scores before the fit (`E`), for a rule that looks at them."""
+        self.best = scores.double().cpu()
 
     @torch.no_grad()
     def update(self, scores: Tensor) -> bool:

@@ -209,7 +209,7 @@ class GradientModel(LightningFit):
         """
         run = self.begin_fit(rows, generator)
         held = run.holdout
-        if held is not None:
+        if held is not None and run.best.needs_start:
             run.best.begin(self.score(held))
         epochs = updates = 0
         stop = False

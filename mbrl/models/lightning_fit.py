@@ -99,7 +99,7 @@ class LightningFit(DynamicsModel):
         if self._pending is not None:
             self._fit_run.load_state_dict(self._pending)
             self._pending = None
-        elif self._fit_run.holdout is not None:
+        elif self._fit_run.holdout is not None and self._fit_run.best.needs_start:
             self._fit_run.best.begin(self.score(self._fit_run.holdout))
 
     # loaders -----------------------------------------------------------------------------------------------------------

@@ -136,10 +136,10 @@ class StackedMLP(nn.Module):
     def _product(self, layer: int, members: Tensor | None, half: bool) -> Callable[[Tensor, Tensor], Tensor]:
         """One layer's bias and product, `(G x n x in, G x n x out to write) -> G x n x out`."""
         weight, bias = self.weights[layer].detach(), self.biases[layer].detach()
-        if half and layer < len(self.weights) - 1:
-            weight, bias = weight.bfloat16(), bias.bfloat16()
         if members is not None:
             weight, bias = weight[members], bias[members]
+        if half and layer < len(self.weights) - 1:
+            weight, bias = weight.bfloat16(), bias.bfloat16()
         return lambda h, out: torch.baddbmm(bias, h, weight, out=out)
 
     def _half(self, x: Tensor) -> bool:
