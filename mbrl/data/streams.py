@@ -108,9 +108,8 @@ def draw_balanced(generator: Generator, rows: int, choices: Tensor) -> Tensor:
     width = generator.width if isinstance(generator, RowGenerator) else rows
     source = generator.generator if isinstance(generator, RowGenerator) else generator
     number = choices.shape[0]
-    order = torch.randperm(number, generator=source, device=choices.device)  # e
-    tiled = choices[order].repeat(-(-width // number))[:width]  # width
-    drawn = tiled[torch.randperm(width, generator=source, device=choices.device)]  # width
+    order = choices[torch.randperm(number, generator=source, device=choices.device)]  # e
+    drawn = order[torch.randperm(width, generator=source, device=choices.device) % number]  # width
     if isinstance(generator, RowGenerator) and generator.position is not None:
         return drawn[generator.position]  # rows
     return drawn

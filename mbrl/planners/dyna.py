@@ -51,7 +51,7 @@ class Dyna(Planner):
         rollout_hooks: applied in order to each model step.
         batch_hooks: applied in order to each batch.
         critic_terms: added to the critics' loss.
-        rollout_chunk: rollouts computed at once; see `Imagination`.
+        rollout_chunk: rollouts drawn for at once; another number draws other noise. More takes more memory.
         finished_rollouts: `"drop"` or `"mask"`; `"auto"` drops on CPU and masks on CUDA.
 
     Raises:
@@ -80,7 +80,7 @@ class Dyna(Planner):
         rollout_hooks: Sequence[RolloutHook] = (),
         batch_hooks: Sequence[BatchHook] = (),
         critic_terms: Sequence[CriticTerm] = (),
-        rollout_chunk: int = 2000,
+        rollout_chunk: int = 8000,
         finished_rollouts: Literal["auto", "drop", "mask"] = "auto",
     ) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ class Imagination:
     Attributes:
         dynamics, policy, selector, hooks: the parts.
         seed: the run's seed.
-        chunk_rows: rollouts in one chunk; about 400 a member keep a chunk's activations in the cache. Another number
+        chunk_rows: rollouts in one chunk: enough for the model to be busy, few enough for little memory. Another number
             draws other noise.
         drop: whether finished rows are dropped (True) or masked.
     """
