@@ -18,7 +18,10 @@ from mbrl.planners import Planner
 
 SMALL = {"members": 2, "elites": 2, "hidden": [8], "max_epochs": 1}
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model, changes to the data)
-    "`mbrl.models.GaussianEnsemble`: probabilistic": ({"class_path": "mbrl.models.GaussianEnsemble", "init_args": SMALL}, {}),
+    "`mbrl.models.GaussianEnsemble`: probabilistic": (
+        {"class_path": "mbrl.models.GaussianEnsemble", "init_args": SMALL},
+        {},
+    ),
     "`mbrl.models.GaussianEnsemble`: deterministic": (
         {"class_path": "mbrl.models.GaussianEnsemble", "init_args": {**SMALL, "deterministic": True}},
         {},
@@ -73,9 +76,7 @@ def test_every_model_and_planner_has_its_cells() -> None:
 
 
 @pytest.mark.parametrize(("row", "column"), list(table()))
-def test_a_pair_does_what_its_cell_says(
-    row: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pair_does_what_its_cell_says(row: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (model, data), planner = MODELS[row], PLANNERS[column]
     config = {
         "seed_everything": 0,

@@ -1,7 +1,7 @@
 """Draws learning curves from the CSV files in `results/`: one line a seed, the mean over seeds where there are several.
 
-    python benchmarks/learning/draw.py mbpo-pendulum --title "MBPO on Pendulum-v1"
-    python benchmarks/learning/draw.py mbpo-inverted-pendulum mbpo-inverted-pendulum-fast --title …
+python benchmarks/learning/draw.py mbpo-pendulum --title "MBPO on Pendulum-v1"
+python benchmarks/learning/draw.py mbpo-inverted-pendulum mbpo-inverted-pendulum-fast --title …
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 RESULTS = Path(__file__).parent / "results"
 STYLES = (("black", "-"), ("0.45", "--"), ("0.65", ":"))  # readable in grey
 # Published single-seed curve of a PyTorch port (x35f/model_based_rl, its TensorBoard logs of 2022-03): Hopper-v2, rollouts
 # of one step throughout, mean of the evaluations in the 5,000 steps before the mark.
-PUBLISHED = {"mbpo-hopper": ([15e3, 50e3, 75e3, 100e3, 120e3], [558, 975, 1696, 1999, 2971], "x35f/model_based_rl, Hopper-v2, 1 seed")}
+PUBLISHED = {
+    "mbpo-hopper": ([15e3, 50e3, 75e3, 100e3, 120e3], [558, 975, 1696, 1999, 2971], "x35f/model_based_rl, Hopper-v2, 1 seed")
+}
 
 
 def curves(name: str) -> dict[int, list[tuple[int, float]]]:
@@ -38,8 +40,10 @@ def draw(names: list[str], title: str) -> Path:
     for name, (colour, style) in zip(names, STYLES, strict=False):
         seeds = curves(name)
         for points in seeds.values():
-            axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, linewidth=0.8, alpha=0.5 if len(seeds) > 1 else 1)
-        shared = sorted(set.intersection(*(set(step for step, _ in points) for points in seeds.values())))
+            axes.plot(
+                *zip(*points, strict=True), color=colour, linestyle=style, linewidth=0.8, alpha=0.5 if len(seeds) > 1 else 1
+            )
+        shared = sorted(set.intersection(*({step for step, _ in points} for points in seeds.values())))
         if len(seeds) > 1:
             means = [sum(dict(points)[step] for points in seeds.values()) / len(seeds) for step in shared]
             axes.plot(shared, means, color=colour, linestyle=style, linewidth=2, label=f"{name}: mean of {len(seeds)} seeds")

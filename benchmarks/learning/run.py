@@ -15,6 +15,7 @@ import csv
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -28,14 +29,20 @@ RESULTS = Path(__file__).parent / "results"
 def hardware() -> str:
     """The processor's model name and the number of cores."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, 1 thread used"
 
 
 def commit() -> str:
     """The commit that ran, with a plus sign if files had changed since."""
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    changed = subprocess.run(["git", "status", "--porcelain", "-uno", "mbrl", "configs"], capture_output=True, text=True, check=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "-uno", "mbrl", "configs"], capture_output=True, text=True, check=True
+    )
     return head + ("+" if changed.stdout.strip() else "")
 
 
@@ -45,7 +52,8 @@ def versions() -> str:
     import mujoco
     import torch
 
-    return f"torch {torch.__version__}, gymnasium {gymnasium.__version__}, mujoco {mujoco.__version__}, python {platform.python_version()}"
+    mine = {"torch": torch.__version__, "gymnasium": gymnasium.__version__, "mujoco": mujoco.__version__}
+    return ", ".join(f"{name} {version}" for name, version in {**mine, "python": platform.python_version()}.items())
 
 
 def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -81,9 +89,10 @@ def train(name: str, seed: int, configs: Sequence[str], overrides: Sequence[str]
     options = [part for config in configs for part in ("--config", config)]
     options += ["--seed_everything", str(seed), "--trainer.folder", str(folder), "--trainer.progress", "false", *overrides]
     ran = commit()
-    began = time.perf_counter()
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     mbrl(["fit", *options, "--ckpt_path", "last"], log)
-    seconds = time.perf_counter() - began
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     evaluations = [line for line in lines if "eval/return" in line]
     curve = [
@@ -114,6 +123,7 @@ def train(name: str, seed: int, configs: Sequence[str], overrides: Sequence[str]
                 "test_high": test["test/return_high"],
                 "test_episodes": int(test["test/episodes"]),
                 "wall_s": round(seconds, 1),
+                "cpu_s": round(used, 1),  # what the run took of a core, whatever else the machine was doing
                 "hardware": hardware(),
                 "versions": versions(),
                 "commit": ran,

@@ -59,9 +59,7 @@ class Planner(Configurable, pl.LightningModule, ABC):
         """Builds the parts that have parameters."""
 
     @abstractmethod
-    def act(
-        self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None
-    ) -> tuple[Tensor, Memory]:
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None) -> tuple[Tensor, Memory]:
         """Chooses actions for a batch of states.
 
         Args:
@@ -89,7 +87,9 @@ class Planner(Configurable, pl.LightningModule, ABC):
     def load_planner_state(self, state: dict[str, Any]) -> None:
         """Continues from `planner_state`."""
         if state:
-            raise CheckpointError(f"{type(self).__name__}: the checkpoint holds a planner state, and load_planner_state is missing.")
+            raise CheckpointError(
+                f"{type(self).__name__}: the checkpoint holds a planner state, and load_planner_state is missing."
+            )
 
     def buffers_state(self) -> dict[str, dict[str, Any]]:
         """The state of each replay buffer by name; written to files of their own."""
@@ -121,7 +121,9 @@ class Planner(Configurable, pl.LightningModule, ABC):
             NotBuiltError: before `build`.
         """
         if self.task is None:
-            raise NotBuiltError(f"{type(self).__name__} was used before build(task), which makes its parameters; call it first.")
+            raise NotBuiltError(
+                f"{type(self).__name__} was used before build(task), which makes its parameters; call it first."
+            )
         return self.task
 
     def collect_memory(self, n: int) -> Memory:
@@ -138,7 +140,7 @@ class Planner(Configurable, pl.LightningModule, ABC):
         if stage == "fit" and not hasattr(data, "experience"):
             raise ConfigError(
                 f"{type(self).__name__}: expected a data module with environments to learn in (mbrl.envs.OnlineData), got "
-                f"{type(data).__name__}; pass trainer.fit(planner, OnlineData(…)), or fit a dynamics model alone on a dataset."
+                f"{type(data).__name__}; pass OnlineData(…), or fit a dynamics model alone on a dataset."
             )
         if data is None:
             return
@@ -150,7 +152,7 @@ class Planner(Configurable, pl.LightningModule, ABC):
     def configure_model(self) -> None:
         """Nothing: `setup` or `mbrl.load` has built already, and here the environment can't be read."""
 
-    def configure_optimizers(self) -> list[Optimizer]:  # type: ignore[override]
+    def configure_optimizers(self) -> list[Optimizer]:
         """Hands the parts' optimisers to Lightning, which saves and restores them."""
         return self.make_optimizers()
 

@@ -127,7 +127,8 @@ class Dyna(Planner):
     # parts -----------------------------------------------------------------------------------------------------------
 
     def make_parts(self, task: Task, seed: int) -> None:
-        for part in (self.rollout_selector, self.explore_selector, *self.rollout_hooks):
+        parts: list[ActionSelector | RolloutHook] = [self.rollout_selector, self.explore_selector, *self.rollout_hooks]
+        for part in parts:
             part.check(self.dynamics)
         self.dynamics.build(task, seed)
         self.learner.build(task, seed)
@@ -141,11 +142,8 @@ class Dyna(Planner):
         if self._real is None:
             task, capacity = self.built_task, self.real_capacity
             data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
-            if hasattr(data, "steps"):  # a run never needs more rows than it has steps
-                capacity = min(capacity, data.steps)
-            self._real = ReplayBuffer(
-                capacity, task.obs_size, task.action_size, device=self.device, store_episodes=True
-            )
+            capacity = min(capacity, getattr(data, "steps", capacity))  # a run never needs more rows than it has steps
+            self._real = ReplayBuffer(capacity, task.obs_size, task.action_size, device=self.device, store_episodes=True)
         return self._real
 
     @property
@@ -159,9 +157,7 @@ class Dyna(Planner):
     # acting ----------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def act(
-        self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None
-    ) -> tuple[Tensor, Memory]:
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None) -> tuple[Tensor, Memory]:
         if not explore:
             return self.learner.policy.mode(obs), memory
         rows = Transitions.from_obs(obs, self.built_task.action_size)
@@ -224,7 +220,13 @@ class Dyna(Planner):
         starts = self.real_buffer.sample(self.rollouts_per_step * self.refit_every, self.streams["start_rows"])
         drop = self.device.type == "cpu" if self.finished_rollouts == "auto" else self.finished_rollouts == "drop"
         imagination = Imagination(
-            self.dynamics, self.learner.policy, self.rollout_selector, self.rollout_hooks, self.seed, self.rollout_chunk, drop
+            self.dynamics,
+            self.learner.policy,
+            self.rollout_selector,
+            self.rollout_hooks,
+            self.seed,
+            self.rollout_chunk,
+            drop,
         )
         report = imagination.run(starts, length, self.env_steps, self.model_buffer.add)
         if report["rollout/stored"] == 0:

@@ -23,7 +23,7 @@ class RolloutHook(Configurable, ABC):
     def __call__(self, step: ModelStep, depth: int) -> ModelStep:
         """The step to store and continue from; `depth` counts from 0 at the branching point."""
 
-    def check(self, dynamics: DynamicsModel) -> None:  # noqa: B027 - most hooks work with every model
+    def check(self, dynamics: DynamicsModel) -> None:
         """Refuses a model that this hook can't work with (`UnsupportedError`)."""
 
 

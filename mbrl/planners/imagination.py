@@ -40,7 +40,9 @@ class Imagination:
     drop: bool
 
     @torch.no_grad()
-    def run(self, rows: Transitions, length: int, tick: int, store: Callable[[Transitions], None]) -> dict[str, Tensor | float]:
+    def run(
+        self, rows: Transitions, length: int, tick: int, store: Callable[[Transitions], None]
+    ) -> dict[str, Tensor | float]:
         """Rolls out `length` steps from each of `rows` (`M`) and hands what is to be kept to `store`, depth by depth.
 
         Returns:
@@ -73,9 +75,7 @@ class Imagination:
             "rollout/length": float(length),
         }
 
-    def _chunk(
-        self, rows: Transitions, length: int, tick: int, number: int
-    ) -> Iterator[tuple[Transitions, Tensor, Tensor]]:
+    def _chunk(self, rows: Transitions, length: int, tick: int, number: int) -> Iterator[tuple[Transitions, Tensor, Tensor]]:
         """Yields, a depth at a time: the steps, which of them count (`B` bool), and how many were not finite."""
         device, width = rows.obs.device, len(rows)
         model, policy, planning = (

@@ -42,7 +42,7 @@ class ActionSelector(Configurable, ABC):
     def select(self, situation: Situation) -> Tensor:
         """Actions `B x A` in [−1, 1]."""
 
-    def check(self, dynamics: DynamicsModel) -> None:  # noqa: B027 - most selectors work with every model
+    def check(self, dynamics: DynamicsModel) -> None:
         """Refuses a model that this selector can't plan with (`UnsupportedError`)."""
 
 

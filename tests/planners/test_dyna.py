@@ -74,9 +74,7 @@ class Recorder(Learner):
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         return []
 
-    def update(
-        self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()
-    ) -> dict[str, Tensor]:
+    def update(self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()) -> dict[str, Tensor]:
         self.batches.append(batch)
         self.terms.append(critic_terms)
         return {"critic_loss": batch.reward.mean()}
