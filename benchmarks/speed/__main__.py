@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -100,26 +101,32 @@ def main() -> None:
     parser.add_argument("--round-seconds", type=float, default=1.0, help="how long each case runs in a round")
     parser.add_argument("--threads", type=int, default=1, help="intra-op threads of torch")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--cpu-time", action="store_true", help="count processor time, for one thread on a busy machine")
     parser.add_argument("--quick", action="store_true", help="leave out the overhead, memory and quality runs")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     args = parser.parse_args()
     if args.rounds < 5:
         parser.error(f"expected at least 5 rounds, got {args.rounds}: a median of fewer says little")
-    torch.set_num_threads(args.threads)
     device = torch.device(args.device)
+    if args.cpu_time and (args.threads != 1 or device.type != "cpu"):
+        parser.error("expected one thread on the CPU with --cpu-time, which adds up the time of all threads; leave it out")
+    clock = process_time if args.cpu_time else perf_counter
+    torch.set_num_threads(args.threads)
     bf16 = has_bf16(device)
     cases = all_cases(device, bf16, lambda name: print(f"ready: {name}", flush=True))
-    measure(cases, args.rounds, args.round_seconds, device)
+    measure(cases, args.rounds, args.round_seconds, device, clock)
     result: dict[str, Any] = {
         "machine": machine(device),
         "rounds": args.rounds,
         "round_seconds": args.round_seconds,
+        "load_average": os.getloadavg()[0],
+        "clock": "processor time" if args.cpu_time else "wall clock",
         "cases": summary(cases),
         "ratios": ratios(cases),
         "more": {},
     }
     if not args.quick:
-        result["more"]["everything else in a step, ms (N = 1)"] = overhead.overhead_ms(5)
+        result["more"]["everything else in a step, ms (N = 1)"] = overhead.overhead_ms(5, clock)
         if device.type == "cpu":
             result["more"]["rollout step, peak MiB beyond buffers"] = memory.rollout_peak_mib()
         if bf16:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -25,17 +26,18 @@ STEPS, BURN_IN = 2000, 500
 class _Clock(pl.Callback):
     """When the burn-in ended and when the last tick did."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.times: list[float] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx + 1 in (BURN_IN, STEPS):
-            self.times.append(perf_counter())
+            self.times.append(self.clock())
 
 
-def run_ms() -> float:
+def run_ms(clock_function: Callable[[], float] = perf_counter) -> float:
     """Milliseconds a real step takes in one such run, burn-in excluded."""
-    clock = _Clock()
+    clock = _Clock(clock_function)
     # the warm-up outlasts the run, so nothing is fitted; its actions are the policy's, as after it
     planner = Dyna(GaussianEnsemble(), SAC(), warmup_steps=STEPS + 1, warmup="policy")
     with tempfile.TemporaryDirectory() as folder:
@@ -44,6 +46,6 @@ def run_ms() -> float:
     return 1e3 * (clock.times[1] - clock.times[0]) / (STEPS - BURN_IN)
 
 
-def overhead_ms(rounds: int) -> float:
+def overhead_ms(rounds: int, clock: Callable[[], float] = perf_counter) -> float:
     """The median of several runs."""
-    return statistics.median(run_ms() for _ in range(rounds))
+    return statistics.median(run_ms(clock) for _ in range(rounds))
