@@ -7,7 +7,16 @@ from mbrl.data.offline_reader import read_offline
 from mbrl.data.prediction import ModelState, ModelStep, Prediction, ValueFunction
 from mbrl.data.replay_buffer import ReplayBuffer, mixed_batch
 from mbrl.data.row_layout import RowLayout
-from mbrl.data.streams import Generator, RowGenerator, Streams, derived_seed, draw_balanced, draw_normal, make_generator
+from mbrl.data.streams import (
+    Generator,
+    RowGenerator,
+    Streams,
+    default_draws,
+    derived_seed,
+    draw_balanced,
+    draw_normal,
+    make_generator,
+)
 from mbrl.data.task import Task, check_same_task
 from mbrl.data.task_facts import TaskFacts
 from mbrl.data.transitions import Transitions
@@ -28,6 +37,7 @@ __all__ = [
     "ValueFunction",
     "check_minari_id",
     "check_same_task",
+    "default_draws",
     "derived_seed",
     "draw_balanced",
     "draw_normal",

@@ -7,6 +7,8 @@ training, and a checkpoint keeps them all.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +24,21 @@ def derived_seed(*parts: object) -> int:
 def make_generator(device: torch.device | str, *parts: object) -> torch.Generator:
     """A generator on `device`, seeded from `parts` (see `derived_seed`)."""
     return torch.Generator(device=device).manual_seed(derived_seed(*parts))
+
+
+@contextmanager
+def default_draws(*parts: object) -> Iterator[None]:
+    """Has torch's own default draws on the CPU, such as the initial weights of `nn.Linear`, follow a seed from `parts`.
+
+    Torch's layers take no generator. Inside this block they draw the same numbers each time, and afterwards the global
+    generator stands where it stood.
+    """
+    before = torch.get_rng_state()
+    torch.set_rng_state(make_generator("cpu", *parts).get_state())
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 class Streams:

@@ -23,6 +23,7 @@ from mbrl.data import (
     Task,
     Transitions,
     ValueFunction,
+    default_draws,
     draw_balanced,
     draw_normal,
     make_generator,
@@ -51,10 +52,11 @@ class DynamicsModel(Configurable, pl.LightningModule, ABC):
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes the parameters for `task`; the same seed gives the same parameters."""
         self.task = task
-        self.make_parameters(task, make_generator("cpu", seed, "dynamics", "init"))
+        with default_draws(seed, "dynamics", "default init"):
+            self.make_parameters(task, make_generator("cpu", seed, "dynamics", "init"))
 
     def make_parameters(self, task: Task, generator: torch.Generator) -> None:
-        """Makes parameters and buffers for `task`, drawing from `generator` only."""
+        """Makes parameters and buffers for `task`, drawing from `generator`; torch's layers may draw as they do."""
 
     def make_optimizers(self) -> list[Optimizer]:
         """The optimisers of the parameters, made once after `build`; the model keeps and steps them raw."""

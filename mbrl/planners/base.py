@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import Streams, Task, check_same_task
+from mbrl.data import Streams, Task, check_same_task, default_draws
 from mbrl.envs.experience import Experience
 from mbrl.errors import CheckpointError, ConfigError, NotBuiltError
 from mbrl.planners.evaluation import EpisodeReturns, evaluate
@@ -52,11 +52,12 @@ class Planner(Configurable, pl.LightningModule, ABC):
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes all parameters for `task`; the same seed gives the same parameters."""
         self.task, self.seed = task, seed
-        self.make_parts(task, seed)
+        with default_draws(seed, "planner", "default init"):
+            self.make_parts(task, seed)
 
     @abstractmethod
     def make_parts(self, task: Task, seed: int) -> None:
-        """Builds the parts that have parameters."""
+        """Builds the parts that have parameters; torch's layers may draw their initial weights as they do."""
 
     @abstractmethod
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None) -> tuple[Tensor, Memory]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbrl.data import RowGenerator, Streams, derived_seed, draw_balanced, draw_normal, make_generator
+from mbrl.data import RowGenerator, Streams, default_draws, derived_seed, draw_balanced, draw_normal, make_generator
 
 
 def test_derived_seed_is_the_same_everywhere() -> None:
@@ -79,3 +79,21 @@ def test_balanced_draw_is_uniform_for_each_row() -> None:
 def test_balanced_draw_of_fewer_rows_than_choices_takes_distinct_ones() -> None:
     drawn = draw_balanced(make_generator("cpu", 2), 3, torch.arange(7))
     assert len(drawn.unique()) == 3
+
+
+def test_layers_draw_their_default_weights_from_a_seed_and_move_no_global_generator() -> None:
+    def layer(seed: int) -> torch.Tensor:
+        with default_draws(seed, "init"):
+            return torch.nn.Linear(3, 2).weight.detach()
+
+    torch.rand(1)  # wherever the global generator stands
+    before = torch.get_rng_state()
+    first = layer(0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    assert torch.equal(layer(0), first) and not torch.equal(layer(1), first)
+    after = torch.get_rng_state()
+    with pytest.raises(KeyError), default_draws(0):
+        torch.nn.Linear(3, 2)
+        raise KeyError
+    assert torch.equal(torch.get_rng_state(), after)
