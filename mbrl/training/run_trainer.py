@@ -86,7 +86,8 @@ class RunTrainer(pl.Trainer):
         flags["enable_model_summary"] = bool(flags.get("enable_model_summary"))  # off unless asked for
         flags["devices"] = 1 if flags.get("devices", "auto") == "auto" else flags["devices"]
         flags["plugins"] = [*_as_list(flags.get("plugins")), self.checkpoint_io]
-        super().__init__(logger=False, callbacks=[*user, *own], **flags)
+        with quiet_lightning():
+            super().__init__(logger=False, callbacks=[*user, *own], **flags)
 
     # the run ---------------------------------------------------------------------------------------------------------
 

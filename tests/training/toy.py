@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from mbrl.data import ReplayBuffer, Task, make_generator
+from mbrl.envs import OnlineData
 from mbrl.envs.experience import Experience
 from mbrl.planners import Memory, Planner
+from mbrl.training import Trainer
+from mbrl.training.metrics_file import MetricsFile
 
 
 class ToyPlanner(Planner):
@@ -35,9 +45,7 @@ class ToyPlanner(Planner):
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.lr)
         return [self.optimizer]
 
-    def act(
-        self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None
-    ) -> tuple[Tensor, Memory]:
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None) -> tuple[Tensor, Memory]:
         with torch.no_grad():
             action = torch.tanh(self.policy(obs))
             if explore:
@@ -85,3 +93,53 @@ class ToyPlanner(Planner):
         assert self.buffer is not None
         if "real" in state:
             self.buffer.load_state_dict(state["real"])
+
+
+def data(steps: int = 60, **options: Any) -> OnlineData:
+    return OnlineData("Pendulum-v1", **{"steps": steps, "eval_episodes": 1, "test_episodes": 2, **options})
+
+
+def trainer(folder: Path, **options: Any) -> Trainer:
+    """Lines every 10 steps, evaluations every 20, a checkpoint every 10, no files but ours."""
+    settings: dict[str, Any] = {
+        "log_every": 10, "eval_every": 20, "checkpoint_every": 10, "checkpoint_min_ratio": 0.0, "progress": False,
+        "tensorboard": False, "accelerator": "cpu",
+    }  # fmt: skip
+    return Trainer(folder, **{**settings, **options})
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """The metric lines without the wall-clock columns."""
+    read = MetricsFile(folder / "metrics.jsonl").read()
+    return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in read]
+
+
+def in_child(function: Callable[[], None]) -> int:
+    """Runs `function` in a forked process, which shares the imports; returns its exit code, negative for a signal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking beside threads
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        except SystemExit as error:
+            code = int(error.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+class KillAt(pl.Callback):
+    """SIGKILL at the end of a tick, after whatever else happens there but the checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        if pl_module.env_steps == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
