@@ -1,0 +1,51 @@
+"""Every message of the parser becomes one sentence that names the setting and what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from mbrl.training.commands.messages import sentence
+
+KNOWN = ["trainer.eval_every", "trainer.folder", "horizon", "plans"]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Option 'horizont' is not accepted", "horizont: expected a setting that exists, got this one; did you mean horizon?"),
+        (
+            "Subcommand 'fit' does not accept option 'trainer.eval_evry'",
+            "trainer.eval_evry: expected a setting that exists, got this one; did you mean trainer.eval_every?",
+        ),
+        ("Option 'x' is not accepted", "x: expected a setting that exists, got this one; choose one of horizon, plans."),
+        (
+            "Parser key \"model\":\n  Does not validate against any of the Union subtypes\n  Errors:\n"
+            "    - Problem with given class_path 'mine.Planner':\n        No module named 'mine'\n"
+            "    - Expected a <class 'NoneType'>\n  Given value type: <class 'dict'>",
+            "class_path: expected the dotted name of a class, got mine.Planner (No module named 'mine'); check the spelling; "
+            "for a module of your own add --allow MODULE, which puts the current folder on the path.",
+        ),
+        (
+            "Parser key \"dynamics\":\n  Import path mbrl.policies.SAC does not correspond to a subclass of DynamicsModel",
+            "dynamics: expected a DynamicsModel, got mbrl.policies.SAC, which is none; give the class_path of one.",
+        ),
+        (
+            "Parser key \"horizon\":\n  Expected a <class 'int'>. Got value: eight",
+            "horizon: expected int, got eight; correct it.",
+        ),
+        (
+            "the following arguments are required: fit.data",
+            "data: expected a value, got none; set it in the configuration or on the command line.",
+        ),
+        (
+            "Parser key \"config\": File does not exist: 'no.yaml'",
+            "config: File does not exist: 'no.yaml'; mbrl COMMAND --help lists what can be set.",
+        ),
+    ],
+)
+def test_one_sentence(message: str, expected: str) -> None:
+    assert sentence(message, KNOWN) == expected
+
+
+def test_without_known_settings_the_help_is_named() -> None:
+    assert sentence("Option 'x' is not accepted").endswith("mbrl COMMAND --help lists what can be set.")
