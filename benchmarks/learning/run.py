@@ -81,56 +81,46 @@ def mbrl(arguments: Sequence[str], log: Path) -> None:
         subprocess.run([sys.executable, "-m", "mbrl.cli", *arguments], stdout=file, stderr=file, env=environment, check=True)
 
 
-def train(name: str, seed: int, configs: Sequence[str], overrides: Sequence[str], runs: Path) -> None:
-    """One seed: fit (resumed if interrupted), test, and its rows in the two CSV files."""
+def options_of(name: str, seed: int, configs: Sequence[str], overrides: Sequence[str], runs: Path) -> tuple[Path, list[str]]:
+    """The run folder of a seed and the options that name it."""
     folder = runs / name / f"seed{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder.parent / f"seed{seed}.log"
     options = [part for config in configs for part in ("--config", config)]
     options += ["--seed_everything", str(seed), "--trainer.folder", str(folder), "--trainer.progress", "false", *overrides]
-    ran = commit()
+    return folder, options
+
+
+def fit(folder: Path, options: Sequence[str]) -> dict[str, float]:
+    """Trains one seed, or goes on where it was interrupted; returns the seconds that this took."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    mbrl(["fit", *options, "--ckpt_path", "last"], log)
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    mbrl(["fit", *options, "--ckpt_path", "last"], folder.with_suffix(".log"))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    # processor time: what the run took of a core, whatever else the machine was doing
+    return {"wall_s": round(time.perf_counter() - began, 1), "cpu_s": round(used, 1)}
+
+
+def record(name: str, seed: int, folder: Path, options: Sequence[str], about: dict[str, Any]) -> None:
+    """Tests the newest checkpoint and appends the seed's rows to the two CSV files."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    evaluations = [line for line in lines if "eval/return" in line]
+    mbrl(["test", *options, "--ckpt_path", "last"], folder.with_suffix(".log"))
+    test = json.loads((folder / "test.json").read_text())
+    measures = ("return", "return_low", "return_high", "episodes")
     curve = [
         {
             "name": name,
             "seed": seed,
             "env_steps": int(line["env_steps"]),
-            "return": line["eval/return"],
-            "return_low": line["eval/return_low"],
-            "return_high": line["eval/return_high"],
-            "episodes": int(line["eval/episodes"]),
-            "wall_s": line.get("time/wall_s", ""),
+            **{measure: line[f"eval/{measure}"] for measure in measures},
+            "wall_s": round(line["time/wall_s"], 1),
         }
-        for line in evaluations
+        for line in lines
+        if "eval/return" in line
     ]
-    mbrl(["test", *options, "--ckpt_path", "last"], log)
-    test = json.loads((folder / "test.json").read_text())
     append(RESULTS / f"{name}.curve.csv", curve)
-    append(
-        RESULTS / f"{name}.test.csv",
-        [
-            {
-                "name": name,
-                "seed": seed,
-                "env_steps": int(lines[-1]["env_steps"]),
-                "test_return": test["test/return"],
-                "test_low": test["test/return_low"],
-                "test_high": test["test/return_high"],
-                "test_episodes": int(test["test/episodes"]),
-                "wall_s": round(seconds, 1),
-                "cpu_s": round(used, 1),  # what the run took of a core, whatever else the machine was doing
-                "hardware": hardware(),
-                "versions": versions(),
-                "commit": ran,
-                "configs": " ".join([*configs, *overrides]),
-            }
-        ],
-    )
+    row = {"name": name, "seed": seed, "env_steps": int(lines[-1]["env_steps"])}
+    row |= {f"test_{measure}": test[f"test/{measure}"] for measure in measures}
+    append(RESULTS / f"{name}.test.csv", [{**row, **about, "hardware": hardware(), "versions": versions()}])
 
 
 def main() -> None:
@@ -140,12 +130,18 @@ def main() -> None:
     parser.add_argument("--config", action="append", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--unfinished", action="store_true", help="record runs as far as they are, without training further")
     arguments, overrides = parser.parse_known_args()
     RESULTS.mkdir(exist_ok=True)
     done = {int(row["seed"]) for row in read(RESULTS / f"{arguments.name}.test.csv")}
     for seed in arguments.seeds:
-        if seed not in done:
-            train(arguments.name, seed, arguments.config, overrides, arguments.runs)
+        if seed in done:
+            continue
+        folder, options = options_of(arguments.name, seed, arguments.config, overrides, arguments.runs)
+        about = {"wall_s": "", "cpu_s": "", "commit": commit(), "configs": " ".join([*arguments.config, *overrides])}
+        if not arguments.unfinished:
+            about |= fit(folder, options)
+        record(arguments.name, seed, folder, options, about)
 
 
 if __name__ == "__main__":
