@@ -50,7 +50,7 @@ def _recording(init: Any) -> Any:
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         if "_spec" not in self.__dict__:  # the outermost constructor sees what the user wrote
-            bound = signature.bind(self, *args, **kwargs)
+            bound = _bound(signature, self, args, kwargs)
             bound.apply_defaults()
             arguments: dict[str, Any] = {}
             for name, value in list(bound.arguments.items())[1:]:
@@ -65,6 +65,14 @@ def _recording(init: Any) -> Any:
         init(self, *args, **kwargs)
 
     return wrapped
+
+
+def _bound(signature: inspect.Signature, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    try:
+        return signature.bind(made, *args, **kwargs)
+    except TypeError as error:
+        takes = ", ".join(list(signature.parameters)[1:]) or "nothing"
+        raise TypeError(f"{type(made).__name__}: {error}; it takes {takes}.") from None
 
 
 def class_path(cls: type) -> str:
@@ -156,13 +164,14 @@ def check_allowed(name: str, allow: Sequence[str] = ()) -> None:
 
     Args:
         name: such as `my_package.rewards.swing_up`, or an environment's id with a module, `my_package:MyEnv-v0`.
-        allow: modules, besides `mbrl`.
+        allow: modules, besides `mbrl`, or the only one.
 
     Raises:
         UntrustedNameError: with the flag that would allow it.
     """
     path = name.split(":")[0]
-    if any(path == module or path.startswith(f"{module}.") for module in ("mbrl", *allow)):
+    allowed = ("mbrl", allow) if isinstance(allow, str) else ("mbrl", *allow)  # a lone name is a sequence too, of letters
+    if any(path == module or path.startswith(f"{module}.") for module in allowed):
         return
     module = path.split(".")[0]
     raise UntrustedNameError(

@@ -159,6 +159,9 @@ def test_names_outside_are_refused_before_they_are_imported(tmp_path: Path, monk
     check_allowed("mbrl.spec.plain")
     check_allowed("mine.sub.X", ["mine"])
     check_allowed("mine:Env-v0", ["mine"])
+    check_allowed("mine.sub.X", "mine")  # one name, not a sequence of letters
+    with pytest.raises(UntrustedNameError):
+        check_allowed("m.X", "mine")
 
 
 @pytest.mark.parametrize("name", ["mbrl.spec.os.getcwd", "mbrl.spec.importlib.import_module", "mbrl.spec.os"])
@@ -193,3 +196,10 @@ def test_an_import_error_inside_a_module_is_shown(tmp_path: Path, monkeypatch: p
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
         import_name("needs_of_test_spec.x", None)
+
+
+def test_a_wrong_argument_names_the_class_and_what_it_takes() -> None:
+    with pytest.raises(TypeError, match=r"^Part: got an unexpected keyword argument 'sise'; it takes size, names\.$"):
+        Part(sise=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^Whole: missing a required .*'part'; it takes part, rate, table, more\.$"):
+        Whole()  # type: ignore[call-arg]
