@@ -18,6 +18,7 @@ from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.spec import check_allowed, from_spec
 from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
 from mbrl.training.output import say, show_metrics
 from mbrl.training.resume import find_checkpoint
@@ -41,11 +42,13 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
 
 
 class MbrlParser(LightningArgumentParser):
-    """A parser whose errors name the key and say no more; `--help` lists the options."""
+    """A parser whose errors are one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints what is wrong and exits with 2."""
-        say(f"{message}\nmbrl COMMAND --help lists the options.")
+        parser = getattr(ex, "subcommand_parser", self)
+        hidden = ("help", "config", "print_config")
+        say(sentence(message, [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in hidden]))
         raise SystemExit(2)
 
 

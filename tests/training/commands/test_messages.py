@@ -12,21 +12,24 @@ KNOWN = ["trainer.eval_every", "trainer.folder", "horizon", "plans"]
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("Option 'horizont' is not accepted", "horizont: expected a setting that exists, got this one; did you mean horizon?"),
+        (
+            "Option 'horizont' is not accepted",
+            "horizont: expected a setting that exists, got this one; did you mean horizon?",
+        ),
         (
             "Subcommand 'fit' does not accept option 'trainer.eval_evry'",
             "trainer.eval_evry: expected a setting that exists, got this one; did you mean trainer.eval_every?",
         ),
         ("Option 'x' is not accepted", "x: expected a setting that exists, got this one; choose one of horizon, plans."),
         (
-            "Parser key \"model\":\n  Does not validate against any of the Union subtypes\n  Errors:\n"
+            'Parser key "model":\n  Does not validate against any of the Union subtypes\n  Errors:\n'
             "    - Problem with given class_path 'mine.Planner':\n        No module named 'mine'\n"
             "    - Expected a <class 'NoneType'>\n  Given value type: <class 'dict'>",
-            "class_path: expected the dotted name of a class, got mine.Planner (No module named 'mine'); check the spelling; "
-            "for a module of your own add --allow MODULE, which puts the current folder on the path.",
+            "class_path: expected the dotted name of a class, got mine.Planner (No module named 'mine'); check the "
+            "spelling; for a module of your own add --allow MODULE, which puts the current folder on the path.",
         ),
         (
-            "Parser key \"dynamics\":\n  Import path mbrl.policies.SAC does not correspond to a subclass of DynamicsModel",
+            'Parser key "dynamics":\n  Import path mbrl.policies.SAC does not correspond to a subclass of DynamicsModel',
             "dynamics: expected a DynamicsModel, got mbrl.policies.SAC, which is none; give the class_path of one.",
         ),
         (

@@ -1,0 +1,44 @@
+"""What the parser has to say about a configuration, as one sentence each: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+_ON_PATH = "check the spelling; for a module of your own add --allow MODULE, which puts the current folder on the path"
+
+
+def sentence(message: str, known: Sequence[str] = ()) -> str:
+    """`message` of jsonargparse as one sentence.
+
+    Args:
+        message: several lines, often with the types of a union and the whole value.
+        known: names of the settings that the failing part takes.
+    """
+    text = " ".join(message.split())
+    if found := re.search(r"[Oo]ption '([^']+)' is not accepted|does not accept option '([^']+)'", text):
+        return _unknown(found[1] or found[2], known)
+    if found := re.search(r"Problem with given class_path '([^']+)': (.*?)(?: - Expected a|$)", text):
+        return f"class_path: expected the dotted name of a class, got {found[1]} ({found[2].rstrip('.')}); {_ON_PATH}."
+    key = re.match(r'Parser key "([^"]+)": ', text)
+    where = f"{key[1]}: " if key else ""
+    if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
+        return f"{where}expected a {found[2]}, got {found[1]}, which is none; give the class_path of one."
+    if found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
+        return f"{where}expected {found[1]}, got {found[2]}; correct it."
+    if found := re.search(r"arguments are required: (.*)", text):
+        names = found[1].replace("fit.", "")
+        return f"{names}: expected a value, got none; set it in the configuration or on the command line."
+    return f"{where}{text[key.end() :] if key else text}".rstrip(".") + "; mbrl COMMAND --help lists what can be set."
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    group = name.rpartition(".")[0]
+    siblings = [other for other in known if other.rpartition(".")[0] == group]
+    close = difflib.get_close_matches(name, siblings, 1)
+    if close:
+        return f"{name}: expected a setting that exists, got this one; did you mean {close[0]}?"
+    names = [other.rpartition(".")[2] for other in siblings]
+    choice = f"choose one of {', '.join(names)}" if names else "mbrl COMMAND --help lists what can be set"
+    return f"{name}: expected a setting that exists, got this one; {choice}."
