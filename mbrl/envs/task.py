@@ -113,9 +113,13 @@ def _make(
     try:
         env = gymnasium.make(env_id, disable_env_checker=True, **kwargs)
     except (gymnasium.error.UnregisteredEnv, ModuleNotFoundError) as error:
+        module = env_id.partition(":")[0]
+        hint = "write module:Id for one that a module of yours registers"
+        if ":" in env_id and isinstance(error, ModuleNotFoundError):
+            hint = f"add --allow {module}, which puts the current folder on the path"
         raise TaskError(
             f"expected the id of a registered environment, got {env_id!r} ({_sentence(error)}); check the spelling and the "
-            "version, or write module:Id for one that a module of yours registers."
+            f"version, or {hint}."
         ) from error
     except (TypeError, ValueError, ImportError, OSError, gymnasium.error.Error) as error:
         raise TaskError(

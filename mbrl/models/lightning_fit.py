@@ -76,6 +76,11 @@ class LightningFit(DynamicsModel):
     def setup(self, stage: str) -> None:
         """Builds for the DataModule's task, unless already built for one."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is not None and not hasattr(data, "transitions"):
+            raise ConfigError(
+                f"{type(self).__name__}: expected a data module with recorded rows (mbrl.envs.OfflineData), got "
+                f"{type(data).__name__}; give one, or give the model to a planner, which collects its own."
+            )
         if self.task is None and data is not None:
             self.build(data.task, data.seed)
 

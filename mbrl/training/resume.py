@@ -51,6 +51,12 @@ def find_checkpoint(path: str | os.PathLike[str], run: Path, *, clean: bool = Fa
         raise CheckpointError(
             f"expected a run folder, a checkpoint folder or its {MODEL}, got the file {found}; give the folder."
         )
+    runs = sorted(item.name for item in found.iterdir() if (item / "checkpoints").is_dir())
+    if runs:
+        raise CheckpointError(
+            f"expected a run folder, a checkpoint folder or its {MODEL}, got {found}, a folder of runs; give one of them: "
+            f"{', '.join(runs)}."
+        )
     if (found / "checkpoints").is_dir():
         last = find_last(found)
         if last is None:
@@ -70,9 +76,14 @@ def flatten(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """What differs between the specs of a checkpoint and of a config, one line each, without what may differ."""
+    """What differs between the specs of a checkpoint and of a config, one line each, without what may differ.
+
+    Where a class differs, its settings are left out.
+    """
     old, new = flatten(saved), flatten(current)
-    names = [name for name in dict.fromkeys([*old, *new]) if name not in FREE]
+    other = [name for name in old if name.endswith("class_path") and name in new and old[name] != new[name]]
+    inner = tuple(f"{name.removesuffix('class_path')}init_args." for name in other)
+    names = [name for name in dict.fromkeys([*old, *new]) if name not in FREE and not name.startswith(inner)]
     missing = object()
     lines = []
     for name in names:

@@ -15,7 +15,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from mbrl.errors import CheckpointError, ConfigError
+from mbrl.errors import CheckpointError, ConfigError, UnsupportedError
+from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 from mbrl.spec import Configurable
 from mbrl.training.checkpoint import find_last, read_manifest
@@ -88,12 +89,18 @@ class Trainer(RunTrainer):
 
         Raises:
             ConfigError: for a flag that this kind of run can't honour, or settings that differ from the checkpoint's.
+            UnsupportedError: for a dynamics model alone that isn't fitted by gradient.
             RunFolderError: if the folder holds a run and `ckpt_path` is None, or it can't be written.
             CheckpointError: if the checkpoint is missing or damaged.
         """
         _check_parts(model, datamodule)
         assert datamodule is not None
         online = isinstance(model, Planner)
+        if isinstance(model, DynamicsModel) and model.fitting != "gradient":
+            raise UnsupportedError(
+                f"{type(model).__name__}: expected a model that is fitted by gradient, got one whose fitting is "
+                f"{model.fitting!r}; give it to a planner, or call its refit with the rows."
+            )
         check_flags(self.given, online=online)
         self._set_clock(online)
         torch.set_num_threads(self.threads)
