@@ -98,9 +98,7 @@ def test_a_manifest_never_leads_out_of_its_folder(folder: Path) -> None:
 def test_a_checkpoint_of_something_else_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "ckpt-1"
     write_checkpoint(folder, {"state_dict": {}}, {})
-    with pytest.raises(
-        CheckpointError, match=r"expected a checkpoint of an mbrl planner or model .*got one of something else"
-    ):
+    with pytest.raises(CheckpointError, match=r"expected a checkpoint of an mbrl planner .*got one of something else"):
         read_checkpoint(folder, buffers=False)
 
 
@@ -118,9 +116,7 @@ def test_a_checkpoint_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     torch.save({"mbrl": Evil()}, folder / "model.pt")
     digest = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps({"format": 1, "files": {"model.pt": {"sha256": digest}}}))
-    with pytest.raises(
-        CheckpointError, match=r"expected tensors and plain data in .*model\.pt, but it holds something else"
-    ):
+    with pytest.raises(CheckpointError, match=r"expected tensors and plain data .*but it holds something else"):
         read_checkpoint(folder, buffers=False)
     assert not (tmp_path / "evil").exists()
 

@@ -108,9 +108,9 @@ def trainer(folder: Path, **options: Any) -> Trainer:
     return Trainer(folder, **{**settings, **options})
 
 
-def lines(folder: Path) -> list[dict[str, Any]]:
+def lines(folder: Path, clock: str = "env_steps") -> list[dict[str, Any]]:
     """The metric lines without the wall-clock columns."""
-    read = MetricsFile(folder / "metrics.jsonl").read()
+    read = MetricsFile(folder / "metrics.jsonl", clock).read()
     return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in read]
 
 
