@@ -99,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         return COMMANDS[rest[0]][1](rest, allow)
+    except SystemExit as stop:  # a parser's error, --help, or a signal that ended the run
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except MbrlError as error:
         if traceback:
             raise

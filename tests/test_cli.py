@@ -1,0 +1,247 @@
+"""The `mbrl` command, in this process: what it lists, what it does, and one sentence for each mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import mbrl
+from mbrl.cli import COMMANDS, main, take_options
+from tests.training.toy import lines
+
+CONFIG: dict[str, Any] = {
+    "name": "toy",
+    "seed_everything": 0,
+    "model": {"class_path": "tests.training.toy.ToyPlanner"},
+    "data": {
+        "class_path": "mbrl.envs.OnlineData",
+        "init_args": {"env_id": "Pendulum-v1", "steps": 40, "eval_episodes": 1, "test_episodes": 2},
+    },
+    "trainer": {"log_every": 10, "eval_every": 20, "checkpoint_every": 20, "progress": False, "tensorboard": False},
+}
+
+
+def write(path: Path, **changes: Any) -> str:
+    path.write_text(yaml.safe_dump({**CONFIG, **changes}))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A config, and the folder of its finished run."""
+    folder = tmp_path_factory.mktemp("cli")
+    config = write(folder / "toy.yaml")
+    assert main(["fit", "--config", config, "--trainer.folder", str(folder / "run")]) == 0
+    return config, folder / "run"
+
+
+# the dispatcher ----------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert main([]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_help_and_version_need_no_torch() -> None:
+    code = "import sys\nfrom mbrl.cli import main\nmain(['--help'])\nmain(['--version'])\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == mbrl.__version__
+
+
+def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err == "mbrl: expected a command, got 'trian'; choose one of " + ", ".join(COMMANDS) + ".\n"
+
+
+def test_options_of_every_command() -> None:
+    assert take_options(["fit", "--allow", "a", "--x", "1", "--allow=b.c", "--traceback"]) == (
+        ["fit", "--x", "1"], ["a", "b.c"], True,
+    )  # fmt: skip
+    assert main(["fit", "--allow"]) == 2
+
+
+def test_allow_puts_the_current_folder_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    main(["--allow", "mine", "--version"])
+    assert str(tmp_path) not in sys.path  # nothing ran that could need it
+    main(["--allow", "mine", "check"])
+    assert sys.path[0] == str(tmp_path)
+
+
+def test_traceback_shows_where_an_error_came_from() -> None:
+    with pytest.raises(mbrl.errors.ConfigError):
+        main(["--traceback", "check"])
+
+
+# the four commands of Lightning ------------------------------------------------------------------------------------------
+
+
+def test_fit_says_where_everything_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:
+    config, _ = run
+    assert main(["fit", "--config", config, "--trainer.folder", str(tmp_path), "--trainer.progress", "true"]) == 0
+    said = capsys.readouterr().err
+    for name in ("run folder", "checkpoints/ckpt-40", "metrics.jsonl", "curve.png"):
+        assert name in said
+    assert lines(tmp_path) == lines(run[1])  # and progress changes nothing
+
+
+def test_configs_merge_in_order_and_options_come_last(tmp_path: Path, run: tuple[str, Path]) -> None:
+    later = tmp_path / "later.yaml"
+    later.write_text(yaml.safe_dump({"model": {"init_args": {"lr": 0.5}}, "trainer": {"log_every": 5}}))
+    options = ["--trainer.folder", str(tmp_path / "run"), "--data.init_args.steps", "20"]
+    assert main(["fit", "--config", run[0], "--config", str(later), *options]) == 0
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert written["model"]["init_args"]["lr"] == 0.5
+    assert written["data"]["init_args"]["steps"] == 20
+    assert written["trainer"]["log_every"] == 5
+    assert written["trainer"]["eval_every"] == 20
+
+
+def test_the_written_config_repeats_the_run(tmp_path: Path, run: tuple[str, Path]) -> None:
+    options = ["--trainer.folder", str(tmp_path), "--trainer.progress", "false", "--trainer.tensorboard", "false"]
+    assert main(["fit", "--config", str(run[1] / "config.yaml"), *options]) == 0
+    assert lines(tmp_path) == lines(run[1])
+
+
+def test_name_and_seed_make_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: tuple[str, Path]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", run[0], "--seed_everything", "3", "--name", "mine"]) == 0
+    assert (tmp_path / "runs/mine/seed3/metrics.jsonl").exists()
+    assert main(["test", "--config", run[0], "--seed_everything", "3", "--name", "mine"]) == 0
+    assert (tmp_path / "runs/mine/seed3/test.json").exists()
+
+
+def test_one_seed_only(tmp_path: Path, capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:
+    config = write(tmp_path / "two.yaml", seed_everything=1)
+    assert main(["fit", "--config", config, "--data.init_args.seed", "2"]) == 2
+    assert "seed_everything: expected the value of data.init_args.seed, which is 2" in capsys.readouterr().err
+
+
+def test_print_config(capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:
+    assert main(["fit", "--config", run[0], "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"] == {"lr": 0.01, "nan_at": -1, "crash_at": -1}
+
+
+def test_test_prints_mean_and_interval(capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:
+    config, folder = run
+    assert main(["test", "--config", config, "--trainer.folder", str(folder)]) == 0
+    with_config = capsys.readouterr().out
+    assert "mean return -" in with_config
+    assert "over 2 episodes, 95 % interval [" in with_config
+    assert main(["--allow", "tests", "test", "--ckpt_path", str(folder)]) == 0  # the checkpoint knows the rest
+    assert capsys.readouterr().out == with_config
+    assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--episodes", "1"]) == 0
+    assert "over 1 episodes" in capsys.readouterr().out
+    assert main(["--allow", "tests", "validate", "--ckpt_path", str(folder)]) == 0
+    assert "mean return" in capsys.readouterr().out
+
+
+def test_a_checkpoint_alone_names_nothing_untrusted(capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:
+    assert main(["test", "--ckpt_path", str(run[1])]) == 2
+    assert "add --allow tests" in capsys.readouterr().err
+    assert main(["--allow", "tests", "test", "--ckpt_path", "last"]) == 2
+    assert "give the run folder" in capsys.readouterr().err
+
+
+def test_collect_check_and_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:
+    dataset = tmp_path / "data.npz"
+    trained = ["--allow", "tests", "collect", str(dataset), "--ckpt_path", str(run[1]), "--steps", "60", "--num_envs", "2"]
+    assert main(trained) == 0
+    assert "60 steps in" in capsys.readouterr().err
+    assert main(["check", "Pendulum-v1", "--dataset", str(dataset)]) == 0
+    assert "60 steps in 2 episodes" in capsys.readouterr().out
+    output = tmp_path / "actions.npz"
+    command = ["--allow", "tests", "predict", "--ckpt_path", str(run[1]), "--dataset", str(dataset), "--output", str(output)]
+    assert main(command) == 0
+    with np.load(output) as predicted, np.load(dataset) as recorded:
+        np.testing.assert_allclose(predicted["action"], recorded["action"], atol=1e-5)  # the planner that recorded them
+    assert main(command) == 2  # never overwrites
+
+
+def test_collect_with_random_actions(tmp_path: Path) -> None:
+    assert main(["collect", str(tmp_path / "data.npz"), "--env_id", "Pendulum-v1", "--steps", "10"]) == 0
+
+
+def test_check_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "Pendulum-v1", "--steps", "50", "--env_kwargs", '{"g": 9.0}', "--reward", "learned"]) == 0
+    said = capsys.readouterr().out
+    assert "Pendulum-v1: 3 observations, 1 actions within [-2, 2]" in said
+    assert "Reward: learned" in said
+
+
+# mistakes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["check"], "expected an environment's id or --dataset, got neither"),
+        (["check", "NoSuchEnv-v0"], "NoSuchEnv"),
+        (["check", "CartPole-v1"], "CartPole-v1"),
+        (["check", "Pendulum-v1", "--env_kwargs", "[1]"], "--env_kwargs: expected a JSON object"),
+        (["collect", "x.npz"], "expected --env_id or --ckpt_path, got neither"),
+        (["collect", "x.npz", "--env_id", "Pendulum-v1", "--explore"], "--explore: expected --ckpt_path beside it"),
+        (
+            ["collect", "x.npz", "--env_id", "Pendulum-v1", "--ckpt_path", "y"],
+            "expected --ckpt_path or an environment, got both",
+        ),
+        (["collect", "x.npz", "--ckpt_path", "nowhere"], "expected a checkpoint at nowhere"),
+        (["fit", "--trainer.progress", "false"], "data, model: expected a value, got none"),
+        (["fit", "CONFIG", "--ckpt_path", "nowhere"], "expected a checkpoint at nowhere, but there is nothing"),
+        (["fit", "CONFIG", "--trainer.folder", "RUN"], "holds a run; resume it with --ckpt_path last"),
+        (["fit", "CONFIG", "--trainer.folder", "RUN", "--ckpt_path", "last", "--model.init_args.lr", "1"], "--override"),
+        (["fit", "CONFIG", "--trainer.max_steps", "5"], "trainer.max_steps: expected it to be left out"),
+        (["fit", "CONFIG", "--data.init_args.env_id", "NoSuchEnv-v0", "--trainer.folder", "NEW"], "NoSuchEnv"),
+        (["test", "CONFIG", "--trainer.folder", "NEW"], "but there is none; train first"),
+        (
+            ["test", "CONFIG", "--trainer.folder", "RUN", "--ckpt_path", "https://x.org/m.pt"],
+            "expected a path on this machine",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], sentence: str, run: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = {"CONFIG": ["--config", run[0]], "RUN": [str(run[1])], "NEW": [str(tmp_path / "new")]}
+    before = (run[1] / "metrics.jsonl").read_bytes()
+    assert main([part for argument in arguments for part in named.get(argument, [argument])]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mbrl: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert (run[1] / "metrics.jsonl").read_bytes() == before
+    assert not (tmp_path / "new" / "metrics.jsonl").exists()
+
+
+def test_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for changes, name in (
+        ({"model": {"class_path": "tests.training.toy.ToyPlanner", "init_args": {"lrr": 1.0}}}, "lrr"),
+        ({"trainer": {"log_evry": 10}}, "log_evry"),
+        ({"tariner": {"log_every": 10}}, "tariner"),
+    ):
+        assert main(["fit", "--config", write(tmp_path / "wrong.yaml", **changes)]) == 2
+        said = capsys.readouterr().err
+        assert name in said
+        assert "usage" not in said
+
+
+def test_any_other_module_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write(tmp_path / "demo.yaml", model={"class_path": "pytorch_lightning.demos.boring_classes.BoringModel"})
+    assert main(["fit", "--config", config, "--trainer.folder", str(tmp_path / "run")]) == 2
+    assert "expected a planner or a dynamics model of this library's kind, got BoringModel" in capsys.readouterr().err
