@@ -126,21 +126,14 @@ class DynamicsModel(Configurable, pl.LightningModule, ABC):
         reward = task.reward(obs, action, next_obs)
         if reward is None:
             if drawn.reward_mean is None:
-                raise UnsupportedError(
-                    f"{type(self).__name__} predicts no reward and the task has no known one; give data.init_args.reward "
-                    "a function, or let the model learn it."
-                )
+                raise self._nobody_knows("reward")
             reward = drawn.reward_mean
             if drawn.reward_var is not None:
                 reward = torch.addcmul(reward, drawn.reward_var.sqrt(), noise[:, task.obs_size])  # B
         terminated = task.terminated(obs, action, next_obs)
         if terminated is None:
             if drawn.terminated_logit is None:
-                raise UnsupportedError(
-                    f"{type(self).__name__} predicts no termination and the task has no known one; give "
-                    "data.init_args.terminated a function (mbrl.envs.terminations.never if nothing ends it), or let the "
-                    "model learn it."
-                )
+                raise self._nobody_knows("termination")
             terminated = drawn.terminated_logit > 0
         prediction = self.predict(obs, action) if "prediction" in want else None
         after = ObsState(next_obs, generator, state.member)
@@ -153,6 +146,36 @@ class DynamicsModel(Configurable, pl.LightningModule, ABC):
             steps.append(self.step(state, action, want))
             state = steps[-1].state
         return steps
+
+    def check_known(self) -> None:
+        """Refuses, once built, a task whose reward or termination neither the task nor the model knows, as `step` would.
+
+        It asks for the prediction of one row. A model that is fitted in closed form, or steps in its own way, may have
+        nothing to answer with yet, and is left to its first `step`.
+
+        Raises:
+            UnsupportedError: naming which.
+        """
+        task = self.built_task
+        if self.fitting == "closed_form" or type(self).step is not DynamicsModel.step:
+            return
+        if task.known_reward is not None and task.known_terminated is not None:
+            return
+        obs = torch.zeros(1, task.obs_size, device=self.device)
+        with torch.no_grad():
+            said = self.predict(obs, obs.new_zeros(1, task.action_size), self.drawn_members[:1])
+        if task.known_reward is None and said.reward_mean is None:
+            raise self._nobody_knows("reward")
+        if task.known_terminated is None and said.terminated_logit is None:
+            raise self._nobody_knows("termination")
+
+    def _nobody_knows(self, what: Literal["reward", "termination"]) -> UnsupportedError:
+        argument = "reward" if what == "reward" else "terminated"
+        never = " (mbrl.envs.terminations.never if nothing ends an episode)" if what == "termination" else ""
+        return UnsupportedError(
+            f"{type(self).__name__} predicts no {what} and the task has no known one; name a function with "
+            f"data.init_args.{argument}{never}, or let the model learn it."
+        )
 
     # what the parts above need ---------------------------------------------------------------------------------------
 

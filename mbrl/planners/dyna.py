@@ -131,6 +131,8 @@ class Dyna(Planner):
         for part in parts:
             part.check(self.dynamics)
         self.dynamics.build(task, seed)
+        if self.real_rows < self.batch_size:  # else there are no rollouts
+            self.dynamics.check_known()
         self.learner.build(task, seed)
 
     def make_optimizers(self) -> list[Optimizer]:
