@@ -164,8 +164,8 @@ def _random_steps(task: Task, steps: int, seed: int) -> Transitions:
 
 
 def _check_shape(task: Task, what: str, value: Tensor, steps: int) -> None:
-    is_right = isinstance(value, Tensor) and value.shape == (steps,) and (what == "reward" or value.dtype is torch.bool)
-    if not is_right:
+    is_right = isinstance(value, Tensor) and value.shape == (steps,)
+    if not (is_right and (value.is_floating_point() if what == "reward" else value.dtype is torch.bool)):
         got = f"{tuple(value.shape)} ({value.dtype})" if isinstance(value, Tensor) else type(value).__name__
         kind = "number" if what == "reward" else "bool"
         raise TaskError(
