@@ -1,0 +1,1 @@
+"""Parts that a user wrote, outside the package: what docs/extending.md shows."""

@@ -1,0 +1,272 @@
+"""What a user writes outside the package works as docs/extending.md says, and is refused in one sentence where it can't."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import mbrl
+from mbrl.cli import main
+from mbrl.data import Task
+from mbrl.envs import OnlineData, VectorExperience, make_task
+from mbrl.errors import CheckpointError, UnsupportedError, UntrustedNameError
+from mbrl.planners import Dyna, Planner
+from mbrl.policies import SAC
+from mbrl.testing import check_dynamics_model, check_planner, check_selector, linear_task
+
+ROOT = Path(__file__).parents[1]
+HERE = ROOT / "tests/outsider"
+LIFT = {"env_id": "mine.lift:Lift-v0", "reward": "mine.lift.reward", "terminated": "mine.lift.lost"}
+SMALL = {"warmup_steps": 40, "refit_every": 20, "plans": 16, "horizon": 6}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user stands: beside the package `mine`, which is on the path only if something puts it there."""
+    monkeypatch.chdir(HERE)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the user's planner and model, of 80 steps."""
+    folder = tmp_path_factory.mktemp("outsider") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(HERE)
+        patch.setattr(sys, "path", list(sys.path))
+        assert main(["--allow", "mine", "fit", "--config", config("shooting", folder, **SMALL)]) == 0
+    return folder
+
+
+def mine(name: str) -> Any:
+    """A module of the user's."""
+    if str(HERE) not in sys.path:
+        sys.path.insert(0, str(HERE))
+    return importlib.import_module(f"mine.{name}")
+
+
+def lift_task() -> Task:
+    mine("lift")
+    return make_task(LIFT["env_id"], reward=LIFT["reward"], terminated=LIFT["terminated"])
+
+
+def config(name: str, folder: Path, change: Callable[[dict[str, Any]], None] | None = None, **planner: Any) -> str:
+    """The user's configuration `name` with smaller numbers, written beside `folder`."""
+    made = yaml.safe_load((HERE / f"{name}.yaml").read_text())
+    made["model"]["init_args"].update(planner)
+    made["data"]["init_args"].update(steps=80, eval_episodes=1, test_episodes=1)
+    made["trainer"].update(folder=str(folder), eval_every=40, log_every=20, checkpoint_every=20, checkpoint_min_ratio=0)
+    made["trainer"].update(tensorboard=False, progress=False)
+    if change is not None:
+        change(made)
+    path = folder.parent / f"{folder.name}.yaml"
+    path.write_text(yaml.safe_dump(made))
+    return str(path)
+
+
+def setting(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(made: dict[str, Any]) -> None:
+        *path, last = name.split(".")
+        for part in path:
+            made = made.setdefault(part, {})
+        made[last] = value
+
+    return change
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    """The metric lines without wall-clock times."""
+    found = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in found]
+
+
+# contracts -----------------------------------------------------------------------------------------------------------
+
+
+def test_models_keep_their_contract() -> None:
+    task = lift_task()
+    check_dynamics_model(mine("ridge").Ridge, task)
+    check_dynamics_model(lambda: mine("residual").Residual(hidden=8, max_epochs=2), task)
+
+
+def test_planner_keeps_its_contract() -> None:
+    task = lift_task()
+
+    def planner() -> Any:
+        return mine("shooting").Shooting(mine("ridge").Ridge(), plans=8, horizon=3, warmup_steps=4, refit_every=4)
+
+    check_planner(planner, task, lambda: VectorExperience(task, 2, seed=0))
+
+
+def test_selector_keeps_its_contract() -> None:
+    mine("parts")
+    check_selector(mine("parts").NoisyMode, linear_task())
+
+
+def test_default_weights_follow_the_seed_alone() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        model = mine("residual").Residual()
+        model.build(linear_task(), seed)
+        return model.net[0].weight.detach()
+
+    first = weights(0)
+    torch.rand(1)  # wherever the global generator stands
+    assert torch.equal(weights(0), first) and not torch.equal(weights(1), first)
+
+
+def test_the_ridge_finds_the_lift() -> None:
+    task = lift_task()
+    experience, model = VectorExperience(task, 1, seed=0), mine("ridge").Ridge(decay=1e-9)
+    model.build(task)
+    rows = [experience.step(torch.rand(1, 1, generator=torch.Generator().manual_seed(i)) * 2 - 1) for i in range(20)]
+    model.refit(type(rows[0]).cat(rows), torch.Generator())
+    # action a in [−1, 1] is a thrust of a + 1, gravity is 1: speed + 0.1 a, height + 0.1 of the new speed
+    expected = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.1, 0.0], [0.01, 0.1]])
+    torch.testing.assert_close(model.weight, expected, atol=1e-4, rtol=0)
+
+
+# from YAML -----------------------------------------------------------------------------------------------------------
+
+
+def test_planner_and_model_train_and_resume(tmp_path: Path, run: Path) -> None:
+    cut = tmp_path / "cut"
+    shorter = config("shooting", cut, setting("data.init_args.steps", 60), **SMALL)
+    assert main(["--allow", "mine", "fit", "--config", shorter]) == 0
+    longer = config("shooting", cut, **SMALL)
+    assert main(["--allow", "mine", "fit", "--config", longer, "--ckpt_path", "last"]) == 0
+    assert lines(cut)[-1] == lines(run)[-1] and lines(run)[-1]["env_steps"] == 80
+    assert lines(run)[-1]["model/loss"] < 1e-6  # the lift is linear
+
+
+def test_a_checkpoint_names_the_users_modules(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--allow", "mine", "test", "--ckpt_path", str(run)]) == 0
+    assert "mean return" in capsys.readouterr().out
+    assert main(["test", "--ckpt_path", str(run)]) == 2
+    assert "--allow mine" in capsys.readouterr().err
+    with pytest.raises(UntrustedNameError, match=r"allow=\['mine'\]"):
+        mbrl.load(run)
+    planner = mbrl.load(run, allow=["mine"])
+    assert type(planner).__name__ == "Shooting" and planner.env_steps == 80
+    action, _ = planner.act(torch.zeros(3, 2), planner.memory(3, torch.Generator()), explore=False)
+    assert action.shape == (3, 1)
+    with pytest.raises(CheckpointError, match="a folder of runs; give one of them: run"):
+        mbrl.load(run.parent)
+
+
+def test_model_selector_and_hook_train_in_dyna(tmp_path: Path) -> None:
+    small = {"warmup_steps": 40, "refit_every": 20, "rollouts_per_step": 2, "batch_size": 16}
+    assert main(["--allow", "mine", "fit", "--config", config("dyna", tmp_path / "run", **small)]) == 0
+    last = lines(tmp_path / "run")[-1]
+    assert last["env_steps"] == 80 and last["rollout/stored"] > 0 and "model/holdout_mse" in last
+
+
+# what a stranger gets wrong --------------------------------------------------------------------------------------------
+
+PENDULUM = {"env_id": "Pendulum-v1", "env_kwargs": None, "reward": "auto", "terminated": "auto"}
+CART = {**PENDULUM, "env_id": "CartPole-v1"}
+WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "planner's setting": (setting("model.init_args.horizont", 3), "horizont: .* did you mean horizon"),
+    "model's setting": (setting("model.init_args.dynamics.init_args", {"decai": 1}), "decai: .* did you mean decay"),
+    "class": (setting("model.class_path", "mine.shooting.Shoting"), "the dotted name of a class, got mine.shooting.Shoting"),
+    "kind of class": (
+        setting("model.init_args.dynamics.class_path", "mine.shooting.Shooting"),
+        "expected a DynamicsModel, got mine.shooting.Shooting",
+    ),
+    "no model for the planner": (setting("model.init_args", {}), "dynamics: expected a value, got none"),
+    "kind of actions": (lambda made: made["data"]["init_args"].update(CART), "only continuous actions"),
+    "unknown environment": (setting("data.init_args.env_id", "mine.lift:Lyft-v0"), "registered environment.*Did you mean"),
+    "unknown module": (setting("data.init_args.env_id", "yours.lift:Lift-v0"), "add --allow yours"),
+    "environment's argument": (setting("data.init_args.env_kwargs", {"gravty": 1}), "check env_kwargs"),
+    "disagreeing function": (setting("data.init_args.terminated", "mbrl.envs.terminations.never"), "to agree with"),
+    "kind of function": (setting("data.init_args.reward", "mine.lift.lost"), "mine.lift.lost to return one number a row"),
+    "missing function": (setting("data.init_args.reward", "mine.lift.rewrd"), "mine.lift has no rewrd"),
+    "model alone, environment": (
+        setting("model", {"class_path": "mine.residual.Residual"}),
+        r"recorded rows \(mbrl.envs.OfflineData\), got OnlineData",
+    ),
+    "closed form alone": (setting("model", {"class_path": "mine.ridge.Ridge"}), "fitted by gradient.*'closed_form'"),
+}
+
+
+@pytest.mark.parametrize("name", list(WRONG))
+def test_one_sentence_for_a_wrong(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change, expected = WRONG[name]
+    code = main(["--allow", "mine", "fit", "--config", config("shooting", tmp_path / "run", change, **SMALL)])
+    said = capsys.readouterr().err
+    assert code == 2 and re.search(expected, said) and said.count("\n") == 1
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_without_allow_the_flag_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "mine"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main(["fit", "--config", config("shooting", tmp_path / "run")]) == 2
+    assert "No module named 'mine'); check the spelling; for a module of your own add --allow" in capsys.readouterr().err
+
+
+def test_checkpoint_of_another_planner_or_task(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "metrics.jsonl").read_bytes()
+
+    def refused(path: str, *more: str, command: str = "fit") -> str:
+        capsys.readouterr()
+        assert main(["--allow", "mine", command, "--config", path, *more]) == 2
+        return capsys.readouterr().err
+
+    again = config("shooting", run, **SMALL)
+    assert "holds a run; resume it with --ckpt_path last" in refused(again)
+    other = refused(config("dyna", tmp_path / "dyna"), "--ckpt_path", str(run))
+    assert "model.class_path was 'mine.shooting.Shooting' and is 'mbrl.planners.dyna.Dyna' now" in other
+    assert "plans" not in other  # another class's settings say nothing
+    pendulum = config("shooting", tmp_path / "p", lambda made: made["data"]["init_args"].update(PENDULUM), **SMALL)
+    assert "env_id 'Pendulum-v1' against 'mine.lift:Lift-v0'" in refused(pendulum, "--ckpt_path", str(run), command="test")
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_unknown_reward_is_refused_before_the_first_step() -> None:
+    def planners() -> list[Planner]:
+        model = mine("residual").Residual
+        return [mine("shooting").Shooting(model()), Dyna(model(), SAC(hidden=[8]))]
+
+    data = OnlineData(LIFT["env_id"], steps=80, terminated=LIFT["terminated"])
+    for planner in planners():
+        with pytest.raises(UnsupportedError, match=r"^Residual predicts no reward .* with data.init_args.reward, or let"):
+            planner.build(data.task)
+    data = OnlineData(LIFT["env_id"], steps=80, reward=LIFT["reward"])
+    for planner in planners():
+        with pytest.raises(UnsupportedError, match=r"no termination .*_args.terminated \(mbrl.envs.terminations.never"):
+            planner.build(data.task)
+    Dyna(mine("residual").Residual(), SAC(hidden=[8]), real_ratio=1.0).build(data.task)  # steps no model
+
+
+# the page ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_the_files_that_are_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/extending.md").read_text()
+    files = [path.read_text() for path in sorted((*HERE.glob("mine/*.py"), *HERE.glob("*.yaml")))]
+    blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
+    scripts = [text for language, text in blocks if language == "python" and text.startswith("import mbrl\n")]
+    shown = [text for _, text in blocks if text not in scripts]
+    assert len(shown) == 7
+    assert [text for text in shown if not any(text in file for file in files)] == []
+    (script,) = scripts
+    smaller = {"steps=400": "steps=60, eval_episodes=1, test_episodes=1", "warmup_steps=50": "warmup_steps=20, plans=8"}
+    for large, small in smaller.items():
+        assert script.count(large) == 1, large
+        script = script.replace(large, small)
+    mine("lift")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(script, "docs/extending.md", "exec"), names)
+    assert names["planner"].env_steps == 60
