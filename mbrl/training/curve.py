@@ -6,6 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from top to bottom, and what each shows
+    ("return", ("train/return", "eval/return")),
+    ("model loss", ("model/loss",)),
+    ("model error (log)", ("model/holdout_mse",)),
+)
+
 
 def draw_curve(lines: Sequence[Mapping[str, Any]], path: Path, title: str, clock: str = "env_steps") -> bool:
     """Draws returns (training episodes, evaluations with their 95 % interval) and the model's losses.
@@ -21,22 +27,25 @@ def draw_curve(lines: Sequence[Mapping[str, Any]], path: Path, title: str, clock
     """
     from matplotlib.figure import Figure  # slow to import, and only needed here
 
-    returns = [name for name in ("train/return", "eval/return") if _series(lines, clock, name)[0]]
-    losses = [name for name in _names(lines) if name.startswith(("model/", "val", "train_")) and _is_loss(name)][:6]
-    panels = [names for names in (returns, losses) if names]
+    panels: list[tuple[str, list[str]]] = []
+    for label, names in _PANELS:
+        shown = [name for name in names if _series(lines, clock, name)[0]]
+        if shown:
+            panels.append((label, shown))
     if not panels:
         return False
-    figure = Figure(figsize=(6.4, 3.0 * len(panels)), layout="constrained")
-    for axes, names in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
-        for name in names:
+    figure = Figure(figsize=(6.4, 2.6 * len(panels)), layout="constrained")
+    for axes, (label, shown) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        for name in shown:
             x, y = _series(lines, clock, name)
-            style = "o-" if name.startswith("eval/") else "-"
-            (line,) = axes.plot(x, y, style, markersize=3, linewidth=1, label=name)
+            (line,) = axes.plot(x, y, "o-" if name.startswith("eval/") else "-", markersize=3, linewidth=1, label=name)
             if name == "eval/return":
                 at, low = _series(lines, clock, "eval/return_low")
                 high = _series(lines, clock, "eval/return_high")[1]
                 axes.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0, label="95 % interval")
-        axes.set_ylabel("return" if names is returns else "model loss")
+        if label.endswith("(log)") and min(min(_series(lines, clock, name)[1]) for name in shown) > 0:
+            axes.set_yscale("log")
+        axes.set_ylabel(label)
         axes.grid(color="0.9")
         axes.legend(frameon=False, fontsize=8)
     figure.axes[0].set_title(title)
@@ -45,14 +54,6 @@ def draw_curve(lines: Sequence[Mapping[str, Any]], path: Path, title: str, clock
     figure.savefig(beside, dpi=120, format="png")
     beside.replace(path)
     return True
-
-
-def _names(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for line in lines for name in line))
-
-
-def _is_loss(name: str) -> bool:
-    return any(word in name for word in ("loss", "nll", "mse"))
 
 
 def _series(lines: Sequence[Mapping[str, Any]], clock: str, name: str) -> tuple[list[float], list[float]]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mbrl.planners import Planner
+from mbrl.training.checkpoint_callback import position
 
 if TYPE_CHECKING:
     from mbrl.training.run_trainer import RunTrainer
@@ -80,20 +81,19 @@ class ProgressCallback(pl.Callback):
 def summary_text(shown: Mapping[str, float]) -> str:
     """What a line of progress says of the metrics so far."""
     parts = []
-    for label, names, form in (
-        ("eval return", ("eval/return",), "{:.1f}"),
-        ("return", ("train/return",), "{:.1f}"),
-        ("model loss", ("model/holdout_loss", "model/val_loss", "model/loss", "val_loss", "train_loss"), "{:.3g}"),
-        ("steps/s", ("time/steps_per_second",), "{:.1f}"),
+    for label, name, form in (
+        ("eval return", "eval/return", "{:.1f}"),
+        ("return", "train/return", "{:.1f}"),
+        ("model loss", "model/loss", "{:.3g}"),
+        ("steps/s", "time/steps_per_second", "{:.1f}"),
     ):
-        value = next((shown[name] for name in names if name in shown), None)
-        if value is not None:
-            parts.append(f"{label} {form.format(value)}")
+        if name in shown:
+            parts.append(f"{label} {form.format(shown[name])}")
     return ", ".join(parts)
 
 
 def _done(trainer: RunTrainer, module: pl.LightningModule) -> int:
-    return module.env_steps if isinstance(module, Planner) else trainer.current_epoch
+    return position(trainer, module)
 
 
 def _total(trainer: RunTrainer, module: pl.LightningModule) -> int | None:

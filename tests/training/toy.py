@@ -96,7 +96,9 @@ class ToyPlanner(Planner):
 
 
 def data(steps: int = 60, **options: Any) -> OnlineData:
-    return OnlineData("Pendulum-v1", **{"steps": steps, "eval_episodes": 1, "test_episodes": 2, **options})
+    """Pendulum in episodes of 25 steps."""
+    settings: dict[str, Any] = {"steps": steps, "eval_episodes": 1, "test_episodes": 2}
+    return OnlineData("Pendulum-v1", env_kwargs={"max_episode_steps": 25}, **{**settings, **options})
 
 
 def trainer(folder: Path, **options: Any) -> Trainer:

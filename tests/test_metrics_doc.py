@@ -1,0 +1,52 @@
+"""Every metric that a run writes is in docs/metrics.md, and every one in there is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mbrl.envs import OfflineData, collect, make_task
+from mbrl.models import GaussianEnsemble
+from tests.training.test_kill_and_resume import dyna
+from tests.training.toy import data, trainer
+
+DOC = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
+
+
+def documented(heading: str) -> set[str]:
+    section = DOC.split(f"## {heading}")[1].split("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def written(folder: Path) -> set[str]:
+    return {name for line in (folder / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    trainer(folder, log_every=20, eval_every=30, checkpoint_every=1000).fit(dyna(), data(60, eval_episodes=2))
+    return folder
+
+
+def test_a_planners_run(run: Path) -> None:
+    assert written(run) == documented("A planner's run")
+
+
+def test_a_model_alone(tmp_path: Path) -> None:
+    dataset = collect(make_task("Pendulum-v1"), str(tmp_path / "data.npz"), steps=100)
+    model = GaussianEnsemble(hidden=[8], members=2, elites=1, weight_decay=0.0, learn_terminated=True)
+    offline = OfflineData(str(dataset), env_id="Pendulum-v1", terminated="learned")
+    trainer(tmp_path / "run", max_epochs=1).fit(model, offline)
+    assert written(tmp_path / "run") == documented("A dynamics model fitted alone")
+    tested = trainer(tmp_path / "run").test(model, offline)
+    assert all(f"`{name}`" in DOC for name in tested)
+
+
+def test_test(run: Path) -> None:
+    tested = trainer(run).test(dyna(), data(60), ckpt_path="last")
+    assert all(f"`{name}`" in DOC for name in tested)
