@@ -1,5 +1,5 @@
 # `make train` trains the example agent, `make test` runs what continuous integration runs. Both set up .venv first.
-CONFIG ?= configs/mbpo/inverted_pendulum.yaml
+CONFIG ?= configs/mbpo/inverted_pendulum_fast.yaml
 BASE ?= configs/base/$(notdir $(patsubst %/,%,$(dir $(CONFIG)))).yaml
 PYTHON ?= python3
 WORKERS ?= 2
@@ -13,6 +13,7 @@ export MKL_NUM_THREADS ?= $(OMP_NUM_THREADS)
 # A run that was interrupted goes on where its last checkpoint stands; a finished one only says where it is.
 train: .venv/installed
 	.venv/bin/mbrl fit --config $(BASE) --config $(CONFIG) --ckpt_path last
+	.venv/bin/mbrl test --config $(BASE) --config $(CONFIG) --ckpt_path last
 
 test: .venv/installed
 	.venv/bin/ruff check .
