@@ -18,10 +18,10 @@ import matplotlib.pyplot as plt
 
 RESULTS = Path(__file__).parent / "results"
 STYLES = (("black", "-"), ("0.45", "--"), ("0.65", ":"))  # readable in grey
-# Published single-seed curve of a PyTorch port (x35f/model_based_rl, its TensorBoard logs of 2022-03): Hopper-v2, rollouts
+# Published single-seed curve of a PyTorch port (x35f/model_based_rl, its TensorBoard logs of 2022-03): Hopper, rollouts
 # of one step throughout, mean of the evaluations in the 5,000 steps before the mark.
 PUBLISHED = {
-    "mbpo-hopper": ([15e3, 50e3, 75e3, 100e3, 120e3], [558, 975, 1696, 1999, 2971], "x35f/model_based_rl, Hopper-v2, 1 seed")
+    "mbpo-hopper": ([15e3, 50e3, 75e3, 100e3, 120e3], [558, 975, 1696, 1999, 2971], "x35f/model_based_rl, 1 seed")
 }
 
 
@@ -34,8 +34,8 @@ def curves(name: str) -> dict[int, list[tuple[int, float]]]:
     return dict(found)
 
 
-def draw(names: list[str], title: str) -> Path:
-    """One figure with the curves of all `names`; returns its path."""
+def draw(names: list[str], title: str, path: Path) -> None:
+    """One figure with the curves of all `names`."""
     figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     for name, (colour, style) in zip(names, STYLES, strict=False):
         seeds = curves(name)
@@ -57,9 +57,7 @@ def draw(names: list[str], title: str) -> Path:
     axes.set_title(title)
     axes.grid(color="0.9")
     axes.legend(frameon=False)
-    path = RESULTS / f"{names[0]}.png"
     figure.savefig(path, dpi=150)
-    return path
 
 
 def main() -> None:
@@ -67,8 +65,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+")
     parser.add_argument("--title", required=True)
+    parser.add_argument("--out", type=Path, help="default: results/<first name>.png")
     arguments = parser.parse_args()
-    draw(arguments.names, arguments.title)
+    draw(arguments.names, arguments.title, arguments.out or RESULTS / f"{arguments.names[0]}.png")
 
 
 if __name__ == "__main__":
