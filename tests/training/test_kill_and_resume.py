@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import mbrl.training.checkpoint as checkpoint_module
 from mbrl.models import GaussianEnsemble
 from mbrl.planners import Dyna
 from mbrl.policies import SAC
-from mbrl.training import summary
 from mbrl.training.checkpoint import FolderCheckpointIO, checkpoint_folders, read_checkpoint
 from tests.training.toy import KillAt, ToyPlanner, data, in_child, lines, trainer
 
@@ -40,14 +38,6 @@ def dyna() -> Dyna:
         batch_size=16,
         real_ratio=0.25,
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_figures() -> Iterator[None]:
-    """The figure at a run's end takes longer than these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(summary, "draw_curve", lambda *arguments: False)
-        yield
 
 
 def fit(folder: Path, ckpt_path: str | None = None, planner: Any = None, **options: Any) -> None:
