@@ -126,7 +126,7 @@ class RunTrainer(pl.Trainer):
             self.metrics_file.append({self.metrics_file.clock: position, **line})
         for logger in self.loggers:
             logger.log_metrics(dict(line), step=position)
-        if self.progress is not None and self.lightning_module is not None:
+        if self.progress is not None and self.is_global_zero and self.lightning_module is not None:
             self.progress.show(self, self.lightning_module, line)
 
     def say(self, text: str) -> None:

@@ -15,15 +15,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from mbrl.errors import CheckpointError, ConfigError, UnsupportedError
-from mbrl.models import DynamicsModel
+from mbrl.errors import CheckpointError, ConfigError
 from mbrl.planners import Planner
-from mbrl.spec import Configurable
 from mbrl.training.checkpoint import find_last, read_manifest
 from mbrl.training.checkpoint_callback import remove_all
 from mbrl.training.files import write_whole
 from mbrl.training.flags import check_flags
 from mbrl.training.load import load_into
+from mbrl.training.parts import check_can_fit, check_parts
 from mbrl.training.precision import use_bf16
 from mbrl.training.predictions import check_output, predict_rows
 from mbrl.training.resume import check_same, check_threads, find_checkpoint
@@ -93,14 +92,10 @@ class Trainer(RunTrainer):
             RunFolderError: if the folder holds a run and `ckpt_path` is None, or it can't be written.
             CheckpointError: if the checkpoint is missing or damaged.
         """
-        _check_parts(model, datamodule)
+        check_parts(model, datamodule)
         assert datamodule is not None
         online = isinstance(model, Planner)
-        if isinstance(model, DynamicsModel) and model.fitting != "gradient":
-            raise UnsupportedError(
-                f"{type(model).__name__}: expected a model that is fitted by gradient, got one whose fitting is "
-                f"{model.fitting!r}; give it to a planner, or call its refit with the rows."
-            )
+        check_can_fit(model)
         check_flags(self.given, online=online)
         self._set_clock(online)
         torch.set_num_threads(self.threads)
@@ -133,6 +128,11 @@ class Trainer(RunTrainer):
                 super().fit(model, datamodule=datamodule, ckpt_path=None if found is None else str(found))
             except SIGTERMException:
                 raise SystemExit(128 + signal.SIGTERM) from None
+            except BaseException:
+                datamodule.teardown(
+                    "fit"
+                )  # Lightning does so only at a good end; a second try must not go on in mid-episode
+                raise
             finally:
                 for logger in self.loggers:
                     logger.finalize("stopped")
@@ -272,7 +272,7 @@ class Trainer(RunTrainer):
 
     def _trained(self, model: Any, datamodule: Any, ckpt_path: Any, override: bool) -> Path | None:
         """The checkpoint to take parameters from, of a model with the same settings."""
-        _check_parts(model, datamodule)
+        check_parts(model, datamodule)
         check_flags(self.given, online=isinstance(model, Planner))
         torch.set_num_threads(self.threads)
         if self.bf16:
@@ -306,15 +306,3 @@ class Trainer(RunTrainer):
 
 def _spec(part: Any) -> dict[str, Any]:
     return part.spec  # `_check_parts` has made sure that it has one
-
-
-def _check_parts(model: Any, datamodule: Any) -> None:
-    if not (isinstance(model, Configurable) and isinstance(model, pl.LightningModule)):
-        raise ConfigError(
-            f"Trainer: expected a planner or a dynamics model of this library's kind, got {type(model).__name__}."
-        )
-    if not (isinstance(datamodule, Configurable) and isinstance(datamodule, pl.LightningDataModule)):
-        raise ConfigError(
-            f"Trainer: expected a data module of this library's kind, got {type(datamodule).__name__}; pass "
-            "trainer.fit(planner, OnlineData(…)) or trainer.fit(model, OfflineData(…))."
-        )

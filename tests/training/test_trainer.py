@@ -196,6 +196,20 @@ def test_a_crash_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     assert [folder.name for folder in checkpoint_folders(tmp_path)] == ["ckpt-20"]
 
 
+def test_a_second_try_after_a_crash_starts_afresh(tmp_path: Path) -> None:
+    module = data(30)
+    with pytest.raises(RuntimeError, match="crash"):
+        trainer(tmp_path / "crashed").fit(ToyPlanner(crash_at=12), module)
+    trainer(tmp_path / "again").fit(ToyPlanner(), module)
+    trainer(tmp_path / "fresh").fit(ToyPlanner(), data(30))
+    assert lines(tmp_path / "again") == lines(tmp_path / "fresh")
+
+
+def test_a_planner_that_has_trained_is_not_fitted_again(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected a fresh ToyPlanner, got one that has taken 60 steps"):
+        trainer(tmp_path).fit(mbrl.load(run, allow=["tests"]), data(80))
+
+
 def test_a_checkpoint_waits_for_its_share_of_the_time(tmp_path: Path) -> None:
     seen: list[list[str]] = []
 

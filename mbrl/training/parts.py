@@ -1,0 +1,49 @@
+"""What a trainer can be given: one of our planners or models, with one of our data modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.models import DynamicsModel
+from mbrl.planners import Planner
+from mbrl.spec import Configurable
+
+
+def check_parts(model: Any, datamodule: Any) -> None:
+    """Refuses other modules, whose specs no checkpoint could hold.
+
+    Raises:
+        ConfigError: saying what to pass.
+    """
+    if not (isinstance(model, Configurable) and isinstance(model, pl.LightningModule)):
+        raise ConfigError(
+            f"Trainer: expected a planner or a dynamics model of this library's kind, got {type(model).__name__}; derive "
+            "yours from mbrl.planners.Planner or mbrl.models.DynamicsModel."
+        )
+    if not (isinstance(datamodule, Configurable) and isinstance(datamodule, pl.LightningDataModule)):
+        raise ConfigError(
+            f"Trainer: expected a data module of this library's kind, got {type(datamodule).__name__}; pass "
+            "trainer.fit(planner, OnlineData(…)) or trainer.fit(model, OfflineData(…))."
+        )
+
+
+def check_can_fit(model: pl.LightningModule) -> None:
+    """Refuses a model that no gradient fits, and a planner that has trained already.
+
+    Raises:
+        UnsupportedError: for a model in closed form.
+        ConfigError: for a used planner, whose buffers are lost or another run's.
+    """
+    if isinstance(model, DynamicsModel) and model.fitting != "gradient":
+        raise UnsupportedError(
+            f"{type(model).__name__}: expected a model that is fitted by gradient, got one whose fitting is "
+            f"{model.fitting!r}; give it to a planner, or call its refit with the rows."
+        )
+    if isinstance(model, Planner) and model.env_steps > 0:
+        raise ConfigError(
+            f"Trainer.fit: expected a fresh {type(model).__name__}, got one that has taken {model.env_steps} steps already; "
+            "make a new one, and pass ckpt_path to go on from a checkpoint."
+        )
