@@ -128,9 +128,10 @@ class Task:
         key = (like.dtype, like.device)
         scales: dict[Any, tuple[Tensor, Tensor]] = self._scales  # type: ignore[attr-defined]
         if key not in scales:  # kept, since a fresh tensor a call would be a copy from the host
-            low = torch.tensor(self.action_low, dtype=like.dtype, device=like.device)  # A
-            high = torch.tensor(self.action_high, dtype=like.dtype, device=like.device)  # A
-            scales[key] = ((high - low) / 2, (high + low) / 2)
+            with torch.inference_mode(False):  # else an evaluation's scale could serve no later gradient
+                low = torch.tensor(self.action_low, dtype=like.dtype, device=like.device)  # A
+                high = torch.tensor(self.action_high, dtype=like.dtype, device=like.device)  # A
+                scales[key] = ((high - low) / 2, (high + low) / 2)
         return scales[key]
 
 
@@ -138,14 +139,17 @@ def check_same_task(expected: Task, found: Task | Mapping[str, Any], who: str) -
     """Refuses to go on with parameters or data of another task.
 
     Args:
-        expected, found: tasks; `found` may be a task's plain data.
+        expected, found: tasks; `found` may be a task's plain data. Of a dataset that names no environment, only sizes,
+            bounds and action repeat can be compared.
         who: what brought `found`.
 
     Raises:
         TaskError: naming every field that differs.
     """
     a, b = expected.to_plain(), dict(found) if isinstance(found, Mapping) else found.to_plain()
-    names = ("env_id", "env_kwargs", "obs_size", "action_size", "action_low", "action_high", "action_repeat")
+    names = ["obs_size", "action_size", "action_low", "action_high", "action_repeat"]
+    if a["env_id"] and b.get("env_id"):
+        names = ["env_id", "env_kwargs", *names]
     differ = [f"{name} {a[name]!r} against {b.get(name)!r}" for name in names if a[name] != b.get(name)]
     if differ:
         raise TaskError(

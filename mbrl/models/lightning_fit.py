@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import Transitions, ValueFunction, make_generator
+from mbrl.data import Transitions, ValueFunction, check_same_task, make_generator
 from mbrl.errors import ConfigError, DivergedError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.fit_run import FitRun
@@ -74,7 +74,7 @@ class LightningFit(DynamicsModel):
     # life --------------------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Builds for the DataModule's task, unless already built for one."""
+        """Builds for the DataModule's task; a model that was built already must have been built for the same."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is not None and not hasattr(data, "transitions"):
             raise ConfigError(
@@ -83,6 +83,8 @@ class LightningFit(DynamicsModel):
             )
         if self.task is None and data is not None:
             self.build(data.task, data.seed)
+        elif data is not None:
+            check_same_task(self.built_task, data.task, type(self).__name__)
 
     def configure_model(self) -> None:
         """Nothing: `setup` or `mbrl.load` has built already, and here the data can't be read."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mbrl.data import Task
+from mbrl.data import Task, check_same_task
 from mbrl.errors import ConfigError, TaskError, UntrustedNameError
 
 
@@ -44,6 +44,25 @@ def test_actions_convert_there_and_back(dtype: torch.dtype) -> None:
     assert theirs.dtype is dtype
     assert torch.equal(task().from_env_action(theirs), ours)
     assert task().to_env_action(ours.view(2, 2, 2)).shape == (2, 2, 2)
+
+
+def test_a_scale_first_used_in_an_evaluation_serves_a_later_gradient() -> None:
+    made = task()
+    with torch.inference_mode():  # Lightning's, around validation
+        made.to_env_action(torch.zeros(1, 2))
+    action = torch.zeros(1, 2, requires_grad=True)
+    made.to_env_action(action).sum().backward()
+    assert action.grad is not None and action.grad.tolist() == [[3, 5]]
+
+
+def test_another_task_is_refused_by_what_differs_and_an_unnamed_one_by_its_numbers() -> None:
+    named, unnamed = task(), task(env_id="")
+    check_same_task(named, unnamed, "x")  # a dataset that doesn't name its environment
+    check_same_task(unnamed, named.to_plain(), "x")
+    with pytest.raises(TaskError, match="x: expected the same task, got another: env_id 'Some-v0' against 'Other-v0'"):
+        check_same_task(named, task(env_id="Other-v0"), "x")
+    with pytest.raises(TaskError, match="action_high"):
+        check_same_task(named, task(env_id="", action_high=(3.0, 9.0)), "x")
 
 
 def test_known_functions_speak_environment_units() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from mbrl.data import Transitions
-from mbrl.errors import ConfigError, DataError, DivergedError
+from mbrl.errors import ConfigError, DataError, DivergedError, TaskError
 from mbrl.models import GaussianEnsemble
 from mbrl.spec import from_spec
 from tests.models.linear_task import TASK, linear_rows
@@ -146,6 +147,13 @@ def test_lightnings_clipping_and_accumulation_hold(tmp_path: Path) -> None:
     fit.fit(model, datamodule=Rows(linear_rows(100)))
     assert fit.global_step == 4
     assert model.state_dict()["_extra_state"] == {}
+
+
+def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
+    model = ensemble()
+    model.build(replace(TASK, action_high=(2.0,) * TASK.action_size))
+    with pytest.raises(TaskError, match=r"GaussianEnsemble: expected the same task, got another: action_high"):
+        trainer(tmp_path, max_epochs=1).fit(model, datamodule=Rows(linear_rows(50)))
 
 
 def test_refusals(tmp_path: Path) -> None:
