@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
-from mbrl.envs.vector_experience import check_state
+from mbrl.envs.vector_experience import check_state, env_commands, refuse_not_finite
 from mbrl.errors import CheckpointError, ShapeError, TaskError
 
 
@@ -34,7 +34,7 @@ class HandedOverExperience(Experience):
         resume: must be `next_episode` by the time a state is taken or loaded.
 
     Attributes:
-        ended: `N` bool, whose episode ended in the last step.
+        ended: `N` bool, whose episode ended in the last step, or was reset by it (next step).
 
     Raises:
         TaskError: if its spaces aren't the task's, or its autoreset mode isn't stated.
@@ -97,6 +97,10 @@ class HandedOverExperience(Experience):
         Returns:
             The real steps, at most `N` rows, with the extras `episode` (as in `VectorExperience`) and `env`, the index of
             the environment, int64.
+
+        Raises:
+            ShapeError: if `action` isn't `N x A`.
+            DataError: if an action is outside [−1, 1], or an environment returns anything not finite.
         """
         given = action.detach().cpu().numpy()  # N x A
         if given.shape != (self.num_envs, self.task.action_size):
@@ -104,8 +108,7 @@ class HandedOverExperience(Experience):
                 f"HandedOverExperience.step: expected action of shape {self.num_envs} x {self.task.action_size}, got "
                 f"{tuple(given.shape)}; give one action an environment."
             )
-        scale, offset = (self._high - self._low) / 2, (self._high + self._low) / 2
-        commands = np.clip(given * scale + offset, self._low, self._high).astype(self._env.single_action_space.dtype)
+        commands = env_commands(given, self._low, self._high, self._env.single_action_space.dtype)
         shown, reward, terminated, truncated, info = self._env.step(commands)
         real = ~self._waiting  # N
         ended = (terminated | truncated) & real
@@ -115,6 +118,7 @@ class HandedOverExperience(Experience):
                 led_to[index] = info["final_obs"][index]
         self._returns[real] += reward[real]
         self._lengths[real] += 1
+        refuse_not_finite(self.task, led_to, np.asarray(reward), self._lengths.tolist())
         self._finished += [(float(self._returns[i]), int(self._lengths[i])) for i in np.flatnonzero(ended).tolist()]
         rows = torch.from_numpy(np.flatnonzero(real)).to(self.device)  # R
         transitions = Transitions(
@@ -133,14 +137,16 @@ class HandedOverExperience(Experience):
         return transitions
 
     def _after(self, shown: np.ndarray, ended: np.ndarray) -> None:
+        fresh = ended
         if self._mode is AutoresetMode.NEXT_STEP:
             self._begin(self._waiting)  # the step that only reset them has been made
+            fresh = ended | self._waiting  # for that step planners have acted where nothing follows: to be forgotten too
             self._waiting = ended
         elif ended.any():
             if self._mode is AutoresetMode.DISABLED:
                 shown, _ = self._env.reset(seed=self._next_seed(), options={"reset_mask": ended})
             self._begin(ended)
-        self.ended = torch.from_numpy(ended).to(self.device)
+        self.ended = torch.from_numpy(fresh).to(self.device)
         self.obs = self._tensor(shown)
 
     def _tensor(self, array: np.ndarray) -> Tensor:

@@ -63,7 +63,6 @@ class VectorExperience(Experience):
         self.envs = [make_env(task, allow=allow) for _ in range(num_envs)]
         low, high = np.array(task.action_low), np.array(task.action_high)  # A, float64
         self._low, self._high = low, high
-        self._scale, self._offset = (high - low) / 2, (high + low) / 2
         space = self.envs[0].action_space
         self._action_dtype = space.dtype
         self._now = np.zeros((num_envs, task.obs_size))  # N x S, float64: what the environments show now
@@ -110,7 +109,7 @@ class VectorExperience(Experience):
                 f"VectorExperience.step: expected action of shape {self.num_envs} x {self.task.action_size}, got "
                 f"{tuple(given.shape)}; give one action an environment."
             )
-        commands = self._commands(given)
+        commands = env_commands(given, self._low, self._high, self._action_dtype)
         number = self.num_envs
         led_to = np.empty_like(self._now)  # N x S
         reward = np.empty(number)  # N
@@ -120,8 +119,7 @@ class VectorExperience(Experience):
             led_to[index], reward[index], terminated[index], truncated[index], _ = env.step(commands[index])
             self._actions[index].append(given[index].copy())
             self._returns[index] += float(reward[index])
-        if not (np.isfinite(led_to).all() and np.isfinite(reward).all()):
-            self._refuse_not_finite(led_to, reward)
+        refuse_not_finite(self.task, led_to, reward, [len(actions) for actions in self._actions])
         episode = torch.from_numpy(self._episode.copy())
         obs, next_obs = self.obs, self._tensor(led_to)
         ended = terminated | truncated
@@ -142,24 +140,6 @@ class VectorExperience(Experience):
             terminated=torch.from_numpy(terminated).to(self.device),
             truncated=torch.from_numpy(truncated).to(self.device),
             extras={"episode": episode.to(self.device)},
-        )
-
-    def _commands(self, given: np.ndarray) -> np.ndarray:
-        """Actions in environment units and the environment's dtype, `N x A`, in float64 until the last moment."""
-        if not (np.abs(given) <= 1 + 1e-6).all():  # also false for NaN
-            raise DataError(
-                f"VectorExperience.step: expected actions in [−1, 1], got {given.tolist()}; squash or clip them, and if "
-                "they are NaN, look for what diverged."
-            )
-        commands = np.clip(given * self._scale + self._offset, self._low, self._high)
-        return commands.astype(self._action_dtype)
-
-    def _refuse_not_finite(self, led_to: np.ndarray, reward: np.ndarray) -> None:
-        index = int(np.flatnonzero(~(np.isfinite(led_to).all(1) & np.isfinite(reward)))[0])
-        raise DataError(
-            f"{self.task.env_id}: expected finite observations and rewards, got {led_to[index].tolist()} and "
-            f"{float(reward[index])} at step {len(self._actions[index])} of an episode; check the environment, since a "
-            "buffer can't hold them."
         )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
@@ -228,7 +208,7 @@ class VectorExperience(Experience):
         obs, _ = env.reset(seed=self._reset_seeds[index])
         actions = state["actions"][index].cpu().numpy()  # T x A
         over = False
-        for command in self._commands(actions) if len(actions) else ():
+        for command in env_commands(actions, self._low, self._high, self._action_dtype) if len(actions) else ():
             obs, _, terminated, truncated, _ = env.step(command)
             over = over or terminated or truncated
         self._now[index] = obs
@@ -248,6 +228,47 @@ class VectorExperience(Experience):
         """Closes the environments."""
         for env in self.envs:
             env.close()
+
+
+def env_commands(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: Any) -> np.ndarray:
+    """Actions in environment units and the environment's dtype, `… x A`, in float64 until the last moment.
+
+    Args:
+        action: `… x A` in [−1, 1].
+        low, high: `A` bounds each, float64, environment units.
+        dtype: the environment's.
+
+    Raises:
+        DataError: if an action is outside [−1, 1], or NaN.
+    """
+    if not (np.abs(action) <= 1 + 1e-6).all():  # also false for NaN
+        raise DataError(
+            f"Experience.step: expected actions in [−1, 1], got {action.tolist()}; squash or clip them, and if they are "
+            "NaN, look for what diverged."
+        )
+    return np.clip(action * ((high - low) / 2) + (high + low) / 2, low, high).astype(dtype)
+
+
+def refuse_not_finite(task: Task, led_to: np.ndarray, reward: np.ndarray, steps: Sequence[int]) -> None:
+    """Refuses what an environment returned if it isn't finite.
+
+    Args:
+        task: what the environments are.
+        led_to: `N x S` observations.
+        reward: `N`.
+        steps: `N`, steps in each one's episode, for the message.
+
+    Raises:
+        DataError: naming the first.
+    """
+    fine = np.isfinite(led_to).all(1) & np.isfinite(reward)  # N
+    if not fine.all():
+        index = int(np.argmin(fine))
+        raise DataError(
+            f"{task.env_id}: expected finite observations and rewards, got {led_to[index].tolist()} and "
+            f"{float(reward[index])} at step {steps[index]} of an episode; check the environment, since a buffer can't hold "
+            "them."
+        )
 
 
 def check_resume(resume: str) -> None:

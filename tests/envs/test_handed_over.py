@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from mbrl.data import Task
 from mbrl.envs import HandedOverExperience, make_task
-from mbrl.errors import CheckpointError, ShapeError, TaskError
+from mbrl.errors import CheckpointError, DataError, ShapeError, TaskError
 
 LENGTHS = (3, 5)
 MODES = list(AutoresetMode)
@@ -61,7 +61,7 @@ def real_steps(experience: HandedOverExperience, ticks: int) -> dict[int, list[t
     out: dict[int, list[tuple[float, float, float, bool, bool, int]]] = {0: [], 1: []}
     for _ in range(ticks):
         rows = experience.step(torch.full((2, 1), 0.5))
-        ended = torch.zeros(2, dtype=torch.bool)
+        ended = torch.ones(2, dtype=torch.bool)  # also where the step only reset: what a planner did there is in vain
         ended[rows.extras["env"]] = rows.terminated | rows.truncated
         assert torch.equal(experience.ended, ended)
         columns = (rows.obs[:, 0], rows.next_obs[:, 0], rows.reward, rows.terminated, rows.truncated, rows.extras["episode"])
@@ -104,6 +104,20 @@ def test_actions_are_converted(mode: AutoresetMode, task: Task) -> None:
     assert set(vector_env.envs[0].actions) == {1.0}  # 0.5 of ±2
     with pytest.raises(ShapeError, match=r"expected action of shape 2 x 1, got \(2, 2\)"):
         experience.step(torch.zeros(2, 2))
+    experience.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_no_buffer_can_hold_is_refused(mode: AutoresetMode, task: Task) -> None:
+    vector_env = vector(mode)
+    experience = HandedOverExperience(task, vector_env)
+    for wrong in (1.5, torch.nan):
+        with pytest.raises(DataError, match=r"expected actions in \[−1, 1\], got"):
+            experience.step(torch.full((2, 1), wrong))
+    experience.step(torch.zeros(2, 1))
+    vector_env.envs[1].episode = torch.nan
+    with pytest.raises(DataError, match=r"Counter-v0: expected finite .* got \[nan\] and 2.0 at step 2 of an episode"):
+        experience.step(torch.zeros(2, 1))
     experience.close()
 
 
