@@ -113,9 +113,13 @@ class DynamicsModel(Configurable, pl.LightningModule, ABC):
             want: `"prediction"` for the all-member `Prediction`, which costs E times as much.
 
         Raises:
-            UnsupportedError: if neither the task nor the model knows the reward, or termination.
+            UnsupportedError: if neither the task nor the model knows the reward, or termination, or for a foreign `state`.
         """
-        assert isinstance(state, ObsState)
+        if not isinstance(state, ObsState):
+            raise UnsupportedError(
+                f"{type(self).__name__}.step: expected a state from DynamicsModel.start, got a {type(state).__name__}; a "
+                "model with a state of its own overrides step as well as start."
+            )
         task = self.built_task
         obs, generator = state.obs, state.generator
         rows = obs.shape[0]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mbrl.data import Task, Transitions, draw_balanced, make_generator
+from mbrl.data import Generator, ModelState, Task, Transitions, draw_balanced, make_generator
 from mbrl.errors import ConfigError, NotBuiltError, ShapeError, UnsupportedError
 from mbrl.models import GaussianEnsemble
 from mbrl.spec import from_spec
@@ -347,6 +347,24 @@ def test_the_seed_alone_makes_the_parameters() -> None:
 def test_refused_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         GaussianEnsemble(**options)
+
+
+class OtherState(ModelState):
+    obs = torch.zeros(4, S)
+
+    def select(self, rows: torch.Tensor) -> ModelState:
+        return self
+
+    def tile(self, n: int) -> ModelState:
+        return self
+
+    def fork(self, generator: Generator) -> ModelState:
+        return self
+
+
+def test_a_state_of_another_kind_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"GaussianEnsemble.step: expected a state .* got a OtherState; .* overrides"):
+        ensemble().step(OtherState(), torch.zeros(4, A))
 
 
 def test_wrong_shapes_and_an_unbuilt_model_are_refused() -> None:
