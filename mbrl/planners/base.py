@@ -50,8 +50,9 @@ class Planner(Configurable, pl.LightningModule, ABC):
     # life ------------------------------------------------------------------------------------------------------------
 
     def build(self, task: Task, seed: int = 0) -> None:
-        """Makes all parameters for `task`; the same seed gives the same parameters."""
-        self.task, self.seed = task, seed
+        """Makes all parameters for `task`, and starts from nothing; the same seed gives the same parameters."""
+        self.task, self.seed, self.env_steps = task, seed, 0
+        self._memory, self._streams, self._pending, self.metrics = None, None, None, MetricSums()
         with default_draws(seed, "planner", "default init"):
             self.make_parts(task, seed)
 

@@ -55,7 +55,7 @@ class Dyna(Planner):
         finished_rollouts: `"drop"` or `"mask"`; `"auto"` drops on CPU and masks on CUDA.
 
     Raises:
-        ConfigError: for a number out of range.
+        ConfigError: for a number out of range, or a choice that there isn't.
         UnsupportedError: from `build`, if a part can't work with the model.
     """
 
@@ -100,6 +100,12 @@ class Dyna(Planner):
             raise ConfigError(f"Dyna(updates_per_step=…): expected 0 or more, got {updates_per_step}.")
         if not 0.0 <= real_ratio <= 1.0:
             raise ConfigError(f"Dyna(real_ratio=…): expected a share between 0 and 1, got {real_ratio}.")
+        for name, choice, choices in (
+            ("warmup", warmup, ("uniform", "policy")),
+            ("finished_rollouts", finished_rollouts, ("auto", "drop", "mask")),
+        ):
+            if choice not in choices:
+                raise ConfigError(f"Dyna({name}=…): expected one of {', '.join(choices)}, got {choice!r}; choose one.")
         check_schedule(rollout_length)
         self.dynamics = dynamics
         self.learner = learner
@@ -130,6 +136,7 @@ class Dyna(Planner):
         parts: list[ActionSelector | RolloutHook] = [self.rollout_selector, self.explore_selector, *self.rollout_hooks]
         for part in parts:
             part.check(self.dynamics)
+        self._real = self._model = None
         self.dynamics.build(task, seed)
         if self.real_rows < self.batch_size:  # else there are no rollouts
             self.dynamics.check_known()
@@ -270,6 +277,9 @@ class Dyna(Planner):
 
     def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
         if "real" in state:
+            wanted = self.real_buffer.capacity
             self.real_buffer.load_state_dict(state["real"])
+            # a run that goes on for more steps than it was planned for still forgets none of its own
+            self.real_buffer.resize(max(wanted, self.real_buffer.capacity))
         if "model" in state:
             self.model_buffer.load_state_dict(state["model"])

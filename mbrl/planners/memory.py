@@ -46,6 +46,7 @@ class Memory:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state` left it."""
-        self.tensors = {name: tensor.clone() for name, tensor in state["tensors"].items()}
+        device = self.generator.device  # a checkpoint's tensors come on the CPU
+        self.tensors = {name: tensor.to(device, copy=True) for name, tensor in state["tensors"].items()}
         self.generator.set_state(state["generator"].cpu())
         self.planning_generator.set_state(state["planning_generator"].cpu())

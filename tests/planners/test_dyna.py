@@ -248,11 +248,35 @@ def test_a_model_without_a_finite_rollout_stops_the_run() -> None:
         ({"refit_every": 0}, r"Dyna\(refit_every=…\): expected at least 1, got 0"),
         ({"updates_per_step": -1}, "expected 0 or more"),
         ({"rollout_length": [1, 2]}, "rollout_length: expected"),
+        ({"warmup": "random"}, r"Dyna\(warmup=…\): expected one of uniform, policy, got 'random'"),
+        ({"finished_rollouts": "keep"}, r"Dyna\(finished_rollouts=…\): expected one of auto, drop, mask"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dyna(**options)
+
+
+@pytest.mark.parametrize("capacity", [30, 100])
+def test_a_run_that_goes_on_for_more_steps_keeps_its_old_rows(capacity: int) -> None:
+    """The first run's buffer held 30 rows, as many as it had steps; the resumed one has 50."""
+    first, resumed = dyna(real_capacity=30), dyna(real_capacity=capacity)
+    run(first, 30)
+    resumed.load_buffers_state(first.buffers_state())
+    resumed.env_steps = 30
+    run(resumed, 20)
+    assert resumed.real_buffer.all().row.tolist() == list(range(50))[-capacity:]
+
+
+def test_a_planner_that_is_built_again_starts_from_nothing() -> None:
+    used, new = dyna(), dyna()
+    run(used, 30)
+    used.build(WALK, seed=1)
+    for planner in (used, new):
+        run(planner, 30)
+    assert used.env_steps == new.env_steps == 30
+    assert torch.equal(used.model_buffer.all().next_obs, new.model_buffer.all().next_obs)
+    assert torch.equal(used.real_buffer.all().row, new.real_buffer.all().row)
 
 
 def test_the_same_seed_gives_the_same_rows() -> None:

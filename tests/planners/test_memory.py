@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import torch
 
 from mbrl.planners.memory import Memory
@@ -42,3 +44,10 @@ def test_loaded_memory_continues() -> None:
     assert memory.tensors["count"].tolist() == [1, 2, 3]
     resumed.reset(torch.tensor([True, False, False]))
     assert resumed.tensors["count"].tolist() == [0, 3, 4]
+
+
+def test_loaded_memory_lies_where_its_generator_draws() -> None:
+    state, resumed = fresh().state_dict(), fresh()  # a checkpoint is read on the CPU
+    resumed.generator = SimpleNamespace(device=torch.device("meta"), set_state=lambda state: None)  # type: ignore[assignment]
+    resumed.load_state_dict(state)
+    assert all(tensor.device.type == "meta" for tensor in resumed.tensors.values())
