@@ -56,4 +56,8 @@ def test_the_interval_is_students() -> None:
     low, high = stats.t.interval(0.95, 4, returns.mean(), stats.sem(returns))
     assert summary["return"] == 4 and summary["length"] == 5
     assert (summary["return_low"], summary["return_high"]) == pytest.approx((low, high), abs=2e-3)
+    many = torch.arange(41.0, dtype=torch.float64) ** 2  # beyond the table
+    summary = EpisodeReturns(many, torch.tensor([5] * 41)).summary()
+    low, high = stats.t.interval(0.95, 40, many.mean(), stats.sem(many))
+    assert (summary["return_low"], summary["return_high"]) == pytest.approx((low, high), rel=1e-4)
     assert math.isnan(EpisodeReturns(returns[:1], torch.tensor([5])).summary()["return_low"])
