@@ -11,12 +11,16 @@ def check_schedule(schedule: Sequence[float]) -> tuple[float, float, int, int]:
     """`[start, end, k0, k1]` as numbers.
 
     Raises:
-        ConfigError: if it isn't four numbers with start < end and lengths of at least 1.
+        ConfigError: if it isn't four numbers with start < end and whole lengths of at least 1.
     """
-    if len(schedule) != 4 or not schedule[0] < schedule[1] or min(schedule[2], schedule[3]) < 1:
+    if (
+        len(schedule) != 4
+        or not schedule[0] < schedule[1]
+        or not all(length >= 1 and float(length).is_integer() for length in schedule[2:])
+    ):
         raise ConfigError(
-            "rollout_length: expected [first epoch, last epoch, length before, length after] with first < last and lengths "
-            f"of at least 1, got {list(schedule)}; [20, 150, 1, 1] keeps one step throughout."
+            "rollout_length: expected [first epoch, last epoch, length before, length after] with first < last and "
+            f"whole lengths of at least 1, got {list(schedule)}; [20, 150, 1, 1] keeps one step throughout."
         )
     return float(schedule[0]), float(schedule[1]), int(schedule[2]), int(schedule[3])
 

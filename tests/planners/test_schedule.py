@@ -42,7 +42,9 @@ def test_capacity(length: int, rollouts: int, refit_every: int, retain: int, row
     assert rollout_capacity(length, rollouts, refit_every, 1000, retain) == rows
 
 
-@pytest.mark.parametrize("schedule", [(20, 150, 1), (150, 20, 1, 15), (20, 150, 0, 15)])
-def test_bad_schedule_is_refused(schedule: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "schedule", [(20, 150, 1), (150, 20, 1, 15), (20, 150, 0, 15), (20, 150, 1.5, 2), (20, 150, 1, float("nan"))]
+)
+def test_bad_schedule_is_refused(schedule: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match=r"rollout_length: expected .*first < last"):
         rollout_length(0, schedule)
