@@ -15,6 +15,7 @@ from mbrl.planners.hooks import RolloutHook
 from mbrl.planners.imagination import Imagination
 from mbrl.planners.selectors import ActionSelector, PolicyMode, PolicySample, Situation
 from mbrl.policies import Policy
+from mbrl.testing import LinearEnv, LinearModel, linear_task
 from tests.planners.exact_models import WALK, PendulumModel, WalkModel
 
 
@@ -75,6 +76,26 @@ def test_oracle_rollouts_are_the_simulator() -> None:
         torch.testing.assert_close(rows.next_obs[i], torch.as_tensor(next_obs).double(), atol=1e-5, rtol=0)
         assert reward == pytest.approx(rows.reward[i].item(), abs=1e-5)
     env.close()
+
+
+@pytest.mark.check("coplanner-28")
+def test_oracle_rollouts_end_where_the_simulator_ends() -> None:
+    """The linear system in float64: next observation, reward and termination of every stored step are the environment's."""
+    task = linear_task()
+    model = LinearModel()
+    model.build(task)
+    obs = (torch.rand(60, 2, generator=make_generator("cpu", 2, "linear"), dtype=torch.float64) * 2 - 1) * 1.95
+    stored, _ = imagine(model, Transitions.from_obs(obs, 1), 6)
+    rows = Transitions.cat(stored)
+    assert 5 < int(rows.terminated.sum()) < 60
+    env = LinearEnv()
+    for i in range(len(rows)):
+        env.state = rows.obs[i].numpy()
+        next_obs, reward, terminated, *_ = env.step(rows.action[i].numpy())
+        # the model's matrices are float32
+        torch.testing.assert_close(rows.next_obs[i], torch.from_numpy(next_obs), rtol=1e-6, atol=1e-6)
+        assert reward == pytest.approx(rows.reward[i].item(), abs=1e-5)
+        assert terminated == rows.terminated[i].item()
 
 
 @pytest.mark.check("coplanner-28")
