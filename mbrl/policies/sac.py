@@ -129,6 +129,7 @@ class SAC(Learner):
         else:
             fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
             self.register_buffer("log_temperature", torch.tensor(fixed))
+        self.updates = 0
         self._optimizers = None
 
     def make_optimizers(self) -> list[Optimizer]:

@@ -3,7 +3,7 @@
     u = μ(s) + σ(s)·ε,  a = tanh(u),  log π(a|s) = Σ_j [log N(u_j; μ_j, σ_j²) − log|da_j/du_j|]
 
 with the exact log|da/du| = 2(ln 2 − u − softplus(−2u)), as in the MBPO authors' code. The form log(1 − tanh²u + 1e-6)
-of several ports is off by more than a nat from |u| ≈ 7 on.
+of several ports is off by more than a nat from |u| ≈ 8 on.
 
 References: [Haarnoja2018] Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905), appendix C.
 [Janner2019] When to Trust Your Model (arXiv 1906.08253), authors' code.

@@ -56,6 +56,7 @@ def test_target_has_the_published_values(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.check("coplanner-1")
+@pytest.mark.check("coplanner-31")
 @BOTH
 def test_target_of_a_learner_bootstraps_through_truncation_only(dtype: torch.dtype) -> None:
     learner = built(temperature=0.2).to(dtype)
@@ -176,6 +177,16 @@ def test_targets_move_every_so_many_updates() -> None:
         learner.update(batch(), make_generator("cpu", "noise"))
         moved.append(not torch.equal(before, learner.target_critics.head_weight))
     assert moved == [False, False, True, False, False, True]
+
+
+def test_a_learner_that_is_built_again_counts_anew() -> None:
+    learner = built(target_every=2)
+    learner.update(batch(), make_generator("cpu", "noise"))
+    learner.build(TASK)
+    learner.make_optimizers()
+    before = learner.target_critics.head_weight.clone()
+    learner.update(batch(), make_generator("cpu", "noise"))
+    assert torch.equal(before, learner.target_critics.head_weight)
 
 
 def test_learning_rates_are_separate() -> None:

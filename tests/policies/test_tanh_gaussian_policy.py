@@ -44,6 +44,11 @@ def test_density_is_the_exact_one_and_not_the_ports(dtype: torch.dtype, value: f
     assert abs(standard(u).item() - value) > 4.0
 
 
+def test_the_ports_form_is_off_by_a_nat_from_8_on() -> None:
+    gap = [abs((standard(u) - ported(u)).item()) for u in torch.tensor([[7.0], [8.0]], dtype=torch.float64)]
+    assert gap[0] < 0.3 and gap[1] > 1
+
+
 @pytest.mark.check("coplanner-2")
 @pytest.mark.parametrize(("mean", "sigma"), [(0.0, 1.0), (0.7, 0.3)])
 def test_density_integrates_to_one(mean: float, sigma: float) -> None:
