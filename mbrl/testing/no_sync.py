@@ -12,8 +12,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # The size of their result depends on values, which the host must then know.
-_VALUE_SIZED = ("aten.nonzero", "aten.masked_select", "aten._unique", "aten.unique_dim", "aten.equal")
-_TO_HOST = (Tensor.tolist, Tensor.numpy)
+_VALUE_SIZED = (
+    "aten.nonzero", "aten.masked_select", "aten._unique", "aten.unique_", "aten.equal", "aten.bincount",
+)  # fmt: skip
+_TO_HOST = (Tensor.tolist, Tensor.numpy, Tensor.cpu)
 
 
 class ReadbackError(AssertionError):
@@ -45,9 +47,7 @@ class NoScalarReadback(TorchDispatchMode):
         super().__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         super().__exit__(kind, error, trace)
         self._methods.__exit__(kind, error, trace)
 
@@ -79,7 +79,5 @@ class _NoHostMethods(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         if func in _TO_HOST:
-            raise ReadbackError(
-                f"expected no scalar read back to the host, got Tensor.{func.__name__}(); keep it a tensor."
-            )
+            raise ReadbackError(f"expected no scalar read back to the host, got Tensor.{func.__name__}(); keep it a tensor.")
         return func(*args, **(kwargs or {}))

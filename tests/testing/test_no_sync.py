@@ -13,6 +13,7 @@ from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
         lambda t: int(t[0]),
         lambda t: t.tolist(),
         lambda t: t.numpy(),
+        lambda t: t.cpu(),
         lambda t: 1 if t.sum() > 0 else 0,
     ],
 )
@@ -29,7 +30,15 @@ def set_masked(tensor):
 
 @pytest.mark.parametrize(
     "use",
-    [lambda t: t.nonzero(), lambda t: t[t > 0], lambda t: t.masked_select(t > 0), lambda t: t.unique(), set_masked],
+    [
+        lambda t: t.nonzero(),
+        lambda t: t[t > 0],
+        lambda t: t.masked_select(t > 0),
+        lambda t: t.unique(),
+        lambda t: t.unique_consecutive(),
+        lambda t: t.long().bincount(),
+        set_masked,
+    ],
 )
 def test_value_sized_results_raise_unless_allowed(use):
     with NoScalarReadback(), pytest.raises(ReadbackError, match="depends on values"):
