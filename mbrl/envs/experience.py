@@ -17,7 +17,7 @@ class Experience(ABC):
         task: what they are.
         num_envs: `N`.
         obs: `N x S` float32, where each stands now (after a reset, where the last episode has ended).
-        ended: `N` bool, whose episode ended in the last step: what planners forget of.
+        ended: `N` bool, whose episode ended (or was reset) in the last step: what planners forget of.
         snapshot: `N` simulator states for planners that start from them, or None.
     """
 
