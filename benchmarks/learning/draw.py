@@ -20,9 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 STYLES = (("black", "-"), ("0.45", "--"), ("0.65", ":"))  # readable in grey
 # Published single-seed curve of a PyTorch port (x35f/model_based_rl, its TensorBoard logs of 2022-03): Hopper, rollouts
 # of one step throughout, mean of the evaluations in the 5,000 steps before the mark.
-PUBLISHED = {
-    "mbpo-hopper": ([15e3, 50e3, 75e3, 100e3, 120e3], [558, 975, 1696, 1999, 2971], "x35f/model_based_rl, 1 seed")
-}
+PUBLISHED = {"mbpo-hopper": ([15e3, 50e3, 75e3, 100e3, 120e3], [558, 975, 1696, 1999, 2971], "x35f/model_based_rl, 1 seed")}
 
 
 def curves(name: str) -> dict[int, list[tuple[int, float]]]:

@@ -65,9 +65,7 @@ class Learner(Configurable, nn.Module, ABC):
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
 
     @abstractmethod
-    def update(
-        self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()
-    ) -> dict[str, Tensor]:
+    def update(self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()) -> dict[str, Tensor]:
         """One update from a batch of `B` transitions; returns scalar tensors by metric name, still on the device."""
 
     @abstractmethod
