@@ -17,7 +17,7 @@ from mbrl.data.streams import (
     draw_normal,
     make_generator,
 )
-from mbrl.data.task import Task, check_same_task
+from mbrl.data.task import Task, TaskBound, check_same_task
 from mbrl.data.task_facts import TaskFacts
 from mbrl.data.transitions import Transitions
 
@@ -32,6 +32,7 @@ __all__ = [
     "RowLayout",
     "Streams",
     "Task",
+    "TaskBound",
     "TaskFacts",
     "Transitions",
     "ValueFunction",

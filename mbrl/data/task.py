@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.errors import ConfigError, TaskError
+from mbrl.errors import ConfigError, NotBuiltError, TaskError
 from mbrl.spec import check_allowed, import_name, plain
 
 TaskFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -133,6 +133,29 @@ class Task:
                 high = torch.tensor(self.action_high, dtype=like.dtype, device=like.device)  # A
                 scales[key] = ((high - low) / 2, (high + low) / 2)
         return scales[key]
+
+
+class TaskBound:
+    """What is built for a task: a model, a planner.
+
+    Attributes:
+        task: the task, once built.
+    """
+
+    task: Task | None = None
+
+    @property
+    def built_task(self) -> Task:
+        """The task, for methods that need one.
+
+        Raises:
+            NotBuiltError: before `build`.
+        """
+        if self.task is None:
+            raise NotBuiltError(
+                f"{type(self).__name__} was used before build(task), which makes its parameters; call it first."
+            )
+        return self.task
 
 
 def check_same_task(expected: Task, found: Task | Mapping[str, Any], who: str) -> None:

@@ -21,6 +21,7 @@ from mbrl.data import (
     ModelStep,
     Prediction,
     Task,
+    TaskBound,
     Transitions,
     ValueFunction,
     default_draws,
@@ -28,12 +29,12 @@ from mbrl.data import (
     draw_normal,
     make_generator,
 )
-from mbrl.errors import NotBuiltError, UnsupportedError
+from mbrl.errors import UnsupportedError
 from mbrl.models.obs_state import ObsState
 from mbrl.spec import Configurable
 
 
-class DynamicsModel(Configurable, pl.LightningModule, ABC):
+class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
     """Predicts one step of a task, and steps a batch of rollouts with what it predicts.
 
     A model of observations implements `predict` (and `make_parameters`, if it has any); everything else follows. A
@@ -45,7 +46,6 @@ class DynamicsModel(Configurable, pl.LightningModule, ABC):
     """
 
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "fixed"
-    task: Task | None = None
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -187,19 +187,6 @@ class DynamicsModel(Configurable, pl.LightningModule, ABC):
     def drawn_members(self) -> Tensor:
         """`e` int64: the members that a step may draw (the elites of an ensemble)."""
         return torch.zeros(1, dtype=torch.int64, device=self.device)
-
-    @property
-    def built_task(self) -> Task:
-        """The task, for methods that need one.
-
-        Raises:
-            NotBuiltError: before `build`.
-        """
-        if self.task is None:
-            raise NotBuiltError(
-                f"{type(self).__name__} was used before build(task), which makes its parameters; call it first."
-            )
-        return self.task
 
 
 # capabilities --------------------------------------------------------------------------------------------------------

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import Streams, Task, check_same_task, default_draws
+from mbrl.data import Streams, Task, TaskBound, check_same_task, default_draws
 from mbrl.envs.experience import Experience
-from mbrl.errors import CheckpointError, ConfigError, NotBuiltError
+from mbrl.errors import CheckpointError, ConfigError
 from mbrl.planners.evaluation import EpisodeReturns, evaluate
 from mbrl.planners.memory import Memory
 from mbrl.planners.metrics import MetricSums
 from mbrl.spec import Configurable
 
 
-class Planner(Configurable, pl.LightningModule, ABC):
+class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
     """Acts in a task, and learns from what it meets.
 
     A planner implements `make_parts` (parameters), `act` and `tick`.
@@ -34,8 +34,6 @@ class Planner(Configurable, pl.LightningModule, ABC):
         streams: named generators of everything that training draws.
         metrics: what the next log line will say.
     """
-
-    task: Task | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,19 +112,6 @@ class Planner(Configurable, pl.LightningModule, ABC):
         if self._streams is None:
             self._streams = Streams(self.seed, self.device)
         return self._streams
-
-    @property
-    def built_task(self) -> Task:
-        """The task, for methods that need one.
-
-        Raises:
-            NotBuiltError: before `build`.
-        """
-        if self.task is None:
-            raise NotBuiltError(
-                f"{type(self).__name__} was used before build(task), which makes its parameters; call it first."
-            )
-        return self.task
 
     def collect_memory(self, n: int) -> Memory:
         """The memory of the training episodes."""
