@@ -86,9 +86,6 @@ class LightningFit(DynamicsModel):
         elif data is not None:
             check_same_task(self.built_task, data.task, type(self).__name__)
 
-    def configure_model(self) -> None:
-        """Nothing: `setup` or `mbrl.load` has built already, and here the data can't be read."""
-
     def configure_optimizers(self) -> list[Optimizer]:
         """Hands the optimiser to Lightning, which steps, saves and restores it."""
         return self.make_optimizers()

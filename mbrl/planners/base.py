@@ -136,9 +136,6 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
         else:
             check_same_task(self.task, data.task, type(self).__name__)
 
-    def configure_model(self) -> None:
-        """Nothing: `setup` or `mbrl.load` has built already, and here the environment can't be read."""
-
     def configure_optimizers(self) -> list[Optimizer]:
         """Hands the parts' optimisers to Lightning, which saves and restores them."""
         return self.make_optimizers()
