@@ -29,6 +29,7 @@ from mbrl.training.files import sync_folder, write_whole
 MANIFEST = "manifest.json"
 MODEL = "model.pt"
 FORMAT = 1
+_BUFFER = "buffer-"  # what their files' names begin with
 _WEIGHTS_ONLY = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "mbrl")
 
 
@@ -66,7 +67,7 @@ def write_checkpoint(folder: Path, checkpoint: Mapping[str, Any], about: Mapping
     """
     began = time.perf_counter()
     rest = dict(checkpoint)
-    contents: dict[str, Any] = {f"buffer-{name}.pt": state for name, state in rest.pop("mbrl_buffers", {}).items()}
+    contents: dict[str, Any] = {f"{_BUFFER}{name}.pt": state for name, state in rest.pop("mbrl_buffers", {}).items()}
     contents[MODEL] = rest
     try:
         if folder.exists():
@@ -105,8 +106,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+class OtherFormatError(CheckpointError):
+    """A whole checkpoint that another version of the library wrote."""
+
+
+def read_manifest(folder: Path, *, buffers: bool = True) -> dict[str, Any]:
     """The manifest of a checkpoint whose files are all there and unchanged.
+
+    Args:
+        folder: of the checkpoint.
+        buffers: whether to read the replay buffers' files too, which only a resume needs; otherwise they only have to be
+            there.
 
     Raises:
         CheckpointError: if it is no checkpoint, or a file is missing or damaged.
@@ -124,14 +134,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CheckpointError(f"expected a manifest in {path}, but it can't be read; use another checkpoint.") from None
     if not known:
-        raise CheckpointError(
+        raise OtherFormatError(
             f"expected a checkpoint of format {FORMAT} in {folder}, got {manifest['format']!r}; load it with the version of "
             "mbrl-toolkit that wrote it."
         )
     for name, expected in files.items():
         if Path(name).name != name:
             raise CheckpointError(f"expected plain file names in {path}, got {name!r}; use another checkpoint.")
-        if not (folder / name).is_file() or _sha256(folder / name) != expected:
+        is_read = buffers or not name.startswith(_BUFFER)
+        if not (folder / name).is_file() or (is_read and _sha256(folder / name) != expected):
             raise CheckpointError(
                 f"expected {folder / name} as it was written, but it is missing or damaged (its SHA-256 is not the "
                 "manifest's); use another checkpoint, or copy this one again."
@@ -166,7 +177,7 @@ def read_checkpoint(folder: Path, *, buffers: bool) -> dict[str, Any]:
     Raises:
         CheckpointError: if it is missing, damaged, or not written by this library.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, buffers=buffers)
     checkpoint = read_tensors(folder / MODEL)
     if not isinstance(checkpoint, dict) or "mbrl" not in checkpoint:
         raise CheckpointError(
@@ -174,9 +185,9 @@ def read_checkpoint(folder: Path, *, buffers: bool) -> dict[str, Any]:
             "folder of a run."
         )
     if buffers:
-        names = [name for name in manifest["files"] if name.startswith("buffer-")]
+        names = [name for name in manifest["files"] if name.startswith(_BUFFER)]
         checkpoint["mbrl_buffers"] = {
-            name.removeprefix("buffer-").removesuffix(".pt"): read_tensors(folder / name) for name in names
+            name.removeprefix(_BUFFER).removesuffix(".pt"): read_tensors(folder / name) for name in names
         }
     return checkpoint
 
@@ -192,23 +203,36 @@ def find_last(run: Path, *, remove: bool = False) -> Path | None:
 
     Args:
         run: the run folder.
-        remove: whether to remove the folders that are not whole, after naming them (a resume does).
+        remove: whether to check the replay buffers too and to remove the folders that are not whole, after naming them (a
+            resume does).
 
     Returns:
         The folder, or None if the run has no whole checkpoint.
+
+    Raises:
+        CheckpointError: if another version wrote one, or the only ones are damaged: starting anew would lose the run.
+            Nothing is removed then.
     """
-    last = None
+    last, damaged = None, None
+    unfinished: list[tuple[Path, CheckpointError]] = []
     for folder in checkpoint_folders(run):
         try:
-            read_manifest(folder)
+            read_manifest(folder, buffers=remove)
         except CheckpointError as error:
-            fate = "removed" if remove else "ignored"
-            warnings.warn(f"{folder} is not a whole checkpoint and is {fate}: {error}", MbrlWarning, 2)
-            if remove:
-                shutil.rmtree(folder)
+            if isinstance(error, OtherFormatError) and last is None:
+                raise
+            unfinished.append((folder, error))
+            if (folder / MANIFEST).exists():  # it was whole once; without one, a kill interrupted its writing or removal
+                damaged = error
             continue
-        if last is None:
-            last = folder
+        last = last or folder
+    if last is None and damaged is not None:
+        raise damaged
+    for folder, error in unfinished:
+        fate = "removed" if remove else "ignored"
+        warnings.warn(f"{folder} is not a whole checkpoint and is {fate}: {error}", MbrlWarning, 2)
+        if remove:
+            shutil.rmtree(folder)
     return last
 
 

@@ -33,7 +33,7 @@ def write_summary(folder: Path, metrics: MetricsFile, ended_early: bool, goal: M
     if not (folder / SUMMARY).exists():
         evaluations = [line["eval/return"] for line in lines if line.get("eval/return") is not None]
         summary = {
-            metrics.clock: None if last is None else read_manifest(last)["position"],
+            metrics.clock: None if last is None else read_manifest(last, buffers=False)["position"],
             "last_eval_return": evaluations[-1] if evaluations else None,
             "best_eval_return": max(evaluations, default=None),
             "ended_early": ended_early,

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from mbrl.errors import CheckpointError, ConfigError
+from mbrl.errors import CheckpointError, ConfigError, RunFolderError
 from mbrl.planners import Planner
 from mbrl.training.checkpoint import find_last, read_manifest
 from mbrl.training.checkpoint_callback import remove_all
@@ -107,10 +107,12 @@ class Trainer(RunTrainer):
         found = None if ckpt_path is None else find_checkpoint(ckpt_path, folder, clean=self.is_global_zero)
         position = 0
         if found is not None:
-            manifest = read_manifest(found)
+            manifest = read_manifest(found, buffers=False)  # reading them checks them
             position = manifest["position"]
             check_same(manifest, {"model": _spec(model), "data": _spec(datamodule)}, override=override)
-            if inside(found) == folder and is_finished(folder, manifest, self._length(datamodule, online), self.goal):
+            if _is_same(inside(found), folder) and is_finished(
+                folder, manifest, self._length(datamodule, online), self.goal
+            ):
                 self.say(f"the run in {folder} is finished; for a longer one raise {self._length_name(online)}")
                 self._finish()
                 return
@@ -147,17 +149,24 @@ class Trainer(RunTrainer):
             metrics.cut(-1)
         else:  # a run that goes on in another folder takes its lines along
             source = inside(found) / METRICS
-            if source.exists() and not metrics.path.exists():
+            if source.exists() and not _is_same(inside(found), folder):
                 write_whole(metrics.path, source.read_bytes())
             metrics.cut(position if metrics.clock == "env_steps" else position - 1)
         write_config(folder, config)
 
     def _refuse_newer(self, found: Path, position: int) -> None:
-        newer = find_last(self.run_folder)
-        if newer is not None and read_manifest(newer)["position"] > position:
+        there = find_last(self.run_folder)
+        if there is None:
+            return
+        if read_manifest(there, buffers=False)["position"] > position:
             raise CheckpointError(
-                f"expected {found} to be the newest checkpoint of {self.run_folder}, but {newer.name} is newer and would be "
+                f"expected {found} to be the newest checkpoint of {self.run_folder}, but {there.name} is newer and would be "
                 "lost; resume with --ckpt_path last, or give the run another folder."
+            )
+        if not _is_same(inside(found), self.run_folder):
+            raise RunFolderError(
+                f"expected a run folder of its own for what goes on from {found}, but {self.run_folder} holds {there.name} "
+                "of another run, which would be lost; give the run another folder."
             )
 
     def _length(self, datamodule: Any, online: bool) -> int | None:
@@ -290,7 +299,7 @@ class Trainer(RunTrainer):
         found = find_checkpoint(ckpt_path, run)
         if found is None:
             raise CheckpointError(f"expected a checkpoint in {run}, but there is none; train first, or check the folder.")
-        check_same(read_manifest(found), {"model": _spec(model)}, override=override)
+        check_same(read_manifest(found, buffers=False), {"model": _spec(model)}, override=override)
         return found
 
     def _evaluated(self, what: str, model: Any, datamodule: Any, ckpt_path: Any, override: bool) -> dict[str, float]:
@@ -302,6 +311,10 @@ class Trainer(RunTrainer):
         with quiet_lightning():
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
         return dict(results)
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    return folder.resolve() == other.resolve()
 
 
 def _spec(part: Any) -> dict[str, Any]:

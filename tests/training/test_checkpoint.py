@@ -30,6 +30,13 @@ def state(number: float = 1.0, size: int = 4) -> dict[str, Any]:
     }
 
 
+def flip(path: Path) -> None:
+    """Changes one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "checkpoints" / "ckpt-10"
@@ -54,11 +61,9 @@ def test_reads_back_with_and_without_buffers(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.pt", "buffer-real.pt"])
 def test_a_flipped_byte_is_named(folder: Path, name: str) -> None:
-    data = bytearray((folder / name).read_bytes())
-    data[len(data) // 2] ^= 1
-    (folder / name).write_bytes(data)
+    flip(folder / name)
     with pytest.raises(CheckpointError, match=rf"{name} as it was written, but it is missing or damaged"):
-        read_checkpoint(folder, buffers=False)
+        read_checkpoint(folder, buffers=True)
 
 
 def test_a_missing_file_is_named(folder: Path) -> None:
@@ -162,6 +167,25 @@ def test_last_is_the_newest_whole_one(tmp_path: Path, folder: Path) -> None:
         find_last(tmp_path, remove=True)
     assert not folder.with_name("ckpt-200").exists()
     assert folder.with_name("ckpt-new").exists()
+
+
+def test_a_damaged_checkpoint_never_means_starting_anew(tmp_path: Path, folder: Path) -> None:
+    flip(folder / "buffer-real.pt")
+    assert find_last(tmp_path) == folder  # for what needs no buffers
+    with pytest.raises(CheckpointError, match=r"buffer-real\.pt as it was written, but it is missing or damaged"):
+        find_last(tmp_path, remove=True)
+    older = folder.with_name("ckpt-9")
+    write_checkpoint(older, state(), {"position": 9})
+    with pytest.warns(MbrlWarning, match="ckpt-10 is not a whole checkpoint and is removed"):
+        assert find_last(tmp_path, remove=True) == older
+
+
+def test_a_checkpoint_of_another_version_is_not_removed(tmp_path: Path, folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    with pytest.raises(CheckpointError, match="load it with the version"):
+        find_last(tmp_path, remove=True)
+    assert (folder / "model.pt").exists()
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import mbrl
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.errors import CheckpointError, ConfigError, DivergedError, MbrlWarning, RunFolderError, TaskError
 from mbrl.models import GaussianEnsemble
-from mbrl.training import summary
+from mbrl.training import checkpoint, summary
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, read_manifest
 from mbrl.training.curve import draw_curve
 from tests.training.toy import ToyPlanner, data, lines, trainer
@@ -147,6 +147,14 @@ def test_an_older_checkpoint_never_replaces_a_newer_run(tmp_path: Path, run: Pat
     trainer(tmp_path / "b").fit(ToyPlanner(), data(50))
     with pytest.raises(CheckpointError, match=r"ckpt-50 is newer and would be lost"):
         trainer(tmp_path / "b").fit(ToyPlanner(), data(60), ckpt_path=tmp_path / "a")
+
+
+def test_a_checkpoint_goes_on_in_no_folder_of_another_run(tmp_path: Path, run: Path) -> None:
+    trainer(tmp_path / "b").fit(ToyPlanner(), data(20))
+    before = (tmp_path / "b" / "metrics.jsonl").read_bytes()
+    with pytest.raises(RunFolderError, match=r"holds ckpt-20 of another run, which would be lost"):
+        trainer(tmp_path / "b").fit(ToyPlanner(), data(60), ckpt_path=run)
+    assert (tmp_path / "b" / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # pytest.warns puts the filters back
@@ -285,7 +293,12 @@ def test_test_reads_the_checkpoint_and_writes_its_result(run: Path) -> None:
 
 def test_test_never_reads_the_buffers(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ToyPlanner, "load_buffers_state", lambda self, state: pytest.fail("read") if state else None)
+    hashed: list[str] = []
+    sha256 = checkpoint._sha256
+    monkeypatch.setattr(checkpoint, "_sha256", lambda path: (hashed.append(path.name), sha256(path))[1])
     trainer(run).test(ToyPlanner(), data(), ckpt_path="last")
+    mbrl.load(run, allow=["tests"])
+    assert set(hashed) == {"model.pt"}
 
 
 def test_an_untrained_planner_is_not_tested(tmp_path: Path) -> None:
