@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pytorch_lightning.loggers import wandb
 
 import mbrl
 from mbrl.cli import COMMANDS, main, take_options
 from mbrl.training import summary
+from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, write_checkpoint
 from tests.training.toy import lines
 
 CONFIG: dict[str, Any] = {
@@ -210,6 +212,10 @@ def test_check_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["collect", "x.npz", "--ckpt_path", "nowhere"], "expected a checkpoint at nowhere"),
         (["fit", "--trainer.progress", "false"], "data, model: expected a value, got none"),
+        (
+            ["fit", "CONFIG", "--seed_everything", "-1"],
+            "data.init_args.seed: expected a number from 0 to 4294967295, got -1",
+        ),
         (["fit", "CONFIG", "--ckpt_path", "nowhere"], "expected a checkpoint at nowhere, but there is nothing"),
         (["fit", "CONFIG", "--trainer.folder", "RUN"], "holds a run; resume it with --ckpt_path last"),
         (["fit", "CONFIG", "--trainer.folder", "RUN", "--ckpt_path", "last", "--model.init_args.lr", "1"], "--override"),
@@ -241,11 +247,44 @@ def test_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ({"model": {"class_path": "tests.training.toy.ToyPlanner", "init_args": {"lrr": 1.0}}}, "lrr"),
         ({"trainer": {"log_evry": 10}}, "log_evry"),
         ({"tariner": {"log_every": 10}}, "tariner"),
+        ({"tariner": {}}, "tariner: expected a setting that exists"),
+        ({"model": {**CONFIG["model"], "init_args": {"lrr": {}}}}, "model.init_args.lrr: expected a setting that exists"),
     ):
         assert main(["fit", "--config", write(tmp_path / "wrong.yaml", **changes)]) == 2
         said = capsys.readouterr().err
         assert name in said
         assert "usage" not in said
+
+
+def test_a_logger_without_its_package(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr(wandb, "_WANDB_AVAILABLE", False)
+    logger = {"class_path": "pytorch_lightning.loggers.WandbLogger"}
+    config = write(tmp_path / "wandb.yaml", trainer={**CONFIG["trainer"], "logger": logger})
+    assert main(["fit", "--config", config, "--trainer.folder", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "pytorch_lightning.loggers.WandbLogger: expected the package that it needs, got" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reward": "antigravity.fly"},
+        {"terminated": "antigravity.fly"},
+        {"env_kwargs": {"make": [{"callable": "antigravity.fly"}]}},
+        {"env_id": "antigravity:Fly-v0"},
+    ],
+)
+def test_a_checkpoints_data_names_nothing_untrusted(
+    changes: dict[str, Any], run: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = checkpoint_folders(run[1])[0]
+    checkpoint = read_checkpoint(folder, buffers=True)
+    checkpoint["mbrl_run"]["data"]["init_args"].update(changes)
+    write_checkpoint(tmp_path / "run" / "checkpoints" / folder.name, checkpoint, {})
+    assert main(["--allow", "tests", "test", "--ckpt_path", str(tmp_path / "run")]) == 2
+    assert "add --allow antigravity" in capsys.readouterr().err
 
 
 def test_any_other_module_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,10 +15,13 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+from mbrl.data import Task
+from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
-from mbrl.errors import ConfigError, MbrlWarning
+from mbrl.errors import ConfigError, MbrlError, MbrlWarning
 from mbrl.spec import check_allowed, from_spec
 from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.commands.empty_keys import refuse_empty_unknown
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
 from mbrl.training.output import say, show_metrics
@@ -95,6 +99,9 @@ class MbrlCLI(LightningCLI):
         """Parses, then puts the short names where they belong."""
         super().parse_arguments(parser, args)
         config = self.config[self.config["subcommand"]]
+        for path in config.get("config") or []:
+            if path is not None and Path(str(path)).is_file():
+                refuse_empty_unknown(Path(str(path)), config.as_dict())
         for part in ("model", "data"):
             if config.get(part) is None:
                 raise ConfigError(f"{part}: expected a class, got nothing; give --config FILE, or --{part} CLASS.")
@@ -109,7 +116,31 @@ class MbrlCLI(LightningCLI):
         config = self.config[self.config["subcommand"]]
         seed = (config["data"].get("init_args") or {}).get("seed")
         if seed is not None:
+            if not 0 <= seed < 2**32:
+                raise ConfigError(
+                    f"data.init_args.seed: expected a number from 0 to {2**32 - 1}, got {seed}; choose another."
+                )
             pl.seed_everything(seed, workers=True, verbose=False)
+
+    def instantiate_classes(self) -> None:
+        """Makes all parts; the parser's wordy report of one that failed gives way to that part's own sentence."""
+        try:
+            super().instantiate_classes()
+        except MbrlError:
+            raise
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, (MbrlError, ModuleNotFoundError)):
+                cause = cause.__cause__ or cause.__context__
+            if cause is None:
+                raise
+            if isinstance(cause, MbrlError):
+                raise cause from error
+            what = re.search(r"class_path '([^']+)'", str(error))
+            raise ConfigError(
+                f"{what[1] if what else 'a class in the configuration'}: expected the package that it needs, got "
+                f"{' '.join(str(cause).split()).rstrip('.')}; install that package, or leave the class out."
+            ) from error
 
     def fit(self, **arguments: Any) -> None:
         """`mbrl fit`."""
@@ -151,14 +182,16 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     model = module_of(checkpoint, path, allow)
     trainer = Trainer(given.folder or _run_of(path), progress=False, tensorboard=False)
     if name == "predict":
-        data: Any = OfflineData(given.dataset, env_id=checkpoint["mbrl"]["task"]["env_id"] or None)
+        data: Any = _dataset_for(model.built_task, given.dataset)
         say(f"predictions in {trainer.predict(model, data, output=given.output)}")
         return 0
     spec = checkpoint["mbrl_run"]["data"]
-    env_id = str(spec["init_args"].get("env_id") or "")
-    if ":" in env_id:
-        check_allowed(env_id, allow)
+    _check_names(spec["init_args"], allow)
     if name == "test" and given.episodes is not None:
+        if "test_episodes" not in spec["init_args"]:
+            raise ConfigError(
+                f"--episodes: expected a planner's checkpoint, got one of {type(model).__name__}; leave it out."
+            )
         spec["init_args"]["test_episodes"] = given.episodes
     data = from_spec(spec, allow)
     if name == "test":
@@ -166,6 +199,21 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     else:
         show_metrics(name, trainer.validate(model, data))
     return 0
+
+
+def _check_names(settings: Mapping[str, Any], allow: Sequence[str]) -> None:
+    """Refuses a data module from a checkpoint whose settings would import what isn't allowed."""
+    functions = [str(settings[name]) for name in ("reward", "terminated") if settings.get(name) is not None]
+    names = names_in(str(settings.get("env_id") or ""), settings.get("env_kwargs"))
+    for name in [*names, *(function for function in functions if function not in ("auto", "learned"))]:
+        check_allowed(name, allow)
+
+
+def _dataset_for(task: Task, path: str) -> OfflineData:
+    """A dataset of a trained task; where the task is not named, all comes from the dataset."""
+    if not task.env_id:
+        return OfflineData(path, action_low=list(task.action_low), action_high=list(task.action_high))
+    return OfflineData(path, env_id=task.env_id, env_kwargs=dict(task.env_kwargs), action_repeat=task.action_repeat)
 
 
 def _run_of(folder: Path) -> Path:
