@@ -207,6 +207,8 @@ def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
             continue
         try:
             for part in parts[cut:]:
+                if allow is not None and inspect.ismodule(found):
+                    check_allowed(found.__name__, allow)
                 found = getattr(found, part)
         except AttributeError:
             raise ConfigError(

@@ -164,7 +164,10 @@ def test_names_outside_are_refused_before_they_are_imported(tmp_path: Path, monk
         check_allowed("m.X", "mine")
 
 
-@pytest.mark.parametrize("name", ["mbrl.spec.os.getcwd", "mbrl.spec.importlib.import_module", "mbrl.spec.os"])
+@pytest.mark.parametrize(
+    "name",
+    ["mbrl.spec.os.getcwd", "mbrl.spec.importlib.import_module", "mbrl.spec.os", "mbrl.spec.inspect.sys.modules.clear"],
+)
 def test_a_trusted_module_is_no_way_to_what_it_imports(name: str) -> None:
     with pytest.raises(UntrustedNameError, match="outside mbrl"):
         import_name(name)
