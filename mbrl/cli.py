@@ -6,6 +6,7 @@ or SIGTERM ended after its step, with a checkpoint written.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ def _check(arguments: list[str], allow: Sequence[str]) -> int:
 
     return run(arguments, allow)
 
+
+_FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
 
 Command = Callable[[list[str], Sequence[str]], int]
 
@@ -105,6 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if traceback:
             raise
         return _fail(str(error))
+    except OSError as error:
+        if traceback or error.errno not in _FILE_ERRORS:
+            raise
+        where = error.filename or "a file"
+        return _fail(
+            f"expected to read or write {where}, but that failed ({error.strerror}); free space or change permissions, and "
+            "resume a run with --ckpt_path last."
+        )
 
 
 def _fail(sentence: str) -> int:

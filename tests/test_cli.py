@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pytorch_lightning.loggers import wandb
 
 import mbrl
 from mbrl.cli import COMMANDS, main, take_options
-from mbrl.training import summary
+from mbrl.training import summary, trainer
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, write_checkpoint
 from tests.training.toy import lines
 
@@ -202,6 +203,9 @@ def test_check_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["check"], "expected an environment's id or --dataset, got neither"),
         (["check", "NoSuchEnv-v0"], "NoSuchEnv"),
+        (["check", "Pendulum-v1", "--steps", "0"], "expected at least 1 step, got 0"),
+        (["check", "Pendulum-v1", "--action_repeat", "0"], "expected action_repeat to be a whole number from 1 up, got 0"),
+        (["collect", "x.npz", "--env_id", "Pendulum-v1", "--num_envs", "0"], "--num_envs: expected at least 1, got 0"),
         (["check", "CartPole-v1"], "CartPole-v1"),
         (["check", "Pendulum-v1", "--env_kwargs", "[1]"], "--env_kwargs: expected a JSON object"),
         (["collect", "x.npz"], "expected --env_id or --ckpt_path, got neither"),
@@ -285,6 +289,18 @@ def test_a_checkpoints_data_names_nothing_untrusted(
     write_checkpoint(tmp_path / "run" / "checkpoints" / folder.name, checkpoint, {})
     assert main(["--allow", "tests", "test", "--ckpt_path", str(tmp_path / "run")]) == 2
     assert "add --allow antigravity" in capsys.readouterr().err
+
+
+def test_a_full_disk_outside_checkpoints_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run: tuple[str, Path]
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "config.yaml")
+
+    monkeypatch.setattr(trainer, "write_config", full)
+    assert main(["fit", "--config", run[0], "--trainer.folder", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "expected to read or write config.yaml, but that failed (No space left on device); free space" in said
 
 
 def test_any_other_module_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

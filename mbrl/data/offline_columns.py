@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,32 @@ def write_npz(path: str | os.PathLike[str], dataset: OfflineDataset) -> None:
     """Writes `dataset` so that `read_npz` gives it back, with what is known of its task."""
     columns: dict[str, Any] = {name: getattr(dataset, name) for name in _NAMES}
     columns[_NOTE] = np.array(dataset.facts.to_json())
-    with open(path, "wb") as file:  # numpy would add .npz to another name
-        np.savez_compressed(file, **columns)
+    write_arrays(path, columns)
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, compressed: bool = True) -> None:
+    """Writes arrays as a `.npz`, whole or not at all.
+
+    Args:
+        path: the file.
+        arrays: by name.
+        compressed: whether to take time for a smaller file.
+
+    Raises:
+        DataError: if the disk is full or the file can't be written.
+    """
+    beside = Path(path).with_name(f".{Path(path).name}.tmp")
+    write = np.savez_compressed if compressed else np.savez
+    try:
+        with open(beside, "wb") as file:  # numpy would add .npz to another name
+            write(file, **arrays)  # type: ignore[arg-type]
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DataError(
+            f"{os.fspath(path)}: expected room for the file, but writing failed ({error.strerror}); free space, or choose "
+            "another folder."
+        ) from error
 
 
 def read_hdf5(path: str | os.PathLike[str]) -> OfflineDataset:

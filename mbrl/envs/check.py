@@ -12,7 +12,7 @@ from torch import Tensor
 from mbrl.data import Task, Transitions, derived_seed, make_generator
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience
-from mbrl.errors import TaskError
+from mbrl.errors import ConfigError, TaskError
 
 _TOLERANCE = 1e-4  # of max(1, |reward|)
 
@@ -83,7 +83,10 @@ def check_environment(
 
     Raises:
         TaskError: if the environment can't be used, or a known function disagrees with it.
+        ConfigError: for fewer than one step.
     """
+    if steps < 1:
+        raise ConfigError(f"check: expected at least 1 step, got {steps}; take more, so that rare states are met.")
     task = make_task(env_id, env_kwargs, reward=reward, terminated=terminated, action_repeat=action_repeat)
     bounds = ", ".join(f"[{low:g}, {high:g}]" for low, high in zip(task.action_low, task.action_high, strict=True))
     limit = "no time limit" if task.time_limit is None else f"a time limit of {task.time_limit} steps"

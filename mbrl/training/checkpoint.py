@@ -228,9 +228,9 @@ def find_last(run: Path, *, remove: bool = False) -> Path | None:
         last = last or folder
     if last is None and damaged is not None:
         raise damaged
-    for folder, error in unfinished:
+    for folder, reason in unfinished:
         fate = "removed" if remove else "ignored"
-        warnings.warn(f"{folder} is not a whole checkpoint and is {fate}: {error}", MbrlWarning, 2)
+        warnings.warn(f"{folder} is not a whole checkpoint and is {fate}: {reason}", MbrlWarning, 2)
         if remove:
             shutil.rmtree(folder)
     return last
@@ -249,7 +249,11 @@ class FolderCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Writes the folder `path`."""
         run = checkpoint.get("mbrl_run", {})
-        about = {name: run[name] for name in ("clock", "position", "class_path", "model", "data", "threads") if name in run}
+        about = {
+            name: run[name]
+            for name in ("clock", "position", "class_path", "model", "data", "trainer", "threads")
+            if name in run
+        }
         write_checkpoint(Path(path), checkpoint, about)
 
     def load_checkpoint(

@@ -98,6 +98,7 @@ class CheckpointCallback(Checkpoint):
             "class_path": class_path(type(pl_module)),
             "model": pl_module.spec,
             "data": data.spec,
+            "trainer": trainer.computing,
             "threads": torch.get_num_threads(),
             "versions": {
                 "python": platform.python_version(),

@@ -88,6 +88,15 @@ FLAGS: dict[str, Flag] = {
     "model_registry": Flag(*2 * ("checkpoints are read from the run folder only",)),
 }
 
+# Flags that change what is computed, so that a resumed run must have the same; a planner's run refuses them all.
+COMPUTING = (
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "limit_train_batches",
+    "overfit_batches",
+)
+
 
 def trainer_defaults() -> dict[str, Any]:
     """Lightning's Trainer flags and their defaults."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,14 @@ def check_same(manifest: Mapping[str, Any], current: Mapping[str, Any], *, overr
 
     Args:
         manifest: of the checkpoint.
-        current: `model` and, in a fit, `data`: the specs of the config.
+        current: `model` and, in a fit, `data` (the specs of the config) and `trainer` (flags that change what is computed).
         override: whether to go on all the same, after naming the differences.
 
     Raises:
         ConfigError: listing every difference.
     """
-    found = differences({name: manifest[name] for name in current}, current)
+    saved = {name: manifest[name] for name in current if name in manifest}
+    found = differences(saved, {name: current[name] for name in saved})
     if not found:
         return
     text = "; ".join(found)
@@ -118,6 +120,25 @@ def check_same(manifest: Mapping[str, Any], current: Mapping[str, Any], *, overr
             "run folder, or pass --override to go on with the new ones."
         )
     warnings.warn(f"going on with settings that the checkpoint was not made with: {text}.", MbrlWarning, 3)
+
+
+@contextmanager
+def own_parameters(found: Path | None) -> Iterator[None]:
+    """Says what it means if the parameters in `found` don't fit the model's, as after `--override`.
+
+    Raises:
+        CheckpointError: in place of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        text = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"expected settings whose parameters are those in {found}, but they don't fit ({text}); set the sizes back, "
+            "which no override can change."
+        ) from error
 
 
 def check_threads(manifest: Mapping[str, Any]) -> None:

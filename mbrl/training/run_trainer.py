@@ -17,10 +17,11 @@ from pytorch_lightning.loggers import Logger
 
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
+from mbrl.spec import plain
 from mbrl.training.checkpoint import FolderCheckpointIO
 from mbrl.training.checkpoint_callback import CheckpointCallback
 from mbrl.training.epoch_lines import EpochLines
-from mbrl.training.flags import check_flags, trainer_defaults
+from mbrl.training.flags import COMPUTING, check_flags, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.progress import ProgressCallback
 from mbrl.training.run_clock import RunClock
@@ -74,6 +75,7 @@ class RunTrainer(pl.Trainer):
             "threads": threads,
         }
         self.given = {flag: value for flag, value in flags.items() if value != trainer_defaults()[flag]}
+        self.computing = {flag: plain(flags.get(flag, trainer_defaults()[flag]), f"trainer.{flag}") for flag in COMPUTING}
         self.bf16 = flags.get("precision") == "bf16-mixed"
         self._run_folder: Path | None = None
         self._interrupted = False

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mbrl.data.offline_columns import write_arrays
 from mbrl.errors import CheckpointError, ConfigError, RunFolderError
 from mbrl.planners import Planner
 from mbrl.training.checkpoint import find_last, read_manifest
@@ -25,7 +25,7 @@ from mbrl.training.load import load_into
 from mbrl.training.parts import check_can_fit, check_parts
 from mbrl.training.precision import use_bf16
 from mbrl.training.predictions import check_output, predict_rows
-from mbrl.training.resume import check_same, check_threads, find_checkpoint
+from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
 from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_used, write_config
 from mbrl.training.run_trainer import RunTrainer, quiet_lightning
 from mbrl.training.summary import is_finished, write_summary
@@ -109,7 +109,8 @@ class Trainer(RunTrainer):
         if found is not None:
             manifest = read_manifest(found, buffers=False)  # reading them checks them
             position = manifest["position"]
-            check_same(manifest, {"model": _spec(model), "data": _spec(datamodule)}, override=override)
+            current = {"model": _spec(model), "data": _spec(datamodule), "trainer": self.computing}
+            check_same(manifest, current, override=override)
             if _is_same(inside(found), folder) and is_finished(
                 folder, manifest, self._length(datamodule, online), self.goal
             ):
@@ -125,7 +126,7 @@ class Trainer(RunTrainer):
         self._begin = partial(self._begin_files, self._config(model, datamodule), found, position)
         self._open_loggers(position)
         self.checkpoint_io.training = True
-        with self._ctrl_c(online), quiet_lightning():
+        with self._ctrl_c(online), quiet_lightning(), own_parameters(found):
             try:
                 super().fit(model, datamodule=datamodule, ckpt_path=None if found is None else str(found))
             except SIGTERMException:
@@ -276,7 +277,7 @@ class Trainer(RunTrainer):
             load_into(model, found, self.allow)
         arrays = predict_rows(model, data.transitions, data.task, int(data.seed))
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **arrays)  # type: ignore[arg-type]
+        write_arrays(path, arrays, compressed=False)
         return path
 
     def _trained(self, model: Any, datamodule: Any, ckpt_path: Any, override: bool) -> Path | None:
@@ -308,7 +309,7 @@ class Trainer(RunTrainer):
         self.checkpoint_io.training = False
         self.limit_val_batches = self.given.get("limit_val_batches", 1.0)
         run = super().test if what == "test" else super().validate
-        with quiet_lightning():
+        with quiet_lightning(), own_parameters(found):
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
         return dict(results)
 

@@ -1,8 +1,11 @@
+import errno
+
 import h5py
 import numpy as np
 import pytest
 
 from mbrl.data import OfflineDataset, TaskFacts, read_hdf5, read_npz, read_offline, write_npz
+from mbrl.data.offline_columns import write_arrays
 from mbrl.errors import DataError
 
 S, A = 3, 2
@@ -25,6 +28,17 @@ def columns(dtype=np.float32):
         "terminated": np.array([ENDS.get(i) == "terminated" for i in range(n)]),
         "truncated": np.array([ENDS.get(i) == "truncated" for i in range(n)]),
     }, episode
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(DataError, match=r"expected room for the file, but writing failed \(No space left on device\)"):
+        write_arrays(tmp_path / "steps.npz", {"obs": np.zeros(3)})
+    assert not list(tmp_path.iterdir())
 
 
 def npz(folder, **arrays):

@@ -370,6 +370,26 @@ def test_a_model_alone_resumes(dataset: Path, tmp_path: Path) -> None:
     assert lines(tmp_path / "parts", "epoch") == lines(tmp_path / "whole", "epoch")
 
 
+def test_a_model_alone_resumes_with_the_same_clipping(dataset: Path, tmp_path: Path) -> None:
+    fit_model(tmp_path, dataset, 1, gradient_clip_val=1.0)
+    with pytest.raises(ConfigError, match=r"these differ: trainer\.gradient_clip_val was 1\.0 and is None now"):
+        fit_model(tmp_path, dataset, 2, ckpt_path="last")
+
+
+@pytest.mark.filterwarnings("ignore::mbrl.errors.MbrlWarning")
+def test_no_override_changes_sizes(dataset: Path, tmp_path: Path) -> None:
+    fit_model(tmp_path, dataset, 1)
+    wider = GaussianEnsemble(hidden=[16], members=2, elites=1, weight_decay=0.0, batch_size=64)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(
+        CheckpointError, match=r"don't fit .*size mismatch.* set the sizes back, which no override can change"
+    ):
+        trainer(tmp_path, max_epochs=2).fit(
+            wider, OfflineData(str(dataset), env_id="Pendulum-v1"), ckpt_path="last", override=True
+        )
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
 def test_a_models_predictions(dataset: Path, tmp_path: Path) -> None:
     fit_model(tmp_path, dataset, 1)
     offline = OfflineData(str(dataset), env_id="Pendulum-v1")

@@ -40,7 +40,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             kwargs,
             reward=given.reward,
             terminated=given.terminated,
-            action_repeat=given.action_repeat or 1,
+            action_repeat=1 if given.action_repeat is None else given.action_repeat,
             steps=given.steps,
             seed=given.seed,
         )

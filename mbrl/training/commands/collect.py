@@ -31,6 +31,8 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--num_envs", type=int, default=1, help="environments stepped at once")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments[1:])
+    if given.num_envs < 1:
+        raise ConfigError(f"--num_envs: expected at least 1, got {given.num_envs}; raise it.")
     task: Task
     act = None
     if given.ckpt_path is None:
@@ -40,7 +42,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             raise ConfigError(
                 "--explore: expected --ckpt_path beside it, got random actions, which always explore; leave it out."
             )
-        repeat = given.action_repeat or 1
+        repeat = 1 if given.action_repeat is None else given.action_repeat
         task = make_task(given.env_id, json_object(given.env_kwargs), action_repeat=repeat)
     else:
         if given.env_id is not None or given.env_kwargs is not None or given.action_repeat is not None:

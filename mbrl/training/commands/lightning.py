@@ -182,7 +182,8 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     model = module_of(checkpoint, path, allow)
     trainer = Trainer(given.folder or _run_of(path), progress=False, tensorboard=False)
     if name == "predict":
-        data: Any = _dataset_for(model.built_task, given.dataset)
+        task: Any = model.built_task
+        data: Any = _dataset_for(task, given.dataset)
         say(f"predictions in {trainer.predict(model, data, output=given.output)}")
         return 0
     spec = checkpoint["mbrl_run"]["data"]
