@@ -232,17 +232,18 @@ class Trainer(RunTrainer):
         Returns:
             Metrics by name: mean return, its 95 % interval, …
         """
+        if video and not isinstance(model, Planner):
+            raise ConfigError("video: expected a planner, whose episodes can be drawn, got a model; leave it out.")
         metrics = self._evaluated("test", model, datamodule, ckpt_path, override)
         if self.is_global_zero:
             self.run_folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps({name: value if math.isfinite(value) else None for name, value in metrics.items()}, indent=1)
             write_whole(self.run_folder / "test.json", f"{text}\n".encode())
             if video:
-                if not isinstance(model, Planner):
-                    raise ConfigError("video: expected a planner, whose episodes can be drawn, got a model; leave it out.")
                 from mbrl.training.video import record_episode
 
-                record_episode(model, model.built_task, int(datamodule.seed), self.run_folder / "test.gif")  # type: ignore[union-attr]
+                planner: Any = model
+                record_episode(planner, planner.built_task, int(datamodule.seed), self.run_folder / "test.gif")  # type: ignore[union-attr]
         return metrics
 
     def predict(  # type: ignore[override]

@@ -390,6 +390,11 @@ def test_no_override_changes_sizes(dataset: Path, tmp_path: Path) -> None:
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_model_alone_has_no_video(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="video: expected a planner, whose episodes can be drawn, got a model"):
+        trainer(tmp_path).test(ensemble(), OfflineData(str(dataset), env_id="Pendulum-v1"), video=True)
+
+
 def test_a_models_predictions(dataset: Path, tmp_path: Path) -> None:
     fit_model(tmp_path, dataset, 1)
     offline = OfflineData(str(dataset), env_id="Pendulum-v1")
