@@ -39,7 +39,8 @@ def collect(
 ) -> Path:
     """Steps the environments of `task`, and writes what happened in environment units.
 
-    The steps are float32. An episode that is unfinished when the steps are used up is cut there, as by a time limit.
+    The steps are float32. An episode that is unfinished when the steps are used up is cut there, as by a time limit. Ctrl-C
+    ends the recording early: what was stepped until then is written all the same, and the interrupt goes on from there.
 
     Args:
         task: what to record.
@@ -72,30 +73,45 @@ def collect(
     else:
         check_minari_id(output)
     experience = VectorExperience(task, num_envs, seed=derived_seed(seed, "collect"), allow=allow)
+    parts: list[Transitions] = []
+    interrupt: KeyboardInterrupt | None = None
     try:
-        rows = _stepped(experience, steps, act or _random(task, num_envs, seed), progress)
+        _step(experience, steps, act or _random(task, num_envs, seed), progress, parts)
+    except KeyboardInterrupt as ctrl_c:
+        if not parts:
+            raise
+        interrupt = ctrl_c
     finally:
         experience.close()
+    last = parts[-1]
+    last.truncated = last.truncated | ~last.terminated  # the recording ends here, and every episode with it
+    rows = Transitions.cat(parts)
     dataset = OfflineDataset.from_transitions(rows, task, output)
     if as_npz:
         write_npz(output, dataset)
-        return Path(output)
-    description = f"{steps} steps of {task.env_id} with {algorithm} actions, seed {seed}, in {num_envs} environments."
-    return write_minari(output, dataset, algorithm=algorithm, description=description)
+        where = Path(output)
+    else:
+        about = f"{len(rows)} steps of {task.env_id} with {algorithm} actions, seed {seed}, in {num_envs} environments."
+        where = write_minari(output, dataset, algorithm=algorithm, description=about)
+    if interrupt is not None:
+        raise KeyboardInterrupt(f"{len(rows)} of {steps} steps are in {where}") from interrupt
+    return where
 
 
-def _stepped(experience: VectorExperience, steps: int, act: Act, progress: Callable[[int], None] | None) -> Transitions:
-    ticks = steps // experience.num_envs
-    parts = []
-    for tick in range(ticks):
+def _step(
+    experience: VectorExperience,
+    steps: int,
+    act: Act,
+    progress: Callable[[int], None] | None,
+    parts: list[Transitions],
+) -> None:
+    """Steps all environments until `steps` are taken, appending each tick's rows to `parts`."""
+    for tick in range(steps // experience.num_envs):
         with torch.no_grad():
             action = act(experience)  # N x A
         parts.append(experience.step(action).to("cpu"))
         if progress is not None:
             progress((tick + 1) * experience.num_envs)
-    last = parts[-1]
-    last.truncated = last.truncated | ~last.terminated  # the recording ends here, and every episode with it
-    return Transitions.cat(parts)
 
 
 def _random(task: Task, num_envs: int, seed: int) -> Act:

@@ -100,3 +100,23 @@ def test_what_can_not_be_written_is_refused_before_stepping(tmp_path, monkeypatc
     for steps, num_envs in ((10, 3), (0, 1), (2, 3), (10, 0)):
         with pytest.raises(ConfigError, match=f"multiple of num_envs, got {steps} and {num_envs}"):
             collect(task, "new.npz", steps=steps, num_envs=num_envs)
+
+
+def test_ctrl_c_keeps_what_was_stepped(tmp_path):
+    calls = []
+
+    def act(experience):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return torch.zeros(2, 1)
+
+    output = str(tmp_path / "part.npz")
+    with pytest.raises(KeyboardInterrupt, match="6 of 100 steps are in"):
+        collect(make_task("Pendulum-v1"), output, steps=100, act=act, num_envs=2)
+    dataset = read_offline(output)
+    assert len(dataset.obs) == 6 and int(dataset.truncated.sum()) == 2
+    calls[:] = [1, 1, 1]
+    with pytest.raises(KeyboardInterrupt):
+        collect(make_task("Pendulum-v1"), str(tmp_path / "none.npz"), steps=100, act=act, num_envs=2)
+    assert not (tmp_path / "none.npz").exists()

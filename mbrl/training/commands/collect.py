@@ -57,16 +57,20 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         task = planner.built_task
         act = acting(planner, given.num_envs, given.seed, explore=given.explore)
     name = "random" if act is None else Path(given.ckpt_path).name
-    where = collect(
-        task,
-        given.output,
-        steps=given.steps,
-        act=act,
-        num_envs=given.num_envs,
-        seed=given.seed,
-        algorithm=name,
-        allow=None if act is None else allow,
-    )
+    try:
+        where = collect(
+            task,
+            given.output,
+            steps=given.steps,
+            act=act,
+            num_envs=given.num_envs,
+            seed=given.seed,
+            algorithm=name,
+            allow=None if act is None else allow,
+        )
+    except KeyboardInterrupt as ctrl_c:
+        say(f"interrupted: {ctrl_c}" if ctrl_c.args else "interrupted before the first step; nothing was written")
+        return 130
     say(f"{given.steps} steps in {where}")
     return 0
 
