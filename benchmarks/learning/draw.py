@@ -54,7 +54,7 @@ def draw(names: list[str], title: str, path: Path) -> None:
     axes.set_ylabel("evaluation return (mean of the episodes)")
     axes.set_title(title)
     axes.grid(color="0.9")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)  # off the curves
     figure.savefig(path, dpi=150)
 
 
