@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from typing import Literal
@@ -102,7 +103,8 @@ def rollout_step(known: Task, device: torch.device) -> Case:
     buffer = ReplayBuffer(4 * STATES, known.obs_size, known.action_size, device=device)
     for _ in range(4):
         buffer.add(starts)
-    imagination = Imagination(model, learner.policy, PolicySample(), [], 0, 2000, device.type == "cpu")
+    chunk = inspect.signature(Dyna).parameters["rollout_chunk"].default
+    imagination = Imagination(model, learner.policy, PolicySample(), [], 0, chunk, device.type == "cpu")
     flops = products.rollout_step(model_sizes(known), policy_sizes(known))
     return Case("rollout step", "states", lambda: imagination.run(starts, 1, 0, buffer.add), STATES, flops)
 
