@@ -9,6 +9,7 @@ from mbrl.data.replay_buffer import ReplayBuffer, mixed_batch
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.streams import (
     Generator,
+    InterleavedGenerator,
     RowGenerator,
     Streams,
     default_draws,
@@ -23,6 +24,7 @@ from mbrl.data.transitions import Transitions
 
 __all__ = [
     "Generator",
+    "InterleavedGenerator",
     "ModelState",
     "ModelStep",
     "OfflineDataset",

@@ -7,12 +7,14 @@ training, and a checkpoint keeps them all.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mbrl.errors import ShapeError
 
 
 def derived_seed(*parts: object) -> int:
@@ -70,6 +72,33 @@ class Streams:
             self[name].set_state(value.cpu())
 
 
+class InterleavedGenerator:
+    """One generator for each of `N` environments whose rows are laid out as blocks: row r draws from generator r mod N.
+
+    So what an environment's rows draw doesn't depend on which other environments stand beside it.
+
+    Args:
+        generators: `N`, in the environments' order.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self.generators = tuple(generators)
+
+    def share(self, rows: int) -> int:
+        """How many of `rows` belong to each environment.
+
+        Raises:
+            ShapeError: if they aren't whole blocks.
+        """
+        number = len(self.generators)
+        if rows % number:
+            raise ShapeError(
+                f"InterleavedGenerator: expected rows in whole blocks of {number} environments, got {rows} rows; lay them out "
+                "as blocks, and select rows of one only through RowGenerator."
+            )
+        return rows // number
+
+
 class RowGenerator:
     """A generator for the rows still alive of a batch of fixed width.
 
@@ -82,7 +111,9 @@ class RowGenerator:
         position: `B` index of each living row in the full batch; None while all live.
     """
 
-    def __init__(self, generator: torch.Generator, width: int, position: Tensor | None = None) -> None:
+    def __init__(
+        self, generator: torch.Generator | InterleavedGenerator, width: int, position: Tensor | None = None
+    ) -> None:
         self.generator = generator
         self.width = width
         self.position = position
@@ -103,30 +134,44 @@ class RowGenerator:
         return RowGenerator(self.generator, n * self.width, (starts + self.position).flatten())  # n·B
 
 
-Generator = torch.Generator | RowGenerator
+Generator = torch.Generator | RowGenerator | InterleavedGenerator
 
 
 def draw_normal(generator: Generator, rows: int, size: int, like: Tensor) -> Tensor:
     """Standard normal `rows x size`, with the dtype and device of `like`."""
     if isinstance(generator, RowGenerator):
-        full = torch.randn(
-            generator.width, size, generator=generator.generator, dtype=like.dtype, device=like.device
-        )  # width x size
+        full = draw_normal(generator.generator, generator.width, size, like)  # width x size
         return full if generator.position is None else full[generator.position]  # rows x size
+    if isinstance(generator, InterleavedGenerator):
+        share = generator.share(rows)
+        return torch.stack([draw_normal(one, share, size, like) for one in generator.generators], 1).flatten(0, 1)
     return torch.randn(rows, size, generator=generator, dtype=like.dtype, device=like.device)
 
 
-def draw_balanced(generator: Generator, rows: int, choices: Tensor) -> Tensor:
+def draw_balanced(generator: Generator, rows: int, choices: Tensor, particles: int = 1) -> Tensor:
     """One of `choices` (`e`) for each row, every choice equally often: `rows`.
 
     Each row's choice is uniform; the counts differ by at most one over the full width, and which choices get the odd
     rows is drawn too. Equal counts are what lets an ensemble run as one batched product.
+
+    Args:
+        generator: what draws.
+        rows: how many.
+        choices: `e` int64.
+        particles: rows come in this many blocks, and the i-th rows of all blocks belong together: among these, too, the
+            choices' counts differ by at most one (Chua2018's particles of one plan).
     """
-    width = generator.width if isinstance(generator, RowGenerator) else rows
-    source = generator.generator if isinstance(generator, RowGenerator) else generator
-    number = choices.shape[0]
-    order = choices[torch.randperm(number, generator=source, device=choices.device)]  # e
-    drawn = order[torch.randperm(width, generator=source, device=choices.device) % number]  # width
-    if isinstance(generator, RowGenerator) and generator.position is not None:
-        return drawn[generator.position]  # rows
-    return drawn
+    if isinstance(generator, RowGenerator):
+        full = draw_balanced(generator.generator, generator.width, choices, particles)  # width
+        return full if generator.position is None else full[generator.position]  # rows
+    if isinstance(generator, InterleavedGenerator):
+        share = generator.share(rows)
+        parts = [draw_balanced(one, share, choices, particles) for one in generator.generators]
+        return torch.stack(parts, 1).flatten()
+    number, groups, device = choices.shape[0], rows // particles, choices.device
+    order = choices[torch.randperm(number, generator=generator, device=device)]  # e
+    first = torch.randperm(groups, generator=generator, device=device)  # groups
+    if particles == 1:
+        return order[first % number]
+    rank = torch.rand(particles, groups, generator=generator, device=device).argsort(0)  # particles x groups
+    return order[(first * particles + rank) % number].flatten()

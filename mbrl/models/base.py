@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -104,6 +105,26 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
         members = draw_balanced(generator, len(rows), self.drawn_members) if follow else None
         return ObsState(rows.obs, generator, members)
 
+    def particles(self, state: ModelState, plans: int, particles: int, *, follow: bool = False) -> ModelState:
+        """`plans x particles` copies of each rollout of `state` (`B` rows), to try as many plans from there.
+
+        Args:
+            state: from `start` or a step, of any rollouts; left as it was.
+            plans: `K`.
+            particles: `P` rollouts of each plan. If the model has members, each plan's particles ask them equally often.
+            follow: whether a particle keeps its member throughout (TS∞) instead of drawing at every step (TS1).
+
+        Returns:
+            A state of `P` blocks of `K` blocks of `B` rows.
+        """
+        tiled = state.tile(plans * particles)
+        if not isinstance(tiled, ObsState):  # a state of another kind has no members to spread
+            return tiled
+        member = None
+        if follow:
+            member = draw_balanced(tiled.generator, tiled.obs.shape[0], self.drawn_members, particles)
+        return replace(tiled, member=member, particles=particles)
+
     def step(self, state: ModelState, action: Tensor, want: Collection[str] = ()) -> ModelStep:
         """Steps all rollouts once.
 
@@ -120,12 +141,27 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
                 f"{type(self).__name__}.step: expected a state from DynamicsModel.start, got a {type(state).__name__}; a "
                 "model with a state of its own overrides step as well as start."
             )
-        task = self.built_task
-        obs, generator = state.obs, state.generator
-        rows = obs.shape[0]
-        member = draw_balanced(generator, rows, self.drawn_members) if state.member is None else state.member
-        noise = draw_normal(generator, rows, task.obs_size + 1, obs)  # B x (S+1)
-        drawn = self.predict(obs, action, member)
+        member = state.member
+        if member is None:
+            member = draw_balanced(state.generator, state.obs.shape[0], self.drawn_members, state.particles)
+        return self.sample(state, action, self.predict(state.obs, action, member), want)
+
+    def sample(self, state: ObsState, action: Tensor, drawn: Prediction, want: Collection[str] = ()) -> ModelStep:
+        """The step that a prediction of one Gaussian for each row makes of `state`.
+
+        `step` passes the drawn members' prediction; a planner may pass another, such as the moments of all members.
+
+        Args:
+            state: where the rollouts stand; left as it was.
+            action: `B x A` in [−1, 1].
+            drawn: with dims `B x …`.
+            want: as in `step`.
+
+        Raises:
+            UnsupportedError: if neither the task nor `drawn` knows the reward, or termination.
+        """
+        task, obs, generator = self.built_task, state.obs, state.generator
+        noise = draw_normal(generator, obs.shape[0], task.obs_size + 1, obs)  # B x (S+1)
         next_obs = torch.addcmul(drawn.mean, drawn.var.sqrt(), noise[:, : task.obs_size])  # B x S
         reward = task.reward(obs, action, next_obs)
         if reward is None:
@@ -140,7 +176,7 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
                 raise self._nobody_knows("termination")
             terminated = drawn.terminated_logit > 0
         prediction = self.predict(obs, action) if "prediction" in want else None
-        after = ObsState(next_obs, generator, state.member)
+        after = replace(state, obs=next_obs)
         return ModelStep(obs, action, next_obs, reward, terminated, after, prediction)
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
@@ -182,6 +218,10 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
         )
 
     # what the parts above need ---------------------------------------------------------------------------------------
+
+    def row_extras(self, task: Task) -> dict[str, int]:
+        """Widths of the extras that `start` needs in its rows, such as a simulator's state; planners keep and pass them."""
+        return {}
 
     @property
     def drawn_members(self) -> Tensor:

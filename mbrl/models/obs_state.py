@@ -17,17 +17,21 @@ class ObsState(ModelState):
         obs: `B x S`.
         generator: draws members and noise.
         member: `B` int64, or None where members are drawn anew at every step.
+        particles: rows come in this many blocks, and the i-th rows of all blocks are the particles of one plan, over
+            which members are drawn equally often. A tiled state has 1 again.
     """
 
     obs: Tensor
     generator: Generator
     member: Tensor | None = None
+    particles: int = 1
 
     def select(self, rows: Tensor) -> ObsState:
         generator = self.generator
         if not isinstance(generator, RowGenerator):
             generator = RowGenerator(generator, self.obs.shape[0])
-        return ObsState(self.obs[rows], generator.select(rows), None if self.member is None else self.member[rows])
+        member = None if self.member is None else self.member[rows]
+        return ObsState(self.obs[rows], generator.select(rows), member, self.particles)
 
     def tile(self, n: int) -> ObsState:
         generator = self.generator.tile(n) if isinstance(self.generator, RowGenerator) else self.generator
@@ -35,4 +39,4 @@ class ObsState(ModelState):
         return ObsState(self.obs.repeat(n, 1), generator, member)  # n·B x S
 
     def fork(self, generator: Generator) -> ObsState:
-        return ObsState(self.obs, generator, self.member)
+        return ObsState(self.obs, generator, self.member, self.particles)

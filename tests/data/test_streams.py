@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbrl.data import RowGenerator, Streams, default_draws, derived_seed, draw_balanced, draw_normal, make_generator
+from mbrl.data import (
+    InterleavedGenerator,
+    RowGenerator,
+    Streams,
+    default_draws,
+    derived_seed,
+    draw_balanced,
+    draw_normal,
+    make_generator,
+)
+from mbrl.errors import ShapeError
 
 
 def test_derived_seed_is_the_same_everywhere() -> None:
@@ -92,3 +102,43 @@ def test_layers_draw_their_default_weights_from_a_seed_and_move_no_global_genera
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(1)
     assert torch.equal(layer(0), first) and not torch.equal(layer(1), first)
+
+
+@pytest.mark.parametrize(("particles", "members"), [(20, 5), (7, 3), (2, 5), (1, 4), (5, 5)])
+def test_each_plans_particles_ask_every_member_equally_often(particles: int, members: int) -> None:
+    drawn = draw_balanced(make_generator("cpu", 3), particles * 12, torch.arange(members), particles).view(particles, 12)
+    counts = torch.stack([torch.bincount(drawn[:, plan], minlength=members) for plan in range(12)])  # 12 x members
+    assert (counts.amax(1) - counts.amin(1) <= 1).all()
+    whole = counts.sum(0)
+    assert whole.max() - whole.min() <= 1
+
+
+def test_a_particles_member_is_uniform_and_plans_differ() -> None:
+    generator = make_generator("cpu", 5)
+    draws = torch.stack([draw_balanced(generator, 8, torch.arange(3), 4) for _ in range(3000)])  # 3000 x 8
+    for row in range(8):
+        assert (torch.bincount(draws[:, row], minlength=3) - 1000).abs().max() < 130
+    assert not torch.equal(draws.view(-1, 4, 2)[..., 0].sort(1).values, draws.view(-1, 4, 2)[..., 1].sort(1).values)
+
+
+def test_interleaved_rows_draw_what_each_environment_would_draw_alone() -> None:
+    like, choices = torch.zeros(()), torch.arange(5)
+    both = InterleavedGenerator([make_generator("cpu", i) for i in range(2)])
+    alone = [make_generator("cpu", i) for i in range(2)]
+    drawn = draw_normal(both, 12, 3, like).view(6, 2, 3)
+    members = draw_balanced(both, 12, choices, 3).view(6, 2)
+    for i, generator in enumerate(alone):
+        assert torch.equal(drawn[:, i], draw_normal(generator, 6, 3, like))
+        assert torch.equal(members[:, i], draw_balanced(generator, 6, choices, 3))
+
+
+def test_interleaved_rows_drop_as_they_mask() -> None:
+    def rows() -> RowGenerator:
+        return RowGenerator(InterleavedGenerator([make_generator("cpu", i) for i in range(2)]), 4)
+
+    like = torch.zeros(())
+    full = draw_normal(rows().tile(3), 12, 2, like).view(3, 4, 2)
+    part = draw_normal(rows().select(torch.tensor([0, 3])).tile(3), 6, 2, like).view(3, 2, 2)
+    assert torch.equal(part, full[:, [0, 3]])
+    with pytest.raises(ShapeError, match="whole blocks of 2 environments, got 5 rows"):
+        draw_normal(InterleavedGenerator([make_generator("cpu", i) for i in range(2)]), 5, 1, like)
