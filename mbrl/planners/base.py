@@ -59,14 +59,14 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
         """Builds the parts that have parameters; torch's layers may draw their initial weights as they do."""
 
     @abstractmethod
-    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None) -> tuple[Tensor, Memory]:
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         """Chooses actions for a batch of states.
 
         Args:
             obs: `N x S`.
             memory: from `memory(N, generator)`, one an episode batch; all that acting draws or remembers is in it.
             explore: whether the action is for training (noise, optimism) or for evaluation (the best known).
-            snapshot: `N` simulator states, for planners whose model starts from them.
+            snapshot: `N x W` simulator states (`Experience.snapshot`), for planners whose model starts from them.
 
         Returns:
             Actions `N x A` in [−1, 1], and the memory to pass next time.

@@ -15,20 +15,19 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import ReplayBuffer, Task, Transitions, mixed_batch
-from mbrl.envs.experience import Experience
-from mbrl.errors import ConfigError, DivergedError
+from mbrl.data import ReplayBuffer, Task, ValueFunction, mixed_batch
+from mbrl.errors import ConfigError, DivergedError, check_at_least
 from mbrl.models import DynamicsModel
-from mbrl.planners.base import Planner
 from mbrl.planners.hooks import BatchHook, RolloutHook
 from mbrl.planners.imagination import Imagination
 from mbrl.planners.memory import Memory
+from mbrl.planners.online import OnlinePlanner
 from mbrl.planners.schedule import check_schedule, rollout_capacity, rollout_length
 from mbrl.planners.selectors import ActionSelector, PolicySample, Situation
 from mbrl.policies import CriticTerm, Learner
 
 
-class Dyna(Planner):
+class Dyna(OnlinePlanner):
     """Trains a learner on a mix of real steps and rollouts of a model that is refitted as data come in.
 
     Args:
@@ -83,7 +82,9 @@ class Dyna(Planner):
         rollout_chunk: int = 8000,
         finished_rollouts: Literal["auto", "drop", "mask"] = "auto",
     ) -> None:
-        super().__init__()
+        super().__init__(
+            dynamics, warmup_steps=warmup_steps, warmup=warmup, refit_every=refit_every, real_capacity=real_capacity
+        )
         for name, number in (
             ("warmup_steps", warmup_steps),
             ("refit_every", refit_every),
@@ -94,10 +95,8 @@ class Dyna(Planner):
             ("real_capacity", real_capacity),
             ("rollout_chunk", rollout_chunk),
         ):
-            if number < 1:
-                raise ConfigError(f"Dyna({name}=…): expected at least 1, got {number}.")
-        if updates_per_step < 0:
-            raise ConfigError(f"Dyna(updates_per_step=…): expected 0 or more, got {updates_per_step}.")
+            check_at_least("Dyna", name, number, 1)
+        check_at_least("Dyna", "updates_per_step", updates_per_step, 0)
         if not 0.0 <= real_ratio <= 1.0:
             raise ConfigError(f"Dyna(real_ratio=…): expected a share between 0 and 1, got {real_ratio}.")
         for name, choice, choices in (
@@ -107,11 +106,7 @@ class Dyna(Planner):
             if choice not in choices:
                 raise ConfigError(f"Dyna({name}=…): expected one of {', '.join(choices)}, got {choice!r}; choose one.")
         check_schedule(rollout_length)
-        self.dynamics = dynamics
         self.learner = learner
-        self.warmup_steps = warmup_steps
-        self.warmup = warmup
-        self.refit_every = refit_every
         self.rollouts_per_step = rollouts_per_step
         self.rollout_length = tuple(rollout_length)
         self.epoch_steps = epoch_steps
@@ -119,7 +114,6 @@ class Dyna(Planner):
         self.updates_per_step = updates_per_step
         self.batch_size = batch_size
         self.real_rows = int(real_ratio * batch_size)
-        self.real_capacity = real_capacity
         self.rollout_selector = rollout_selector or PolicySample()
         self.explore_selector = explore_selector or PolicySample()
         self.rollout_hooks = list(rollout_hooks)
@@ -127,7 +121,6 @@ class Dyna(Planner):
         self.critic_terms = list(critic_terms)
         self.rollout_chunk = rollout_chunk
         self.finished_rollouts = finished_rollouts
-        self._real: ReplayBuffer | None = None
         self._model: ReplayBuffer | None = None
 
     # parts -----------------------------------------------------------------------------------------------------------
@@ -136,8 +129,8 @@ class Dyna(Planner):
         parts: list[ActionSelector | RolloutHook] = [self.rollout_selector, self.explore_selector, *self.rollout_hooks]
         for part in parts:
             part.check(self.dynamics)
-        self._real = self._model = None
-        self.dynamics.build(task, seed)
+        self._model = None
+        self.build_dynamics(seed)
         if self.real_rows < self.batch_size:  # else there are no rollouts
             self.dynamics.check_known()
         self.learner.build(task, seed)
@@ -146,14 +139,8 @@ class Dyna(Planner):
         return [*self.dynamics.make_optimizers(), *self.learner.make_optimizers()]
 
     @property
-    def real_buffer(self) -> ReplayBuffer:
-        """The real steps of this run."""
-        if self._real is None:
-            task, capacity = self.built_task, self.real_capacity
-            data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
-            capacity = min(capacity, getattr(data, "steps", capacity))  # a run never needs more rows than it has steps
-            self._real = ReplayBuffer(capacity, task.obs_size, task.action_size, device=self.device, store_episodes=True)
-        return self._real
+    def fit_value(self) -> ValueFunction:
+        return self.learner
 
     @property
     def model_buffer(self) -> ReplayBuffer:
@@ -166,10 +153,10 @@ class Dyna(Planner):
     # acting ----------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None) -> tuple[Tensor, Memory]:
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         if not explore:
             return self.learner.policy.mode(obs), memory
-        rows = Transitions.from_obs(obs, self.built_task.action_size)
+        rows = self.start_rows(obs, snapshot)
         situation = Situation(
             obs=obs,
             policy=self.learner.policy,
@@ -180,47 +167,12 @@ class Dyna(Planner):
         )
         return self.explore_selector.select(situation), memory
 
-    # one tick --------------------------------------------------------------------------------------------------------
+    # one tick: collecting and refitting are OnlinePlanner's -------------------------------------------------------------
 
-    def tick(self, experience: Experience) -> None:
-        """Collects one step in each environment; refits and imagines when due; updates the learner."""
-        before = self.env_steps
-        new = self._collect(experience)
-        if self.env_steps < self.warmup_steps:
-            return
-        if self._refits(self.env_steps) > self._refits(before):
-            self._refit()
-            if self.real_rows < self.batch_size:
-                self._imagine()
-        if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
-            self._learn(self.updates_per_step * new)
-
-    def _refits(self, env_steps: int) -> int:
-        """How many fits should have happened by then."""
-        return 0 if env_steps < self.warmup_steps else 1 + (env_steps - self.warmup_steps) // self.refit_every
-
-    @torch.no_grad()
-    def _collect(self, experience: Experience) -> int:
-        """Steps the environments and stores the rows; returns how many, fewer than `N` where one only reset itself."""
-        memory = self.collect_memory(experience.num_envs)
-        memory.reset(experience.ended)  # before acting, so that a resume with fresh episodes forgets the old ones
-        if self.env_steps < self.warmup_steps and self.warmup == "uniform":
-            shape = (experience.num_envs, self.built_task.action_size)
-            action = torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1  # N x A
-        else:
-            action, memory = self.act(experience.obs, memory, explore=True, snapshot=experience.snapshot)
-        rows = experience.step(action)
-        self.real_buffer.add(rows)
-        self.env_steps += len(rows)
-        for total, length in experience.finished():
-            self.metrics.add({"train/return": total, "train/episode_length": float(length)})
-        return len(rows)
-
-    def _refit(self) -> None:
-        began = perf_counter()
-        report = self.dynamics.refit(self.real_buffer.all(), self.streams["model_fit"], self.learner)
-        self.metrics.add({f"model/{name}": value for name, value in report.items()})
-        self.metrics.add({"time/refit_s": perf_counter() - began})
+    def after_refit(self) -> None:
+        """Fresh rollouts of the new model, unless batches are real throughout."""
+        if self.real_rows < self.batch_size:
+            self._imagine()
 
     def _imagine(self) -> None:
         began = perf_counter()
@@ -246,7 +198,9 @@ class Dyna(Planner):
         self.metrics.add(report)
         self.metrics.add({"time/rollout_s": perf_counter() - began})
 
-    def _learn(self, updates: int) -> None:
+    def learn(self, new: int) -> None:
+        """The learner's updates for `new` real steps."""
+        updates = self.updates_per_step * new
         if updates == 0:
             return
         began = perf_counter()
@@ -272,14 +226,10 @@ class Dyna(Planner):
     # checkpoint ------------------------------------------------------------------------------------------------------
 
     def buffers_state(self) -> dict[str, dict[str, Any]]:
-        buffers = {"real": self._real, "model": self._model}
-        return {name: buffer.state_dict() for name, buffer in buffers.items() if buffer is not None}
+        state = super().buffers_state()
+        return state if self._model is None else {**state, "model": self._model.state_dict()}
 
     def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
-        if "real" in state:
-            wanted = self.real_buffer.capacity
-            self.real_buffer.load_state_dict(state["real"])
-            # a run that goes on for more steps than it was planned for still forgets none of its own
-            self.real_buffer.resize(max(wanted, self.real_buffer.capacity))
+        super().load_buffers_state(state)
         if "model" in state:
             self.model_buffer.load_state_dict(state["model"])

@@ -20,6 +20,9 @@ class Memory:
         n: episodes acted in at once.
         generator: what the policy's samples draw from; `planning_generator` is derived from its seed.
         tensors: `n x …` each, by name; `reset` sets a row back to what it is here.
+
+    Attributes:
+        decisions: made so far by a planner that counts them; see `decision_generators`.
     """
 
     def __init__(self, n: int, generator: torch.Generator, **tensors: Tensor) -> None:
@@ -27,8 +30,18 @@ class Memory:
         self.generator = generator
         # planning draws from its own, so that switching a planner on leaves the policy's samples as they were
         self.planning_generator = make_generator(generator.device, generator.initial_seed(), "planning")
+        self.decisions = 0
         self.tensors = tensors
         self._initial = {name: tensor.clone() for name, tensor in tensors.items()}
+
+    def decision_generators(self, purpose: str, device: torch.device | str) -> list[torch.Generator]:
+        """`n` fresh generators for the present decision, one an episode, on `device`; `purpose` names independent ones.
+
+        They follow from the generator's seed, the number of decisions so far and the episode's place, so an episode draws
+        the same whichever others are decided for beside it, and however much each decision draws.
+        """
+        seed = self.generator.initial_seed()
+        return [make_generator(device, seed, "decision", self.decisions, purpose, place) for place in range(self.n)]
 
     def reset(self, mask: Tensor) -> None:
         """Forgets what it knows of the episodes in `mask` (`n` bool), which have ended."""
@@ -40,6 +53,7 @@ class Memory:
         """Tensors and generator, as tensors."""
         return {
             "tensors": dict(self.tensors),
+            "decisions": self.decisions,
             "generator": self.generator.get_state(),
             "planning_generator": self.planning_generator.get_state(),
         }
@@ -48,5 +62,6 @@ class Memory:
         """Continues where `state` left it."""
         device = self.generator.device  # a checkpoint's tensors come on the CPU
         self.tensors = {name: tensor.to(device, copy=True) for name, tensor in state["tensors"].items()}
+        self.decisions = state["decisions"]
         self.generator.set_state(state["generator"].cpu())
         self.planning_generator.set_state(state["planning_generator"].cpu())

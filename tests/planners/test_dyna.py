@@ -246,7 +246,7 @@ def test_a_model_without_a_finite_rollout_stops_the_run() -> None:
     [
         ({"real_ratio": 1.5}, "expected a share between 0 and 1, got 1.5"),
         ({"refit_every": 0}, r"Dyna\(refit_every=…\): expected at least 1, got 0"),
-        ({"updates_per_step": -1}, "expected 0 or more"),
+        ({"updates_per_step": -1}, "expected at least 0, got -1"),
         ({"rollout_length": [1, 2]}, "rollout_length: expected"),
         ({"warmup": "random"}, r"Dyna\(warmup=…\): expected one of uniform, policy, got 'random'"),
         ({"finished_rollouts": "keep"}, r"Dyna\(finished_rollouts=…\): expected one of auto, drop, mask"),

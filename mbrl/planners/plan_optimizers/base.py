@@ -73,7 +73,7 @@ class Plan:
 
 
 class PlanOptimizer(Configurable, ABC):
-    """Searches plans. All that it carries from one decision to the next is in `warm`, so that it belongs to an environment."""
+    """Searches plans. What it carries from one decision to the next is in `warm`, so that it belongs to an environment."""
 
     @abstractmethod
     def warm_start(self, n: int, horizon: int, action_size: int, like: Tensor) -> dict[str, Tensor]:

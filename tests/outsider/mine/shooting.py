@@ -40,7 +40,7 @@ class Shooting(Planner):
         return self.dynamics.make_optimizers()
 
     @torch.no_grad()
-    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None) -> tuple[Tensor, Memory]:
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         k, n, size = self.plans, len(obs), self.built_task.action_size
         generator = memory.planning_generator
         plans = torch.rand(k * n, self.horizon, size, generator=generator, device=obs.device) * 2 - 1  # K·N x H x A

@@ -1,0 +1,164 @@
+"""`OnlinePlanner`: collects real steps, keeps them, and refits its model on schedule. What Dyna and PETS share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mbrl.data import ReplayBuffer, Transitions, ValueFunction
+from mbrl.envs.experience import Experience
+from mbrl.errors import UnsupportedError
+from mbrl.models import DynamicsModel
+from mbrl.planners.base import Planner
+
+
+class OnlinePlanner(Planner):
+    """Acts in real environments with `act`, stores what happens, and refits a model as data come in.
+
+    A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`.
+
+    Attributes:
+        dynamics: the model.
+        warmup_steps, warmup, refit_every, real_capacity: as in `Dyna`.
+    """
+
+    def __init__(
+        self,
+        dynamics: DynamicsModel,
+        *,
+        warmup_steps: int,
+        warmup: Literal["uniform", "policy"],
+        refit_every: int,
+        real_capacity: int,
+    ) -> None:
+        super().__init__()
+        self.dynamics = dynamics
+        self.warmup_steps = warmup_steps
+        self.warmup = warmup
+        self.refit_every = refit_every
+        self.real_capacity = real_capacity
+        self._real: ReplayBuffer | None = None
+
+    # parts -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def fit_value(self) -> ValueFunction | None:
+        """What value-aware models are fitted with, or None."""
+        return None
+
+    def build_dynamics(self, seed: int) -> None:
+        """Builds the model for the task, and begins with an empty buffer.
+
+        Raises:
+            UnsupportedError: if the model needs something in its rows that no environment gives.
+        """
+        self._real = None
+        self.dynamics.build(self.built_task, seed)
+        unknown = sorted(set(self.dynamics.row_extras(self.built_task)) - {"sim_state"})
+        if unknown:
+            raise UnsupportedError(
+                f"{type(self).__name__} can't use {type(self.dynamics).__name__}: it starts from rows with {unknown}, and "
+                "environments give no such thing."
+            )
+
+    @property
+    def real_buffer(self) -> ReplayBuffer:
+        """The real steps of this run."""
+        if self._real is None:
+            task, capacity = self.built_task, self.real_capacity
+            data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+            capacity = min(capacity, getattr(data, "steps", capacity))  # a run never needs more rows than it has steps
+            extras = self.dynamics.row_extras(task)
+            self._real = ReplayBuffer(
+                capacity, task.obs_size, task.action_size, device=self.device, extras=extras, store_episodes=True
+            )
+        return self._real
+
+    def start_extras(self, snapshot: Tensor | None) -> dict[str, Tensor]:
+        """What the model needs besides observations to start from the real environments' present states.
+
+        Args:
+            snapshot: the environments' simulator states, `N x W`, or None if they have none.
+
+        Raises:
+            UnsupportedError: if the model needs them and there are none.
+        """
+        if not self.dynamics.row_extras(self.built_task):
+            return {}
+        if snapshot is None:
+            raise UnsupportedError(
+                f"{type(self).__name__}: expected environments that show their simulator's state, which "
+                f"{type(self.dynamics).__name__} starts from, got some that don't; let OnlineData make them."
+            )
+        return {"sim_state": snapshot}
+
+    def start_rows(self, obs: Tensor, snapshot: Tensor | None) -> Transitions:
+        """Rows of the real environments' present states, for the model's `start`; arguments as in `act`."""
+        return Transitions.from_obs(obs, self.built_task.action_size, **self.start_extras(snapshot))
+
+    # one tick --------------------------------------------------------------------------------------------------------
+
+    def tick(self, experience: Experience) -> None:
+        """Collects one step in each environment; refits when due; learns."""
+        before = self.env_steps
+        new = self._collect(experience)
+        if self.env_steps < self.warmup_steps:
+            return
+        if self._refits(self.env_steps) > self._refits(before):
+            self._refit()
+            self.after_refit()
+        if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
+            self.learn(new)
+
+    def after_refit(self) -> None:
+        """What follows a fit, such as fresh rollouts."""
+
+    @abstractmethod
+    def learn(self, new: int) -> None:
+        """What follows `new` real steps after the warm-up, such as a learner's updates."""
+
+    def _refits(self, env_steps: int) -> int:
+        """How many fits should have happened by then."""
+        return 0 if env_steps < self.warmup_steps else 1 + (env_steps - self.warmup_steps) // self.refit_every
+
+    @torch.no_grad()
+    def _collect(self, experience: Experience) -> int:
+        """Steps the environments and stores the rows; returns how many, fewer than `N` where one only reset itself."""
+        memory = self.collect_memory(experience.num_envs)
+        memory.reset(experience.ended)  # before acting, so that a resume with fresh episodes forgets the old ones
+        snapshot = experience.snapshot if self.dynamics.row_extras(self.built_task) else None  # it costs a little to read
+        extras = self.start_extras(snapshot)
+        if self.env_steps < self.warmup_steps and self.warmup == "uniform":
+            shape = (experience.num_envs, self.built_task.action_size)
+            action = torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1  # N x A
+        else:
+            action, memory = self.act(experience.obs, memory, explore=True, snapshot=snapshot)
+        rows = experience.step(action)
+        rows.extras.update(extras)
+        self.real_buffer.add(rows)
+        self.env_steps += len(rows)
+        for total, length in experience.finished():
+            self.metrics.add({"train/return": total, "train/episode_length": float(length)})
+        return len(rows)
+
+    def _refit(self) -> None:
+        began = perf_counter()
+        report = self.dynamics.refit(self.real_buffer.all(), self.streams["model_fit"], self.fit_value)
+        self.metrics.add({f"model/{name}": value for name, value in report.items()})
+        self.metrics.add({"time/refit_s": perf_counter() - began})
+
+    # checkpoint ------------------------------------------------------------------------------------------------------
+
+    def buffers_state(self) -> dict[str, dict[str, Any]]:
+        return {} if self._real is None else {"real": self._real.state_dict()}
+
+    def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
+        if "real" in state:
+            wanted = self.real_buffer.capacity
+            self.real_buffer.load_state_dict(state["real"])
+            # a run that goes on for more steps than it was planned for still forgets none of its own
+            self.real_buffer.resize(max(wanted, self.real_buffer.capacity))
