@@ -25,7 +25,8 @@ class ReplayBuffer:
         obs_size: `S`.
         action_size: `A`.
         device: where the rows lie.
-        extras: width of each named extra to keep, `B x width` float32 in a batch.
+        extras: width of each named extra to keep, `B x width` in a batch, float32.
+        float64: names of the extras that are kept as float64, bit for bit (a simulator's state); each costs twice as much.
         store_episodes: keep `extras["episode"]` (`B` int64) of the rows, which `sample_windows` needs.
 
     Attributes:
@@ -40,11 +41,12 @@ class ReplayBuffer:
         *,
         device: torch.device | str = "cpu",
         extras: Mapping[str, int] | None = None,
+        float64: Sequence[str] = (),
         store_episodes: bool = False,
     ) -> None:
         _check_capacity(capacity)
         self.capacity = capacity
-        self.layout = RowLayout(obs_size, action_size, extras)
+        self.layout = RowLayout(obs_size, action_size, extras, float64)
         self.device = torch.device(device)
         self.store_episodes = store_episodes
         self.added = 0

@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from mbrl.data.transitions import Transitions
-from mbrl.errors import DataError, ShapeError
+from mbrl.errors import ConfigError, DataError, ShapeError
 
 
 class RowLayout:
     """Columns of a packed row: obs, action, reward, next_obs, terminated, truncated, then the extras by name.
 
+    A float64 extra lies bit for bit in two float32 columns a number, after the others: still one matrix and one gather.
+
     Args:
         obs_size: `S`.
         action_size: `A`.
         extras: width of each extra, `B x width` in a batch.
+        float64: names of the extras that are float64; the others are float32.
 
     Attributes:
-        width: columns of a row, `2S + A + 3` and the extras' widths.
+        width: columns of a row: `2S + A + 3`, the extras' widths, those of float64 extras twice; with any of these, even.
         base_width: columns of a row without extras.
+
+    Raises:
+        ConfigError: if `float64` names no extra.
     """
 
-    def __init__(self, obs_size: int, action_size: int, extras: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, obs_size: int, action_size: int, extras: Mapping[str, int] | None = None, float64: Sequence[str] = ()
+    ) -> None:
         self.obs_size = obs_size
         self.action_size = action_size
         self.extras = dict(extras or {})
+        unknown = sorted(set(float64) - set(self.extras))
+        if unknown:
+            raise ConfigError(
+                f"RowLayout: expected float64 to name extras of {sorted(self.extras)}, got {unknown}; give their widths in "
+                "extras."
+            )
+        self._single = [name for name in self.extras if name not in float64]
+        self._double = [name for name in self.extras if name in float64]
         self.base_width = 2 * obs_size + action_size + 3
-        self.width = self.base_width + sum(self.extras.values())
+        single = self.base_width + sum(self.extras[name] for name in self._single)
+        padding = single % 2 if self._double else 0  # pairs of columns are read as float64 from even ones only
         self._base_sizes = [obs_size, action_size, 1, obs_size, 2]
-        self._sizes = [*self._base_sizes, *self.extras.values()]
+        self._sizes = [*self._base_sizes, *(self.extras[name] for name in self._single), padding]
+        self._sizes += [2 * self.extras[name] for name in self._double]
+        self.width = sum(self._sizes)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RowLayout) and (self._sizes, list(self.extras)) == (other._sizes, list(other.extras))
+        return isinstance(other, RowLayout) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((tuple(self._sizes), tuple(self.extras)))
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        return (tuple(self._sizes), tuple(self._single), tuple(self._double))
+
+    def _extra_columns(self, columns: Sequence[Tensor]) -> dict[str, Tensor]:
+        single, double = columns[: len(self._single)], columns[len(self._single) + 1 :]
+        named = dict(zip(self._single, single, strict=True))
+        for name, column in zip(self._double, double, strict=True):
+            named[name] = column.view(torch.float64)
+        return {name: named[name] for name in self.extras}
 
     def check(self, rows: Transitions, where: str) -> None:
         """Refuses rows that don't fit the columns.
@@ -81,7 +111,7 @@ class RowLayout:
         next_obs.copy_(rows.next_obs)
         flags[:, 0].copy_(rows.terminated)
         flags[:, 1].copy_(rows.truncated)
-        for name, column in zip(self.extras, extras, strict=True):
+        for name, column in self._extra_columns(extras).items():
             column.copy_(rows.extras[name])
 
     def unpack(self, matrix: Tensor, row: Tensor | None = None) -> Transitions:
@@ -94,6 +124,6 @@ class RowLayout:
             named = {}
         else:
             obs, action, reward, next_obs, flags, *extras = matrix.split(self._sizes, -1)
-            named = dict(zip(self.extras, extras, strict=True))
+            named = self._extra_columns(extras)
         terminated, truncated = flags.bool().unbind(-1)  # B each
         return Transitions(obs, action, reward.squeeze(-1), next_obs, terminated, truncated, row, named)

@@ -322,3 +322,73 @@ def test_works_without_values():
     buffer.add(rows)
     assert buffer.all().obs.shape == (8, S)
     assert buffer.gather(torch.empty(4, 5, dtype=torch.int64, device="meta")).next_obs.shape == (4, 5, S)
+
+
+def any_bits(*shape):
+    """Float64 numbers of random bits, whose halves as float32 are every kind of NaN, infinity and denormal too."""
+    bits = torch.randint(-(2**63), 2**63 - 1, shape, generator=make_generator("cpu", "bits"))
+    return torch.where(bits.view(torch.float64).isfinite(), bits, torch.full_like(bits, 7)).view(torch.float64)
+
+
+@pytest.mark.parametrize("obs_size", [3, 4])  # an odd and an even number of columns before them
+def test_float64_extras_are_kept_bit_for_bit(obs_size):
+    bits = any_bits(20, 5)
+    assert (bits != bits.float().double()).any()  # a float32 would not do
+
+    def buffer():
+        extras = {"sim_state": 5, "previous": 2}
+        return ReplayBuffer(9, obs_size, A, extras=extras, float64=("sim_state",), store_episodes=True)
+
+    def rows(first, last):
+        numbers = steps(first, last - first)
+        obs = numbers.reward[:, None].expand(-1, obs_size)
+        extras = {"episode": torch.arange(first, last) // 4, "sim_state": bits[first:last], "previous": numbers.action}
+        return Transitions(obs, numbers.action, numbers.reward, obs, numbers.terminated, numbers.truncated, None, extras)
+
+    def assert_bits(found):
+        sim_state = found.extras["sim_state"]
+        assert sim_state.dtype is torch.float64
+        assert torch.equal(sim_state.contiguous().view(torch.int64), bits[found.row].view(torch.int64))
+        assert torch.equal(
+            found.extras["previous"], steps(0, 20).select(found.row.reshape(-1)).action.view(*found.row.shape, A)
+        )
+        assert torch.equal(found.reward, -found.row.float())
+
+    kept = buffer()
+    for first, last in ((0, 4), (4, 8), (8, 14)):  # filling, then over the seam
+        kept.add(rows(first, last))
+        assert_bits(kept.all())
+    assert_bits(kept.sample(50, make_generator("cpu", 0)))
+    assert_bits(kept.sample_windows(6, 2, make_generator("cpu", 0)))
+    other = buffer()
+    other.add(rows(0, 7))
+    batch = mixed_batch([(kept, 5), (other, 5)], make_generator("cpu", 0))
+    numbers = -batch.reward.long()
+    assert torch.equal(batch.extras["sim_state"], bits[numbers])
+
+    file = io.BytesIO()
+    torch.save(kept.state_dict(), file)
+    file.seek(0)
+    restored = buffer()
+    restored.load_state_dict(torch.load(file, weights_only=True))
+    assert_bits(restored.all())
+    for capacity in (12, 6):
+        restored.resize(capacity)
+        restored.add(rows(14, 16) if capacity == 12 else rows(16, 17))
+        assert_bits(restored.all())
+    assert_bits(restored.to("cpu").all())
+    # memory: 2S + A + 3 + 2 float32, 5 float64, one column of padding where that is odd, and the episode
+    single = 2 * obs_size + A + 3 + 2
+    assert kept.row_nbytes == 4 * (single + single % 2) + 8 * 5 + 8
+
+
+def test_a_float64_extra_must_be_an_extra():
+    with pytest.raises(ConfigError, match=r"float64 to name extras of \['x'\], got \['y'\]"):
+        ReplayBuffer(5, S, A, extras={"x": 1}, float64=("y",))
+
+
+def test_layouts_that_differ_in_precision_alone_are_different():
+    single, double = ReplayBuffer(9, S, A, extras={"x": 2}), ReplayBuffer(9, S, A, extras={"x": 1}, float64=("x",))
+    single.add(steps(0, 4, x=torch.zeros(4, 2)))
+    double.add(steps(0, 4, x=torch.zeros(4, 1)))
+    assert mixed_batch([(single, 3), (double, 3)], make_generator("cpu", 0)).extras == {}
