@@ -41,6 +41,18 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
         },
         {},
     ),
+    "`mbrl.models.Pendulum`: exact": ({"class_path": "mbrl.models.Pendulum"}, {}),
+    "`mbrl.models.CartPole`: exact, reward summed over an action repeat": (
+        {"class_path": "mbrl.models.CartPole"},
+        {"env_id": "dm_control/cartpole-swingup-v0", "action_repeat": 4},
+    ),
+    "`mbrl.models.LinearQuadratic`: exact": (
+        {
+            "class_path": "mbrl.models.LinearQuadratic",
+            "init_args": {"state_matrix": [[0.9, 0, 0], [0, 0.9, 0], [0, 0, 0.9]], "action_matrix": [[0.1], [0.1], [0.1]]},
+        },
+        {"reward": "learned"},
+    ),
 }
 PLANNERS: dict[str, dict[str, Any]] = {
     "Dyna (`mbrl.planners.Dyna`)": {

@@ -1,18 +1,22 @@
 """Dynamics models: what they predict, and how they are fitted."""
 
 from mbrl.models.base import Differentiable, DynamicsModel, Exact, HasMembers, WantsValueFunction, require
+from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
 from mbrl.models.gradient_model import GradientModel
 from mbrl.models.obs_state import ObsState
 
 __all__ = [
+    "CartPole",
     "Differentiable",
     "DynamicsModel",
     "Exact",
     "GaussianEnsemble",
     "GradientModel",
     "HasMembers",
+    "LinearQuadratic",
     "ObsState",
+    "Pendulum",
     "WantsValueFunction",
     "require",
 ]

@@ -7,7 +7,7 @@ from mbrl.testing.buffer import check_buffer
 from mbrl.testing.clauses import ConformanceError
 from mbrl.testing.dynamics_model import check_dynamics_model
 from mbrl.testing.learner import check_learner
-from mbrl.testing.linear import forecast, linear_task, lqr_gain
+from mbrl.testing.linear import forecast, linear_task, lqr_gain, riccati_gains
 from mbrl.testing.linear_env import LinearEnv
 from mbrl.testing.linear_model import LinearModel
 from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
@@ -30,4 +30,5 @@ __all__ = [
     "forecast",
     "linear_task",
     "lqr_gain",
+    "riccati_gains",
 ]

@@ -98,14 +98,49 @@ def lqr_gain(
     Returns:
         K, `A x S` (the action is −K s), and P, `S x S` (the best return from s without noise is −sᵀPs), float64.
     """
+    eye = torch.eye(len(action_matrix[0]), dtype=torch.float64).tolist()
+    cost = [[action_cost * number for number in row] for row in eye]
+    gains, costs = riccati_gains(state_matrix, action_matrix, action_cost=cost, horizon=sweeps, discount=discount)
+    return gains[0], costs[0]
+
+
+def riccati_gains(
+    state_matrix: Sequence[Sequence[float]] = STATE_MATRIX,
+    action_matrix: Sequence[Sequence[float]] = ACTION_MATRIX,
+    state_cost: Sequence[Sequence[float]] | None = None,
+    action_cost: Sequence[Sequence[float]] | None = None,
+    horizon: int = 10,
+    discount: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """The best plan of a finite horizon for s' = F s + G a at the cost s'ᵀ Q s' + aᵀ R a a step (Bertsekas1995).
+
+    Without bounds on the actions: where each −K_h s_h lies inside them, it is the best bounded plan too, since the
+    problem is convex.
+
+    Args:
+        state_matrix: F, `S x S`.
+        action_matrix: G, `S x A`.
+        state_cost: Q, `S x S`, symmetric; None is 1.
+        action_cost: R, `A x A`, symmetric, positive definite; None is 0.1 times 1.
+        horizon: `H` steps.
+        discount: γ of one step; a step's cost counts γʰ.
+
+    Returns:
+        K, `H x A x S` (the action at step h is −K_h s_h), and P, `(H+1) x S x S` (the least cost from step h on is
+        s_hᵀ P_h s_h), float64.
+    """
     f = torch.tensor(state_matrix, dtype=torch.float64)  # S x S
     g = torch.tensor(action_matrix, dtype=torch.float64)  # S x A
-    cost = action_cost * torch.eye(g.shape[1], dtype=torch.float64)  # A x A
-    value = torch.zeros_like(f)
-    eye = torch.eye(len(f), dtype=torch.float64)
-    for _ in range(sweeps):
-        after = eye + discount * value  # what s' costs now and later
-        gain = torch.linalg.solve(cost + g.T @ after @ g, g.T @ after @ f)  # A x S
+    q = torch.eye(len(f), dtype=torch.float64) if state_cost is None else torch.tensor(state_cost, dtype=torch.float64)
+    r = ACTION_COST * torch.eye(g.shape[1], dtype=torch.float64)  # A x A
+    if action_cost is not None:
+        r = torch.tensor(action_cost, dtype=torch.float64)
+    gains: list[Tensor] = []
+    costs = [torch.zeros_like(f)]
+    for _ in range(horizon):
+        after = q + discount * costs[-1]  # what s' costs now and later
+        gain = torch.linalg.solve(r + g.T @ after @ g, g.T @ after @ f)  # A x S
         closed = f - g @ gain
-        value = closed.T @ after @ closed + gain.T @ cost @ gain
-    return gain, value
+        gains.append(gain)
+        costs.append(closed.T @ after @ closed + gain.T @ r @ gain)
+    return torch.stack(gains[::-1]), torch.stack(costs[::-1])

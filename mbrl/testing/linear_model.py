@@ -10,6 +10,7 @@ from torch import Tensor
 from mbrl.data import Prediction, Task
 from mbrl.errors import ConfigError
 from mbrl.models import Differentiable, DynamicsModel, HasMembers
+from mbrl.models.closed_form.linear_quadratic import system_matrices
 from mbrl.testing.linear import ACTION_COST, ACTION_MATRIX, LIMIT, STATE_MATRIX
 
 
@@ -46,13 +47,7 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
         learn_terminated: bool = False,
     ) -> None:
         super().__init__()
-        rows, columns = len(state_matrix), {len(row) for row in state_matrix}
-        widths = {len(row) for row in action_matrix}
-        if columns != {rows} or len(action_matrix) != rows or len(widths) != 1:
-            raise ConfigError(
-                f"LinearModel: expected state_matrix S x S and action_matrix S x A, got {rows} x {sorted(columns)} and "
-                f"{len(action_matrix)} x {sorted(widths)}; give both as many rows as there are observations."
-            )
+        self.matrices = system_matrices("LinearModel", state_matrix, action_matrix)
         if members < 1 or noise < 0:
             raise ConfigError(f"LinearModel: expected members ≥ 1 and noise ≥ 0, got {members} and {noise}; change them.")
         self.members = members
@@ -60,10 +55,9 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
         self.spread = spread
         self.learn_reward = learn_reward
         self.learn_terminated = learn_terminated
-        self.matrices = (state_matrix, action_matrix)
 
     def make_parameters(self, task: Task, generator: torch.Generator) -> None:
-        state, action = (torch.tensor(matrix, dtype=torch.float32) for matrix in self.matrices)  # S x S, S x A
+        state, action = (matrix.float() for matrix in self.matrices)  # S x S, S x A
         if action.shape != (task.obs_size, task.action_size):
             raise ConfigError(
                 f"LinearModel: expected matrices for {task.obs_size} observations and {task.action_size} actions, got "
