@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import ReplayBuffer, Task, ValueFunction, mixed_batch
+from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, mixed_batch
 from mbrl.errors import ConfigError, DivergedError, check_at_least
 from mbrl.models import DynamicsModel
 from mbrl.planners.hooks import BatchHook, RolloutHook
@@ -200,21 +200,18 @@ class Dyna(OnlinePlanner):
 
     def learn(self, new: int) -> None:
         """The learner's updates for `new` real steps."""
-        updates = self.updates_per_step * new
-        if updates == 0:
-            return
-        began = perf_counter()
         parts = [(self.real_buffer, self.real_rows)]
         if self.real_rows < self.batch_size:
             parts.append((self.model_buffer, self.batch_size - self.real_rows))
-        replay, noise = self.streams["replay"], self.streams["updates"]
-        for _ in range(updates):
+        replay = self.streams["replay"]
+
+        def draw() -> Transitions:
             batch = mixed_batch(parts, replay)
             for hook in self.batch_hooks:
                 batch = hook(batch, self.learner)
-            report = self.learner.update(batch, noise, self.critic_terms)
-        self.metrics.add({f"learner/{name}": value for name, value in report.items()})  # of the tick's last update
-        self.metrics.add({"time/update_s": (perf_counter() - began) / updates})
+            return batch
+
+        self.update_learner(self.learner, self.updates_per_step * new, draw, self.critic_terms)
 
     def _length(self) -> int:
         return rollout_length((self.env_steps - self.warmup_steps) // self.epoch_steps, self.rollout_length)

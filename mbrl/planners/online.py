@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from mbrl.envs.experience import Experience
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
+from mbrl.policies import CriticTerm, Learner
 
 
 class OnlinePlanner(Planner):
@@ -120,6 +122,19 @@ class OnlinePlanner(Planner):
     @abstractmethod
     def learn(self, new: int) -> None:
         """What follows `new` real steps after the warm-up, such as a learner's updates."""
+
+    def update_learner(
+        self, learner: Learner, updates: int, draw: Callable[[], Transitions], critic_terms: Sequence[CriticTerm] = ()
+    ) -> None:
+        """Makes `updates` updates of `learner`, each on a batch that `draw` gives; reports the last."""
+        if updates == 0:
+            return
+        began = perf_counter()
+        noise = self.streams["updates"]
+        for _ in range(updates):
+            report = learner.update(draw(), noise, critic_terms)
+        self.metrics.add({f"learner/{name}": value for name, value in report.items()})
+        self.metrics.add({"time/update_s": (perf_counter() - began) / updates})
 
     def _refits(self, env_steps: int) -> int:
         """How many fits should have happened by then."""

@@ -73,7 +73,13 @@ class Plan:
 
 
 class PlanOptimizer(Configurable, ABC):
-    """Searches plans. What it carries from one decision to the next is in `warm`, so that it belongs to an environment."""
+    """Searches plans. What it carries from one decision to the next is in `warm`, so that it belongs to an environment.
+
+    Attributes:
+        policy_candidates: how many of its candidate plans come from a policy; above 0 it needs `PlanProblem.policy_plans`.
+    """
+
+    policy_candidates: int = 0
 
     @abstractmethod
     def warm_start(self, n: int, horizon: int, action_size: int, like: Tensor) -> dict[str, Tensor]:
