@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -89,14 +87,14 @@ class CartPole(ClosedForm):
         speed = torch.stack([velocity, spin])
         half = STEP / 2
         first = accelerations(start, speed, force)
-        speed_2 = speed + half * first
-        second = accelerations(start + half * speed, speed_2, force)
-        speed_3 = speed + half * second
-        third = accelerations(start + half * speed_2, speed_3, force)
-        speed_4 = speed + STEP * third
-        fourth = accelerations(start + STEP * speed_3, speed_4, force)
-        position, angle = (start + STEP / 6 * (speed + 2 * speed_2 + 2 * speed_3 + speed_4)).unbind(0)
-        velocity, spin = (speed + STEP / 6 * (first + 2 * second + 2 * third + fourth)).unbind(0)
+        speed_2 = torch.add(speed, first, alpha=half)
+        second = accelerations(torch.add(start, speed, alpha=half), speed_2, force)
+        speed_3 = torch.add(speed, second, alpha=half)
+        third = accelerations(torch.add(start, speed_2, alpha=half), speed_3, force)
+        speed_4 = torch.add(speed, third, alpha=STEP)
+        fourth = accelerations(torch.add(start, speed_3, alpha=STEP), speed_4, force)
+        position, angle = _advanced(start, speed, speed_2, speed_3, speed_4).unbind(0)
+        velocity, spin = _advanced(speed, first, second, third, fourth).unbind(0)
         return torch.stack([position, angle.cos(), angle.sin(), velocity, spin], -1)
 
     def earned(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
@@ -112,25 +110,35 @@ def accelerations(place: Tensor, speed: Tensor, force: Tensor) -> Tensor:
         force: on the cart, `B`, in N.
     """
     (x, angle), (velocity, spin) = place.unbind(0), speed.unbind(0)  # B each
-    cos, sin = angle.cos(), angle.sin()
-    coupling = ARM * cos  # kg m
-    inverse = 1 / (MASS * HINGE_INERTIA - coupling**2)  # of the mass matrix's determinant
-    push = force - SLIDE_DAMPING * velocity + ARM * sin * spin**2  # N
-    turn = GRAVITY * ARM * sin - HINGE_DAMPING * spin  # N m
-    free = inverse * (HINGE_INERTIA * push - coupling * turn)  # ẍ without the stop
-    # the stop
+    sin, arm = angle.sin(), ARM * angle.cos()
+    inverse = (MASS * HINGE_INERTIA - arm * arm).reciprocal()  # of the mass matrix's determinant
+    push = torch.addcmul(torch.add(force, velocity, alpha=-SLIDE_DAMPING), sin, spin * spin, value=ARM)  # N
+    turn = torch.add((GRAVITY * ARM) * sin, spin, alpha=-HINGE_DAMPING)  # N m
+    free = inverse * torch.addcmul(HINGE_INERTIA * push, arm, turn, value=-1)  # ẍ without the stop
+    # the stop; every operation counts, since small batches pay for their number: no branch, sums and products fused
     outwards = x.sign()
     depth = x.abs() - RAIL  # m
-    part = (depth / IMPEDANCE_WIDTH).clamp(0.0, 1.0)
-    rise = torch.where(part <= 0.5, 2 * part**2, 1 - 2 * (1 - part) ** 2)
-    impedance = IMPEDANCE_LOW + (IMPEDANCE_HIGH - IMPEDANCE_LOW) * rise
-    softness = (1 - impedance) / impedance * INVERSE_WEIGHT  # R, 1/kg
-    wanted = outwards * (STOP_DRAG * velocity + free) + STOP_STIFFNESS * impedance * depth  # m/s²
-    stop = (wanted / (HINGE_INERTIA * inverse + softness)).clamp_min(0.0)  # N
-    push = push - outwards * torch.where(depth > 0, stop, torch.zeros_like(stop))
-    return torch.stack(
-        [inverse * (HINGE_INERTIA * push - coupling * turn), inverse * (MASS * turn - coupling * push)]
-    )  # 2 x B
+    part = (depth * (1 / IMPEDANCE_WIDTH)).clamp(0.0, 1.0)
+    late = (part - 0.5).clamp_min(0.0)
+    rise = torch.addcmul(part * part, late, late, value=-2)  # half of: 2 p² up to the middle, then 1 − 2 (1 − p)²
+    impedance = 2 * (IMPEDANCE_HIGH - IMPEDANCE_LOW) * rise + IMPEDANCE_LOW  # d
+    softened = torch.add(HINGE_INERTIA * inverse - INVERSE_WEIGHT, impedance.reciprocal(), alpha=INVERSE_WEIGHT)  # A + R
+    wanted = outwards * torch.add(free, velocity, alpha=STOP_DRAG)
+    wanted = torch.addcmul(wanted, impedance, depth, value=STOP_STIFFNESS)  # m/s²
+    stop = (wanted / softened).clamp_min(0.0) * (depth > 0)  # N
+    push = torch.addcmul(push, outwards, stop, value=-1)
+    return inverse * torch.stack(
+        [
+            torch.addcmul(HINGE_INERTIA * push, arm, turn, value=-1),
+            torch.addcmul(MASS * turn, arm, push, value=-1),
+        ]
+    )
+
+
+def _advanced(start: Tensor, first: Tensor, second: Tensor, third: Tensor, fourth: Tensor) -> Tensor:
+    """`start` and a Runge-Kutta step's weighted slopes."""
+    slope = torch.add(first + fourth, second + third, alpha=2)
+    return torch.add(start, slope, alpha=STEP / 6)
 
 
 def inertia_constants() -> dict[str, float]:
@@ -139,5 +147,5 @@ def inertia_constants() -> dict[str, float]:
         "body_inertia": _pole_inertia(),
         "dof_M0": HINGE_INERTIA,
         "dof_invweight0": INVERSE_WEIGHT,
-        "gravity": math.copysign(GRAVITY, -1.0),
+        "gravity": -GRAVITY,
     }
