@@ -7,6 +7,7 @@ from mbrl.envs.experience import Experience
 from mbrl.envs.handed_over import HandedOverExperience
 from mbrl.envs.offline_data import OfflineData
 from mbrl.envs.online_data import EvaluationRequest, OnlineData, TickLoader
+from mbrl.envs.simulator_state import SimulatorState, simulator_state_size
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience
 
@@ -16,6 +17,7 @@ __all__ = [
     "HandedOverExperience",
     "OfflineData",
     "OnlineData",
+    "SimulatorState",
     "TickLoader",
     "VectorExperience",
     "check_environment",
@@ -25,4 +27,5 @@ __all__ = [
     "known_functions",
     "make_env",
     "make_task",
+    "simulator_state_size",
 ]

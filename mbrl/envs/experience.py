@@ -25,7 +25,15 @@ class Experience(ABC):
     num_envs: int
     obs: Tensor
     ended: Tensor
-    snapshot: list[Any] | None = None
+
+    @property
+    def snapshot(self) -> Tensor | None:
+        """`N x W` float64 on the CPU: the simulator states that `obs` shows, for planners whose model starts from them.
+
+        Rows of `mbrl.envs.SimulatorState`; None where the environments aren't MuJoCo's, or can't be reached. It is read
+        from the environments when asked for, and costs nothing otherwise.
+        """
+        return None
 
     @abstractmethod
     def reset(self, seed: int) -> None:

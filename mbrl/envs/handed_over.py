@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
-from mbrl.envs.vector_experience import check_state, env_commands, refuse_not_finite
+from mbrl.envs.vector_experience import check_state, env_commands, refuse_not_finite, snapshot_of
 from mbrl.errors import CheckpointError, ShapeError, TaskError
 
 
@@ -148,6 +148,12 @@ class HandedOverExperience(Experience):
             self._begin(ended)
         self.ended = torch.from_numpy(fresh).to(self.device)
         self.obs = self._tensor(shown)
+
+    @property
+    def snapshot(self) -> Tensor | None:
+        """`N x W` float64 on the CPU: see `Experience.snapshot`; None if they live in other processes."""
+        envs = getattr(self._env.unwrapped, "envs", None)
+        return None if envs is None else snapshot_of(envs)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         own = np.array(array, dtype=np.float32)  # a copy, since the environment may write into its array again

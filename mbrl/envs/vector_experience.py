@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
+from mbrl.envs.simulator_state import SimulatorState, has_simulator_state
 from mbrl.envs.task import make_env
 from mbrl.errors import CheckpointError, ConfigError, DataError, ShapeError
 
@@ -142,6 +143,11 @@ class VectorExperience(Experience):
             extras={"episode": episode.to(self.device)},
         )
 
+    @property
+    def snapshot(self) -> Tensor | None:
+        """`N x W` float64 on the CPU, one `SimulatorState` row an environment, or None: see `Experience.snapshot`."""
+        return snapshot_of(self.envs)
+
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(np.float32)).to(self.device)
 
@@ -230,6 +236,13 @@ class VectorExperience(Experience):
             env.close()
 
 
+def snapshot_of(envs: Sequence[Any]) -> Tensor | None:
+    """The simulator states of `N` environments as `N x W` float64, or None if one of them isn't MuJoCo's."""
+    if not all(has_simulator_state(env) for env in envs):
+        return None
+    return torch.from_numpy(np.stack([SimulatorState(env).read() for env in envs]))
+
+
 def env_commands(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: Any) -> np.ndarray:
     """Actions in environment units and the environment's dtype, `… x A`, in float64 until the last moment.
 
@@ -246,6 +259,11 @@ def env_commands(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: A
             f"Experience.step: expected actions in [−1, 1], got {action.tolist()}; squash or clip them, and if they are "
             "NaN, look for what diverged."
         )
+    return in_env_units(action, low, high, dtype)
+
+
+def in_env_units(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: Any) -> np.ndarray:
+    """What `env_commands` gives, of actions that somebody else checks: outside [−1, 1] they are clipped, NaN stays NaN."""
     return np.clip(action * ((high - low) / 2) + (high + low) / 2, low, high).astype(dtype)
 
 

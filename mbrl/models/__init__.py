@@ -5,6 +5,7 @@ from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
 from mbrl.models.gradient_model import GradientModel
 from mbrl.models.obs_state import ObsState
+from mbrl.models.simulator import SimState, SimulatorModel
 
 __all__ = [
     "CartPole",
@@ -17,6 +18,8 @@ __all__ = [
     "LinearQuadratic",
     "ObsState",
     "Pendulum",
+    "SimState",
+    "SimulatorModel",
     "WantsValueFunction",
     "require",
 ]
