@@ -10,7 +10,8 @@ import pytest
 from mbrl.data import ReplayBuffer, Task, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.models import GaussianEnsemble
-from mbrl.planners import Dyna, PolicyMode, PolicySample
+from mbrl.planners import PETS, Dyna, PolicyMode, PolicySample
+from mbrl.planners.plan_optimizers import CEM, ICEM, MPPI, GradientShooting
 from mbrl.policies import SAC, TanhGaussianPolicy
 from mbrl.testing import (
     LinearModel,
@@ -22,6 +23,7 @@ from mbrl.testing import (
     check_selector,
     linear_task,
 )
+from mbrl.uncertainty import MeanDisagreement
 
 LINEAR = linear_task()
 # nothing known: the model learns reward and termination
@@ -94,3 +96,29 @@ def test_dyna(num_envs: int) -> None:
         )
 
     check_planner(make, LINEAR, lambda: VectorExperience(LINEAR, num_envs, seed=0), ticks=4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PETS(LinearModel(noise=0.1, members=3), CEM(candidates=12, elites=3, iterations=2), horizon=3, particles=3),
+        lambda: PETS(LinearModel(), MPPI(candidates=12, iterations=2), horizon=3, particles=1, warmup_steps=0),
+        lambda: PETS(LinearModel(), GradientShooting(candidates=2, updates=2), horizon=3, particles=1, warmup_steps=0),
+        lambda: PETS(
+            GaussianEnsemble(**SMALL),
+            ICEM(candidates=12, elites=3, policy_candidates=2),
+            horizon=3,
+            particles=4,
+            propagation="ts1",
+            warmup_steps=10,
+            refit_every=4,
+            learner=SAC(hidden=[8, 8]),
+            terminal_value="min",
+            uncertainty=MeanDisagreement(),
+            uncertainty_rate=-0.1,
+            batch_size=8,
+        ),
+    ],
+)
+def test_pets(make: Callable[[], PETS]) -> None:
+    check_planner(make, LINEAR, lambda: VectorExperience(LINEAR, 2, seed=0), ticks=6)
