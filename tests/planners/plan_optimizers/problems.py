@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mbrl.data import InterleavedGenerator, Transitions, make_generator
+from mbrl.models.closed_form import LinearQuadratic
+from mbrl.planners import PlanObjective
 from mbrl.planners.plan_optimizers import PlanOptimizer, PlanProblem
-from mbrl.testing import lqr_gain
-from mbrl.testing.linear import ACTION_COST, ACTION_MATRIX, STATE_MATRIX
+from mbrl.testing import linear_task, riccati_gains
+from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX
 
 DOUBLE = torch.zeros((), dtype=torch.float64)
 
@@ -51,30 +54,27 @@ class Recorder:
         return self.answered[-1]
 
 
-def linear_quadratic(starts: Tensor) -> Callable[[Tensor], Tensor]:
-    """The undiscounted return of plans from `starts` (`N x 2`) in the drag system, in closed form."""
-    f = torch.tensor(STATE_MATRIX, dtype=starts.dtype)
-    g = torch.tensor(ACTION_MATRIX, dtype=starts.dtype)
-
-    def returns(plans: Tensor) -> Tensor:
-        state = starts[:, None].expand(*plans.shape[:2], 2)
-        total = plans.new_zeros(plans.shape[:2])
-        for action in plans.unbind(2):
-            state = state @ f.T + action @ g.T
-            total = total - state.square().sum(-1) - ACTION_COST * action.square().sum(-1)
-        return total
-
-    return returns
+HORIZON = 10
 
 
-def riccati(starts: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
-    """The lowest cost `N` without bounds, and the actions `N x H x A` that have it."""
+def linear_quadratic(starts: Tensor, seeds: Sequence[int] | None = None) -> PlanProblem:
+    """Ten steps of the drag system from `starts` (`N x 2`), in closed form."""
+    model = LinearQuadratic(STATE_MATRIX, ACTION_MATRIX)
+    model.build(linear_task(ends=False))
+    noise = InterleavedGenerator([make_generator("cpu", row) for row in range(len(starts))])
+    state = model.start(Transitions.from_obs(starts, 1), noise)
+    objective = PlanObjective(model)
+    posed = range(len(starts)) if seeds is None else seeds
+    return problem(lambda plans: objective.returns(state, plans), posed, HORIZON, 1, like=starts)
+
+
+def riccati(starts: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest cost `N` of those ten steps without bounds, and the actions `N x H x A` that have it."""
+    gains, costs = riccati_gains(horizon=HORIZON)
     f = torch.tensor(STATE_MATRIX, dtype=torch.float64)
     g = torch.tensor(ACTION_MATRIX, dtype=torch.float64)
-    cost = ((starts @ lqr_gain(sweeps=horizon)[1]) * starts).sum(-1)
     state, actions = starts, []
-    for left in range(horizon, 0, -1):
-        action = -state @ lqr_gain(sweeps=left)[0].T
-        state = state @ f.T + action @ g.T
-        actions.append(action)
-    return cost, torch.stack(actions, 1)
+    for gain in gains:
+        actions.append(-state @ gain.T)
+        state = state @ f.T + actions[-1] @ g.T
+    return ((starts @ costs[0]) * starts).sum(-1), torch.stack(actions, 1)
