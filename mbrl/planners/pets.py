@@ -107,8 +107,8 @@ class PETS(OnlinePlanner):
             )
         if terminal_value is not None and learner is None:
             raise ConfigError(
-                f"PETS(terminal_value={terminal_value!r}): expected a learner whose critics value the plans' ends, got none; "
-                "set learner, or leave terminal_value out."
+                f"PETS(terminal_value={terminal_value!r}): expected a learner whose critics value the plans' ends, got "
+                "none; set learner, or leave terminal_value out."
             )
         self.optimizer = optimizer
         self.horizon = horizon
@@ -231,7 +231,9 @@ class PETS(OnlinePlanner):
             ShapeError: if the memory is of another number of environments.
         """
         if len(obs) != memory.n:
-            raise ShapeError(f"PETS.act: expected obs of {memory.n} environments, got {len(obs)}; use a memory made for them.")
+            raise ShapeError(
+                f"PETS.act: expected obs of {memory.n} environments, got {len(obs)}; use a memory made for them."
+            )
         device = obs.device
         noise = InterleavedGenerator(memory.decision_generators("model", device))
         state = self.dynamics.start(self.start_rows(obs, snapshot), noise)

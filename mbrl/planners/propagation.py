@@ -60,8 +60,8 @@ def follow_plans(
         return
     if not isinstance(rows, ObsState):
         raise UnsupportedError(
-            f"propagation {propagation!r} replaces a model's next observations by their moments, and {type(dynamics).__name__} "
-            "steps a state of its own; use ts1 or ts_inf."
+            f"propagation {propagation!r} replaces a model's next observations by their moments, and "
+            f"{type(dynamics).__name__} steps a state of its own; use ts1 or ts_inf."
         )
     for depth in range(horizon):
         step = _moment_step(dynamics, rows, flat[:, depth], propagation, want)
@@ -123,7 +123,7 @@ def _certain(drawn: Prediction) -> Prediction:
 
 
 def _matched(drawn: Prediction, state: ObsState) -> Prediction:
-    """The Gaussian, without covariances, that fits all particles of a plan after a step of each: the same for all of them."""
+    """The Gaussian, without covariances, that fits all particles of a plan after a step of each: one for all of them."""
     particles, size = state.particles, drawn.mean.shape[-1]
     noise = draw_normal(state.generator, drawn.mean.shape[0], size + 1, drawn.mean)  # P·K·N x (S+1)
 

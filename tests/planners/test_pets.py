@@ -13,7 +13,7 @@ from mbrl.envs import VectorExperience, make_task
 from mbrl.errors import ConfigError, DivergedError, MbrlError, ShapeError, UnsupportedError
 from mbrl.models import GaussianEnsemble
 from mbrl.models.closed_form import Pendulum
-from mbrl.planners import PETS, Memory, evaluate
+from mbrl.planners import PETS, evaluate
 from mbrl.planners.plan_optimizers import CEM, ICEM, MPPI, GradientShooting, PlanOptimizer, RandomShooting
 from mbrl.policies import SAC
 from mbrl.testing import LinearModel, linear_task
