@@ -2,6 +2,7 @@
 
 from mbrl.models.base import Differentiable, DynamicsModel, Exact, HasMembers, WantsValueFunction, require
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
+from mbrl.models.environment import ModelEnv, ModelVectorEnv
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
 from mbrl.models.gradient_model import GradientModel
 from mbrl.models.obs_state import ObsState
@@ -16,6 +17,8 @@ __all__ = [
     "GradientModel",
     "HasMembers",
     "LinearQuadratic",
+    "ModelEnv",
+    "ModelVectorEnv",
     "ObsState",
     "Pendulum",
     "SimState",

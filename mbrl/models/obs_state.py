@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from mbrl.data import Generator, ModelState, RowGenerator
+from mbrl.errors import UnsupportedError
 
 
 @dataclass
@@ -40,3 +41,14 @@ class ObsState(ModelState):
 
     def fork(self, generator: Generator) -> ObsState:
         return ObsState(self.obs, generator, self.member, self.particles)
+
+    def replaced(self, rows: Tensor, other: ModelState) -> ObsState:
+        if not isinstance(other, ObsState) or (self.member is None) != (other.member is None):
+            raise UnsupportedError(
+                f"ObsState.replaced: expected a state from the same start and with the same follow, got a "
+                f"{type(other).__name__} that differs; start both alike."
+            )
+        member = self.member
+        if member is not None and other.member is not None:
+            member = member.index_copy(0, rows, other.member)
+        return replace(self, obs=self.obs.index_copy(0, rows, other.obs), member=member)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mbrl.data import ModelState, ModelStep, Prediction, RowGenerator, Task, Transitions
-from mbrl.errors import NotBuiltError
+from mbrl.errors import NotBuiltError, UnsupportedError
 from mbrl.models import Differentiable, DynamicsModel, Exact, HasMembers
 from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs, some_rows
 
@@ -29,7 +29,8 @@ def check_dynamics_model(
         make: makes the model, not yet built, the same each time.
         task: what to build it for; the reward and termination that it doesn't know, the model must learn.
         rows: transitions to fit to and to start rollouts from (default: 64 rows of a smooth made-up system). A model with
-            a state of its own needs rows with its extras.
+            a state of its own needs rows with its extras; if it refuses to predict from observations alone
+            (`UnsupportedError`), what its steps predict is checked instead.
         tolerance: relative and absolute, between two ways to compute the same numbers.
 
     Raises:
@@ -37,12 +38,14 @@ def check_dynamics_model(
     """
     suite = _Suite(make, task, some_rows(task) if rows is None else rows, tolerance)
     suite.life()
-    suite.predictions()
-    suite.members()
+    if suite.predicts:
+        suite.predictions()
+        suite.members()
     suite.steps()
     suite.states()
     suite.rows_drop_as_they_mask()
     suite.capabilities()
+    suite.replacing()
     suite.moves()
 
 
@@ -56,6 +59,11 @@ class _Suite(Clauses):
         super().__init__(type(make()).__name__)
         self.hold(len(self.starts) == ROWS, f"the suite gets at least {ROWS} rows", len(self.starts))
         self.model = self.fitted()
+        self.predicts = True
+        try:
+            self.ask(self.model)
+        except UnsupportedError:
+            self.predicts = False
 
     def fitted(self, seed: int = SEED) -> DynamicsModel:
         model = self.make()
@@ -92,7 +100,12 @@ class _Suite(Clauses):
     def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:
         obs, action = self.inputs(*dims)
         with torch.no_grad():
-            return model.predict(obs, action, member)
+            if self.predicts:
+                return model.predict(obs, action, member)
+            step = model.step(model.start(self.starts, noise("step")), action, ("prediction",))
+        if step.prediction is None:
+            self.hold(False, 'want="prediction" brings the all-member prediction')
+        return step.prediction  # type: ignore[return-value]
 
     def inputs(self, *dims: int) -> tuple[Tensor, Tensor]:
         return some_obs(self.task, *dims), some_actions(self.task, *dims)
@@ -205,6 +218,22 @@ class _Suite(Clauses):
         state = self.model.start(self.starts, own)
         with self.untouched("stepping a fork", the_original_generator=own), torch.no_grad():
             self.model.step(state.fork(other), some_actions(self.task, ROWS))
+
+    def replacing(self) -> None:
+        """`replaced`, where a state has it, takes just the named rows; an exact model steps on as they would."""
+        if type(self.start()).replaced is ModelState.replaced:
+            return
+        rows, order = torch.tensor([4, 1]), torch.tensor([0, 3, 2, 3, 2, 5])  # row 4 becomes a copy of 2, and 1 of 3
+        with torch.no_grad():
+            state = self.start()
+            merged = state.replaced(rows, self.start().select(torch.tensor([2, 3])))
+            self.equal(state.obs, self.starts.obs, "replaced leaves the state as it was")
+            self.equal(merged.obs, self.starts.obs[order], "replaced takes the named rows from the other state, in order")
+            action = some_actions(self.task, ROWS)
+            step, plain = self.model.step(merged, action[order]), self.model.step(self.start(), action)
+            self.shaped(step.next_obs, tuple(self.starts.obs.shape), "next_obs after replaced", self.starts.obs)
+            if isinstance(self.model, Exact):  # others draw for each row
+                self.close(step.next_obs, plain.next_obs[order], "a replaced row steps as the row it was taken from")
 
     def rows_drop_as_they_mask(self) -> None:
         """Dropping finished rows leaves every other row's numbers as they were."""

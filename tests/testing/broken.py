@@ -99,6 +99,17 @@ class Interleaves(LinearModel):
         return Interleaved(state.obs, state.generator, state.member)
 
 
+class Unordered(ObsState):
+    def replaced(self, rows: torch.Tensor, other: Any) -> ObsState:
+        return super().replaced(rows.sort().values, other)
+
+
+class ReplacesInRowOrder(LinearModel):
+    def start(self, rows: Transitions, generator: Any, *, follow: bool = False) -> Any:
+        state = super().start(rows, generator, follow=follow)
+        return Unordered(state.obs, state.generator, state.member)
+
+
 class SharesItsFork(LinearModel):
     def start(self, rows: Transitions, generator: Any, *, follow: bool = False) -> Any:
         state = super().start(rows, generator, follow=follow)
@@ -163,6 +174,7 @@ MODELS = {
     NoiseOfTheLiving: "select keeps the other rows' next_obs as it was",
     WantDraws: 'want="prediction" changes nothing else',
     MovesItsState: "step leaves the state that it steps from as it was",
+    ReplacesInRowOrder: "replaced takes the named rows from the other state, in order",
     Interleaves: r"tile\(n\) lays out n blocks of B rows",
     SharesItsFork: "stepping a fork leaves the_original_generator as it was",
     Forgets: "a model from spec and state dict predicts the same",

@@ -1,0 +1,224 @@
+"""`ModelEpisodes`: episodes in a dynamics model, batched, as environments show them; what the model's environments share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from mbrl.data import InterleavedGenerator, ModelState, Transitions
+from mbrl.envs import make_env
+from mbrl.errors import ConfigError, DataError, DivergedError, MbrlError, ShapeError, UnsupportedError
+from mbrl.models.base import DynamicsModel
+from mbrl.models.obs_state import ObsState
+
+Bounds = tuple[Sequence[float], Sequence[float]]
+
+
+class ModelEpisodes:
+    """`N` episodes of a model, each with a noise generator of its own.
+
+    It speaks environment units and float32 outwards, and keeps the dtype of `rows` inwards.
+
+    Args:
+        who: starts messages.
+        model: built, and fitted if it has to be.
+        rows: where episodes start: `obs` and what extras the model's `start` reads (such as `sim_state`).
+        num_envs: `N`.
+        time_limit: steps after which an episode is truncated; None never does; `"task"` takes the task's.
+        clip: whether observations are clipped, and the model goes on from the clipped one.
+        bounds: what to clip to, lows and highs of `S` numbers (±inf for none); None takes the real environment's.
+        follow: whether an episode keeps one member of the model throughout (TS∞) instead of drawing at every step.
+
+    Raises:
+        NotBuiltError: before the model's `build`.
+        ShapeError: if rows have another size of observation.
+        DataError: if there are no rows, or one isn't finite.
+        ConfigError: if a number is out of range, or `clip` finds no bounds.
+        UnsupportedError: for `clip` with a model whose state is more than its observation.
+    """
+
+    def __init__(
+        self,
+        who: str,
+        model: DynamicsModel,
+        rows: Transitions,
+        num_envs: int,
+        time_limit: int | Literal["task"] | None,
+        clip: bool,
+        bounds: Bounds | None,
+        follow: bool,
+    ) -> None:
+        task = model.built_task
+        self.who = who
+        self.model = model
+        self.task = task
+        self.num_envs = num_envs
+        self.time_limit = task.time_limit if time_limit == "task" else time_limit
+        self.follow = follow
+        if num_envs < 1 or (self.time_limit is not None and self.time_limit < 1):
+            raise ConfigError(
+                f"{who}: expected num_envs and time_limit of at least 1, got {num_envs} and {self.time_limit}; raise them."
+            )
+        if rows.obs.ndim != 2 or rows.obs.shape[1] != task.obs_size:
+            raise ShapeError(
+                f"{who}: expected initial rows with obs of shape N x {task.obs_size}, got {tuple(rows.obs.shape)}; give it "
+                "rows of the model's task."
+            )
+        if len(rows) == 0:
+            raise DataError(f"{who}: expected at least one initial row to start episodes from, got none; give it some.")
+        if not bool(torch.isfinite(rows.obs).all()):
+            raise DataError(f"{who}: expected finite initial observations, got NaN or infinity; leave those rows out.")
+        self.rows = rows.to(model.device)
+        self.generators = [torch.Generator(device=model.device) for _ in range(num_envs)]
+        self.state: ModelState | None = None
+        self.elapsed = np.zeros(num_envs, dtype=np.int64)  # N
+        self.clip = self._clip_bounds(bounds) if clip else None
+        if bounds is not None and not clip:
+            raise ConfigError(f"{who}: expected bounds only with clip=True, got them with clip=False; set it, or drop them.")
+        edge = np.full(task.obs_size, np.inf, dtype=np.float32)  # S
+        low, high = (-edge, edge) if self.clip is None else (bound.cpu().numpy() for bound in self.clip)
+        self.observation_space = spaces.Box(low, high, dtype=np.float32)
+        self.action_space = spaces.Box(
+            np.array(task.action_low, dtype=np.float32), np.array(task.action_high, dtype=np.float32), dtype=np.float32
+        )
+
+    def _clip_bounds(self, bounds: Bounds | None) -> tuple[Tensor, Tensor]:
+        """Lows and highs, `S` float32 each."""
+        size = self.task.obs_size
+        if bounds is None:
+            try:
+                env = make_env(self.task)
+            except MbrlError as error:
+                raise ConfigError(
+                    f"{self.who}: expected bounds with clip=True, got none, and the real environment's "
+                    f"can't be read: {error}"
+                ) from error
+            space = env.observation_space
+            env.close()
+            if isinstance(space, spaces.Box):  # else the task was made of another environment
+                bounds = (space.low.tolist(), space.high.tolist())
+        lows, highs = (torch.as_tensor(np.asarray(bound, dtype=np.float32)) for bound in bounds or ((), ()))
+        if lows.shape != (size,) or highs.shape != (size,) or not bool((lows < highs).all()):
+            raise ConfigError(
+                f"{self.who}: expected bounds of {size} lows, each below its high, got shapes {tuple(lows.shape)} and "
+                f"{tuple(highs.shape)}; give one of each for an observation."
+            )
+        if not bool((torch.isfinite(lows) | torch.isfinite(highs)).any()):
+            raise ConfigError(
+                f"{self.who}: expected a finite bound with clip=True, got none ({self.task.env_id or 'the task'} has an "
+                "unbounded observation space); give bounds, or leave clip off."
+            )
+        probe = self.model.start(self.rows.select(slice(0, 1)), torch.Generator(device=self.model.device))
+        if not isinstance(probe, ObsState):
+            raise UnsupportedError(
+                f"{self.who}: expected a model whose state is its observation with clip=True, got "
+                f"{type(self.model).__name__}, whose {type(probe).__name__} goes on unclipped; leave clip off."
+            )
+        return lows.to(self.model.device), highs.to(self.model.device)
+
+    def begin(self, envs: Sequence[int], randoms: Sequence[np.random.Generator]) -> None:
+        """Starts a new episode in each of `envs`, at a stored row and with a noise seed that its generator draws.
+
+        Args:
+            envs: distinct numbers from 0 to N−1; at first all of them.
+            randoms: one NumPy generator for each of `envs`.
+
+        Raises:
+            UnsupportedError: if the first call leaves environments out, or the model can't begin a part of them anew.
+        """
+        if self.state is None and len(envs) != self.num_envs:
+            raise UnsupportedError(
+                f"{self.who}: expected a first reset of all {self.num_envs} environments, got {len(envs)} in reset_mask; "
+                "reset without it once."
+            )
+        picks = []
+        for env, draws in zip(envs, randoms, strict=True):
+            picks.append(int(draws.integers(len(self.rows))))
+            self.generators[env].manual_seed(int(draws.integers(2**63)))
+        device = self.model.device
+        rows = self.rows.select(torch.tensor(picks, device=device))
+        noise = InterleavedGenerator([self.generators[env] for env in envs])
+        with torch.no_grad():
+            fresh = self._clipped(self.model.start(rows, noise, follow=self.follow))
+            if self.state is None or len(envs) == self.num_envs:
+                self.state = fresh
+            else:
+                self.state = self.state.replaced(torch.tensor(list(envs), device=device), fresh)
+        self.elapsed[list(envs)] = 0
+
+    def _clipped(self, state: ModelState) -> ModelState:
+        if self.clip is None or not isinstance(state, ObsState):
+            return state
+        low, high = (bound.to(state.obs.dtype) for bound in self.clip)
+        return replace(state, obs=state.obs.clamp(low, high))
+
+    def obs(self) -> np.ndarray[Any, Any]:
+        """What is shown, `N x S` float32, a fresh array.
+
+        Raises:
+            UnsupportedError: before the first episode.
+        """
+        return self.started().obs.float().cpu().numpy().copy()
+
+    def started(self) -> ModelState:
+        """The state.
+
+        Raises:
+            UnsupportedError: before the first episode.
+        """
+        if self.state is None:
+            raise UnsupportedError(f"{self.who}: expected reset before anything else, got a step without one; call reset.")
+        return self.state
+
+    def step(
+        self, actions: np.ndarray[Any, Any], going: np.ndarray[Any, Any]
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Steps all episodes.
+
+        Args:
+            actions: `N x A`, environment units.
+            going: `N` bool, the episodes that count; what comes of the others is without meaning.
+
+        Returns:
+            Rewards `N` float64, terminated and truncated `N` bool.
+
+        Raises:
+            ShapeError: if `actions` has another shape.
+            DataError: if one that counts lies outside the action space.
+            DivergedError: if a prediction that counts isn't finite.
+        """
+        state = self.started()
+        space, shape = self.action_space, (self.num_envs, self.task.action_size)
+        given = np.asarray(actions, dtype=np.float32)
+        if given.shape != shape:
+            raise ShapeError(f"{self.who}: expected actions of shape {shape}, got {given.shape}; give one row for each.")
+        inside = ((given >= space.low) & (given <= space.high)).all(-1)  # N, and no NaN
+        if not (inside | ~going).all():
+            worst = given[np.argmin(inside | ~going)]
+            raise DataError(
+                f"{self.who}: expected actions between {space.low.tolist()} and {space.high.tolist()}, in the environment's "
+                f"own units, got {worst.tolist()}; clip or scale them (gymnasium.wrappers.RescaleAction)."
+            )
+        action = torch.from_numpy(given).to(state.obs)  # N x A
+        with torch.no_grad():
+            step = self.model.step(state, self.task.from_env_action(action).clamp(-1.0, 1.0))
+        finite = step.finite.cpu().numpy()  # N
+        if not (finite | ~going).all():
+            number = int(np.argmin(finite | ~going))
+            raise DivergedError(
+                f"{self.who}: expected finite predictions, got {step.next_obs[number].tolist()} with reward "
+                f"{step.reward[number].item()} after {self.elapsed[number] + 1} steps; shorten time_limit, set clip=True, "
+                "or fit the model on rows like these."
+            )
+        self.state = self._clipped(step.state)
+        self.elapsed += 1
+        truncated = np.zeros(self.num_envs, dtype=bool)
+        if self.time_limit is not None:
+            truncated = self.elapsed >= self.time_limit
+        return step.reward.double().cpu().numpy(), step.terminated.cpu().numpy().copy(), truncated
