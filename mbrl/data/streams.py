@@ -144,6 +144,8 @@ def draw_normal(generator: Generator, rows: int, size: int, like: Tensor) -> Ten
         return full if generator.position is None else full[generator.position]  # rows x size
     if isinstance(generator, InterleavedGenerator):
         share = generator.share(rows)
+        if share == rows:
+            return draw_normal(generator.generators[0], rows, size, like)
         return torch.stack([draw_normal(one, share, size, like) for one in generator.generators], 1).flatten(0, 1)
     return torch.randn(rows, size, generator=generator, dtype=like.dtype, device=like.device)
 

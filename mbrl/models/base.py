@@ -160,24 +160,40 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
         Raises:
             UnsupportedError: if neither the task nor `drawn` knows the reward, or termination.
         """
-        task, obs, generator = self.built_task, state.obs, state.generator
-        noise = draw_normal(generator, obs.shape[0], task.obs_size + 1, obs)  # B x (S+1)
-        next_obs = torch.addcmul(drawn.mean, drawn.var.sqrt(), noise[:, : task.obs_size])  # B x S
+        obs, size = state.obs, self.built_task.obs_size
+        noise = draw_normal(state.generator, obs.shape[0], size + 1, obs)  # B x (S+1)
+        next_obs, reward, terminated = self.outcome(obs, action, drawn, noise)
+        prediction = self.predict(obs, action) if "prediction" in want else None
+        after = replace(state, obs=next_obs)
+        return ModelStep(obs, action, next_obs, reward, terminated, after, prediction)
+
+    def outcome(self, obs: Tensor, action: Tensor, drawn: Prediction, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Next observation `B x S`, reward `B` and termination `B`, of Gaussians and the noise that picks from them.
+
+        Args:
+            obs: `B x S`; `B` stands for any number of leading dims.
+            action: `B x A` in [−1, 1].
+            drawn: with dims `B x …`.
+            noise: `B x (S+1)` standard normal, of the next observation and the reward.
+
+        Raises:
+            UnsupportedError: if neither the task nor `drawn` knows the reward, or termination.
+        """
+        task = self.built_task
+        next_obs = torch.addcmul(drawn.mean, drawn.var.sqrt(), noise[..., : task.obs_size])  # B x S
         reward = task.reward(obs, action, next_obs)
         if reward is None:
             if drawn.reward_mean is None:
                 raise self._nobody_knows("reward")
             reward = drawn.reward_mean
             if drawn.reward_var is not None:
-                reward = torch.addcmul(reward, drawn.reward_var.sqrt(), noise[:, task.obs_size])  # B
+                reward = torch.addcmul(reward, drawn.reward_var.sqrt(), noise[..., task.obs_size])  # B
         terminated = task.terminated(obs, action, next_obs)
         if terminated is None:
             if drawn.terminated_logit is None:
                 raise self._nobody_knows("termination")
             terminated = drawn.terminated_logit > 0
-        prediction = self.predict(obs, action) if "prediction" in want else None
-        after = replace(state, obs=next_obs)
-        return ModelStep(obs, action, next_obs, reward, terminated, after, prediction)
+        return next_obs, reward, terminated
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
         """Steps through an open-loop plan `B x H x A`; terminated rollouts are stepped on and left to the caller."""

@@ -28,11 +28,11 @@ class MemberLayout:
     place: Tensor
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Rows `B x F` as a table `G x C x F`."""
+        """Rows `B x …` as a table `G x C x …`."""
         return rows[self.index]
 
     def restore(self, table: Tensor) -> Tensor:
-        """A table `G x C x F` as rows `B x F`."""
+        """A table `G x C x …` as rows `B x …`."""
         return table.flatten(0, 1)[self.place]
 
 

@@ -101,37 +101,60 @@ class StackedMLP(nn.Module):
                     h = self._activation(h, False)
         return h
 
-    @torch.no_grad()
     def infer(self, x: Tensor, members: Tensor | None = None, chunk_rows: int = 400) -> Tensor:
-        """The same numbers without a graph: activations in place, temporaries reused from chunk to chunk.
-
-        A chunk's temporaries stay in cache; those of the whole batch would be bound by page faults.
+        """The same numbers without a graph; see `inference`.
 
         Args:
             x: `G x B x in`; the batch dim may be expanded.
             members: as in `forward`.
             chunk_rows: rows a member and chunk.
         """
-        groups, rows = x.shape[:2]
-        half = self._half(x)
-        products = [self._product(layer, members, half) for layer in range(len(self.weights))]
-        if half:
-            x = x.bfloat16()
-        chunk = max(1, min(chunk_rows, rows))
-        scratch = [torch.empty(groups * chunk * max(self.sizes[1:]), dtype=x.dtype, device=x.device) for _ in range(2)]
-        out = torch.empty(groups, rows, self.sizes[-1], dtype=self.weights[-1].dtype, device=x.device)
-        with _no_autocast(x):
-            for start in range(0, rows, chunk):
-                h = x[:, start : start + chunk]  # G x n x in
-                n = h.shape[1]
-                for layer, product in enumerate(products[:-1]):
-                    size = self.sizes[layer + 1]
-                    # contiguous whatever n is: a strided result would leave the batched product's fast path
-                    buffer = scratch[layer % 2][: groups * n * size].view(groups, n, size)
-                    h = self._activation(product(h, buffer), True)
-                h = h.to(out.dtype)
-                out[:, start : start + n] = products[-1](h, out.new_empty(groups, n, self.sizes[-1]))
-        return out
+        return self.inference(members, chunk_rows)(x)
+
+    def inference(self, members: Tensor | None = None, chunk_rows: int = 400) -> Callable[[Tensor], Tensor]:
+        """What `infer` does as a function of `x` alone, for the weights of this moment: many calls prepare them once.
+
+        Activations are computed in place, temporaries are reused from chunk to chunk and call to call. A chunk's
+        temporaries stay in cache; those of the whole batch would be bound by page faults.
+
+        Args:
+            members: as in `forward`.
+            chunk_rows: rows a member and chunk.
+        """
+        scratch: list[Tensor] = []
+        products: list[Callable[[Tensor, Tensor], Tensor]] = []
+
+        @torch.no_grad()
+        def run(x: Tensor) -> Tensor:
+            groups, rows = x.shape[:2]
+            half = self._half(x)
+            if not products:
+                products.extend(self._product(layer, members, half) for layer in range(len(self.weights)))
+            if half:
+                x = x.bfloat16()
+            chunk = max(1, min(chunk_rows, rows))
+            if not scratch or scratch[0].numel() < groups * chunk * max(self.sizes[1:]):
+                scratch[:] = [
+                    torch.empty(groups * chunk * max(self.sizes[1:]), dtype=x.dtype, device=x.device) for _ in range(2)
+                ]
+            out = torch.empty(groups, rows, self.sizes[-1], dtype=self.weights[-1].dtype, device=x.device)
+            with _no_autocast(x):
+                for start in range(0, rows, chunk):
+                    h = x[:, start : start + chunk]  # G x n x in
+                    n = h.shape[1]
+                    for layer, product in enumerate(products[:-1]):
+                        size = self.sizes[layer + 1]
+                        # contiguous whatever n is: a strided result would leave the batched product's fast path
+                        buffer = scratch[layer % 2][: groups * n * size].view(groups, n, size)
+                        h = self._activation(product(h, buffer), True)
+                    h = h.to(out.dtype)
+                    if n == rows:
+                        products[-1](h, out)
+                    else:
+                        out[:, start : start + n] = products[-1](h, out.new_empty(groups, n, self.sizes[-1]))
+            return out
+
+        return run
 
     def _product(self, layer: int, members: Tensor | None, half: bool) -> Callable[[Tensor, Tensor], Tensor]:
         """One layer's bias and product, `(G x n x in, G x n x out to write) -> G x n x out`."""
