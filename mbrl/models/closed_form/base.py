@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
+from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from mbrl.data import Prediction
+from mbrl.data import ModelState, ModelStep, Prediction
 from mbrl.models.base import Differentiable, DynamicsModel, Exact
+from mbrl.models.obs_state import ObsState
 
 # the logit of a step that never ends the task; finite (a probability of 1e-13), so that losses of it stay finite
 NEVER = -30.0
@@ -31,13 +35,34 @@ class ClosedForm(DynamicsModel, Exact, Differentiable):
         """The reward of one simulator step, `B` (arguments as of a task's known reward, environment units)."""
 
     def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
-        task = self.built_task
-        command = task.to_env_action(action)  # B x A
-        mean = self.advance(obs, command)  # B x S
-        reward = self.earned(obs, command, mean)  # B
-        for _ in range(1, task.action_repeat):
-            before, mean = mean, self.advance(mean, command)
-            reward = reward + self.earned(before, command, mean)
+        mean, reward = self._inner_steps(obs, action)
         if member is None:
             mean, reward = mean[None], reward[None]  # 1 x B x S, 1 x B
         return Prediction(mean, torch.zeros_like(mean), reward, torch.zeros_like(reward), torch.full_like(reward, NEVER))
+
+    def step(self, state: ModelState, action: Tensor, want: Collection[str] = ()) -> ModelStep:
+        """As of any model, but nothing is drawn, since there is nothing to draw."""
+        if not isinstance(state, ObsState):
+            return super().step(state, action, want)  # which refuses it
+        task, obs = self.built_task, state.obs
+        if task.known_reward is None:
+            next_obs, reward = self._inner_steps(obs, action)
+        else:  # known at no action repeat alone, so there is one inner step
+            next_obs = self.advance(obs, task.to_env_action(action))
+            reward = cast("Tensor", task.reward(obs, action, next_obs))
+        terminated = task.terminated(obs, action, next_obs)
+        if terminated is None:
+            terminated = torch.zeros_like(reward, dtype=torch.bool)
+        prediction = self.predict(obs, action) if "prediction" in want else None
+        return ModelStep(obs, action, next_obs, reward, terminated, replace(state, obs=next_obs), prediction)
+
+    def _inner_steps(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Next observations `B x S` and the summed reward `B` of all inner steps."""
+        task = self.built_task
+        command = task.to_env_action(action)  # B x A
+        led_to = self.advance(obs, command)  # B x S
+        reward = self.earned(obs, command, led_to)  # B
+        for _ in range(1, task.action_repeat):
+            before, led_to = led_to, self.advance(led_to, command)
+            reward = reward + self.earned(before, command, led_to)
+        return led_to, reward

@@ -12,7 +12,7 @@ import torch
 
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import make_env, make_task
-from mbrl.errors import ConfigError, TaskError
+from mbrl.errors import ConfigError, TaskError, UnsupportedError
 from mbrl.models import Pendulum
 from mbrl.testing import check_dynamics_model
 
@@ -101,6 +101,18 @@ def test_gradients_agree_with_differences() -> None:
 @pytest.mark.parametrize("task", [TASK, replace(TASK, known_reward=None, known_terminated=None, action_repeat=2)])
 def test_it_keeps_its_contract(task: Task) -> None:
     check_dynamics_model(Pendulum, task)
+
+
+def test_a_step_draws_nothing_and_refuses_a_foreign_state() -> None:
+    model, generator = built(), make_generator("cpu", "untouched")
+    before = generator.get_state()
+    state = model.start(Transitions.from_obs(torch.eye(3), 1), generator)
+    first = model.step(state, torch.zeros(3, 1))
+    assert torch.equal(generator.get_state(), before)
+    own = model.predict(state.obs, torch.zeros(3, 1))
+    assert torch.equal(first.next_obs, own.mean[0]) and torch.equal(first.reward, own.reward_mean[0])
+    with pytest.raises(UnsupportedError, match=r"expected a state from DynamicsModel.start, got a str"):
+        model.step("a state", torch.zeros(3, 1))
 
 
 def test_refusals() -> None:
