@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from mbrl.data import Task, Transitions, make_generator
-from mbrl.envs import make_task
+from mbrl.envs import make_env, make_task
 from mbrl.errors import ConfigError, DataError, DivergedError, MbrlError, NotBuiltError, ShapeError, UnsupportedError
 from mbrl.models import (
     CartPole,
@@ -27,6 +27,7 @@ from mbrl.models import (
     ModelVectorEnv,
     ObsState,
     Pendulum,
+    SimulatorModel,
 )
 from mbrl.testing import LinearModel, linear_task, riccati_gains
 from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX
@@ -115,9 +116,42 @@ def test_a_seed_repeats_an_episode_whatever_came_before() -> None:
     assert np.array_equal(episode(other, 3), first)
     assert np.array_equal(episode(other, None), second)
     kept = env.reset(seed=1)[0]
-    before = kept.copy()
-    env.step(np.ones(1))
-    assert np.array_equal(kept, before)  # what was handed out is the caller's
+    other.reset(seed=1)
+    kept += 100  # what was handed out is the caller's
+    assert np.array_equal(env.step(np.ones(1))[0], other.step(np.ones(1))[0])
+
+
+def test_extras_reach_the_models_start() -> None:
+    class Elsewhere(LinearModel):
+        def start(self, rows: Transitions, generator: Any, *, follow: bool = False) -> Any:
+            return ObsState(rows.obs + rows.extras["sim_state"], generator)
+
+    model = Elsewhere()
+    model.build(linear_task())
+    env = ModelEnv(model, Transitions.from_obs(torch.zeros(3, 2), 1, sim_state=torch.full((3, 2), 0.25)))
+    assert env.reset(seed=0)[0].tolist() == [0.25, 0.25]
+
+
+def test_the_simulator_as_a_batch_equals_single_ones() -> None:
+    """Episodes of different lengths end and begin anew beside each other; the physics of the others stay as they were."""
+    task = make_task("Hopper-v5")
+    model = SimulatorModel()
+    model.build(task)
+    env = make_env(task)
+    obs = np.stack([env.reset(seed=seed)[0] for seed in range(8)])
+    env.close()
+    rows = Transitions.from_obs(torch.from_numpy(obs), task.action_size)
+    batch = ModelVectorEnv(model, rows, 3, time_limit=17, autoreset_mode="same_step")
+    singles = SyncVectorEnv([lambda: ModelEnv(model, rows, time_limit=17)] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    assert np.array_equal(batch.reset(seed=1)[0], singles.reset(seed=1)[0])
+    batch.action_space.seed(0)
+    ends = 0
+    for _ in range(60):
+        action = batch.action_space.sample()
+        for one, other in zip(batch.step(action)[:4], singles.step(action)[:4], strict=True):
+            assert np.array_equal(one, other)
+        ends += batch.episodes.elapsed.tolist().count(0)
+    assert ends > 6
 
 
 def test_starts_are_drawn_from_all_rows_uniformly() -> None:
