@@ -269,15 +269,13 @@ def positions_from(env: Any, obs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     kind = type(env)
     name = kind.__module__.removeprefix(_PACKAGE) if kind.__module__.startswith(_PACKAGE) else ""
-    nq, nv, rows = int(env.model.nq), int(env.model.nv), len(obs)
+    nv, rows = int(env.model.nv), len(obs)
     if name == "reacher_v5":  # cos and sin of two angles, target x and y, two velocities; the target stands still
         angles = np.arctan2(obs[:, 2:4], obs[:, 0:2])
         return np.concatenate([angles, obs[:, 4:6]], 1), np.concatenate([obs[:, 6:8], np.zeros((rows, nv - 2))], 1)
     if name.startswith("inverted_double_pendulum_"):  # x, two sines, two cosines, three velocities, forces
         refuse_clipped(kind.__name__, obs[:, 5:8])
         return np.concatenate([obs[:, 0:1], np.arctan2(obs[:, 1:3], obs[:, 3:5])], 1), obs[:, 5:8]
-    if name == "humanoidstandup_v5" and env._exclude_current_positions_from_observation:
-        return np.concatenate([np.zeros((rows, 2)), obs[:, : nq - 2]], 1), obs[:, nq - 2 : nq - 2 + nv]
     why = _NOT_DETERMINED.get(name.rpartition("_")[0], "nobody has said how to read a state from them")
     raise UnsupportedError(
         f"SimulatorModel: expected rows with extras['sim_state'] for {kind.__name__}, got observations alone: {why}; keep "
@@ -288,6 +286,7 @@ def positions_from(env: Any, obs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 _NOT_DETERMINED = {
     "ant": "its reward starts from a body position that MuJoCo keeps one inner step behind the joints",
     "humanoid": "its reward starts from body positions that MuJoCo keeps one inner step behind the joints",
+    "humanoidstandup": "its contact forces depend on where MuJoCo's solver starts from, which they don't show",
     "reacher": "its reward starts from body positions that MuJoCo keeps one inner step behind the joints",
     "pusher": "they leave out the object's velocity",
 }

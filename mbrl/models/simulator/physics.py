@@ -22,6 +22,7 @@ from mbrl.models.simulator.formulas import Formulas, formulas_of, is_dm_control,
 
 _CLOCK = 1.0  # each call starts its clock here: a state that MuJoCo has reset shows by a smaller time
 _UNSTABLE = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC", "mjWARN_BADCTRL")
+_orphans: list[Rollout] = []
 
 
 @dataclass
@@ -159,7 +160,9 @@ class BatchedPhysics(Physics):
         )
 
     def _threads(self) -> Rollout:
-        if self._pool is None or self._pool_owner != os.getpid():  # a forked process inherits a pool without its threads
+        if self._pool is None or self._pool_owner != os.getpid():
+            if self._pool is not None:  # a forked process inherits a pool without its threads, and closing it waits for them
+                _orphans.append(self._pool)
             self._pool, self._pool_owner = Rollout(nthread=self.threads), os.getpid()
         return self._pool
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from mbrl.data import Generator, ModelState
+from mbrl.errors import UnsupportedError
 
 
 @dataclass
@@ -18,7 +19,7 @@ class SimState(ModelState):
         generator: carried for the contract's sake: the simulator draws nothing.
         physics: `B x P` float64 on the CPU, MuJoCo's full physics state.
         rest: `B x (W − P)` float64 on the CPU, what else makes the next step exact (`mbrl.envs.SimulatorState`), or None
-            where a batched step has not given it back.
+            where nobody knows it, which the solver takes as 0: from observations, and after a batched step.
     """
 
     obs: Tensor
@@ -37,3 +38,24 @@ class SimState(ModelState):
 
     def fork(self, generator: Generator) -> SimState:
         return replace(self, generator=generator)
+
+    def replaced(self, rows: Tensor, other: ModelState) -> SimState:
+        if not isinstance(other, SimState) or self.physics.shape[1] != other.physics.shape[1]:
+            raise UnsupportedError(
+                f"SimState.replaced: expected a state of the same simulator, got a {type(other).__name__} that isn't; start "
+                "both with the same model."
+            )
+        here = rows.to("cpu")
+        rest = self.rest
+        if rest is not None or other.rest is not None:
+            rest = _known(self, other).index_copy(0, here, _known(other, self))
+        physics = self.physics.index_copy(0, here, other.physics)
+        return replace(self, obs=self.obs.index_copy(0, rows, other.obs), physics=physics, rest=rest)
+
+
+def _known(state: SimState, like: SimState) -> Tensor:
+    """`state.rest`, or the zeros that it stands for where it is None, as wide as `like.rest`."""
+    if state.rest is not None:
+        return state.rest
+    width = 0 if like.rest is None else like.rest.shape[1]
+    return state.physics.new_zeros(len(state.physics), width)
