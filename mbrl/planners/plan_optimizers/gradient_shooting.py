@@ -18,7 +18,7 @@ class GradientShooting(SamplingOptimizer):
 
     One plan begins at the last decision's best, one step on; others at random or at the policy's plans. It climbs to the
     nearest maximum, and a gradient through many steps of a learned model can explode or vanish, so that it suits smooth
-    models and short horizons. A plan whose return or gradient isn't finite gets no push, and coasts.
+    models and short horizons. An action whose gradient isn't finite gets no push, and coasts.
 
     Args:
         candidates: `K`, plans that climb at once. More finds better maxima, at a proportional cost.
@@ -72,12 +72,10 @@ class GradientShooting(SamplingOptimizer):
         return torch.cat(plans if policy is None else [*plans, policy], 1)
 
     def _climbable(self, problem: PlanProblem, plans: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns `N x K`, and their gradients `N x K x H x A`, 0 where either isn't finite."""
+        """Returns `N x K`, and their gradients `N x K x H x A`, 0 where they aren't finite."""
         # a planner acts under no_grad, and Lightning tests in inference mode, where nothing has a gradient
         with torch.inference_mode(False), torch.enable_grad():
             leaf = plans.detach().clone().requires_grad_(True)
             returns = self.evaluated(problem, leaf)
             (gradient,) = torch.autograd.grad(returns.sum(), leaf)
-        returns = returns.detach()
-        fine = (returns.isfinite() & gradient.isfinite().flatten(2).all(2))[:, :, None, None]
-        return returns, torch.where(fine, gradient, 0.0)
+        return returns.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)

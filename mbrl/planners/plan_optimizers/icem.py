@@ -83,7 +83,7 @@ class ICEM(SamplingOptimizer):
         elites: int = 10,
         iterations: int = 3,
         decay: float = 1.25,
-        exponent: float = 2.0,
+        exponent: float = 0.25,
         initial_sd: float = 0.5,
         momentum: float = 0.1,
         kept: float = 0.3,

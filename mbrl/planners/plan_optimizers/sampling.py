@@ -40,7 +40,7 @@ def truncated_normal(uniform: Tensor) -> Tensor:
 
     Their standard deviation is 0.8796.
     """
-    return torch.erfinv((2.0 * uniform - 1.0) * _INSIDE_TWO_SD).mul_(math.sqrt(2.0)).clamp_(-2.0, 2.0)
+    return torch.erfinv((2.0 * uniform - 1.0) * _INSIDE_TWO_SD).mul_(math.sqrt(2.0))
 
 
 def top(plans: Tensor, returns: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,11 @@ def test_exponent_slows_the_noise() -> None:
 
 def test_noise_edges_change_the_spread() -> None:
     spread = [
-        float(planned(horizon=30, candidates=4000, initial_sd=0.1, iterations=1, noise_edges=edges)[1].asked[0].std())
+        float(
+            planned(horizon=30, candidates=4000, initial_sd=0.1, exponent=2.0, iterations=1, noise_edges=edges)[1]
+            .asked[0]
+            .std()
+        )
         for edges in ("unscaled", "scaled")
     ]
     assert spread[1] > 1.03 * spread[0]
