@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import ConfigError, ShapeError
+from mbrl.planners import Memory
 from mbrl.planners.plan_optimizers import (
     CEM,
     ICEM,
@@ -202,8 +203,10 @@ def test_a_reset_row_plans_as_in_a_first_decision(name: str) -> None:
     optimizer = OPTIMIZERS[name]()
     used = decisions(optimizer, saddle, n=2)[-1].warm
     fresh = cold(optimizer, problem(saddle, (0, 1)))
-    reset = torch.tensor([True, False])
-    mixed = {key: torch.where(reset.view(-1, *[1] * (t.ndim - 1)), fresh[key], t) for key, t in used.items()}
+    memory = Memory(2, torch.Generator(), **fresh)
+    memory.tensors.update(used)
+    memory.reset(torch.tensor([True, False]))
+    mixed = memory.tensors
     plans = [optimizer.optimize(problem(saddle, (50, 51)), warm).actions for warm in (mixed, fresh, used)]
     assert torch.equal(plans[0][0], plans[1][0]) and not torch.equal(plans[0][0], plans[2][0])
     assert torch.equal(plans[0][1], plans[2][1]) and not torch.equal(plans[0][1], plans[1][1])
