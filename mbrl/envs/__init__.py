@@ -7,7 +7,7 @@ from mbrl.envs.experience import Experience
 from mbrl.envs.handed_over import HandedOverExperience
 from mbrl.envs.offline_data import OfflineData
 from mbrl.envs.online_data import EvaluationRequest, OnlineData, TickLoader
-from mbrl.envs.simulator_state import SimulatorState, simulator_state_size
+from mbrl.envs.simulator_state import SimulatorState, simulator_state_size, snapshot_of
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience
 
@@ -28,4 +28,5 @@ __all__ = [
     "make_env",
     "make_task",
     "simulator_state_size",
+    "snapshot_of",
 ]

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
-from mbrl.envs.vector_experience import check_state, env_commands, refuse_not_finite, snapshot_of
+from mbrl.envs.simulator_state import snapshot_of
+from mbrl.envs.vector_experience import check_state, env_commands, refuse_not_finite
 from mbrl.errors import CheckpointError, ShapeError, TaskError
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
+from torch import Tensor
 
 from mbrl.data import Task
 from mbrl.envs.task import make_env
@@ -93,6 +95,13 @@ class SimulatorState:
 def has_simulator_state(env: gymnasium.Env[Any, Any]) -> bool:
     """Whether an environment is one of MuJoCo, so that its state can be read."""
     return _model_and_data(env) is not None
+
+
+def snapshot_of(envs: Sequence[gymnasium.Env[Any, Any]]) -> Tensor | None:
+    """The simulator states of `N` environments as `N x W` float64 on the CPU, or None if one of them isn't MuJoCo's."""
+    if not all(has_simulator_state(env) for env in envs):
+        return None
+    return torch.from_numpy(np.stack([SimulatorState(env).read() for env in envs]))
 
 
 def simulator_state_size(task: Task, *, allow: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
-from mbrl.envs.simulator_state import SimulatorState, has_simulator_state
+from mbrl.envs.simulator_state import snapshot_of
 from mbrl.envs.task import make_env
 from mbrl.errors import CheckpointError, ConfigError, DataError, ShapeError
 
@@ -234,13 +234,6 @@ class VectorExperience(Experience):
         """Closes the environments."""
         for env in self.envs:
             env.close()
-
-
-def snapshot_of(envs: Sequence[Any]) -> Tensor | None:
-    """The simulator states of `N` environments as `N x W` float64, or None if one of them isn't MuJoCo's."""
-    if not all(has_simulator_state(env) for env in envs):
-        return None
-    return torch.from_numpy(np.stack([SimulatorState(env).read() for env in envs]))
 
 
 def env_commands(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mbrl.data import Task, derived_seed, make_generator
-from mbrl.envs import make_env
+from mbrl.envs import make_env, snapshot_of
 from mbrl.errors import UnsupportedError
 from mbrl.planners import Planner
 
@@ -33,7 +33,7 @@ def record_episode(planner: Planner, task: Task, seed: int, path: Path) -> float
 
     try:
         env = make_env(task, render_mode="rgb_array")
-        obs, info = env.reset(seed=derived_seed(seed, "video") % 2**31)
+        obs, _ = env.reset(seed=derived_seed(seed, "video") % 2**31)
         frames = [env.render()]
     except Exception as error:  # OpenGL, pygame and simulators fail each in its own way
         raise UnsupportedError(
@@ -47,10 +47,9 @@ def record_episode(planner: Planner, task: Task, seed: int, path: Path) -> float
     total, ended, step = 0.0, False, 0
     while not ended:
         tensor = torch.as_tensor(obs, dtype=torch.float32, device=planner.device)[None]  # 1 x S
-        snapshot = [info["snapshot"]] if "snapshot" in info else None
-        action, memory = planner.act(tensor, memory, explore=False, snapshot=snapshot)
+        action, memory = planner.act(tensor, memory, explore=False, snapshot=snapshot_of([env]))
         command = task.to_env_action(action.cpu())[0].numpy()
-        obs, reward, terminated, truncated, info = env.step(command)
+        obs, reward, terminated, truncated, _ = env.step(command)
         total += float(reward)
         ended = terminated or truncated
         step += 1
