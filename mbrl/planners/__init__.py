@@ -8,15 +8,28 @@ from mbrl.planners.memory import Memory
 from mbrl.planners.online import OnlinePlanner
 from mbrl.planners.pets import PETS
 from mbrl.planners.plan_objective import PlanObjective
-from mbrl.planners.plan_optimizers.base import Plan, PlanOptimizer, PlanProblem
+from mbrl.planners.plan_optimizers import (
+    CEM,
+    ICEM,
+    MPPI,
+    GradientShooting,
+    Plan,
+    PlanOptimizer,
+    PlanProblem,
+    RandomShooting,
+)
 from mbrl.planners.selectors import ActionSelector, PolicyMode, PolicySample, Situation
 
 __all__ = [
+    "CEM",
+    "ICEM",
+    "MPPI",
     "PETS",
     "ActionSelector",
     "BatchHook",
     "Dyna",
     "EpisodeReturns",
+    "GradientShooting",
     "Memory",
     "OnlinePlanner",
     "Plan",
@@ -26,6 +39,7 @@ __all__ = [
     "Planner",
     "PolicyMode",
     "PolicySample",
+    "RandomShooting",
     "RolloutHook",
     "Situation",
     "evaluate",

@@ -107,6 +107,11 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
     # what training and acting share --------------------------------------------------------------------------------
 
     @property
+    def learns(self) -> bool:
+        """Whether training changes how it acts. One that doesn't is tested without a checkpoint."""
+        return True
+
+    @property
     def streams(self) -> Streams:
         """The run's named generators, on the planner's device."""
         if self._streams is None:

@@ -182,6 +182,10 @@ class PETS(OnlinePlanner):
             return self.particles
         return 1 if isinstance(self.dynamics, Exact) or self.propagation == "expectation" else 20
 
+    @property
+    def learns(self) -> bool:
+        return self.dynamics.fitting != "fixed" or self.learner is not None
+
     def make_optimizers(self) -> list[Optimizer]:
         learner = [] if self.learner is None else self.learner.make_optimizers()
         return [*self.dynamics.make_optimizers(), *learner]

@@ -290,7 +290,7 @@ class Trainer(RunTrainer):
             use_bf16(model)
         if ckpt_path is None:
             self._choose_folder(model, datamodule)
-            if model.task is None:
+            if model.task is None and _learns(model):
                 raise CheckpointError(
                     f"expected a trained {type(model).__name__}, got one without parameters; give its checkpoint "
                     "(ckpt_path='last', or a folder), or mbrl.load it."
@@ -299,6 +299,8 @@ class Trainer(RunTrainer):
         last = os.fspath(ckpt_path) == "last"
         run = self._choose_folder(model, datamodule, None if last else Path(ckpt_path))
         found = find_checkpoint(ckpt_path, run)
+        if found is None and last and not _learns(model):  # nothing that a checkpoint could add
+            return None
         if found is None:
             raise CheckpointError(f"expected a checkpoint in {run}, but there is none; train first, or check the folder.")
         check_same(read_manifest(found, buffers=False), {"model": _spec(model)}, override=override)
@@ -313,6 +315,10 @@ class Trainer(RunTrainer):
         with quiet_lightning(), own_parameters(found):
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
         return dict(results)
+
+
+def _learns(model: Any) -> bool:
+    return not isinstance(model, Planner) or model.learns
 
 
 def _is_same(folder: Path, other: Path) -> bool:
