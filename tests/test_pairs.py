@@ -16,6 +16,7 @@ from mbrl.cli import main
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 
+SHORT = {"env_id": "Pendulum-v1", "env_kwargs": {"max_episode_steps": 20}, "steps": 23, "eval_episodes": 1}
 SMALL = {"members": 2, "elites": 2, "hidden": [8], "max_epochs": 1}
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model, changes to the data)
     "`mbrl.models.GaussianEnsemble`: probabilistic": (
@@ -53,6 +54,10 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
         },
         {"reward": "learned"},
     ),
+    "`mbrl.models.SimulatorModel`: exact, from the simulator's state": (
+        {"class_path": "mbrl.models.SimulatorModel", "init_args": {"threads": 1}},
+        {"env_id": "Walker2d-v5"},
+    ),
 }
 PLANNERS: dict[str, dict[str, Any]] = {
     "Dyna (`mbrl.planners.Dyna`)": {
@@ -60,6 +65,20 @@ PLANNERS: dict[str, dict[str, Any]] = {
         "init_args": {
             "learner": {"class_path": "mbrl.policies.SAC", "init_args": {"hidden": [8, 8]}},
             "warmup_steps": 20, "refit_every": 2, "rollouts_per_step": 4, "updates_per_step": 1, "batch_size": 16,
+        },
+    },
+    "PETS (`mbrl.planners.PETS`), iCEM": {
+        "class_path": "mbrl.planners.PETS",
+        "init_args": {
+            "optimizer": {"class_path": "mbrl.planners.ICEM", "init_args": {"candidates": 6, "elites": 2}},
+            "horizon": 3, "warmup_steps": 20, "refit_every": 2,
+        },
+    },
+    "PETS, gradient shooting": {
+        "class_path": "mbrl.planners.PETS",
+        "init_args": {
+            "optimizer": {"class_path": "mbrl.planners.GradientShooting", "init_args": {"candidates": 2, "updates": 2}},
+            "horizon": 3, "warmup_steps": 20, "refit_every": 2,
         },
     },
 }  # fmt: skip
@@ -93,8 +112,8 @@ def test_a_pair_does_what_its_cell_says(row: str, column: str, tmp_path: Path, c
     config = {
         "seed_everything": 0,
         "model": {**planner, "init_args": {**planner["init_args"], "dynamics": model}},
-        "data": {"class_path": "mbrl.envs.OnlineData", "init_args": {"env_id": "Pendulum-v1", "steps": 23, **data}},
-        "trainer": {"folder": str(tmp_path / "run"), "eval_every": 1000, "tensorboard": False, "progress": False},
+        "data": {"class_path": "mbrl.envs.OnlineData", "init_args": {**SHORT, **data}},
+        "trainer": {"folder": str(tmp_path / "run"), "tensorboard": False, "progress": False},
     }
     path = tmp_path / "pair.yaml"
     path.write_text(yaml.safe_dump(config))

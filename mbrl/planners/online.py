@@ -76,7 +76,13 @@ class OnlinePlanner(Planner):
             capacity = min(capacity, getattr(data, "steps", capacity))  # a run never needs more rows than it has steps
             extras = self.dynamics.row_extras(task)
             self._real = ReplayBuffer(
-                capacity, task.obs_size, task.action_size, device=self.device, extras=extras, store_episodes=True
+                capacity,
+                task.obs_size,
+                task.action_size,
+                device=self.device,
+                extras=extras,
+                float64=tuple(extras),  # a simulator's state must lose no digit
+                store_episodes=True,
             )
         return self._real
 
