@@ -45,7 +45,7 @@ class ToyPlanner(Planner):
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.lr)
         return [self.optimizer]
 
-    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: list[Any] | None = None) -> tuple[Tensor, Memory]:
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         with torch.no_grad():
             action = torch.tanh(self.policy(obs))
             if explore:
