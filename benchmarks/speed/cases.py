@@ -16,7 +16,7 @@ from benchmarks.speed.rounds import Case
 from mbrl.data import ReplayBuffer, Task, Transitions, make_generator, mixed_batch
 from mbrl.envs import VectorExperience, make_task
 from mbrl.models import GaussianEnsemble
-from mbrl.planners import Dyna, PolicySample
+from mbrl.planners import CEM, PETS, Dyna, PolicySample
 from mbrl.planners.imagination import Imagination
 from mbrl.policies import SAC
 
@@ -145,6 +145,20 @@ def sb3_update(known: Task, device: torch.device) -> Case:
     return Case(name, "updates", lambda: peer.train(gradient_steps=10, batch_size=BATCH), 10, flops)
 
 
+def plan(known: Task, device: torch.device) -> Case:
+    """One decision of PETS: CEM with 500 candidates, 20 particles, 5 iterations and 15 steps, none of them left out."""
+    sizes = {"candidates": 500, "iterations": 5}
+    planner = PETS(ensemble(known, device), CEM(elites=50, epsilon=0.0, **sizes), horizon=15, particles=20)
+    fitted = planner.dynamics.state_dict()
+    planner.build(known, 0)
+    planner.to(device)
+    planner.dynamics.load_state_dict(fitted)
+    obs = random_rows(known, 1, device).obs
+    memory = planner.memory(1, make_generator(device, "acting"))
+    flops = products.plan(sizes["candidates"], 20, sizes["iterations"], 15, model_sizes(known))
+    return Case("plan, CEM 500 x 20 x 5 x 15", "plans", lambda: planner.plan(obs, memory, explore=True), 1, flops)
+
+
 def env_step(known: Task, n: int) -> Case:
     """One step of `n` environments, conversion to tensors and resets included; counted in single steps."""
     experience = VectorExperience(known, n, seed=0)
@@ -193,6 +207,7 @@ def all_cases(device: torch.device, bf16: bool, report: Callable[[str], None]) -
         lambda: sac_update(known, device),
         lambda: sb3_update(known, device),
         lambda: dyna_tick(known, device),
+        lambda: plan(known, device),
         lambda: env_step(known, 1),
         lambda: env_step(known, 16),
         bare_env_step,

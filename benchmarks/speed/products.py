@@ -25,6 +25,11 @@ def rollout_step(model: Sequence[int], policy: Sequence[int]) -> float:
     return 2.0 * (layers(model) + layers(policy))
 
 
+def plan(candidates: int, particles: int, iterations: int, horizon: int, model: Sequence[int]) -> float:
+    """One decision of CEM: every particle of every plan takes every step, by one member each."""
+    return 2.0 * candidates * particles * iterations * horizon * layers(model)
+
+
 def sac_update(batch: int, policy: Sequence[int], critic: Sequence[int], critics: int) -> float:
     """Critics: their target and their own update; actor: through the critics' inputs; see `mbrl/policies/sac.py`."""
     pi, q = layers(policy), critics * layers(critic)

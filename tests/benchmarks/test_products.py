@@ -13,6 +13,7 @@ def test_counts_by_hand() -> None:
     assert products.layers([2, 3, 5]) == 21
     assert products.ensemble_update(1, 1, [2, 3, 5]) == 2 * (21 + 21 + 15)
     assert products.rollout_step([2, 3], [4, 5]) == 52
+    assert products.plan(3, 2, 4, 5, [2, 3]) == 2 * 120 * 6
     # policy 1-1, two critics 2-1: target 1+4, critics 4+4+0, actor 1+1+0+4+4
     assert products.sac_update(1, [1, 1], [2, 1], 2) == 2 * 23
 
@@ -32,3 +33,23 @@ def test_sac_count_is_what_an_update_does(batch: int) -> None:
         learner.update(rows, generator)
     expected = products.sac_update(batch, [11, 16, 16, 6], [14, 16, 16, 1], 2)
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.05)
+
+
+def test_plan_count_is_what_a_decision_does() -> None:
+    """Particles that follow a member are laid out without spare rows: 6 particles, 3 members."""
+    from mbrl.data import make_generator
+    from mbrl.models import GaussianEnsemble
+    from mbrl.planners import CEM, PETS
+    from mbrl.testing import linear_task
+
+    planner = PETS(
+        GaussianEnsemble(hidden=[16, 16], members=3, elites=None, weight_decay=0.0),
+        CEM(candidates=10, elites=2, iterations=2, epsilon=0.0),
+        horizon=4,
+        particles=6,
+    )
+    planner.build(linear_task())
+    memory = planner.memory(1, make_generator("cpu", 0))
+    with FlopCounterMode(display=False) as counter:
+        planner.plan(torch.zeros(1, 2), memory, explore=True)
+    assert counter.get_total_flops() == products.plan(10, 6, 2, 4, [3, 16, 16, 4])
