@@ -1,0 +1,64 @@
+"""`split_episodes` and `windows`: real episodes as the analyses look at them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mbrl.data import Transitions
+from mbrl.errors import DataError
+
+
+def split_episodes(rows: Transitions) -> list[Transitions]:
+    """Rows in order as episodes, each `T` rows in a row that follow one another.
+
+    An episode ends where `extras["episode"]` changes, or, without it, after `terminated` or `truncated`, and wherever a row
+    doesn't begin at the observation where the last one led.
+
+    Args:
+        rows: `B` transitions in the order in which they happened, one episode after the other.
+    """
+    n = len(rows)
+    ends = torch.zeros(n, dtype=torch.bool)
+    if n:
+        ends[-1] = True
+        follows = (rows.next_obs[:-1] == rows.obs[1:]).all(-1).cpu()  # n − 1
+        ends[:-1] = ~follows | (rows.terminated[:-1] | rows.truncated[:-1]).cpu()
+        if "episode" in rows.extras:
+            number = rows.extras["episode"].cpu()
+            ends[:-1] |= number[1:] != number[:-1]
+    lasts = ends.nonzero()[:, 0].tolist()
+    firsts = [0, *(last + 1 for last in lasts[:-1])]
+    return [rows.select(slice(first, last + 1)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def windows(episodes: list[Transitions], horizon: int, most: int, generator: torch.Generator) -> Transitions:
+    """Windows of `horizon` steps of real episodes: `B x H` rows.
+
+    Args:
+        episodes: from `split_episodes`.
+        horizon: `H`.
+        most: windows at most; drawn uniformly over all places where one fits, without replacement.
+        generator: draws them.
+
+    Raises:
+        DataError: if no episode is as long as the horizon.
+    """
+    places = [(i, start) for i, episode in enumerate(episodes) for start in range(len(episode) - horizon + 1)]
+    if not places:
+        longest = max((len(episode) for episode in episodes), default=0)
+        raise DataError(
+            f"expected an episode of at least {horizon} steps, the horizon, got none longer than {longest}; lower the "
+            "horizon, or give data with longer episodes."
+        )
+    chosen = torch.randperm(len(places), generator=generator, device=generator.device)[:most].tolist()
+    parts = [episodes[places[at][0]].select(slice(places[at][1], places[at][1] + horizon)) for at in chosen]
+    stacked: list[Tensor]
+
+    def stack(name: str) -> Tensor:
+        return torch.stack([getattr(part, name) for part in parts])  # B x H …
+
+    shared = set.intersection(*(set(part.extras) for part in parts))
+    stacked = [stack(name) for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated")]
+    extras = {name: torch.stack([part.extras[name] for part in parts]) for name in sorted(shared)}
+    return Transitions(*stacked, extras=extras)
