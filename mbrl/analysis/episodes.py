@@ -53,12 +53,17 @@ def windows(episodes: list[Transitions], horizon: int, most: int, generator: tor
         )
     chosen = torch.randperm(len(places), generator=generator, device=generator.device)[:most].tolist()
     parts = [episodes[places[at][0]].select(slice(places[at][1], places[at][1] + horizon)) for at in chosen]
-    stacked: list[Tensor]
 
     def stack(name: str) -> Tensor:
         return torch.stack([getattr(part, name) for part in parts])  # B x H …
 
     shared = set.intersection(*(set(part.extras) for part in parts))
-    stacked = [stack(name) for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated")]
-    extras = {name: torch.stack([part.extras[name] for part in parts]) for name in sorted(shared)}
-    return Transitions(*stacked, extras=extras)
+    return Transitions(
+        obs=stack("obs"),
+        action=stack("action"),
+        reward=stack("reward"),
+        next_obs=stack("next_obs"),
+        terminated=stack("terminated"),
+        truncated=stack("truncated"),
+        extras={name: torch.stack([part.extras[name] for part in parts]) for name in sorted(shared)},
+    )

@@ -56,13 +56,13 @@ class Result(ABC):
             ConfigError: if pandas isn't installed.
         """
         try:
-            import pandas
+            import pandas as pd
         except ImportError as error:
             raise ConfigError(
                 "to_frame: expected the package pandas, which isn't installed; install it with pip install "
                 "'mbrl-toolkit[notebooks]', or use table() or to_csv()."
             ) from error
-        return pandas.DataFrame(self.table())
+        return pd.DataFrame(self.table())
 
     def to_json(self) -> dict[str, Any]:
         """Name, title, notes and summary as plain data, with null for what isn't finite."""
