@@ -31,6 +31,25 @@ class Prediction:
     reward_var: Tensor | None = None
     terminated_logit: Tensor | None = None
 
+    def of_member(self, member: Tensor) -> Prediction:
+        """Of an all-member prediction `E x B …`, that of one member for each row, `B …`.
+
+        Args:
+            member: `B` int64.
+        """
+        rows = torch.arange(member.shape[0], device=member.device)
+
+        def pick(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[member, rows]
+
+        return Prediction(
+            self.mean[member, rows],
+            self.var[member, rows],
+            pick(self.reward_mean),
+            pick(self.reward_var),
+            pick(self.terminated_logit),
+        )
+
 
 class ModelState(ABC):
     """Where a batch of model rollouts stands. Opaque but for `obs`, `select`, `tile` and `fork`.

@@ -131,7 +131,8 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
         Args:
             state: from `start` or an earlier step; left as it was.
             action: `B x A` in [−1, 1].
-            want: `"prediction"` for the all-member `Prediction`, which costs E times as much.
+            want: `"prediction"` for the all-member `Prediction`, which costs E times as much and changes the rest by no more
+                than rounding.
 
         Raises:
             UnsupportedError: if neither the task nor the model knows the reward, or termination, or for a foreign `state`.
@@ -144,9 +145,14 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
         member = state.member
         if member is None:
             member = draw_balanced(state.generator, state.obs.shape[0], self.drawn_members, state.particles)
-        return self.sample(state, action, self.predict(state.obs, action, member), want)
+        if "prediction" not in want:
+            return self.sample(state, action, self.predict(state.obs, action, member))
+        everyone = self.predict(state.obs, action)  # the drawn members' answers are among these
+        step = self.sample(state, action, everyone.of_member(member))
+        step.prediction = everyone
+        return step
 
-    def sample(self, state: ObsState, action: Tensor, drawn: Prediction, want: Collection[str] = ()) -> ModelStep:
+    def sample(self, state: ObsState, action: Tensor, drawn: Prediction) -> ModelStep:
         """The step that a prediction of one Gaussian for each row makes of `state`.
 
         `step` passes the drawn members' prediction; a planner may pass another, such as the moments of all members.
@@ -155,7 +161,6 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
             state: where the rollouts stand; left as it was.
             action: `B x A` in [−1, 1].
             drawn: with dims `B x …`.
-            want: as in `step`.
 
         Raises:
             UnsupportedError: if neither the task nor `drawn` knows the reward, or termination.
@@ -163,9 +168,7 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
         obs, size = state.obs, self.built_task.obs_size
         noise = draw_normal(state.generator, obs.shape[0], size + 1, obs)  # B x (S+1)
         next_obs, reward, terminated = self.outcome(obs, action, drawn, noise)
-        prediction = self.predict(obs, action) if "prediction" in want else None
-        after = replace(state, obs=next_obs)
-        return ModelStep(obs, action, next_obs, reward, terminated, after, prediction)
+        return ModelStep(obs, action, next_obs, reward, terminated, replace(state, obs=next_obs))
 
     def outcome(self, obs: Tensor, action: Tensor, drawn: Prediction, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Next observation `B x S`, reward `B` and termination `B`, of Gaussians and the noise that picks from them.

@@ -154,3 +154,20 @@ def test_moments_of_a_model_with_a_state_of_its_own_are_refused() -> None:
     state = model.start(Transitions.from_obs(torch.zeros(1, 1), 1), make_generator("cpu", 0))
     with pytest.raises(UnsupportedError, match="steps a state of its own; use ts1 or ts_inf"):
         list(follow_plans(model, state, torch.zeros(1, 1, 1, 1), 1, "ds"))
+
+
+def test_a_step_that_brings_the_prediction_asks_the_model_once() -> None:
+    """The drawn members' answers are picked from all members', which costs E evaluations and not E + 1."""
+    asked: list[bool] = []
+
+    class Counting(LinearModel):
+        def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+            asked.append(member is None)
+            return super().predict(obs, action, member)
+
+    model = built(Counting([[1.0]], [[1.0]], members=3, spread=0.5, noise=0.1, learn_reward=True))
+    rows, action = Transitions.from_obs(torch.zeros(6, 1), 1), torch.ones(6, 1)
+    plain = model.step(model.start(rows, make_generator("cpu", 0)), action)
+    wanted = model.step(model.start(rows, make_generator("cpu", 0)), action, ("prediction",))
+    assert asked == [False, True]
+    assert torch.allclose(wanted.next_obs, plain.next_obs) and torch.allclose(wanted.reward, plain.reward)
