@@ -7,7 +7,8 @@ of when their episode ends, terminations and time limits are kept apart, and a b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
@@ -164,8 +165,13 @@ class Dyna(OnlinePlanner):
             start=lambda generator: self.dynamics.start(rows, generator),
             policy_generator=memory.generator,
             planning_generator=memory.planning_generator,
+            value=self.learner,
+            report=partial(self._report, "explore"),
         )
         return self.explore_selector.select(situation), memory
+
+    def _report(self, where: str, metrics: Mapping[str, Tensor]) -> None:
+        self.metrics.add({f"{where}/{name}": value for name, value in metrics.items()})
 
     # one tick: collecting and refitting are OnlinePlanner's -------------------------------------------------------------
 
@@ -188,6 +194,8 @@ class Dyna(OnlinePlanner):
             self.seed,
             self.rollout_chunk,
             drop,
+            self.learner,
+            partial(self._report, "rollout"),
         )
         report = imagination.run(starts, length, self.env_steps, self.model_buffer.add)
         if report["rollout/stored"] == 0:

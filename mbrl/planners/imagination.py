@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mbrl.data import RowGenerator, Transitions, make_generator
+from mbrl.data import RowGenerator, Transitions, ValueFunction, make_generator
 from mbrl.models import DynamicsModel
 from mbrl.planners.hooks import RolloutHook
 from mbrl.planners.selectors import ActionSelector, Situation
@@ -29,6 +29,7 @@ class Imagination:
         chunk_rows: rollouts in one chunk: enough for the model to be busy, few enough for little memory. Another number
             draws other noise.
         drop: whether finished rows are dropped (True) or masked.
+        value, report: for the selector, see `Situation`.
     """
 
     dynamics: DynamicsModel
@@ -38,6 +39,8 @@ class Imagination:
     seed: int
     chunk_rows: int
     drop: bool
+    value: ValueFunction | None = None
+    report: Callable[[Mapping[str, Tensor]], None] = lambda metrics: None
 
     @torch.no_grad()
     def run(
@@ -86,7 +89,9 @@ class Imagination:
         state = self.dynamics.start(rows, model)
         alive = torch.ones(width, dtype=torch.bool, device=device)  # B
         for depth in range(length):
-            situation = Situation(state.obs, self.policy, self.dynamics, state.fork, policy, planning)
+            situation = Situation(
+                state.obs, self.policy, self.dynamics, state.fork, policy, planning, self.value, self.report
+            )
             step = self.dynamics.step(state, self.selector.select(situation), want)
             for hook in self.hooks:
                 step = hook(step, depth)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from mbrl.data import Generator, ModelState
+from mbrl.data import Generator, ModelState, ValueFunction
 from mbrl.models import DynamicsModel
 from mbrl.policies import Policy
 from mbrl.spec import Configurable
@@ -25,6 +25,8 @@ class Situation:
         start: gives a model state at `obs` to plan from, with its noise from the generator passed in.
         policy_generator: the stream of the policy's samples.
         planning_generator: the stream of planning, which moves neither the policy's nor the rollout's.
+        value: the learner's critics, or None where there are none.
+        report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
     """
 
     obs: Tensor
@@ -33,6 +35,8 @@ class Situation:
     start: Callable[[Generator], ModelState]
     policy_generator: Generator
     planning_generator: Generator
+    value: ValueFunction | None = None
+    report: Callable[[Mapping[str, Tensor]], None] = lambda metrics: None
 
 
 class ActionSelector(Configurable, ABC):
