@@ -2,10 +2,13 @@
 
     python -m benchmarks.learning.planning exact pendulum            # in the task's own equations
     python -m benchmarks.learning.planning learned pendulum RUN      # in the ensemble that a training run has fitted
+    python -m benchmarks.learning.planning learned pendulum RUN --time
     python -m benchmarks.learning.planning draw
 
 append to `results/planning-exact.csv` and `results/planning-learned.csv`, one row as soon as a setting is measured; a row
-that is there is skipped, so an interrupted part goes on where it was. `draw` makes `docs/figures/planning_<task>.png`.
+that is there is skipped, so an interrupted part goes on where it was. Other work on the machine makes an action slower even
+in processor time, so `--time` times the rows that are there once more, in rounds over all of them, for when it is quiet.
+`draw` makes `docs/figures/planning_<task>.png`.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ HORIZONS = {"pendulum": 20, "cartpole_swingup": 30}  # of the settings that are 
 # of the starts: the exact part's settings were chosen on seed 10, and the training runs have those of 0 to 10
 SEEDS = {"exact": 0, "learned": 20}
 WARM_UP, TIMED = 10, 60  # decisions
+ROUNDS = 5
 
 Spec = dict[str, Any]
 
@@ -207,6 +211,7 @@ def measure(planner: PETS, setting: Setting, seed: int) -> Spec:
         "return_max": round(found.returns.max().item(), 2),
         "ms": round(ms, 2),
         "timed_decisions": TIMED,
+        "timed_rounds": 1,
         "decisions": int(found.lengths.sum()),
         "cpu_s": round(time.process_time() - began, 1),
     }
@@ -242,6 +247,37 @@ def add_rows(
         row |= {"commit": run.commit(), "hardware": run.hardware(), "versions": run.versions()}
         run.append(path, [row])
         yield row
+
+
+def time_again(path: Path, about: Spec, settings: list[Setting], make: Callable[[Setting], PETS]) -> None:
+    """Replaces the times of the rows about these settings by medians over `ROUNDS` rounds, each of which times all.
+
+    Args:
+        path: the CSV file, replaced at the end.
+        about: task and model of the rows.
+        settings: what may be in the rows.
+        make: the planner of a setting.
+    """
+    rows = run.read(path)
+    chosen = [
+        (setting, row)
+        for setting in settings
+        for row in rows
+        if row["setting"] == setting.text and all(row[name] == value for name, value in about.items())
+    ]
+    times: list[list[float]] = [[] for _ in chosen]
+    for _ in range(ROUNDS):
+        for found, (setting, row) in zip(times, chosen, strict=True):
+            planner = make(setting)
+            experience = VectorExperience(planner.built_task, 1, seed=int(row["seed"]))
+            found.append(milliseconds(planner if setting.warm_start else ColdStart(planner), experience))
+    for found, (_, row) in zip(times, chosen, strict=True):
+        row |= {"ms": str(round(statistics.median(found), 2)), "timed_rounds": str(ROUNDS)}
+        print(f"{row['label']}: {row['ms']} ms, of {[round(ms, 2) for ms in found]}", flush=True)
+    whole = path.with_suffix(".part")
+    whole.unlink(missing_ok=True)
+    run.append(whole, rows)
+    whole.replace(path)
 
 
 # drawing -----------------------------------------------------------------------------------------------------------------
@@ -302,6 +338,7 @@ def main() -> None:
         options.add_argument("--seed", type=int, default=SEEDS[part], help="of the starts")
         options.add_argument("--only", default="", help="settings whose label contains this")
         options.add_argument("--most-starts", type=int, help="for a busy machine")
+        options.add_argument("--time", action="store_true", help="times the rows that are there once more")
     parts.add_parser("draw")
     arguments = parser.parse_args()
     if arguments.part == "draw":
@@ -326,6 +363,9 @@ def main() -> None:
 
     settings = [setting for setting in settings if arguments.only in setting.label]
     path = run.RESULTS / f"planning-{arguments.part}.csv"
+    if arguments.time:
+        time_again(path, about, settings, make)
+        return
     for row in add_rows(path, about, settings, arguments.seed, make, arguments.most_starts):
         interval = f"{row['return_low']} to {row['return_high']}"
         print(f"{row['label']}: {row['return']} ({interval}), {row['ms']} ms, {row['cpu_s']} s", flush=True)
