@@ -20,7 +20,7 @@ from mujoco.rollout import Rollout
 from mbrl.envs import SimulatorState
 from mbrl.models.simulator.formulas import Formulas, formulas_of, is_dm_control, positions_from
 
-_CLOCK = 1.0  # each call starts its clock here: a state that MuJoCo has reset shows by a smaller time
+_CLOCK = 1.0  # each call starts its clock here: a row that MuJoCo has reset, or has stopped stepping, shows by its time
 _UNSTABLE = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC", "mjWARN_BADCTRL")
 _orphans: list[Rollout] = []
 
@@ -145,10 +145,22 @@ class BatchedPhysics(Physics):
         with quiet():
             self._roll(start, warm, control.reshape(rows, steps, -1), path)
         last = path.reshape(rows, horizon, repeat, self.inner, -1)[:, :, :, -1]  # B x H x repeat x P
-        diverged = last[..., 0] < _CLOCK  # B x H x repeat
+        diverged = self._diverged(last[..., 0], commands)  # B x H x repeat
         if diverged.any():
             last[diverged] = np.nan
         return self._frames(start, last, commands, diverged, obs_dtype)
+
+    def _diverged(self, clock: np.ndarray, commands: np.ndarray) -> np.ndarray:
+        """Which of the steps aren't the physics', `B x H x repeat` bool.
+
+        At its first warning `mujoco.rollout` leaves a row where it is: reset if it diverged, else as after the last step.
+        For a command that isn't a number that step was one with no command at all.
+        """
+        _, horizon, repeat = clock.shape
+        step = self.inner * self.model.opt.timestep
+        due = _CLOCK + step * np.arange(1, horizon * repeat + 1).reshape(horizon, repeat)
+        stopped: np.ndarray = (clock < due - 0.5 * self.model.opt.timestep) | ~np.isfinite(commands).all(-1)[..., None]
+        return stopped
 
     def _roll(self, start: np.ndarray, warm: np.ndarray | None, control: np.ndarray, path: np.ndarray) -> None:
         rows = len(start)

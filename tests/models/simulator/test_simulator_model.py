@@ -338,13 +338,18 @@ def test_a_state_that_diverges_gives_nan_and_leaves_the_others_alone(env_id: str
     mujoco.set_mju_user_warning(before_us)
 
 
-def test_an_action_that_is_nan_gives_nan() -> None:
-    task = make_task("Hopper-v5")
+@pytest.mark.parametrize("env_id", ["InvertedPendulum-v5", "Hopper-v5", CARTPOLE, "Reacher-v5"])
+def test_an_action_that_is_nan_gives_nan_from_there_on(env_id: str) -> None:
+    """MuJoCo takes such a command as 0, and its rollout then leaves the row where it is."""
+    task = make_task(env_id)
     seen, model = record(task, 3), built(task)
-    action = seen.rows.action.clone()
-    action[1, 0] = torch.nan
-    step = model.step(model.start(seen.rows, nothing()), action)
-    assert step.finite.tolist() == [True, False, True]
+    plans = seen.rows.action[:, None].repeat(1, 4, 1)
+    plans[1, 2, 0] = torch.nan
+    plans[2, 0, 0] = torch.nan
+    steps = model.rollout(model.start(seen.rows, nothing()), plans)
+    assert [step.finite.tolist() for step in steps] == [[True, True, False]] * 2 + [[True, False, False]] * 2
+    assert all(step.next_obs[~step.finite].isnan().all() for step in steps)
+    assert not any(step.terminated[~step.finite].any() for step in steps)
 
 
 # what can't be modelled ----------------------------------------------------------------------------------------------
