@@ -103,6 +103,7 @@ class ModelStep:
         prediction: the all-member `Prediction` at (obs, action), if `"prediction"` was in `want`, else None.
         halt: `B` bool rows that a hook stops without a terminal value of zero (a rollout left the trusted region and is
             cut there, as by a time limit), or None.
+        member: `B` int64, the member that each row was drawn from, or None where no single one was.
     """
 
     obs: Tensor
@@ -113,6 +114,7 @@ class ModelStep:
     state: ModelState
     prediction: Prediction | None = None
     halt: Tensor | None = None
+    member: Tensor | None = None
 
     @property
     def finite(self) -> Tensor:

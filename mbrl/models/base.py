@@ -146,10 +146,12 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
         if member is None:
             member = draw_balanced(state.generator, state.obs.shape[0], self.drawn_members, state.particles)
         if "prediction" not in want:
-            return self.sample(state, action, self.predict(state.obs, action, member))
-        everyone = self.predict(state.obs, action)  # the drawn members' answers are among these
-        step = self.sample(state, action, everyone.of_member(member))
-        step.prediction = everyone
+            step = self.sample(state, action, self.predict(state.obs, action, member))
+        else:
+            everyone = self.predict(state.obs, action)  # the drawn members' answers are among these
+            step = self.sample(state, action, everyone.of_member(member))
+            step.prediction = everyone
+        step.member = member
         return step
 
     def sample(self, state: ObsState, action: Tensor, drawn: Prediction) -> ModelStep:

@@ -299,7 +299,9 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             drawn = self._prediction(infer(self.normalizer(torch.cat((table, asked), -1))), table)
             table, reward, terminated = self.outcome(table, asked, drawn, noise)
             after = replace(state, obs=places.restore(table))
-            steps.append(ModelStep(rows, action, after.obs, places.restore(reward), places.restore(terminated), after))
+            step = ModelStep(rows, action, after.obs, places.restore(reward), places.restore(terminated), after)
+            step.member = state.member
+            steps.append(step)
             rows = after.obs
         return steps
 

@@ -3,9 +3,10 @@
 from mbrl.planners.base import Planner
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate
-from mbrl.planners.hooks import BatchHook, RolloutHook
+from mbrl.planners.hooks import BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.memory import Memory
 from mbrl.planners.online import OnlinePlanner
+from mbrl.planners.penalties import UncertaintyBonus, UncertaintyPenalty, check_measure
 from mbrl.planners.pets import PETS
 from mbrl.planners.plan_objective import PlanObjective
 from mbrl.planners.plan_optimizers import (
@@ -40,7 +41,11 @@ __all__ = [
     "PolicyMode",
     "PolicySample",
     "RandomShooting",
+    "RolloutContext",
     "RolloutHook",
     "Situation",
+    "UncertaintyBonus",
+    "UncertaintyPenalty",
+    "check_measure",
     "evaluate",
 ]

@@ -127,11 +127,11 @@ class Dyna(OnlinePlanner):
     # parts -----------------------------------------------------------------------------------------------------------
 
     def make_parts(self, task: Task, seed: int) -> None:
+        self._model = None
+        self.build_dynamics(seed)
         parts: list[ActionSelector | RolloutHook] = [self.rollout_selector, self.explore_selector, *self.rollout_hooks]
         for part in parts:
             part.check(self.dynamics)
-        self._model = None
-        self.build_dynamics(seed)
         if self.real_rows < self.batch_size:  # else there are no rollouts
             self.dynamics.check_known()
         self.learner.build(task, seed)

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
-from mbrl.data import ModelStep, Transitions
+from mbrl.data import Generator, ModelStep, Transitions
 from mbrl.models import DynamicsModel
 from mbrl.policies import Learner
 from mbrl.spec import Configurable
+
+
+@dataclass
+class RolloutContext:
+    """Where a hook is called.
+
+    Attributes:
+        depth: of the step, from 0 at the branching point.
+        dynamics: the model.
+        generator: the hook's own stream, a number for each of the `B` rows; it moves no other.
+    """
+
+    depth: int
+    dynamics: DynamicsModel
+    generator: Generator
 
 
 class RolloutHook(Configurable, ABC):
@@ -20,11 +36,11 @@ class RolloutHook(Configurable, ABC):
     want: tuple[str, ...] = ()
 
     @abstractmethod
-    def __call__(self, step: ModelStep, depth: int) -> ModelStep:
-        """The step to store and continue from; `depth` counts from 0 at the branching point."""
+    def __call__(self, step: ModelStep, context: RolloutContext) -> ModelStep:
+        """The step to store and continue from."""
 
     def check(self, dynamics: DynamicsModel) -> None:
-        """Refuses a model that this hook can't work with (`UnsupportedError`)."""
+        """Refuses a model, already built, that this hook can't work with (`UnsupportedError`)."""
 
 
 class BatchHook(Configurable, ABC):

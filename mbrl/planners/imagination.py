@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl.data import RowGenerator, Transitions, ValueFunction, make_generator
 from mbrl.models import DynamicsModel
-from mbrl.planners.hooks import RolloutHook
+from mbrl.planners.hooks import RolloutContext, RolloutHook
 from mbrl.planners.selectors import ActionSelector, Situation
 from mbrl.policies import Policy
 
@@ -85,6 +85,10 @@ class Imagination:
             RowGenerator(make_generator(device, self.seed, "rollout", tick, number, name), width)
             for name in ("model", "policy", "planning")
         )
+        hook_noise = [
+            RowGenerator(make_generator(device, self.seed, "rollout", tick, number, "hook", i), width)
+            for i in range(len(self.hooks))
+        ]
         want = sorted({name for hook in self.hooks for name in hook.want})
         state = self.dynamics.start(rows, model)
         alive = torch.ones(width, dtype=torch.bool, device=device)  # B
@@ -93,8 +97,8 @@ class Imagination:
                 state.obs, self.policy, self.dynamics, state.fork, policy, planning, self.value, self.report
             )
             step = self.dynamics.step(state, self.selector.select(situation), want)
-            for hook in self.hooks:
-                step = hook(step, depth)
+            for hook, noise in zip(self.hooks, hook_noise, strict=True):
+                step = hook(step, RolloutContext(depth, self.dynamics, noise))
             finite = step.finite
             keep = alive & finite
             halt = torch.zeros_like(alive) if step.halt is None else step.halt
@@ -109,4 +113,5 @@ class Imagination:
                 if len(index) < len(alive):
                     state = state.select(index)
                     policy, planning = policy.select(index), planning.select(index)
+                    hook_noise = [noise.select(index) for noise in hook_noise]
                     alive = alive[index]

@@ -17,9 +17,10 @@ from torch.optim import Optimizer
 
 from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction, mixed_batch
 from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError, check_at_least
-from mbrl.models import DynamicsModel, Exact, HasMembers, require
+from mbrl.models import DynamicsModel, Exact
 from mbrl.planners.memory import Memory
 from mbrl.planners.online import OnlinePlanner
+from mbrl.planners.penalties import check_measure
 from mbrl.planners.plan_objective import PlanObjective
 from mbrl.planners.plan_optimizers.base import Plan, PlanOptimizer, PlanProblem
 from mbrl.planners.propagation import PROPAGATIONS, Propagation
@@ -128,6 +129,8 @@ class PETS(OnlinePlanner):
         self._check_parts()
         self.build_dynamics(seed)
         self.dynamics.check_known()
+        if self.uncertainty is not None:
+            check_measure("PETS", "uncertainty", self.uncertainty, self.dynamics)
         if self.learner is not None:
             self.learner.build(task, seed)
         critics = self._terminal_value if self.terminal_value is not None else None
@@ -159,16 +162,6 @@ class PETS(OnlinePlanner):
                 f"PETS(particles={self.particles}): expected one particle under propagation 'expectation', since more would "
                 "be equal; leave particles out."
             )
-        if self.uncertainty is not None:
-            measure = type(self.uncertainty).__name__
-            if self.uncertainty.least_members > 1:
-                require(model, HasMembers, f"PETS(uncertainty={measure})", "it has no members that could disagree")
-            members = model.members if isinstance(model, HasMembers) else 1
-            if members < self.uncertainty.least_members:
-                raise UnsupportedError(
-                    f"PETS(uncertainty={measure}) can't use {name}: it needs {self.uncertainty.least_members} members and "
-                    f"there is {members}; raise members."
-                )
         self.optimizer.check(model, self.learner is not None)
         used = self.terminal_value is not None or self.optimizer.policy_candidates > 0
         if self.learner is not None and not used:
@@ -241,11 +234,14 @@ class PETS(OnlinePlanner):
         device = obs.device
         noise = InterleavedGenerator(memory.decision_generators("model", device))
         state = self.dynamics.start(self.start_rows(obs, snapshot), noise)
+        measuring = None
+        if self.uncertainty is not None:
+            measuring = InterleavedGenerator(memory.decision_generators("uncertainty", device))
         problem = PlanProblem(
             horizon=self.horizon,
             action_size=self.built_task.action_size,
             generators=memory.decision_generators("plans", device),
-            returns=lambda actions: self.objective.returns(state, actions),
+            returns=lambda actions: self.objective.returns(state, actions, measuring),
             like=obs,
             explore=explore,
             policy_plans=None if self.learner is None else self._policy_plans(state, memory, device),

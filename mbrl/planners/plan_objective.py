@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mbrl.data import ModelState
+from mbrl.data import Generator, ModelState
 from mbrl.models import DynamicsModel
 from mbrl.planners.propagation import Propagation, follow_plans
-from mbrl.uncertainty import UncertaintyMeasure
+from mbrl.uncertainty import Sample, UncertaintyMeasure
 
 
 @dataclass
@@ -44,7 +44,7 @@ class PlanObjective:
     uncertainty: UncertaintyMeasure | None = None
     uncertainty_rate: float = 0.0
 
-    def returns(self, state: ModelState, actions: Tensor) -> Tensor:
+    def returns(self, state: ModelState, actions: Tensor, noise: Generator | None = None) -> Tensor:
         """The return of each plan; −inf where a particle's states or rewards stop being finite before it terminates.
 
         Such a plan left what the model can predict; counted as zero it would beat every plan with a negative return.
@@ -52,6 +52,7 @@ class PlanObjective:
         Args:
             state: where the plans begin, `N` rows; its generator draws the model's noise.
             actions: `N x K x H x A` in [−1, 1].
+            noise: what the uncertainty measure draws from, for measures that draw.
 
         Returns:
             `N x K`, differentiable in `actions` if the model is and gradients are enabled.
@@ -63,7 +64,7 @@ class PlanObjective:
         for step in follow_plans(self.dynamics, state, actions, self.particles, self.propagation, want):
             reward = step.reward  # P·K·N
             if self.uncertainty is not None and step.prediction is not None:
-                unsure = self.uncertainty(step.prediction, self.dynamics.drawn_members)
+                unsure = self.uncertainty(step.prediction, self.dynamics.drawn_members, Sample.of(step), noise)
                 reward = reward + self.uncertainty_rate * unsure
             if total is None:
                 total = weight * reward

@@ -189,6 +189,9 @@ class _Suite(Clauses):
         self.shaped(step.reward, (ROWS,), "reward", obs)
         self.shaped(step.terminated, (ROWS,), "terminated")
         self.hold(step.terminated.dtype is torch.bool, "terminated is bool", step.terminated.dtype)
+        if step.member is not None:
+            self.shaped(step.member, (ROWS,), "a step's member")
+            self.hold(torch.isin(step.member, self.model.drawn_members).all(), "a step's member is one of drawn_members")
         self.equal(step.state.obs, step.next_obs, "the state after a step stands at next_obs")
         known = self.task.reward(obs, action, step.next_obs)
         if known is not None:

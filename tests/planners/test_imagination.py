@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mbrl.data import Generator, ModelStep, Task, Transitions, draw_normal, make_generator
 from mbrl.models import DynamicsModel
-from mbrl.planners.hooks import RolloutHook
+from mbrl.planners.hooks import RolloutContext, RolloutHook
 from mbrl.planners.imagination import Imagination
 from mbrl.planners.selectors import ActionSelector, PolicyMode, PolicySample, Situation
 from mbrl.policies import Policy
@@ -161,9 +161,9 @@ class Stop(RolloutHook):
         self.bound = bound
         self.depths: list[int] = []
 
-    def __call__(self, step: ModelStep, depth: int) -> ModelStep:
+    def __call__(self, step: ModelStep, context: RolloutContext) -> ModelStep:
         assert step.prediction is not None and step.prediction.mean.shape == (3, len(step.obs), 1)
-        self.depths.append(depth)
+        self.depths.append(context.depth)
         step.reward = step.reward - 10
         step.halt = step.next_obs[:, 0] > self.bound
         return step

@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from mbrl.data import ModelStep, draw_normal
-from mbrl.planners import ActionSelector, RolloutHook, Situation
+from mbrl.planners import ActionSelector, RolloutContext, RolloutHook, Situation
 
 
 class NoisyMode(ActionSelector):
@@ -34,6 +34,6 @@ class Fence(RolloutHook):
     def __init__(self, limit: float) -> None:
         self.limit = limit
 
-    def __call__(self, step: ModelStep, depth: int) -> ModelStep:
+    def __call__(self, step: ModelStep, context: RolloutContext) -> ModelStep:
         outside = (step.next_obs.abs() > self.limit).any(-1)  # B
         return replace(step, halt=outside if step.halt is None else step.halt | outside)

@@ -1,0 +1,139 @@
+"""The worst of the members: the most noise that one predicts, and how far their means lie apart.
+
+    symbol   shape   meaning
+    μ_i, σ_i n x D   the members' means and standard deviations
+    |·|              norm over dims, or another reduction
+
+    MaxAleatoric          max_i |σ_i|
+    MaxPairwiseDistance   max_{i,j} |μ_i − μ_j|
+    DistanceToMean        max_i |μ_i − μ̄|, or the mean over i
+
+Maxima grow with the number of members, so a penalty's weight has to be set anew with it; the mean over i need not.
+
+Yu2020: "MOPO: model-based offline policy optimization". Kidambi2020: "MOReL: model-based offline reinforcement learning".
+Rafailov2021: "Offline reinforcement learning from images with latent space models" (LOMPO).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mbrl.data import Generator, Prediction
+from mbrl.uncertainty.base import Sample
+from mbrl.uncertainty.outputs import MOMENTS, REDUCTIONS, Members, Moment, OutputMeasure, Reduce, reduced, root
+
+
+class MaxAleatoric(OutputMeasure):
+    """The most noise that any member predicts: MOPO's penalty [Yu2020]_. It is 0 for a deterministic model.
+
+    Its authors' code takes the norm of the sds over all members, the reward included (`reward=True`). The paper's Frobenius
+    norm of a covariance is `of="variance"`.
+
+    Args:
+        of: the `"sd"` in each dim, or the `"variance"`.
+        reduce: over dims: `"norm"`, `"rms"`, `"mean"` or `"max"`.
+        members, reward, scale: as in `OutputMeasure`.
+
+    Raises:
+        ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.
+    """
+
+    needs_noise = True
+
+    def __init__(
+        self,
+        of: Moment = "sd",
+        reduce: Reduce = "norm",
+        members: Members = "all",
+        reward: bool = False,
+        scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(members, reward, scale)
+        self._one_of("of", of, MOMENTS)
+        self._one_of("reduce", reduce, REDUCTIONS)
+        self.of = of
+        self.reduce: Reduce = reduce
+
+    def __call__(
+        self, prediction: Prediction, drawn: Tensor, sample: Sample | None = None, generator: Generator | None = None
+    ) -> Tensor:
+        noise = self.variances(prediction, drawn)  # n x B x D
+        return reduced(root(noise) if self.of == "sd" else noise, self.reduce).amax(0)
+
+
+class MaxPairwiseDistance(OutputMeasure):
+    """The largest distance between two members' means: MOReL's discrepancy [Kidambi2020]_, next observations only.
+
+    Args:
+        reduce: of a difference, over dims: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
+        members, reward, scale: as in `OutputMeasure`.
+
+    Raises:
+        ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.
+    """
+
+    least_members = 2
+
+    def __init__(
+        self,
+        reduce: Reduce = "norm",
+        members: Members = "all",
+        reward: bool = False,
+        scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(members, reward, scale)
+        self._one_of("reduce", reduce, REDUCTIONS)
+        self.reduce: Reduce = reduce
+
+    def __call__(
+        self, prediction: Prediction, drawn: Tensor, sample: Sample | None = None, generator: Generator | None = None
+    ) -> Tensor:
+        means = self.means(prediction, drawn)  # n x B x D
+        # each pair once; all at a time would hold n² x B x D
+        farthest = [
+            reduced((means[i + 1 :] - means[i]).abs(), self.reduce).amax(0) for i in range(means.shape[0] - 1)
+        ]  # n−1 of B
+        return torch.stack(farthest).amax(0)
+
+
+class DistanceToMean(OutputMeasure):
+    """How far the members' means lie from their mean.
+
+    `over="max"` is the other penalty in MOPO's code [Yu2020]_ (one toolkit calls it a pairwise difference); `over="mean"`
+    is a variant of LOMPO's [Rafailov2021]_, V-D4RL's `meandis`. MOPO leaves the reward out.
+
+    Args:
+        over: the `"max"` or the `"mean"` over members.
+        reduce: of a difference, over dims: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
+        members, reward, scale: as in `OutputMeasure`.
+
+    Raises:
+        ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.
+    """
+
+    least_members = 2
+
+    def __init__(
+        self,
+        over: Literal["max", "mean"] = "max",
+        reduce: Reduce = "norm",
+        members: Members = "all",
+        reward: bool = False,
+        scale: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(members, reward, scale)
+        self._one_of("over", over, ("max", "mean"))
+        self._one_of("reduce", reduce, REDUCTIONS)
+        self.over = over
+        self.reduce: Reduce = reduce
+
+    def __call__(
+        self, prediction: Prediction, drawn: Tensor, sample: Sample | None = None, generator: Generator | None = None
+    ) -> Tensor:
+        means = self.means(prediction, drawn)  # n x B x D
+        distance = reduced((means - means.mean(0)).abs(), self.reduce)  # n x B
+        return distance.amax(0) if self.over == "max" else distance.mean(0)

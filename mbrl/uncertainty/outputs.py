@@ -1,0 +1,115 @@
+"""What measures of the members' Gaussians share: which members and dims count, in which units, and as one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mbrl.data import Prediction
+from mbrl.errors import ConfigError, ShapeError, UnsupportedError
+from mbrl.uncertainty.base import UncertaintyMeasure
+
+Members = Literal["all", "elites"]
+Reduce = Literal["norm", "rms", "mean", "max"]
+Moment = Literal["sd", "variance"]
+
+
+class OutputMeasure(UncertaintyMeasure):
+    """Base of measures of the `n` members' Gaussians over `D` dims: those of the observation, and the reward if it counts.
+
+    Args:
+        members: `"all"`, or the `"elites"` that a rollout may draw.
+        reward: whether the predicted reward counts as one more dim; refused of a model that doesn't learn it.
+        scale: divides each output, `D` positive numbers in environment units (a dataset's standard deviations, say; the
+            reward's last); None leaves environment units, in which dims of large numbers outweigh the others.
+
+    Raises:
+        ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.
+        ShapeError: from a call, if `scale` has another length than `D`.
+        UnsupportedError: from a call, if fewer than `least_members` members count.
+    """
+
+    def __init__(self, members: Members = "all", reward: bool = False, scale: Sequence[float] | None = None) -> None:
+        self._one_of("members", members, ("all", "elites"))
+        if scale is not None and not all(0 < number < math.inf for number in scale):
+            raise ConfigError(
+                f"{type(self).__name__}(scale=…): expected finite numbers above 0, got {list(scale)}; a dim that never "
+                "changes may have 1."
+            )
+        self.members = members
+        self.reward = reward
+        self.scale = None if scale is None else tuple(float(number) for number in scale)
+        self._divisor: Tensor | None = None  # `scale` as the last call's tensors need it
+
+    def means(self, prediction: Prediction, drawn: Tensor) -> Tensor:
+        """Means of the members and dims that count, `n x B x D`."""
+        means = self._outputs(prediction.mean, prediction.reward_mean, drawn)
+        return means if self.scale is None else means / self._scale(means)
+
+    def variances(self, prediction: Prediction, drawn: Tensor) -> Tensor:
+        """Their aleatoric variances, `n x B x D`."""
+        variances = self._outputs(prediction.var, prediction.reward_var, drawn)
+        return variances if self.scale is None else variances / self._scale(variances).square()
+
+    def _outputs(self, obs: Tensor, reward: Tensor | None, drawn: Tensor) -> Tensor:
+        if self.reward:
+            if reward is None:
+                raise ConfigError(
+                    f"{type(self).__name__}(reward=True): expected a model that learns the reward, got one that leaves it "
+                    "to the task; set learn_reward: true on the model, or reward: false here."
+                )
+            obs = torch.cat((obs, reward.unsqueeze(-1)), -1)  # E x B x (S+1)
+        if self.members == "elites":
+            obs = obs[drawn]
+        if obs.shape[0] < self.least_members:
+            which = "elites" if self.members == "elites" else "members"
+            raise UnsupportedError(
+                f"{type(self).__name__}: expected {self.least_members} {which} or more to compare, got {obs.shape[0]}; "
+                f"raise the model's {which}."
+            )
+        return obs
+
+    def _scale(self, like: Tensor) -> Tensor:
+        assert self.scale is not None  # asked by the callers
+        if len(self.scale) != like.shape[-1]:
+            raise ShapeError(
+                f"{type(self).__name__}(scale=…): expected {like.shape[-1]} numbers, one a dim of the observation"
+                f"{' and the reward' if self.reward else ''}, got {len(self.scale)}; give one for each."
+            )
+        if self._divisor is None or self._divisor.dtype != like.dtype or self._divisor.device != like.device:
+            self._divisor = torch.tensor(self.scale, dtype=like.dtype, device=like.device)
+        return self._divisor
+
+    def _one_of(self, name: str, choice: Any, choices: tuple[Any, ...]) -> None:
+        if choice not in choices:
+            raise ConfigError(
+                f"{type(self).__name__}({name}=…): expected one of {', '.join(map(str, choices))}, got {choice!r}; choose "
+                "one."
+            )
+
+
+REDUCTIONS: tuple[Reduce, ...] = ("norm", "rms", "mean", "max")
+MOMENTS: tuple[Moment, ...] = ("sd", "variance")
+
+
+def reduced(values: Tensor, how: Reduce) -> Tensor:
+    """`… x D` numbers of 0 or more as one: their Euclidean norm, root mean square, mean or maximum.
+
+    The first two order rows alike and differ by sqrt(D), which makes a penalty's weight comparable between tasks.
+    """
+    if how == "mean":
+        return values.mean(-1)
+    if how == "max":
+        return values.amax(-1)
+    norm = torch.linalg.vector_norm(values, dim=-1)
+    return norm if how == "norm" else norm / math.sqrt(values.shape[-1])
+
+
+def root(variance: Tensor) -> Tensor:
+    """The square root, with gradient 0 at 0: a plan is differentiated through members that agree, too."""
+    nothing = variance == 0
+    return variance.masked_fill(nothing, 1.0).sqrt().masked_fill(nothing, 0.0)
