@@ -143,8 +143,9 @@ class BatchedPhysics(Physics):
         control[:] = commands[:, :, None]
         path = np.empty((rows, steps, self.physics_size))
         with quiet():
-            self._roll(start, warm, control.reshape(rows, steps, -1), path)
-        last = path.reshape(rows, horizon, repeat, self.inner, -1)[:, :, :, -1]  # B x H x repeat x P
+            if rows > 0:
+                self._roll(start, warm, control.reshape(rows, steps, commands.shape[2]), path)
+        last = path.reshape(rows, horizon, repeat, self.inner, self.physics_size)[:, :, :, -1]  # B x H x repeat x P
         diverged = self._diverged(last[..., 0], commands)  # B x H x repeat
         if diverged.any():
             last[diverged] = np.nan
@@ -186,7 +187,7 @@ class BatchedPhysics(Physics):
         ended = self.formulas.terminated(positions, velocities)  # B x H x repeat
         before = np.empty((rows, horizon * repeat))  # the first position before each step of the environment
         before[:, 0] = start[:, 1]
-        before[:, 1:] = positions[..., 0].reshape(rows, -1)[:, :-1]
+        before[:, 1:] = positions[..., 0].reshape(rows, horizon * repeat)[:, :-1]
         reward = self.formulas.reward(
             before.reshape(rows, horizon, repeat), positions, velocities, commands[:, :, None], ended
         )  # B x H x repeat

@@ -352,6 +352,16 @@ def test_an_action_that_is_nan_gives_nan_from_there_on(env_id: str) -> None:
     assert not any(step.terminated[~step.finite].any() for step in steps)
 
 
+@pytest.mark.parametrize("env_id", ["Hopper-v5", CARTPOLE, "Reacher-v5"])
+def test_a_batch_of_no_rows_is_stepped_as_any(env_id: str) -> None:
+    task = make_task(env_id)
+    seen, model = record(task, 3), built(task)
+    none = seen.rows.select(slice(0, 0))
+    steps = model.rollout(model.start(none, nothing()), none.action[:, None].repeat(1, 2, 1))
+    assert [step.next_obs.shape for step in steps] == [(0, task.obs_size)] * 2
+    assert model.step(steps[-1].state, none.action).reward.shape == (0,)
+
+
 # what can't be modelled ----------------------------------------------------------------------------------------------
 
 
