@@ -159,6 +159,8 @@ class OnlinePlanner(Planner):
         else:
             action, memory = self.act(experience.obs, memory, explore=True, snapshot=snapshot)
         rows = experience.step(action)
+        if len(rows) < len(action):  # one that resets itself gave no row
+            extras = {name: column[rows.extras["env"].to(column.device)] for name, column in extras.items()}
         rows.extras.update(extras)
         self.real_buffer.add(rows)
         self.env_steps += len(rows)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mbrl.data import Generator, ModelState
+from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.propagation import Propagation, follow_plans
 from mbrl.uncertainty import Sample, UncertaintyMeasure
@@ -56,6 +57,9 @@ class PlanObjective:
 
         Returns:
             `N x K`, differentiable in `actions` if the model is and gradients are enabled.
+
+        Raises:
+            UnsupportedError: if there is an uncertainty, and the model gives no all-member prediction for it.
         """
         environments, plans = actions.shape[:2]
         want = ("prediction",) if self.uncertainty is not None else ()
@@ -63,7 +67,13 @@ class PlanObjective:
         weight = 1.0
         for step in follow_plans(self.dynamics, state, actions, self.particles, self.propagation, want):
             reward = step.reward  # P·K·N
-            if self.uncertainty is not None and step.prediction is not None:
+            if self.uncertainty is not None:
+                if step.prediction is None:
+                    raise UnsupportedError(
+                        f"PlanObjective(uncertainty={type(self.uncertainty).__name__}) can't use "
+                        f"{type(self.dynamics).__name__}: its step leaves out the prediction that it was asked for; have "
+                        'it honour want=("prediction",).'
+                    )
                 unsure = self.uncertainty(step.prediction, self.dynamics.drawn_members, Sample.of(step), noise)
                 reward = reward + self.uncertainty_rate * unsure
             if total is None:

@@ -98,7 +98,7 @@ def mixture(everyone: Prediction, members: Tensor) -> Prediction:
 
     def total_variance(mean: Tensor, var: Tensor | None) -> Tensor:
         spread = mean[members].var(0, correction=0)
-        return spread if var is None else var[members].mean(0) + spread
+        return _flat_at_zero(spread if var is None else var[members].mean(0) + spread)
 
     reward, logit = everyone.reward_mean, everyone.terminated_logit
     return Prediction(
@@ -108,6 +108,11 @@ def mixture(everyone: Prediction, members: Tensor) -> Prediction:
         reward_var=None if reward is None else total_variance(reward, everyone.reward_var),
         terminated_logit=None if logit is None else logit[members].mean(0),
     )
+
+
+def _flat_at_zero(var: Tensor) -> Tensor:
+    """The same variances, without a gradient where they are 0: that of their root is infinite there."""
+    return torch.where(var == 0, 0.0, var)  # and NaN stays NaN
 
 
 def _certain(drawn: Prediction) -> Prediction:
@@ -130,7 +135,7 @@ def _matched(drawn: Prediction, state: ObsState) -> Prediction:
     def fitted(values: Tensor) -> tuple[Tensor, Tensor]:
         blocks = values.unflatten(0, (particles, -1))  # P x K·N …
         var, mean = torch.var_mean(blocks, 0, correction=0, keepdim=True)  # 1 x K·N …
-        return mean.expand_as(blocks).flatten(0, 1), var.expand_as(blocks).flatten(0, 1)
+        return mean.expand_as(blocks).flatten(0, 1), _flat_at_zero(var).expand_as(blocks).flatten(0, 1)
 
     mean, var = fitted(torch.addcmul(drawn.mean, drawn.var.sqrt(), noise[:, :size]))
     reward_mean = reward_var = None

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from mbrl.data import Task, Transitions, ValueFunction, make_generator
-from mbrl.envs import VectorExperience, make_task
+from mbrl.envs import HandedOverExperience, VectorExperience, make_task
 from mbrl.errors import ConfigError, DivergedError, MbrlError, ShapeError, UnsupportedError
-from mbrl.models import GaussianEnsemble
+from mbrl.models import GaussianEnsemble, SimulatorModel
 from mbrl.models.closed_form import Pendulum
 from mbrl.planners import PETS, evaluate
-from mbrl.planners.plan_optimizers import CEM, ICEM, MPPI, GradientShooting, PlanOptimizer, RandomShooting
+from mbrl.planners.plan_optimizers import (
+    CEM,
+    ICEM,
+    MPPI,
+    GradientShooting,
+    Plan,
+    PlanOptimizer,
+    PlanProblem,
+    RandomShooting,
+)
 from mbrl.policies import SAC
 from mbrl.testing import LinearModel, linear_task
 from mbrl.uncertainty import MeanDisagreement
@@ -151,6 +162,67 @@ def test_terminal_value_and_policy_candidates_reach_the_plan() -> None:
     assert (policy_action - chosen).abs().min() < 1e-6
 
 
+class ByState(SAC):
+    """A policy that follows the observation: a = s₀ / 2."""
+
+    def build(self, task: Task, seed: int = 0) -> None:
+        super().build(task, seed)
+        self.policy.sample = lambda obs, *_: (obs[:, :1] / 2, obs[:, 0])  # type: ignore[method-assign]
+
+
+def test_a_policys_plans_follow_it_in_the_model_from_each_environments_state() -> None:
+    """s' = s + 0.1 a along the first number, so that a_t = 0.5 · 1.05^t of where the environment stands."""
+    model = LinearModel([[1.0, 0.0], [0.0, 1.0]], [[0.1], [0.0]])
+    seen: list[Tensor] = []
+
+    class Watching(CEM):
+        def policy_plans(self, problem: PlanProblem) -> Tensor | None:
+            plans = super().policy_plans(problem)
+            assert plans is not None
+            seen.append(plans)
+            return plans
+
+    planner = pets(Watching(4, 1, policy_candidates=3), dynamics=model, learner=ByState(hidden=[4, 4]))
+    obs = torch.tensor([[0.2, 0.0], [-0.4, 0.0]])
+    planner.plan(obs, planner.memory(2, torch.Generator().manual_seed(0)), explore=False)
+    expected = obs[:, 0].view(2, 1, 1, 1) * 0.5 * 1.05 ** torch.arange(4.0).view(1, 1, 4, 1)
+    assert torch.allclose(seen[0], expected.expand(2, 3, 4, 1))
+
+
+def test_the_first_action_of_the_plan_is_executed() -> None:
+    planner, obs = pets(), torch.tensor([[0.5, 0.1], [-0.5, 0.1]])
+    plan = planner.plan(obs, planner.memory(2, torch.Generator().manual_seed(0)), explore=False).actions
+    action, _ = planner.act(obs, planner.memory(2, torch.Generator().manual_seed(0)), explore=False)
+    assert torch.equal(action, plan[:, 0]) and not torch.equal(plan[:, 0], plan[:, 1])
+
+
+def test_an_elites_noise_is_for_exploration_only() -> None:
+    planner = pets(MPPI(16, 1, elites=1, execute="elite", sd=0.3))
+    explored, evaluated = (
+        planner.plan(
+            torch.tensor([[0.5, 0.1]]), planner.memory(1, torch.Generator().manual_seed(0)), explore=explore
+        ).actions
+        for explore in (True, False)
+    )
+    assert torch.equal(explored[:, 1:], evaluated[:, 1:]) and not torch.equal(explored[:, 0], evaluated[:, 0])
+
+
+def test_options_reach_the_objective() -> None:
+    options: dict[str, Any] = {
+        "propagation": "ds",
+        "particles": 7,
+        "discount": 0.5,
+        "uncertainty": MeanDisagreement(),
+        "uncertainty_rate": -2.0,
+    }
+    told = pets(dynamics=LinearModel(members=3, spread=0.1), **options).objective
+    assert {name: getattr(told, name) for name in options} == options
+    plain = pets().objective
+    assert (plain.particles, plain.propagation, plain.discount) == (20, "ts_inf", 1.0)  # Chua2018's
+    assert pets(propagation="expectation").objective.particles == 1
+    assert pets(task=make_task("Pendulum-v1"), dynamics=Pendulum(), warmup_steps=0).objective.particles == 1
+
+
 # training ------------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +253,44 @@ def test_it_collects_and_refits_on_schedule() -> None:
     rows = planner.real_buffer.all()
     assert planner.env_steps == len(rows) == 16
     assert "plan/value" in planner.metrics.pop()
+
+
+@pytest.mark.check("coplanner-24")
+def test_an_episode_that_ends_in_training_takes_its_warm_start_along() -> None:
+    """The neighbour's stays."""
+    planner = pets(warmup_steps=1)
+    experience = VectorExperience(LINEAR, 2)
+    for _ in range(3):
+        planner.tick(experience)
+    memory = planner.collect_memory(2)
+    seen: list[Tensor] = []
+    search = planner.optimizer.optimize
+
+    def watched(problem: PlanProblem, warm: dict[str, Tensor]) -> Plan:
+        seen.append(warm["plan"].clone())
+        return search(problem, warm)
+
+    planner.optimizer.optimize = watched  # type: ignore[method-assign]
+    kept = memory.tensors["plan/plan"].clone()
+    experience.ended = torch.tensor([True, False])
+    planner.tick(experience)
+    experience.close()
+    assert bool((seen[0][0] == 0).all()) and torch.equal(seen[0][1], kept[1]) and bool((kept != 0).any((1, 2)).all())
+
+
+def test_a_step_that_only_resets_stores_nothing() -> None:
+    """Environments that reset themselves give fewer rows than there are simulator states."""
+    vector = SyncVectorEnv([lambda: gymnasium.make("Hopper-v5")] * 2, autoreset_mode=AutoresetMode.NEXT_STEP)
+    experience = HandedOverExperience(make_task("Hopper-v5"), vector)
+    planner = PETS(SimulatorModel(), RandomShooting(2), horizon=2, warmup_steps=10_000)
+    planner.build(experience.task)
+    for _ in range(60):
+        planner.tick(experience)
+    experience.close()
+    rows = planner.real_buffer.all()
+    assert len(rows) < 120
+    shown = rows.extras["sim_state"][:, 2:7].float()  # after the time and the place along the way
+    assert torch.equal(shown, rows.obs[:, :5])
 
 
 def test_a_learner_by_the_side_learns_from_real_steps() -> None:

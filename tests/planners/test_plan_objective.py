@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 import torch
 from torch import Tensor
 
-from mbrl.data import InterleavedGenerator, Prediction, Task, Transitions, make_generator
+from mbrl.data import InterleavedGenerator, ModelState, ModelStep, Prediction, Task, Transitions, make_generator
+from mbrl.errors import UnsupportedError
 from mbrl.models import Differentiable, DynamicsModel
 from mbrl.planners import PlanObjective
 from mbrl.planners.propagation import Propagation
 from mbrl.testing import LinearModel, linear_task
-from mbrl.uncertainty import MeanDisagreement
+from mbrl.uncertainty import MeanDisagreement, UncertaintyMeasure
 from tests.planners.exact_models import WALK, WalkModel
 
 
@@ -80,6 +83,17 @@ def test_a_plan_that_stops_being_finite_is_worth_minus_infinity(hole_in_reward: 
     assert found[0] == -torch.inf and found[1].item() == pytest.approx(-3.0)
 
 
+def test_a_first_step_to_nowhere_is_worth_minus_infinity() -> None:
+    """Though its reward is a number."""
+    assert returns(Counter(1.5), torch.tensor([[[0.0]]]), start=1.9)[0, 0] == -torch.inf
+
+
+def test_a_terminal_value_that_is_not_a_number_loses_the_plan() -> None:
+    plans = torch.tensor([[[0.5], [-0.5]]])
+    found = returns(Counter(), plans, terminal_value=lambda obs: torch.where(obs[:, 0] > 0, torch.nan, 1.0))[0]
+    assert found[0] == -torch.inf and found[1].item() == pytest.approx(0.5)
+
+
 def test_what_happens_after_termination_can_be_anything() -> None:
     plans = torch.tensor([[[1.0, 1.0, 1.0, 1.0, 1.0]]])  # ends at 3; the model knows nothing beyond 2.5
     assert returns(Counter(2.5), plans)[0, 0].item() == pytest.approx(6.0)
@@ -113,6 +127,42 @@ def test_uncertainty_is_added_at_its_rate(rate: float) -> None:
     drawn = returns(model, plans, task=task, particles=6, uncertainty=MeanDisagreement(), uncertainty_rate=rate)
     alone = returns(model, plans, task=task, particles=6)
     assert (drawn - alone)[0, 0].item() == pytest.approx(4 * rate * (2 / 3) ** 0.5, rel=1e-4)
+
+
+def test_a_measure_is_told_which_members_a_rollout_draws() -> None:
+    told: list[Tensor] = []
+
+    class Elite(LinearModel):
+        @property
+        def drawn_members(self) -> Tensor:
+            return torch.tensor([2, 0])
+
+    class Asks(UncertaintyMeasure):
+        def __call__(self, prediction: Prediction, drawn: Tensor, *_: object) -> Tensor:
+            told.append(drawn)
+            return prediction.mean[0, :, 0]
+
+    returns(Elite(members=3), torch.zeros(1, 1, 1), task=linear_task(), uncertainty=Asks(), uncertainty_rate=1.0)
+    assert told[0].tolist() == [2, 0]
+
+
+def test_a_model_that_keeps_its_prediction_back_is_refused() -> None:
+    class Silent(LinearModel):
+        def step(self, state: ModelState, action: Tensor, want: Collection[str] = ()) -> ModelStep:
+            return super().step(state, action)
+
+    with pytest.raises(UnsupportedError, match=r"can't use Silent: its step leaves out the prediction that it was asked"):
+        returns(
+            Silent(members=3), torch.zeros(1, 1, 1), task=linear_task(), uncertainty=MeanDisagreement(), uncertainty_rate=1.0
+        )
+
+
+@pytest.mark.parametrize("propagation", ["ds", "mm", "expectation"])
+def test_members_that_agree_leave_a_gradient(propagation: Propagation) -> None:
+    """Of a variance that is 0 the root's gradient is infinite, and times 0 not a number."""
+    plans = torch.tensor([[[0.1, 0.2, 0.3]]], requires_grad=True)
+    returns(Counter(), plans, propagation=propagation, particles=1).sum().backward()
+    assert plans.grad is not None and plans.grad.tolist() == [[[3.0, 2.0, 1.0]]]
 
 
 @pytest.mark.parametrize("propagation", ["ts1", "ts_inf", "expectation", "ds", "mm"])
