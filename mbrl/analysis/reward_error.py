@@ -1,0 +1,437 @@
+"""`reward_and_termination`: whether a model knows what is earned, when it is over, and what both make of a return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mbrl.analysis.asking import ask
+from mbrl.analysis.forecasts import Progress, Windows, check_episodes, generator_on, place_windows
+from mbrl.analysis.rank import pearson, spearman
+from mbrl.analysis.result import Result
+from mbrl.data import Prediction, Transitions
+from mbrl.errors import ConfigError, check_at_least
+from mbrl.models import DynamicsModel, Exact
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Source = Literal["known", "learned", "exact"]
+
+_ROUNDING = 1e-6  # of the largest: float32
+_EXACT, _EXACT_RETURN = 1e-5, 1e-3  # of the largest: what rounding makes of one reward, and of those of many steps
+_AT_ONCE = 1 << 16  # rollouts
+
+
+@dataclass(frozen=True)
+class RewardError:
+    """Errors of the reward one step ahead, environment units.
+
+    Attributes:
+        source: `known` of the task (at the predicted next observation), `learned` by the model, or an `exact` model's own.
+        rows: rows that count.
+        bias: mean of predicted − real; above 0 the model promises too much.
+        rmse: root mean square of it.
+        real_sd: standard deviation of the real reward, against which the error is small or large.
+        correlation: Pearson's of predicted and real reward; None where one is constant.
+    """
+
+    source: Source
+    rows: int
+    bias: float
+    rmse: float
+    real_sd: float
+    correlation: float | None
+
+
+@dataclass(frozen=True)
+class TerminationError:
+    """The confusion of predicted and real terminations one step ahead.
+
+    Attributes:
+        source: as of the reward.
+        true_positive, false_positive, false_negative, true_negative: rows; "positive" is an end.
+    """
+
+    source: Source
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+    @property
+    def precision(self) -> float | None:
+        """Of the predicted ends, the share that are real; None if none is predicted."""
+        return _share(self.true_positive, self.true_positive + self.false_positive)
+
+    @property
+    def recall(self) -> float | None:
+        """Of the real ends, the share that is predicted; None if there is none."""
+        return _share(self.true_positive, self.true_positive + self.false_negative)
+
+    @property
+    def false_alarms(self) -> float | None:
+        """Of the steps that really go on, the share that is predicted to end; None if there is none."""
+        return _share(self.false_positive, self.false_positive + self.true_negative)
+
+
+@dataclass(frozen=True)
+class ReturnError:
+    """Returns predicted along real windows on their recorded actions, against those obtained; `B` float64 each.
+
+    Attributes:
+        horizon: `H` steps.
+        discount: γ of one step.
+        particles: `P`, rollouts over which a predicted return is averaged.
+        episode, first: `B` int64, where each window begins.
+        obtained, predicted: `B`, NaN where a rollout isn't finite.
+        spread: `B`, the standard deviation of a window's particles.
+        early: share of rollouts in which the model takes the task for ended although it really went on.
+    """
+
+    horizon: int
+    discount: float
+    particles: int
+    episode: Tensor
+    first: Tensor
+    obtained: Tensor
+    predicted: Tensor
+    spread: Tensor
+    early: float
+
+    @property
+    def fine(self) -> Tensor:
+        """`B` bool: windows that count."""
+        return self.predicted.isfinite()
+
+    @property
+    def bias(self) -> float | None:
+        """Mean of predicted − obtained; above 0 the model promises too much."""
+        off = (self.predicted - self.obtained)[self.fine]
+        return float(off.mean()) if len(off) else None
+
+    @property
+    def rmse(self) -> float | None:
+        """Root mean square of predicted − obtained."""
+        off = (self.predicted - self.obtained)[self.fine]
+        return float(off.square().mean().sqrt()) if len(off) else None
+
+
+@dataclass(frozen=True)
+class RewardAndTermination(Result):
+    """What a model makes of rewards, ends and returns.
+
+    Attributes:
+        reward: one step ahead, or None where nobody knows the reward.
+        termination: one step ahead, or None where nobody knows it.
+        returns: of windows, or None where they can't be predicted.
+        exact: whether rewards and returns are right to rounding.
+        notes: see `Result`.
+    """
+
+    name: ClassVar[str] = "reward"
+    title: ClassVar[str] = "Reward, termination and return"
+
+    reward: RewardError | None
+    termination: TerminationError | None
+    returns: ReturnError | None
+    exact: bool
+    notes: Sequence[str] = ()
+
+    def table(self) -> dict[str, list[Any]]:
+        """A row for each window: where it begins, and the returns obtained and predicted over it."""
+        found = self.returns
+        columns: dict[str, list[Any]] = {
+            name: [] for name in ("episode", "first_step", "steps", "return_obtained", "return_predicted", "return_sd")
+        }
+        if found is None:
+            return columns
+        columns["episode"] = found.episode.tolist()
+        columns["first_step"] = found.first.tolist()
+        columns["steps"] = [found.horizon] * len(found.first)
+        columns["return_obtained"] = found.obtained.tolist()
+        columns["return_predicted"] = found.predicted.tolist()
+        columns["return_sd"] = found.spread.tolist()
+        return columns
+
+    def summary(self) -> dict[str, Any]:
+        """Errors of the reward, the confusion of ends with precision and recall, bias and correlation of returns."""
+        reward, ends, returns = self.reward, self.termination, self.returns
+        said: dict[str, Any] = {"exact_to_rounding": self.exact, "reward": None, "termination": None, "returns": None}
+        if reward is not None:
+            said["reward"] = {
+                "source": reward.source,
+                "rows": reward.rows,
+                "bias": reward.bias,
+                "rmse": reward.rmse,
+                "rmse_per_sd": None if self.exact or reward.real_sd == 0 else reward.rmse / reward.real_sd,
+                "correlation": reward.correlation,
+            }
+        if ends is not None:
+            said["termination"] = {
+                "source": ends.source,
+                "true_positive": ends.true_positive,
+                "false_positive": ends.false_positive,
+                "false_negative": ends.false_negative,
+                "true_negative": ends.true_negative,
+                "precision": ends.precision,
+                "recall": ends.recall,
+                "false_alarms": ends.false_alarms,
+            }
+        if returns is not None:
+            obtained, predicted = returns.obtained[returns.fine], returns.predicted[returns.fine]
+            said["returns"] = {
+                "windows": len(obtained),
+                "horizon": returns.horizon,
+                "discount": returns.discount,
+                "obtained_mean": float(obtained.mean()) if len(obtained) else None,
+                "predicted_mean": float(predicted.mean()) if len(obtained) else None,
+                "bias": returns.bias,
+                "rmse": returns.rmse,
+                "pearson": pearson(predicted, obtained, _ROUNDING),
+                "spearman": spearman(predicted, obtained, _ROUNDING),
+                "share_ended_early": returns.early,
+            }
+        return said
+
+    def plot(self) -> Figure:
+        """The return that the model predicts along real windows against the return that was obtained."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(5.4, 4.8), layout="constrained")
+        axes = figure.subplots()
+        found = self.returns
+        if found is None or not bool(found.fine.any()):
+            axes.text(0.5, 0.5, "no return could be predicted", ha="center", va="center", transform=axes.transAxes)
+            axes.set_axis_off()
+            return figure
+        obtained, predicted = found.obtained[found.fine], found.predicted[found.fine]
+        ends = [float(torch.cat((obtained, predicted)).min()), float(torch.cat((obtained, predicted)).max())]
+        axes.plot(ends, ends, color="0.3", linestyle="--", label="predicted = obtained")
+        if found.particles > 1:
+            style: dict[str, Any] = {"linestyle": "", "color": "C0", "elinewidth": 0.6, "alpha": 0.35}
+            axes.errorbar(obtained, predicted, found.spread[found.fine], **style, label="sd of a window's rollouts")
+        axes.plot(obtained, predicted, "o", color="C0", markersize=3, label="a real window")
+        axes.set_xlabel(f"return obtained in {found.horizon} steps")
+        axes.set_ylabel("return predicted on the same actions")
+        bias = found.bias
+        told = "right to rounding" if self.exact else f"predicted − obtained is {bias:+.3g} on average"
+        axes.set_title(f"Returns along real episodes: {told}", fontsize=11)
+        axes.legend(frameon=False, fontsize=8)
+        axes.grid(color="0.9")
+        return figure
+
+
+@torch.no_grad()
+def reward_and_termination(
+    model: DynamicsModel,
+    episodes: list[Transitions],
+    *,
+    generator: torch.Generator,
+    horizon: int = 25,
+    discount: float = 1.0,
+    most: int = 20_000,
+    windows: int = 500,
+    particles: int = 10,
+    progress: Progress | None = None,
+) -> RewardAndTermination:
+    """Compares rewards, ends and returns with the real ones.
+
+    One step ahead the members that rollouts draw are asked at their own mean: the reward is the mean of what they say, and
+    an end is predicted where more than half of them say so. A return is summed over `H` steps of rollouts on the recorded
+    actions, up to a predicted end, whose own reward still counts; windows never cross an episode's end.
+
+    Args:
+        model: built and fitted.
+        episodes: real ones, from `split_episodes`.
+        generator: draws rows, windows, members and noise.
+        horizon: `H` steps of a return; longer ones show how errors add up, and fit into fewer episodes.
+        discount: γ of one step, in both returns.
+        most: rows at most, for the errors one step ahead; drawn uniformly.
+        windows: windows at most, for the returns; drawn uniformly.
+        particles: `P` rollouts of a window, over which its predicted return is averaged; 1 for an exact model.
+        progress: told a sentence now and then.
+
+    Raises:
+        DataError: if no episode is as long as the horizon, or there are numbers that aren't finite in them.
+        ConfigError: for a number out of range.
+    """
+    who = "reward_and_termination"
+    for argument, given in (("horizon", horizon), ("most", most), ("windows", windows), ("particles", particles)):
+        check_at_least(who, argument, given, 1)
+    if not 0.0 < discount <= 1.0:
+        raise ConfigError(f"{who}(discount=…): expected more than 0 and at most 1, got {discount}; choose one.")
+    check_episodes(who, episodes)
+    found = place_windows(episodes, horizon, windows, generator)  # first, since it refuses
+    notes: list[str] = []
+    if progress is not None:
+        progress("reward and termination: one step ahead")
+    rows = place_windows(episodes, 1, most, generator)
+    if rows.places > most:
+        notes.append(f"{most} rows were drawn from {rows.places}.")
+    if found.places > windows:
+        notes.append(f"{windows} windows were drawn from {found.places}.")
+    reward, termination, exact = _one_step(model, rows, generator, notes)
+    returns: ReturnError | None = None
+    if reward is None or termination is None:
+        missing = "reward" if reward is None else "termination"
+        notes.append(f"Returns aren't predicted, since nobody knows the {missing}.")
+    else:
+        if progress is not None:
+            progress(f"reward and termination: returns over {len(found)} windows of {horizon} steps")
+        returns = _returns(model, found, 1 if isinstance(model, Exact) else particles, discount, generator, notes)
+        exact = exact and bool(returns.fine.all()) and _right(returns.predicted, returns.obtained, _EXACT_RETURN)
+        if exact:
+            notes.append("Rewards, ends and returns are right to rounding.")
+    return RewardAndTermination(reward, termination, returns, exact, tuple(notes))
+
+
+def _one_step(
+    model: DynamicsModel, found: Windows, generator: torch.Generator, notes: list[str]
+) -> tuple[RewardError | None, TerminationError | None, bool]:
+    """Errors one step ahead, and whether they are no more than rounding."""
+    rows = found.rows.map(lambda tensor: tensor[:, 0])
+    reward_source, end_source = _sources(model)
+    rewards: list[Tensor] = []
+    ends: list[Tensor] = []
+    wrong: list[Tensor] = []
+    for _, here, said, _ in ask(model, rows, generator):
+        reward, ended = _said(model, here, said)
+        bad = ~said.mean[model.drawn_members].isfinite().all(-1).all(0).cpu()  # b
+        if reward is None:
+            reward_source = None
+        else:
+            rewards.append(reward.double().mean(0).cpu())
+            bad |= ~rewards[-1].isfinite()
+        if ended is None:
+            end_source = None
+        else:
+            ends.append((ended.double().mean(0) > 0.5).cpu())
+        wrong.append(bad)
+    fine = ~torch.cat(wrong)  # B
+    if not bool(fine.all()):
+        first = int((~fine).nonzero()[0, 0])
+        notes.append(
+            f"{int((~fine).sum())} of {len(fine)} predictions one step ahead aren't finite and are left out; the first is "
+            f"in episode {int(found.episode[first])}, step {int(found.first[first])}."
+        )
+    right = bool(fine.all())
+    reward_error: RewardError | None = None
+    if reward_source is None:
+        notes.append("The reward is neither known nor learned, so that it has no error.")
+    elif fine.any():
+        predicted, real = torch.cat(rewards)[fine], rows.reward.double().cpu()[fine]
+        off = predicted - real
+        right = right and _right(predicted, real, _EXACT)
+        reward_error = RewardError(
+            reward_source,
+            len(off),
+            float(off.mean()),
+            float(off.square().mean().sqrt()),
+            float(real.std(correction=0)),
+            pearson(predicted, real, _ROUNDING),
+        )
+        if reward_error.correlation is None:
+            notes.append("The real or the predicted reward is constant, so that their correlation is undefined.")
+    termination: TerminationError | None = None
+    if end_source is None:
+        notes.append("Termination is neither known nor learned, so that it has no confusion.")
+    elif fine.any():
+        said_over, over = torch.cat(ends)[fine], rows.terminated.cpu()[fine]
+        counts = [
+            int((a & b).sum()) for a, b in ((said_over, over), (said_over, ~over), (~said_over, over), (~said_over, ~over))
+        ]
+        termination = TerminationError(end_source, *counts)
+        right = right and bool((said_over == over).all())
+        if termination.recall is None:
+            notes.append("No real step ends the task, so that the recall of terminations is undefined.")
+        if termination.precision is None:
+            notes.append("The model predicts no end, so that the precision of terminations is undefined.")
+    return reward_error, termination, right
+
+
+def _sources(model: DynamicsModel) -> tuple[Source | None, Source | None]:
+    """Where reward and termination come from, if anybody knows them."""
+    task = model.built_task
+    own: Source = "exact" if isinstance(model, Exact) else "learned"
+    return ("known" if task.known_reward is not None else own, "known" if task.known_terminated is not None else own)
+
+
+def _said(model: DynamicsModel, rows: Transitions, said: Prediction) -> tuple[Tensor | None, Tensor | None]:
+    """Reward and end of each drawn member at its own mean, `e x B` each, or None where nobody knows."""
+    task, drawn = model.built_task, model.drawn_members
+    mean = said.mean[drawn]  # e x B x S
+    obs, action = rows.obs.expand_as(mean), rows.action.expand(len(drawn), *rows.action.shape)
+    reward = task.reward(obs, action, mean)
+    if reward is None and said.reward_mean is not None:
+        reward = said.reward_mean[drawn]
+    ended = task.terminated(obs, action, mean)
+    if ended is None and said.terminated_logit is not None:
+        ended = said.terminated_logit[drawn] > 0
+    return reward, ended
+
+
+def _returns(
+    model: DynamicsModel,
+    found: Windows,
+    particles: int,
+    discount: float,
+    generator: torch.Generator,
+    notes: list[str],
+) -> ReturnError:
+    """Returns of rollouts on the recorded actions of `B` windows, against the obtained ones."""
+    horizon = found.rows.obs.shape[1]
+    weights = discount ** torch.arange(horizon, dtype=torch.float64)  # H
+    obtained = found.rows.reward.double().cpu() @ weights  # B
+    generator = generator_on(model.device, generator)
+    means, spreads, early = [], [], 0
+    per_chunk = max(1, _AT_ONCE // particles)
+    for start in range(0, len(found), per_chunk):
+        rows = found.rows.select(slice(start, start + per_chunk)).to(model.device)
+        state = model.start(rows.map(lambda tensor: tensor[:, 0]), generator, follow=True)
+        state = model.particles(state, 1, particles, follow=True)  # P·b
+        total = torch.zeros(particles * len(rows), dtype=torch.float64)
+        alive = torch.ones_like(total, dtype=torch.bool)
+        over = torch.zeros_like(alive)
+        for number, step in enumerate(model.rollout(state, rows.action.repeat(particles, 1, 1))):
+            total += torch.where(alive, step.reward.double().cpu() * weights[number], 0.0)
+            ended = step.terminated.cpu() & alive
+            over |= ended & ~rows.terminated[:, number].cpu().repeat(particles)
+            alive &= ~ended
+        each = total.view(particles, -1)  # P x b
+        means.append(each.mean(0))
+        spreads.append(each.std(0, correction=0))
+        early += int(over.sum())
+    predicted = torch.cat(means)
+    wrong = ~predicted.isfinite()
+    if wrong.any():
+        first = int(wrong.nonzero()[0, 0])
+        notes.append(
+            f"{int(wrong.sum())} of {len(wrong)} predicted returns aren't finite and are left out; the first is that from "
+            f"step {int(found.first[first])} of episode {int(found.episode[first])}."
+        )
+    predicted = torch.where(wrong, torch.nan, predicted)
+    share = early / (particles * len(found))
+    if share:
+        notes.append(
+            f"In {share:.1%} of the rollouts the model takes the task for ended although it really went on; nothing is "
+            "earned after that."
+        )
+    return ReturnError(
+        horizon, discount, particles, found.episode, found.first, obtained, predicted, torch.cat(spreads), share
+    )
+
+
+def _right(predicted: Tensor, real: Tensor, rounding: float) -> bool:
+    """Whether numbers agree but for this share of the largest."""
+    if not len(predicted):
+        return False
+    return bool((predicted - real).abs().max() <= rounding * max(1.0, float(real.abs().max())))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
