@@ -4,11 +4,12 @@
     python -m benchmarks.learning.planning learned pendulum RUN      # in the ensemble that a training run has fitted
     python -m benchmarks.learning.planning learned pendulum RUN --time
     python -m benchmarks.learning.planning draw
+    python -m benchmarks.learning.planning table
 
 append to `results/planning-exact.csv` and `results/planning-learned.csv`, one row as soon as a setting is measured; a row
 that is there is skipped, so an interrupted part goes on where it was. Other work on the machine makes an action slower even
 in processor time, so `--time` times the rows that are there once more, in rounds over all of them, for when it is quiet.
-`draw` makes `docs/figures/planning_<task>.png`.
+`draw` makes `docs/figures/planning_<task>.png`, `table` prints the rows for a page.
 """
 
 from __future__ import annotations
@@ -143,9 +144,11 @@ def learned_settings(task: str) -> list[Setting]:
         Setting("iCEM 40 x 3, 5 particles, quick noise", planned(icem(40, 3, 0.25), long, 5)),
         Setting("iCEM 40 x 2, 5 particles", planned(icem(40, 2, noise), long, 5)),
         Setting("iCEM 20 x 2, 5 particles", planned(icem(20, 2, noise), long, 5)),
-        Setting("iCEM 40 x 3, 5 particles, 20 steps", planned(usual, 20, 5)),
-        Setting("iCEM 40 x 3, 5 particles, 15 steps", planned(usual, 15, 5)),
-        Setting("iCEM 40 x 3, 5 particles, 10 steps", planned(usual, 10, 5)),
+        *(
+            Setting(f"iCEM 40 x 3, 5 particles, {horizon} steps", planned(usual, horizon, 5))
+            for horizon in (30, 20, 15, 10)
+            if horizon != long
+        ),
         Setting("MPPI 100 x 1, 5 particles", planned(optimizer("MPPI", candidates=100, iterations=1), long, 5)),
         Setting("MPPI 60 x 3, 5 particles", planned(optimizer("MPPI", candidates=60, iterations=3), long, 5)),
         Setting("iCEM 40 x 3, 20 particles", planned(usual, long, 20)),
@@ -326,6 +329,23 @@ def draw(task: str, path: Path) -> None:
     plt.close(figure)
 
 
+def table() -> Iterator[str]:
+    """The rows of both files as lines of Markdown, those of a task, a model and a choice of starts together."""
+    for part in SEEDS:
+        rows = run.read(run.RESULTS / f"planning-{part}.csv")
+        for heading in dict.fromkeys((row["task"], row["model"], row["seed"]) for row in rows):
+            yield from ("", f"{heading[0]}, {heading[1]}, starts of seed {heading[2]}", "")
+            yield from ("| setting | steps | particles | starts | mean return (95 %) | worst | ms |", "|---" * 7 + "|")
+            for row in rows:
+                if (row["task"], row["model"], row["seed"]) == heading:
+                    low, mean, high, worst = (
+                        f"{float(row[name]):.0f}".replace("-", "−")
+                        for name in ("return_low", "return", "return_high", "return_min")
+                    )
+                    cells = [row["label"], row["horizon"], row["particles"], row["starts"], f"{mean} ({low} to {high})"]
+                    yield "| " + " | ".join([*cells, worst, f"{float(row['ms']):.3g}"]) + " |"
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -340,10 +360,14 @@ def main() -> None:
         options.add_argument("--most-starts", type=int, help="for a busy machine")
         options.add_argument("--time", action="store_true", help="times the rows that are there once more")
     parts.add_parser("draw")
+    parts.add_parser("table")
     arguments = parser.parse_args()
     if arguments.part == "draw":
         for task in TASKS:
             draw(task, FIGURES / f"planning_{task}.png")
+        return
+    if arguments.part == "table":
+        print("\n".join(table()))
         return
     torch.set_num_threads(1)
     if arguments.part == "exact":
