@@ -201,14 +201,16 @@ class _Suite(Clauses):
             self.equal(step.terminated, known, "a known termination is the task's, on the sampled next observation")
 
     def rollouts(self) -> None:
+        """Open-loop rollouts are their steps, whether they keep a member or draw one at each."""
         plan = some_actions(self.task, ROWS, 3)
-        with torch.no_grad():
-            whole = self.model.rollout(self.start(), plan)
-            state = self.start()
-            for number, action in enumerate(plan.unbind(1)):
-                step = self.model.step(state, action)
-                self.same(whole[number], step, "rollout is its steps one by one")
-                state = step.state
+        for follow in (False, True):
+            with torch.no_grad():
+                whole = self.model.rollout(self.start(follow=follow), plan)
+                state = self.start(follow=follow)
+                for number, action in enumerate(plan.unbind(1)):
+                    step = self.model.step(state, action)
+                    self.same(whole[number], step, "rollout is its steps one by one")
+                    state = step.state
 
     def states(self) -> None:
         """`tile` lays out blocks, and `fork` draws from its own generator."""

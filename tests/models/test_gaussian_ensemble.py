@@ -283,6 +283,26 @@ def test_rollouts_draw_elites_only_and_all_alike() -> None:
     assert ((drawn - 420).square() / 420).sum() < 18.5  # χ² with 4 degrees of freedom: 0.1 %
 
 
+@pytest.mark.parametrize("rows", [1, 7, 40])
+@pytest.mark.parametrize("known_reward", [None, "mbrl.envs.rewards.pendulum"])
+def test_rollouts_that_keep_a_member_are_their_steps(rows: int, known_reward: str | None) -> None:
+    """They lay out their members once; the numbers are those of steps one by one, ragged shares and ends included."""
+    task = Task("", 3, 1, (-1.0,), (1.0,), known_reward=known_reward)
+    model = ensemble(task, members=3, elites=None, chunk_rows=4)
+    starts = Transitions.from_obs(torch.randn(rows, 3, generator=generator()), 1)
+    plan = torch.rand(rows, 4, 1, generator=generator()) * 2 - 1
+    with torch.no_grad():
+        whole = model.rollout(model.start(starts, generator(), follow=True), plan)
+        state = model.start(starts, generator(), follow=True)
+        for number, action in enumerate(plan.unbind(1)):
+            step = model.step(state, action)
+            for name in ("obs", "action", "next_obs", "reward"):
+                torch.testing.assert_close(getattr(whole[number], name), getattr(step, name), rtol=1e-4, atol=1e-5)
+            assert torch.equal(whole[number].terminated, step.terminated)
+            torch.testing.assert_close(whole[number].state.obs, step.state.obs, rtol=1e-4, atol=1e-5)
+            state = step.state
+
+
 def test_a_step_asks_elites_only() -> None:
     model = ensemble(members=3, elites=1, deterministic=True, learn_reward=True)
     model.rank_members(torch.tensor([3.0, 1.0, 2.0]))

@@ -75,6 +75,42 @@ def test_moment_variants_spread_as_the_mixture_does() -> None:
     assert plan_spread == pytest.approx((1 - 1 / PARTICLES) ** 2, rel=0.05)
 
 
+class NoisyReward(DynamicsModel, HasMembers):
+    """Two members at rest whose rewards are −1 ± 2 and 1 ± 2, and who expect the end with logits −1 and 3."""
+
+    members = 2
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        number = torch.arange(2.0) if member is None else member.to(obs)
+        size = obs.shape[:-1]
+        sign = (2 * number - 1).view(-1, *[1] * len(size)).expand(2, *size) if member is None else 2 * number - 1
+        mean = obs.expand(*sign.shape, 1)
+        return Prediction(mean, torch.zeros_like(mean), sign, torch.full_like(sign, 4.0), 1 + 2 * sign)
+
+    @property
+    def drawn_members(self) -> Tensor:
+        return torch.arange(2)
+
+
+@pytest.mark.parametrize(
+    ("propagation", "variance"), [("ts1", 5.0), ("ts_inf", 5.0), ("expectation", 0.0), ("ds", 5.0), ("mm", 5.0)]
+)
+def test_a_learned_reward_is_spread_as_the_state_is(propagation: Propagation, variance: float) -> None:
+    """Noise of variance 4 and members ±1; its mean is 0 in all variants, and the expectation has none of the spread."""
+    model = built(NoisyReward(), Task("", 1, 1, (-1.0,), (1.0,)))
+    state = model.start(Transitions.from_obs(torch.zeros(1, 1), 1), make_generator("cpu", 0))
+    particles = 1 if propagation == "expectation" else 20
+    steps = list(follow_plans(model, state, torch.zeros(1, 500, 2, 1), particles, propagation))
+    for step in steps:
+        assert step.reward.mean().item() == pytest.approx(0, abs=0.1)
+        assert step.reward.var().item() == pytest.approx(variance, rel=0.1)
+    if propagation in ("expectation", "ds", "mm"):
+        assert bool(steps[0].terminated.all())  # the mean logit is 1
+    if propagation == "mm":
+        within = steps[0].reward.view(20, 500).var(0, correction=0).mean().item()
+        assert within == pytest.approx(5 * (1 - 1 / 20) ** 2, rel=0.05)  # of a plan's own fit
+
+
 def test_matched_particles_of_a_plan_share_one_gaussian_and_plans_do_not() -> None:
     """After a step from spread-out particles, MM forgets which particle stood where; DS doesn't."""
 

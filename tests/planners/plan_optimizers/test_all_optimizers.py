@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -258,6 +259,22 @@ def test_returns_of_another_shape_are_refused(optimizer: PlanOptimizer) -> None:
     posed = problem(lambda plans: bowl(0.3)(plans).T, (0, 1))
     with pytest.raises(ShapeError, match=r"expected returns of shape \(2, \d+\), one for each plan, got \(\d+, 2\)"):
         optimizer.optimize(posed, cold(optimizer, posed))
+
+
+def test_published_settings_are_the_defaults() -> None:
+    """CEM's of PETS (Chua2018), iCEM's of its authors (Pinneri2020), and what MPPI shares with PDDM's form."""
+    published: dict[type[PlanOptimizer], dict[str, object]] = {
+        CEM: {"candidates": 500, "elites": 50, "iterations": 5, "momentum": 0.1, "initial_sd": 0.5, "epsilon": 0.001,
+              "sampling": "truncated", "smooth": "variance", "ddof": 0, "tail": "zero", "execute": "mean"},
+        ICEM: {"candidates": 40, "elites": 10, "iterations": 3, "decay": 1.25, "exponent": 0.25, "initial_sd": 0.5,
+               "momentum": 0.1, "kept": 0.3, "execute": "best", "smooth": "sd", "tail": "repeat", "sizes": "chained",
+               "noise_edges": "unscaled"},
+        MPPI: {"candidates": 350, "iterations": 5, "filter_gain": 0.9, "noise": "truncated", "elites": None,
+               "sd_bounds": None, "execute": "mean"},
+    }  # fmt: skip
+    for kind, settings in published.items():
+        defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
+        assert {name: defaults[name] for name in settings} == settings
 
 
 def test_a_spec_makes_it_again(optimizer: PlanOptimizer) -> None:

@@ -117,6 +117,22 @@ def test_sd_is_refitted_within_its_bounds() -> None:
     assert float(ratio[unclipped].mean() if bool(unclipped.any()) else ratio.mean()) == pytest.approx(1.0, abs=0.1)
 
 
+def test_sd_is_kept_below_its_upper_bound() -> None:
+    options = {"filter_gain": 1.0, "elites": 200, "candidates": 400, "sd": 0.5, "noise": "normal", "iterations": 2}
+    asked = planned(sd_bounds=(0.01, 0.1), sharpness=1e-9, **options)[1].asked[1]
+    assert float(asked.std(1).mean()) == pytest.approx(0.1, rel=0.05)
+
+
+def test_noise_of_an_executed_elite_has_the_first_actions_sd() -> None:
+    """After a refit the sds differ along the plan: only the first action's returns depend on it here."""
+    seeds = tuple(range(400))
+    narrow = lambda plans: -100 * (plans[:, :, 0] - 0.1).square().sum(2)  # noqa: E731
+    posed = problem(narrow, seeds, 3, 1, True)
+    mppi = MPPI(200, 3, 0.5, 1.0, 1.0, "normal", elites=20, sd_bounds=(1e-4, 2.0), tail="zero", execute="elite")
+    actions = mppi.optimize(posed, cold(mppi, posed)).actions
+    assert float(actions[:, 0].std()) < 0.2 < 0.3 < float(actions[:, 1].std())
+
+
 def test_one_elite_is_drawn_by_weight() -> None:
     """Two plans with returns 0 and ln 2: the better one is executed twice as often; noise only while exploring."""
     seeds = tuple(range(1500))
