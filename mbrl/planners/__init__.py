@@ -20,12 +20,14 @@ from mbrl.planners.plan_optimizers import (
     RandomShooting,
 )
 from mbrl.planners.selectors import ActionSelector, PolicyMode, PolicySample, Situation
+from mbrl.planners.up_mpc import UPMPC, best_candidate
 
 __all__ = [
     "CEM",
     "ICEM",
     "MPPI",
     "PETS",
+    "UPMPC",
     "ActionSelector",
     "BatchHook",
     "Dyna",
@@ -46,6 +48,7 @@ __all__ = [
     "Situation",
     "UncertaintyBonus",
     "UncertaintyPenalty",
+    "best_candidate",
     "check_measure",
     "evaluate",
 ]

@@ -1,0 +1,202 @@
+"""UP-MPC: choose among the policy's own actions by short model rollouts that count reward and uncertainty (COPlanner).
+
+    R_j = Σ_{h<H} γ_r^h r_h,   U_j = Σ_{h<H} γ_u^h u_h,   j* = argmax_j R_j + c U_j
+
+over K candidate first actions of the policy, each followed by the policy in the model. With c > 0 the choice is drawn to
+what the model doesn't know (exploration in the real environment), with c < 0 it avoids it (rollouts in the model).
+
+Wang2024: "COPlanner: plan to roll out conservatively but to explore optimistically for model-based RL" (ICLR 2024; the
+released code).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mbrl.data import Generator, RowGenerator
+from mbrl.errors import ConfigError, UnsupportedError, check_at_least
+from mbrl.models import DynamicsModel
+from mbrl.planners.penalties import check_measure
+from mbrl.planners.selectors import ActionSelector, Situation
+from mbrl.uncertainty import Sample, SampleSpread, UncertaintyMeasure
+
+
+@dataclass
+class Scores:
+    """What UP-MPC knows of its candidates.
+
+    Attributes:
+        actions: `K x B x A`, the candidates.
+        reward: R, `K x B`.
+        uncertainty: U, `K x B`.
+    """
+
+    actions: Tensor
+    reward: Tensor
+    uncertainty: Tensor
+
+
+def best_candidate(reward: Tensor, uncertainty: Tensor, rate: float, normalize: bool = False) -> Tensor:
+    """j* = argmax_j R_j + c U_j over the first dim; candidates whose score isn't finite come last.
+
+    Args:
+        reward: R, `K x B`.
+        uncertainty: U, `K x B`.
+        rate: c, in reward units per unit of uncertainty; with `normalize` in standard deviations per standard deviation.
+        normalize: whether both sums are first divided by their standard deviation over the candidates of a row.
+
+    Returns:
+        `B` int64.
+    """
+    if normalize:
+        reward, uncertainty = _standardized(reward), _standardized(uncertainty)
+    score = torch.add(reward, uncertainty, alpha=rate) if rate != 0 else reward  # K x B
+    return torch.where(torch.isfinite(score), score, -torch.inf).argmax(0)
+
+
+def _standardized(values: Tensor) -> Tensor:
+    spread = values.std(0, correction=0, keepdim=True)  # 1 x B
+    return (values - values.mean(0, keepdim=True)) / torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+class UPMPC(ActionSelector):
+    """Takes the best of several of the policy's actions, by return and uncertainty of short model rollouts [Wang2024]_.
+
+    Candidates are drawn from the policy's stream, everything that follows from the planning stream, so that one candidate
+    gives what `PolicySample` gives, bit for bit. Planned rollouts draw a member at each step (TS1). By default they go on
+    after a predicted termination and end without a value, as the released code does.
+
+    Args:
+        rate: c. Above 0 seeks uncertainty, below 0 avoids it, 0 maximises the predicted return alone. It weighs the
+            uncertainty in the model's units against the reward's, so that it needs setting for each task: compare the
+            metrics `…/reward_spread` and `…/uncertainty_spread`.
+        candidates: `K`. More finds more extreme actions, at a proportional cost; 1 doesn't plan.
+        horizon: `H`, model steps of a candidate. More sees further, at a proportional cost, and compounds the error.
+        reward_discount: γ_r; less counts later rewards less.
+        uncertainty_discount: γ_u, likewise.
+        uncertainty: the measure u of a step; by default the sd over all members of their noisy samples, mean over
+            observation dims and the reward where the model learns it (`SampleSpread`), as in the released code.
+        uncertainty_steps: steps whose uncertainty counts, the first ones; None all. Fewer saves the other steps all members
+            but one.
+        mask_terminations: whether rewards and uncertainty stop after a predicted termination.
+        terminal_value: adds γ_r^H times the value of where a candidate ends, the `"mean"` or `"min"` over critics.
+        normalize: whether R and U are divided by their spread over the candidates, which frees the rate from units.
+
+    Raises:
+        ConfigError: for a number out of range, or a choice that there isn't.
+        UnsupportedError: from `check`, for a model that the measure can't be asked of.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        candidates: int = 5,
+        horizon: int = 5,
+        reward_discount: float = 0.97,
+        uncertainty_discount: float = 0.97,
+        uncertainty: UncertaintyMeasure | None = None,
+        uncertainty_steps: int | None = None,
+        mask_terminations: bool = False,
+        terminal_value: Literal["mean", "min"] | None = None,
+        normalize: bool = False,
+    ) -> None:
+        if not math.isfinite(rate):
+            raise ConfigError(f"UPMPC(rate=…): expected a finite number, got {rate}; 0 leaves uncertainty out.")
+        check_at_least("UPMPC", "candidates", candidates, 1)
+        check_at_least("UPMPC", "horizon", horizon, 1)
+        for name, discount in (("reward_discount", reward_discount), ("uncertainty_discount", uncertainty_discount)):
+            if not 0.0 <= discount <= 1.0:
+                raise ConfigError(f"UPMPC({name}=…): expected a number between 0 and 1, got {discount}; choose one.")
+        if uncertainty_steps is not None and not 1 <= uncertainty_steps <= horizon:
+            raise ConfigError(
+                f"UPMPC(uncertainty_steps=…): expected 1 to {horizon}, the horizon, or nothing, got {uncertainty_steps}; "
+                "choose one."
+            )
+        if terminal_value not in (None, "mean", "min"):
+            raise ConfigError(f"UPMPC(terminal_value=…): expected mean, min or nothing, got {terminal_value!r}; choose one.")
+        self.rate = rate
+        self.candidates = candidates
+        self.horizon = horizon
+        self.reward_discount = reward_discount
+        self.uncertainty_discount = uncertainty_discount
+        self.uncertainty = uncertainty
+        self.uncertainty_steps = horizon if uncertainty_steps is None else uncertainty_steps
+        self.mask_terminations = mask_terminations
+        self.terminal_value = terminal_value
+        self.normalize = normalize
+
+    def check(self, dynamics: DynamicsModel) -> None:
+        if self.candidates > 1 and self.rate != 0:
+            check_measure("UPMPC", "uncertainty", self.uncertainty or SampleSpread(), dynamics)
+
+    def select(self, situation: Situation) -> Tensor:
+        if self.candidates == 1:
+            return self._drawn(situation)
+        scores = self.scores(situation)
+        chosen = best_candidate(scores.reward, scores.uncertainty, self.rate, self.normalize)  # B
+        situation.report(
+            {
+                "reward_spread": scores.reward.std(0, correction=0).mean(),
+                "uncertainty_spread": abs(self.rate) * scores.uncertainty.std(0, correction=0).mean(),
+            }
+        )
+        return scores.actions[chosen, torch.arange(len(chosen), device=chosen.device)]
+
+    def scores(self, situation: Situation) -> Scores:
+        """Follows each candidate through the model."""
+        policy, dynamics = situation.policy, situation.dynamics
+        action = self._drawn(situation)  # K·B x A
+        first = action.unflatten(0, (self.candidates, -1))  # K x B x A
+        noise = _tiled(situation.planning_generator, self.candidates)
+        state = dynamics.particles(situation.start(situation.planning_generator), self.candidates, 1)
+        reward = action.new_zeros(action.shape[0])  # K·B
+        uncertainty = torch.zeros_like(reward)
+        alive = torch.ones_like(reward, dtype=torch.bool)
+        measured = self.uncertainty_steps if self.rate != 0 else 0
+        for depth in range(self.horizon):
+            step = dynamics.step(state, action, ("prediction",) if depth < measured else ())
+            gained = step.reward
+            reward = torch.where(alive, torch.add(reward, gained, alpha=self.reward_discount**depth), reward)
+            if step.prediction is not None and depth < measured:
+                measure = self.uncertainty or SampleSpread(reward=step.prediction.reward_mean is not None)
+                unsure = measure(step.prediction, dynamics.drawn_members, Sample.of(step), noise)
+                added = torch.add(uncertainty, unsure, alpha=self.uncertainty_discount**depth)
+                uncertainty = torch.where(alive, added, uncertainty)
+            if self.mask_terminations:
+                alive = alive & ~step.terminated
+            state = step.state
+            if depth + 1 < self.horizon:
+                action = policy.sample(state.obs, noise)[0]
+        if self.terminal_value is not None:
+            reward = torch.where(
+                alive, reward + self.reward_discount**self.horizon * self._value(situation, state.obs), reward
+            )
+        shape = (self.candidates, -1)
+        return Scores(first, reward.view(shape), uncertainty.view(shape))
+
+    def _drawn(self, situation: Situation) -> Tensor:
+        """`K` blocks of candidate actions, `K·B x A`, from the policy's stream."""
+        generator = _tiled(situation.policy_generator, self.candidates)
+        return situation.policy.sample(situation.obs.repeat(self.candidates, 1), generator)[0]
+
+    def _value(self, situation: Situation, obs: Tensor) -> Tensor:
+        if situation.value is None:
+            raise UnsupportedError(
+                f"UPMPC(terminal_value={self.terminal_value!r}): expected a planner with critics, got one without; leave "
+                "terminal_value out."
+            )
+        values = situation.value.value(obs)  # J x K·B
+        return values.mean(0) if self.terminal_value == "mean" else values.amin(0)
+
+
+def _tiled(generator: Generator, n: int) -> Generator:
+    return generator.tile(n) if isinstance(generator, RowGenerator) else generator
+
+
+__all__: Sequence[str] = ["UPMPC", "Scores", "best_candidate"]
