@@ -100,7 +100,8 @@ class OnlinePlanner(Planner):
         if snapshot is None:
             raise UnsupportedError(
                 f"{type(self).__name__}: expected environments that show their simulator's state, which "
-                f"{type(self.dynamics).__name__} starts from, got some that don't; let OnlineData make them."
+                f"{type(self.dynamics).__name__} starts from, got none of it; let OnlineData make them, or pass it to act "
+                "as snapshot (a dataset has none)."
             )
         return {"sim_state": snapshot}
 
