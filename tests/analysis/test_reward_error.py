@@ -17,7 +17,7 @@ from mbrl.errors import ConfigError, DataError
 from mbrl.models import DynamicsModel, HasMembers, Pendulum
 from mbrl.testing import LinearModel, linear_task
 from mbrl.testing.linear import ACTION_MATRIX
-from tests.analysis.linear_rows import F, G, exact_model, faulty, linear_episodes
+from tests.analysis.faulty_model import F, G, exact_model, faulty, linear_episodes
 
 EPISODES = linear_episodes()
 UNKNOWN = replace(linear_task(ends=False), known_reward=None, known_terminated=None)

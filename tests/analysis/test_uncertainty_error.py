@@ -16,7 +16,7 @@ from mbrl.policies import SAC
 from mbrl.testing import LinearModel, linear_task
 from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX
 from mbrl.uncertainty import LeaveOneOutKL, MaxAleatoric, MaxPairwiseDistance, MeanDisagreement
-from tests.analysis.linear_rows import exact_model, faulty, linear_episodes
+from tests.analysis.faulty_model import exact_model, faulty, linear_episodes
 
 EPISODES = linear_episodes()
 SPREAD = {"spread": MeanDisagreement()}

@@ -16,7 +16,7 @@ from mbrl.models import Differentiable, DynamicsModel, LinearQuadratic
 from mbrl.policies import SAC
 from mbrl.testing import linear_task
 from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX
-from tests.analysis.linear_rows import F, G, exact_model, faulty, linear_episodes
+from tests.analysis.faulty_model import F, G, exact_model, faulty, linear_episodes
 
 W = torch.tensor([1.0, -2.0])
 ROWS = Transitions.cat(linear_episodes())
