@@ -179,14 +179,14 @@ class SAC(Learner):
         critic_loss = (values - target).square().mean(-1).sum() * self.critic_weight
         for term in critic_terms:
             critic_loss = critic_loss + term(batch, self.critics, self.policy)
-        critic_optimizer.zero_grad()
+        _drop_gradients(critic_optimizer)
         critic_loss.backward()
         critic_optimizer.step()
 
         action, log_prob = self.policy.sample(batch.obs, generator)  # B x A, B
         smallest = self.critics(batch.obs, action, frozen=True).amin(0)  # B
         actor_loss = (temperature * log_prob - smallest).mean()
-        actor_optimizer.zero_grad()
+        _drop_gradients(actor_optimizer)
         actor_loss.backward()
         entropy = -log_prob.detach().mean()
         if self.fixed_temperature is None:
@@ -235,6 +235,13 @@ def soft_target(
     """The target r + γ(1 − d)(Q̄ − α log π), `B`, of arguments `B` each (`temperature` a scalar tensor)."""
     soft = torch.addcmul(next_value, temperature, log_prob, value=-1.0)  # B
     return torch.where(terminated, reward, torch.add(reward, soft, alpha=discount))
+
+
+def _drop_gradients(optimizer: Optimizer) -> None:
+    # as zero_grad() does; that one's records for the profiler take 2 to 3 % of an update of MBPO's size
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def _check(name: str, value: object, holds: bool, expected: str) -> None:

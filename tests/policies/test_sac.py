@@ -150,6 +150,16 @@ def test_policy_step_leaves_critics_without_gradient() -> None:
         torch.testing.assert_close(ours.grad, expected.grad)
 
 
+def test_gradients_left_by_others_do_not_enter_an_update() -> None:
+    rows, learner, stained = batch(), built(), built()
+    for parameter in stained.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.full_like(parameter, 3.0)
+    for one in (learner, stained):
+        one.update(rows, make_generator("cpu", "noise"))
+    assert states_equal(learner, stained)
+
+
 def test_an_update_changes_every_parameter_and_the_targets() -> None:
     learner = built()
     before = {name: value.clone() for name, value in learner.state_dict().items() if isinstance(value, torch.Tensor)}
