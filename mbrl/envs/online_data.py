@@ -179,7 +179,8 @@ class OnlineData(Configurable, pl.LightningDataModule):
             This object, so that calls can be chained.
 
         Raises:
-            ConfigError: if it has another number of environments, or training has begun.
+            ConfigError: if it has another number of environments, training has begun, or `resume` isn't `next_episode`:
+                a vector environment can't be replayed, and the run would end at its first checkpoint.
         """
         if vector_env.num_envs != self.num_envs:
             raise ConfigError(
@@ -188,6 +189,11 @@ class OnlineData(Configurable, pl.LightningDataModule):
             )
         if self._experience is not None:
             raise ConfigError("OnlineData: expected hand_over before fit, got it during training; call it earlier.")
+        if self.resume != "next_episode":
+            raise ConfigError(
+                f"OnlineData: expected resume='next_episode' with a vector environment that is handed over, since it can't "
+                f"be replayed for a checkpoint, got {self.resume!r}; set it, so that a resumed run begins fresh episodes."
+            )
         self._handed_over = vector_env
         return self
 

@@ -205,6 +205,8 @@ def test_a_vector_environment_can_be_handed_over(mode: AutoresetMode) -> None:
     online.teardown("fit")
     with pytest.raises(ConfigError, match=r"expected a vector environment of num_envs=4, got one of 2"):
         data(num_envs=4).hand_over(vector)
+    with pytest.raises(ConfigError, match=r"expected resume='next_episode' .* got 'exact'"):
+        data().hand_over(vector)  # else a run would end at its first checkpoint
 
 
 @pytest.mark.parametrize(
