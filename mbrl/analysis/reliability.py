@@ -339,7 +339,7 @@ def calibration(
                 "and epistemic parts aren't told apart."
             )
     result = Calibration(found, grid, tuple(levels), dimensions, applicable, bad.count, tuple(notes))
-    if applicable:
+    if result.verdict(found[0]) is not None:
         notes.append(_sentence(result, found[0]))
     return Calibration(found, grid, tuple(levels), dimensions, applicable, bad.count, tuple(notes))
 
@@ -433,12 +433,9 @@ def _ahead(model: DynamicsModel, at: Windows, particles: int, generator: torch.G
 
 
 def _changes(episodes: list[Transitions], horizon: int) -> Tensor:
-    """All real changes over `horizon` steps."""
-    return torch.cat(
-        [episode.next_obs[horizon - 1 :] - episode.obs[: len(episode) - horizon + 1] for episode in episodes]
-        if horizon > 1
-        else [episode.next_obs - episode.obs for episode in episodes]
-    )
+    """All real changes over `horizon` steps, of the episodes that are as long."""
+    long = [episode for episode in episodes if len(episode) >= horizon]
+    return torch.cat([one.next_obs[horizon - 1 :] - one.obs[: len(one) - horizon + 1] for one in long])
 
 
 def _judged(
