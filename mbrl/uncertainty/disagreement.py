@@ -25,7 +25,18 @@ from torch import Tensor
 
 from mbrl.data import Generator, Prediction, draw_normal
 from mbrl.uncertainty.base import Sample
-from mbrl.uncertainty.outputs import MOMENTS, REDUCTIONS, Members, Moment, OutputMeasure, Reduce, reduced, root
+from mbrl.uncertainty.outputs import (
+    MOMENTS,
+    REDUCTIONS,
+    Members,
+    Moment,
+    OutputMeasure,
+    Reduce,
+    over_members,
+    reduced,
+    reduced_sd,
+    root,
+)
 
 
 class MemberSpread(OutputMeasure):
@@ -69,7 +80,7 @@ class MemberSpread(OutputMeasure):
         self, prediction: Prediction, drawn: Tensor, sample: Sample | None = None, generator: Generator | None = None
     ) -> Tensor:
         spread = self.spread(prediction, drawn, generator)  # B x D
-        return reduced(root(spread) if self.of == "sd" else spread, self.reduce)
+        return reduced_sd(spread, self.reduce) if self.of == "sd" else reduced(spread, self.reduce)
 
 
 class MeanDisagreement(MemberSpread):
@@ -79,7 +90,7 @@ class MeanDisagreement(MemberSpread):
     """
 
     def spread(self, prediction: Prediction, drawn: Tensor, generator: Generator | None) -> Tensor:
-        return self.means(prediction, drawn).var(0, correction=self.ddof)
+        return over_members(self.means(prediction, drawn), self.ddof)
 
 
 class TotalSpread(MemberSpread):
@@ -90,7 +101,7 @@ class TotalSpread(MemberSpread):
     """
 
     def spread(self, prediction: Prediction, drawn: Tensor, generator: Generator | None) -> Tensor:
-        return self.variances(prediction, drawn).mean(0) + self.means(prediction, drawn).var(0, correction=self.ddof)
+        return self.variances(prediction, drawn).mean(0) + over_members(self.means(prediction, drawn), self.ddof)
 
 
 class SampleSpread(MemberSpread):
@@ -107,4 +118,4 @@ class SampleSpread(MemberSpread):
         members, *rows, size = means.shape
         noise = draw_normal(source, means[0, ..., 0].numel(), members * size, means)  # B x nD
         noise = noise.view(*rows, members, size).movedim(-2, 0)  # n x B x D
-        return torch.addcmul(means, root(variances), noise).var(0, correction=self.ddof)
+        return over_members(torch.addcmul(means, root(variances), noise), self.ddof)

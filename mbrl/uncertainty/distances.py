@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mbrl.data import Generator, Prediction
 from mbrl.uncertainty.base import Sample
-from mbrl.uncertainty.outputs import MOMENTS, REDUCTIONS, Members, Moment, OutputMeasure, Reduce, reduced, root
+from mbrl.uncertainty.outputs import MOMENTS, REDUCTIONS, Members, Moment, OutputMeasure, Reduce, reduced, reduced_sd
 
 
 class MaxAleatoric(OutputMeasure):
@@ -62,7 +62,8 @@ class MaxAleatoric(OutputMeasure):
         self, prediction: Prediction, drawn: Tensor, sample: Sample | None = None, generator: Generator | None = None
     ) -> Tensor:
         noise = self.variances(prediction, drawn)  # n x B x D
-        return reduced(root(noise) if self.of == "sd" else noise, self.reduce).amax(0)
+        size = reduced_sd(noise, self.reduce) if self.of == "sd" else reduced(noise, self.reduce)  # n x B
+        return size.amax(0)
 
 
 class MaxPairwiseDistance(OutputMeasure):

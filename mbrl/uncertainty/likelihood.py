@@ -21,7 +21,7 @@ from torch import Tensor
 from mbrl.data import Generator, Prediction, draw_balanced
 from mbrl.errors import ConfigError
 from mbrl.uncertainty.base import Sample, draw_sample
-from mbrl.uncertainty.outputs import MOMENTS, Members, Moment, OutputMeasure, root
+from mbrl.uncertainty.outputs import MOMENTS, Members, Moment, OutputMeasure, over_members, root
 
 
 class LeaveOneOutKL(OutputMeasure):
@@ -122,7 +122,7 @@ class LikelihoodSpread(OutputMeasure):
         log_likelihood = -0.5 * ((x - means).square() / variances + torch.log(variances) + math.log(2 * math.pi)).sum(
             -1
         )  # n x B
-        spread = log_likelihood.var(0, correction=self.ddof)  # B
+        spread = over_members(log_likelihood, self.ddof)  # B
         return root(spread) if self.of == "sd" else spread
 
 

@@ -282,6 +282,20 @@ def test_a_scale_is_a_change_of_units(make: Callable[..., UncertaintyMeasure]) -
         assert torch.allclose(given, point(make(**options), small, members))
 
 
+def test_a_scale_has_the_precision_of_what_it_divides() -> None:
+    measure, said = MeanDisagreement(scale=[0.1, 0.3, 0.7]), drawn_at_random()
+    assert point(measure, Prediction(said.mean.float(), said.var.float())).dtype is torch.float32
+    numbers = (said.mean / torch.tensor([0.1, 0.3, 0.7], dtype=torch.float64)).numpy().std(0).mean(-1)
+    assert measure(said, torch.arange(6)).tolist() == pytest.approx(numbers.tolist(), rel=1e-14)
+
+
+def test_where_the_members_lie_loses_no_digits() -> None:
+    """A difference of 0.01 at 1,000, in single precision."""
+    mean = 1000 + torch.tensor([0.0, 0.015625]).view(2, 1, 1)
+    said = Prediction(mean, torch.zeros(2, 1, 1))
+    assert MeanDisagreement()(said, torch.arange(2)).item() == 0.015625 / 2
+
+
 @pytest.mark.check("offline-9.1")
 def test_one_more_member() -> None:
     """It never lowers the maxima over members or pairs, and can lower the largest distance to the mean."""
