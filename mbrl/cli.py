@@ -32,6 +32,12 @@ def _check(arguments: list[str], allow: Sequence[str]) -> int:
     return run(arguments, allow)
 
 
+def _plot(arguments: list[str], allow: Sequence[str]) -> int:
+    from mbrl.analysis.plot_command import run
+
+    return run(arguments, allow)
+
+
 _FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
 
 Command = Callable[[list[str], Sequence[str]], int]
@@ -44,6 +50,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "predict": ("write a planner's actions or a model's predictions for a dataset", _lightning),
     "collect": ("record a dataset with random actions or a trained planner", _collect),
     "check": ("check an environment and its task functions, or a dataset", _check),
+    "plot": ("draw learning curves of runs with bands over their seeds", _plot),
 }
 
 
