@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction, mixed_batch
-from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError, check_at_least
+from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
 from mbrl.planners.memory import Memory
 from mbrl.planners.online import OnlinePlanner
 from mbrl.planners.penalties import check_measure
 from mbrl.planners.plan_objective import PlanObjective
+from mbrl.planners.plan_optimizers.arguments import check_whole
 from mbrl.planners.plan_optimizers.base import Plan, PlanOptimizer, PlanProblem
 from mbrl.planners.propagation import PROPAGATIONS, Propagation
 from mbrl.policies import Learner
@@ -45,14 +46,15 @@ class PETS(OnlinePlanner):
         propagation: how a plan is followed through members and noise: `ts1`, `ts_inf`, `expectation`, `ds` or `mm` (see
             `mbrl.planners.propagation`).
         discount: γ inside a plan; 1 weighs all steps alike [Chua2018]_, less prefers early rewards.
-        warmup_steps: real steps of uniform actions before the first fit; 0 for a fixed model.
-        refit_every: real steps between fits, counted from the warm-up's end.
-        learner: learns from the real steps by the side, for `terminal_value` and for an optimiser with policy candidates.
+        warmup_steps: real steps of uniform actions before the first fit. A fixed model needs none: set it to 0.
+        refit_every: real steps between fits, counted from the warm-up's end; a fixed model has none.
+        learner: learns from the real steps by the side, for `terminal_value` and for an optimiser with policy candidates,
+            whose plans follow the policy through members drawn anew at each step.
         terminal_value: adds γ^H times the learner's value of where a plan ends, the `"mean"` or `"min"` over its critics;
             None adds nothing.
         uncertainty: a measure of what the model doesn't know, added to each step's reward times `uncertainty_rate`.
         uncertainty_rate: below 0 it keeps plans where the model is sure, above 0 it draws them to where it isn't.
-        updates_per_step: learner updates for each real step after the warm-up.
+        updates_per_step: updates of the learner, if there is one, for each real step after the warm-up.
         batch_size: rows in such an update.
         real_capacity: real rows kept at most; a shorter run keeps all of its own.
 
@@ -92,7 +94,7 @@ class PETS(OnlinePlanner):
             ("real_capacity", real_capacity, 1),
             ("particles", 1 if particles is None else particles, 1),
         ):
-            check_at_least("PETS", name, number, least)
+            check_whole(f"PETS({name}=…)", number, least)
         if propagation not in PROPAGATIONS:
             raise ConfigError(
                 f"PETS(propagation=…): expected one of {', '.join(PROPAGATIONS)}, got {propagation!r}; choose one."

@@ -5,7 +5,8 @@
     ts_inf       drawn from the member that the particle keeps
     expectation  the mean of the members' means; one particle, no noise
     ds           drawn from one Gaussian with the members' mixture mean and variance ("distribution sampling")
-    mm           as ds; then all particles of a plan are drawn again from the Gaussian that fits them ("moment matching")
+    mm           as ds; then all particles of a plan are drawn again from the Gaussian that fits them ("moment matching");
+                 also those that have terminated enter the fit, and one particle alone has nothing to fit
 
 Chua2018: "Deep reinforcement learning in a handful of trials using probabilistic dynamics models" (PETS, NeurIPS 2018):
 TS1, TS∞, E, DS and MM.

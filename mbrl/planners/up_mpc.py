@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from mbrl.data import Generator, RowGenerator
-from mbrl.errors import ConfigError, UnsupportedError, check_at_least
+from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.penalties import check_measure
+from mbrl.planners.plan_optimizers.arguments import check_whole
 from mbrl.planners.selectors import ActionSelector, Situation
 from mbrl.uncertainty import Sample, SampleSpread, UncertaintyMeasure
 
@@ -108,8 +109,8 @@ class UPMPC(ActionSelector):
     ) -> None:
         if not math.isfinite(rate):
             raise ConfigError(f"UPMPC(rate=…): expected a finite number, got {rate}; 0 leaves uncertainty out.")
-        check_at_least("UPMPC", "candidates", candidates, 1)
-        check_at_least("UPMPC", "horizon", horizon, 1)
+        check_whole("UPMPC(candidates=…)", candidates)
+        check_whole("UPMPC(horizon=…)", horizon)
         for name, discount in (("reward_discount", reward_discount), ("uncertainty_discount", uncertainty_discount)):
             if not 0.0 <= discount <= 1.0:
                 raise ConfigError(f"UPMPC({name}=…): expected a number between 0 and 1, got {discount}; choose one.")

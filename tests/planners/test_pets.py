@@ -312,9 +312,12 @@ def test_a_learner_by_the_side_learns_from_real_steps() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"horizon": 0}, r"PETS\(horizon=…\): expected at least 1, got 0"),
-        ({"particles": 0}, r"PETS\(particles=…\): expected at least 1, got 0"),
-        ({"dynamics": GaussianEnsemble(), "warmup_steps": 0}, r"PETS\(warmup_steps=…\): expected at least 1"),
+        ({"horizon": 0}, r"PETS\(horizon=…\): expected a whole number of at least 1, got 0"),
+        ({"particles": 0}, r"PETS\(particles=…\): expected a whole number of at least 1, got 0"),
+        (
+            {"dynamics": GaussianEnsemble(), "warmup_steps": 0},
+            r"PETS\(warmup_steps=…\): expected a whole number of at least 1",
+        ),
         ({"propagation": "TS2"}, "expected one of ts1, ts_inf, expectation, ds, mm, got 'TS2'"),
         ({"terminal_value": "max"}, "expected mean, min or nothing, got 'max'"),
         ({"terminal_value": "mean"}, "expected a learner whose critics value the plans' ends, got none"),

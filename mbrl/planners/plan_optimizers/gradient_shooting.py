@@ -14,7 +14,9 @@ _BETAS, _TINY = (0.9, 0.999), 1e-8  # Adam's usual ones (Kingma2015)
 
 
 class GradientShooting(SamplingOptimizer):
-    """Improves a few plans by Adam on the return, each update projected onto [−1, 1], and executes the best one seen.
+    """Improves a few plans by Adam on the return, each update projected onto [−1, 1], and executes the best of them.
+
+    The best is chosen at the end, among where each plan began, where it got to, and the best that it passed.
 
     One plan begins at the last decision's best, one step on; others at random or at the policy's plans. It climbs to the
     nearest maximum, and a gradient through many steps of a learned model can explode or vanish, so that it suits smooth
@@ -52,17 +54,22 @@ class GradientShooting(SamplingOptimizer):
 
     def optimize(self, problem: PlanProblem, warm: dict[str, Tensor]) -> Plan:
         start = shifted(warm["plan"], self.tail)
-        best = BestPlan(start)
-        plans = self._starts(problem, start)
+        starts = plans = champions = self._starts(problem, start)
+        records = torch.full(plans.shape[:2], float("-inf"), dtype=plans.dtype, device=plans.device)  # N x K
         first, second = torch.zeros_like(plans), torch.zeros_like(plans)  # Adam's moments
         for update in range(1, self.updates + 1):
             returns, gradient = self._climbable(problem, plans)
-            best.see(plans, returns)
+            better = returns > records
+            champions = torch.where(better[:, :, None, None], plans, champions)
+            records = torch.where(better, returns, records)
             first = torch.lerp(gradient, first, _BETAS[0])
             second = torch.lerp(gradient.square(), second, _BETAS[1])
             spread = (second / (1.0 - _BETAS[1] ** update)).sqrt() + _TINY
             plans = (plans + self.lr / (1.0 - _BETAS[0] ** update) * first / spread).clamp(-1.0, 1.0)
-        best.see(plans, self.evaluated(problem, plans))
+        best = BestPlan(start)
+        # compared under one draw of the model's noise: the luckiest of all draws would mostly be a plan that never climbed
+        finalists = torch.cat((plans, champions, starts), 1)
+        best.see(finalists, self.evaluated(problem, finalists))
         return Plan(best.plan, best.value, {"plan": best.plan})
 
     def _starts(self, problem: PlanProblem, start: Tensor) -> Tensor:

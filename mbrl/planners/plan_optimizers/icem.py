@@ -59,8 +59,8 @@ class ICEM(SamplingOptimizer):
         elites: how many of the best the Gaussian is refitted to; at most half of the candidates.
         iterations: refits a decision. More converges further.
         decay: how many times fewer plans each next iteration draws; 1 keeps the number. More saves evaluations.
-        exponent: β of the noise, 1/f^β along the plan. More makes actions vary slower: 0.25 suits a cheetah or cart-pole,
-            2 to 3.5 slow arms.
+        exponent: β of the noise, 1/f^β along the plan. More makes actions vary slower: the authors take 0.25 for a
+            cheetah and 2 to 3.5 for slow arms.
         initial_sd: standard deviation of each action at the start of a decision. More searches wider.
         momentum: share of the old mean and spread in the new. More converges slower and more surely.
         kept: share of the elites that are tried again. More holds on to what was found.
