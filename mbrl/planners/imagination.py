@@ -11,7 +11,7 @@ from torch import Tensor
 from mbrl.data import RowGenerator, Transitions, ValueFunction, make_generator
 from mbrl.models import DynamicsModel
 from mbrl.planners.hooks import RolloutContext, RolloutHook
-from mbrl.planners.selectors import ActionSelector, Situation
+from mbrl.planners.selectors import ActionSelector, Situation, unreported
 from mbrl.policies import Policy
 
 
@@ -40,7 +40,7 @@ class Imagination:
     chunk_rows: int
     drop: bool
     value: ValueFunction | None = None
-    report: Callable[[Mapping[str, Tensor]], None] = lambda metrics: None
+    report: Callable[[Mapping[str, Tensor]], None] = unreported
 
     @torch.no_grad()
     def run(

@@ -100,14 +100,17 @@ class OnlinePlanner(Planner):
         if snapshot is None:
             raise UnsupportedError(
                 f"{type(self).__name__}: expected environments that show their simulator's state, which "
-                f"{type(self.dynamics).__name__} starts from, got none of it; let OnlineData make them, or pass it to act "
-                "as snapshot (a dataset has none)."
+                f"{type(self.dynamics).__name__} starts from, got none of it; let OnlineData make them."
             )
         return {"sim_state": snapshot}
 
     def start_rows(self, obs: Tensor, snapshot: Tensor | None) -> Transitions:
-        """Rows of the real environments' present states, for the model's `start`; arguments as in `act`."""
-        return Transitions.from_obs(obs, self.built_task.action_size, **self.start_extras(snapshot))
+        """Rows of the real environments' present states, for the model's `start`; arguments as in `act`.
+
+        Without a snapshot, a model that starts from one is left to say whether observations are enough.
+        """
+        extras = {} if snapshot is None else self.start_extras(snapshot)
+        return Transitions.from_obs(obs, self.built_task.action_size, **extras)
 
     # one tick --------------------------------------------------------------------------------------------------------
 

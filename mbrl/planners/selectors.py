@@ -14,6 +14,10 @@ from mbrl.policies import Policy
 from mbrl.spec import Configurable
 
 
+def unreported(metrics: Mapping[str, Tensor]) -> None:
+    """Takes metrics that nobody asked for."""
+
+
 @dataclass
 class Situation:
     """What a selector may look at.
@@ -36,7 +40,7 @@ class Situation:
     policy_generator: Generator
     planning_generator: Generator
     value: ValueFunction | None = None
-    report: Callable[[Mapping[str, Tensor]], None] = lambda metrics: None
+    report: Callable[[Mapping[str, Tensor]], None] = unreported
 
 
 class ActionSelector(Configurable, ABC):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mbrl.data import Task, Transitions, ValueFunction, make_generator
 from mbrl.envs import HandedOverExperience, VectorExperience, make_task
-from mbrl.errors import ConfigError, DivergedError, MbrlError, ShapeError, UnsupportedError
+from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import GaussianEnsemble, SimulatorModel
 from mbrl.models.closed_form import Pendulum
 from mbrl.planners import PETS, evaluate
@@ -391,8 +391,10 @@ def test_a_model_that_starts_from_a_simulators_state_needs_environments_that_hav
         def row_extras(self, task: Task) -> dict[str, int]:
             return {"weather": 1}
 
-    planner = pets(dynamics=Inside())
-    with pytest.raises(MbrlError, match=r"simulator's state.*got none of it; .* pass it to act as snapshot"):
-        planner.act(torch.zeros(1, 2), planner.memory(1, torch.Generator()), explore=True)
+    planner, experience = pets(dynamics=Inside()), VectorExperience(LINEAR, 1)
+    with pytest.raises(UnsupportedError, match=r"expected environments that show their simulator's state.*got none of it"):
+        planner.tick(experience)  # its rows couldn't be planned from later
+    experience.close()
+    planner.act(torch.zeros(1, 2), planner.memory(1, torch.Generator()), explore=False)  # left to the model's start
     with pytest.raises(UnsupportedError, match=r"it starts from rows with \['weather'\]"):
         pets(dynamics=Elsewhere())
