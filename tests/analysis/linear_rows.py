@@ -1,64 +1,72 @@
-"""Real rows of the linear system, and models of it that are wrong in known ways."""
+"""Real episodes of the linear system, without an environment, and a model of it whose faults are known."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mbrl.analysis import split_episodes
-from mbrl.data import Prediction, Transitions, make_generator
-from mbrl.testing import LinearModel, linear_task
-from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX
+from mbrl.data import Prediction, Task, Transitions, make_generator
+from mbrl.models import Differentiable, DynamicsModel, HasMembers, LinearQuadratic
+from mbrl.testing import linear_task
+from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX, reward, terminated
 
-TASK = linear_task(ends=False)
-
-
-def linear_episodes(
-    noise: float, episodes: int = 20, steps: int = 30, seed: int = 0, dtype: torch.dtype = torch.float64
-) -> list[Transitions]:
-    """Episodes of equal length under random actions."""
-    generator = make_generator("cpu", "rows", seed)
-    f, g = torch.tensor(STATE_MATRIX, dtype=dtype), torch.tensor(ACTION_MATRIX, dtype=dtype)
-    obs = torch.rand(episodes, 2, generator=generator, dtype=dtype) - 0.5
-    parts: list[Transitions] = []
-    for _ in range(steps):
-        action = torch.rand(episodes, 1, generator=generator, dtype=dtype) * 2 - 1
-        led_to = obs @ f.T + action @ g.T + noise * torch.randn(episodes, 2, generator=generator, dtype=dtype)
-        flags = torch.zeros(episodes, dtype=torch.bool)
-        extras = {"episode": torch.arange(episodes)}
-        parts.append(Transitions(obs, action, torch.zeros(episodes, dtype=dtype), led_to, flags, flags, extras=extras))
-        obs = led_to
-    rows = Transitions.cat(parts)
-    found = split_episodes(rows.select(rows.extras["episode"].argsort(stable=True)))
-    assert [len(episode) for episode in found] == [steps] * episodes
-    return found
+F, G = torch.tensor(STATE_MATRIX), torch.tensor(ACTION_MATRIX)
 
 
-def shortened(episodes: list[Transitions], steps: int) -> list[Transitions]:
-    return [episode.select(slice(0, steps)) for episode in episodes]
+def linear_episodes(number: int = 20, length: int = 25, seed: int = 0, *, noise: float = 0.0, ends: bool = False):
+    """Episodes of `LinearEnv` under uniform actions: a list of `T` rows each, cut short where it ends if `ends`."""
+    generator = make_generator("cpu", seed, "linear episodes")
+    episodes = []
+    for _ in range(number):
+        obs = torch.rand(1, 2, generator=generator) - 0.5
+        rows = []
+        for step in range(length):
+            action = torch.rand(1, 1, generator=generator) * 2 - 1
+            next_obs = obs @ F.T + action @ G.T + noise * torch.randn(1, 2, generator=generator)
+            over = terminated(obs, action, next_obs) if ends else torch.zeros(1, dtype=torch.bool)
+            last = torch.tensor([step == length - 1])
+            rows.append(Transitions(obs, action, reward(obs, action, next_obs), next_obs, over, last))
+            if over:
+                break
+            obs = next_obs
+        episodes.append(Transitions.cat(rows))
+    return episodes
 
 
-def built(model: LinearModel, **task: Any) -> LinearModel:
-    model.build(replace(TASK, **task))
+def exact_model(task: Task | None = None) -> LinearQuadratic:
+    model = LinearQuadratic(STATE_MATRIX, ACTION_MATRIX)
+    model.build(task or linear_task(ends=False))
     return model
 
 
-class Broken(LinearModel):
-    """Not a number in dim 1 where dim 0 is above a limit."""
+class Faulty(DynamicsModel, HasMembers, Differentiable):
+    """The true system plus c |s_0| in every dim; its three members differ by k times that, or by what is left of 10."""
 
-    def __init__(self, above: float = 0.4, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.above = above
+    members = 3
+
+    def __init__(self, fault: float = 0.1, honest: bool = True, noise: float = 0.0, nan_above: float | None = None) -> None:
+        super().__init__()
+        self.fault, self.honest, self.noise, self.nan_above = fault, honest, noise, nan_above
 
     def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
-        said = super().predict(obs, action, member)
-        mean = said.mean.clone()
-        mean[..., 1] = torch.where(obs[..., 0] > self.above, torch.nan, mean[..., 1])
-        return replace(said, mean=mean)
+        size = obs[..., :1].abs()  # B x 1
+        if self.nan_above is not None:
+            size = torch.where(size > self.nan_above, torch.nan, size)
+        center = obs @ F.to(obs).T + action @ G.to(obs).T + self.fault * size  # B x S
+        apart = 0.01 * (size if self.honest else 10 - size)
+        number = torch.arange(3, dtype=obs.dtype) - 1
+        if member is None:
+            mean = center + number.view(-1, *[1] * center.ndim) * apart  # E x B x S
+        else:
+            mean = center + number[member].unsqueeze(-1) * apart  # B x S
+        return Prediction(mean, torch.full_like(mean, self.noise**2))
+
+    @property
+    def drawn_members(self) -> Tensor:
+        return torch.arange(3)
 
 
-def generator(*parts: object) -> torch.Generator:
-    return make_generator("cpu", "analysis", *parts)
+def faulty(task: Task | None = None, **options) -> Faulty:
+    model = Faulty(**options)
+    model.build(task or linear_task(ends=False))
+    return model

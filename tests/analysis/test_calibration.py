@@ -28,7 +28,7 @@ from mbrl.errors import ConfigError, DataError
 from mbrl.models import SimulatorModel
 from mbrl.testing import LinearModel
 from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX, forecast
-from tests.analysis.linear_rows import Broken, built, generator, linear_episodes, shortened
+from tests.analysis.linear_systems import Broken, built, generator, linear_episodes, shortened
 from tests.models.simulator.recorded import record
 
 SIGMA = 0.05

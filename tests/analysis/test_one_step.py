@@ -20,7 +20,7 @@ from mbrl.envs import make_task
 from mbrl.errors import ConfigError
 from mbrl.models import SimulatorModel
 from mbrl.testing import LinearModel
-from tests.analysis.linear_rows import Broken, built, generator, linear_episodes
+from tests.analysis.linear_systems import Broken, built, generator, linear_episodes
 from tests.models.simulator.recorded import record
 
 WRONG_PUSH = ((0.0,), (0.5,))  # the true one is 0.2

@@ -21,7 +21,7 @@ from mbrl.errors import ConfigError, DataError
 from mbrl.models import Pendulum, SimulatorModel
 from mbrl.testing import LinearModel
 from mbrl.testing.linear import STATE_MATRIX
-from tests.analysis.linear_rows import Broken, built, generator, linear_episodes
+from tests.analysis.linear_systems import Broken, built, generator, linear_episodes
 from tests.models.simulator.recorded import record
 
 
