@@ -83,8 +83,13 @@ class UncertaintyPenalty(RolloutHook):
         self.want = () if weight == 0 else ("prediction",)
 
     def __call__(self, step: ModelStep, context: RolloutContext) -> ModelStep:
-        if self.weight == 0 or step.prediction is None:
+        if self.weight == 0:
             return step
+        if step.prediction is None:
+            raise UnsupportedError(
+                f"{type(self).__name__} can't use {type(context.dynamics).__name__}: its step leaves out the prediction "
+                'that it was asked for; have it honour want=("prediction",).'
+            )
         drawn = context.dynamics.drawn_members
         unsure = self.measure(step.prediction, drawn, Sample.of(step), context.generator)  # B
         return replace(step, reward=torch.add(step.reward, unsure, alpha=self.sign * self.weight))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from mbrl.data import InterleavedGenerator, Prediction, Task, Transitions, make_generator
+from mbrl.data import InterleavedGenerator, ModelState, ModelStep, Prediction, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, GaussianEnsemble, HasMembers
 from mbrl.planners import PlanObjective, RolloutHook, UncertaintyBonus, UncertaintyPenalty, check_measure
@@ -29,6 +30,7 @@ from mbrl.uncertainty import (
 from tests.planners.exact_models import PendulumModel, WalkModel
 from tests.planners.test_dyna import dyna, run
 from tests.planners.test_imagination import NoisyPolicy
+from tests.planners.test_pets import pets
 
 LINEAR = linear_task(ends=False)
 PENDULUM = Task(
@@ -87,6 +89,23 @@ def test_no_weight_changes_no_bit(measure: UncertaintyMeasure) -> None:
     assert (penalised.reward < plain.reward).all()
 
 
+def test_no_weight_is_none_of_what_is_undefined_either() -> None:
+    """Members without noise have no divergence, and 0 times that is not a number."""
+    idle, other = UncertaintyPenalty(LeaveOneOutKL(), weight=0.0), UncertaintyPenalty(MeanDisagreement(), weight=1.0)
+    assert torch.equal(imagined(model(noise=0.0), idle, other).reward, imagined(model(noise=0.0), other).reward)
+
+
+def test_a_model_that_keeps_its_prediction_back_is_refused() -> None:
+    class Silent(LinearModel):
+        def step(self, state: ModelState, action: Tensor, want: Collection[str] = ()) -> ModelStep:
+            return super().step(state, action)
+
+    silent = Silent(members=3)
+    silent.build(LINEAR)
+    with pytest.raises(UnsupportedError, match="UncertaintyPenalty can't use Silent: its step leaves out the prediction"):
+        imagined(silent, UncertaintyPenalty(MeanDisagreement(), weight=1.0))
+
+
 def test_hooks_draw_from_streams_of_their_own() -> None:
     """A second hook's draws are as they were without the first's, and their numbers are independent."""
     first, second = (UncertaintyPenalty(SampleSpread(), weight=weight) for weight in (1.0, 10.0))
@@ -101,11 +120,11 @@ def test_hooks_draw_from_streams_of_their_own() -> None:
 @pytest.mark.parametrize("measure", DRAWING)
 def test_dropping_and_masking_penalise_alike(measure: UncertaintyMeasure) -> None:
     task = linear_task()
-    ends = LinearModel(noise=0.3, members=3, spread=0.2)
+    ends = LinearModel(noise=1.0, members=3, spread=0.2)
     ends.build(task)
     hook = UncertaintyPenalty(measure, weight=1.0)
     dropped, masked = (imagined(ends, hook, drop=drop, task=task) for drop in (True, False))
-    assert 0 < dropped.terminated.sum() < len(dropped) == len(masked)
+    assert 50 + 20 < len(dropped) == len(masked) < 200 - 20  # many went on, and many were dropped on the way
 
     def keyed(rows: Transitions) -> dict[float, float]:
         return dict(zip(rows.next_obs[:, 0].tolist(), rows.reward.tolist(), strict=True))
@@ -183,6 +202,20 @@ def test_states_planned_for_together_are_measured_alone(propagation: Any, measur
     assert (together < found([0, 1, 2], 0.0)).all()
     for i in range(3):
         assert torch.allclose(found([i], -1.0)[0], together[i], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("measure", DRAWING)
+def test_pets_plans_with_a_measure_that_draws(measure: UncertaintyMeasure) -> None:
+    """Each environment as if it were alone, and the same again with the same memory."""
+    options: dict[str, Any] = {"dynamics": LinearModel(noise=0.1, members=3, spread=0.2), "particles": 3}
+    planner = pets(uncertainty=measure, uncertainty_rate=-1.0, **options)
+    obs = torch.tensor([[0.5, 0.1], [-0.5, 0.1]])
+    found, again = (planner.plan(obs, planner.memory(2, torch.Generator().manual_seed(0)), explore=False) for _ in range(2))
+    assert torch.equal(found.value, again.value)
+    alone = planner.plan(obs[:1], planner.memory(1, torch.Generator().manual_seed(0)), explore=False)
+    assert torch.allclose(found.actions[:1], alone.actions, atol=1e-5)
+    plain = pets(**options).plan(obs, planner.memory(2, torch.Generator().manual_seed(0)), explore=False)
+    assert (found.value < plain.value).all()
 
 
 # refusals ------------------------------------------------------------------------------------------------------------
