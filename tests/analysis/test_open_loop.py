@@ -128,7 +128,7 @@ def test_quantiles_agree_with_numpy_and_scipy() -> None:
 
 
 def test_where_a_model_is_not_a_number_is_said_and_the_rest_goes_on() -> None:
-    episodes = linear_episodes(0.0, 10)
+    episodes = linear_episodes(0.0, 10, dtype=torch.float32)  # as the model's matrices: all else is exact
     model = built(Broken())
     found = open_loop_error(model, episodes, generator=generator(), horizon=4, most=10_000, particles=3)
     windows = place_windows(episodes, 4, 10_000, generator())
@@ -145,7 +145,7 @@ def test_where_a_model_is_not_a_number_is_said_and_the_rest_goes_on() -> None:
     episode, step = int(windows.episode[first]), int(windows.first[first] + above[first].int().argmax())
     place = f"obs 1 after step {step} of episode {episode}."
     assert any(place in note and f"{found.not_finite} of {3 * len(hit)} rollouts" in note for note in found.notes)
-    assert not found.exact
+    assert not found.exact and not any("rounding" in note for note in found.notes)  # though the finite ones are
     assert float(episodes[episode].obs[step, 0]) > 0.4
 
 
