@@ -239,7 +239,7 @@ def test_probability_of_improvement_against_mann_whitney() -> None:
 
 
 def test_ties_count_half_and_tasks_weigh_equally() -> None:
-    scores = {"X": {"a": [1.0, 1.0], "b": [2.0]}, "Y": {"b": [1.0], "a": [1.0, 1.0]}}
+    scores = {"X": {"a": [1.0, 1.0], "b": [5.0]}, "Y": {"b": [3.0], "a": [1.0, 1.0]}}
     found = probability_of_improvement(scores, generator=generator())
     assert found.estimates["X", "Y"].value == 0.75  # ½ on a, 1 on b, whatever the order in which tasks come
     assert found.summary() == {"X > Y": {"value": 0.75, "low": None, "high": None}}
