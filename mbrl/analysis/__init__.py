@@ -4,8 +4,10 @@ from mbrl.analysis.baselines import LinearBaseline
 from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.episodes import split_episodes, windows
 from mbrl.analysis.learning_curves import Curve, LearningCurves, learning_curves
+from mbrl.analysis.lipschitz import LipschitzEstimate, local_lipschitz
 from mbrl.analysis.one_step import OneStepError, one_step_error
 from mbrl.analysis.open_loop import OpenLoopError, open_loop_error
+from mbrl.analysis.promises import PlanOutcome, plan_outcome
 from mbrl.analysis.reliability import Calibration, calibration
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.returns import (
@@ -17,7 +19,10 @@ from mbrl.analysis.returns import (
     probability_of_improvement,
     score_statistics,
 )
+from mbrl.analysis.reward_error import RewardAndTermination, reward_and_termination
 from mbrl.analysis.run_curves import RunCurves, read_curves
+from mbrl.analysis.uncertainty_error import UncertaintyAgainstError, uncertainty_against_error
+from mbrl.analysis.value_aware import ValueAwareError, value_error
 
 __all__ = [
     "Calibration",
@@ -25,24 +30,34 @@ __all__ = [
     "Improvement",
     "LearningCurves",
     "LinearBaseline",
+    "LipschitzEstimate",
     "OneStepError",
     "OpenLoopError",
     "PerformanceProfiles",
+    "PlanOutcome",
     "Result",
+    "RewardAndTermination",
     "RunCurves",
     "ScoreStatistics",
     "Skipped",
+    "UncertaintyAgainstError",
+    "ValueAwareError",
     "bootstrap_interval",
     "calibration",
     "interquartile_mean",
     "learning_curves",
+    "local_lipschitz",
     "normalized_scores",
     "one_step_error",
     "open_loop_error",
     "performance_profiles",
+    "plan_outcome",
     "probability_of_improvement",
     "read_curves",
+    "reward_and_termination",
     "score_statistics",
     "split_episodes",
+    "uncertainty_against_error",
+    "value_error",
     "windows",
 ]

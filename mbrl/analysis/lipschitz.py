@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -160,13 +160,12 @@ class _Ball:
         return best
 
     def _drawn(self, generator: torch.Generator) -> Tensor:
-        like: dict[str, Any] = {"dtype": self.points.dtype, "device": self.points.device, "generator": generator}
+        at = self.points
         if self.norm == "l2":
-            way = torch.randn(self.points.shape, **like)
-            share = torch.rand(len(way), 1, **like) ** (1 / way.shape[1])
+            way = torch.randn(at.shape, dtype=at.dtype, device=at.device, generator=generator)
         else:
-            way = torch.rand(self.points.shape, **like) * 2 - 1
-            share = torch.rand(len(way), 1, **like) ** (1 / way.shape[1])
+            way = torch.rand(at.shape, dtype=at.dtype, device=at.device, generator=generator) * 2 - 1
+        share = torch.rand(len(at), 1, dtype=at.dtype, device=at.device, generator=generator) ** (1 / at.shape[1])
         return way / self.length(way).unsqueeze(-1) * share.clamp_min(_INNER) * self.radius
 
     def pairs(self, generator: torch.Generator, permutations: int) -> float | None:

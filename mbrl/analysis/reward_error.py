@@ -220,7 +220,7 @@ class RewardAndTermination(Result):
         axes.set_ylabel("return predicted on the same actions")
         bias = found.bias
         told = "right to rounding" if self.exact else f"predicted − obtained is {bias:+.3g} on average"
-        axes.set_title(f"Returns along real episodes: {told}", fontsize=11)
+        axes.set_title(f"Returns along real episodes:\n{told}", fontsize=11)
         axes.legend(frameon=False, fontsize=8)
         axes.grid(color="0.9")
         return figure

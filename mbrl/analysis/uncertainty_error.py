@@ -176,16 +176,16 @@ class UncertaintyAgainstError(Result):
         left.set_yticks(range(len(measures)), measures)
         left.set_ylim(len(measures) - 0.5, -0.5)
         left.axvline(0, color="0.6", linestyle=":")
-        left.set_xlabel("rank correlation of uncertainty and error")
+        left.set_xlabel("rank correlation of\nuncertainty and error")
         left.set_xlim(-1.02, 1.02)
         right.axvline(0.5, color="0.6", linestyle=":")
-        right.set_xlabel(f"ROC AUC of finding errors above the {percentile:g} % point")
+        right.set_xlabel(f"ROC AUC of finding errors\nabove the {percentile:g} % point")
         right.set_xlim(-0.02, 1.02)
         for axes in (left, right):
             axes.grid(axis="x", color="0.9")
         if len(shown) > 1:
             left.legend(frameon=False, fontsize=8, loc="lower left")
-        figure.suptitle("How well uncertainty finds the model's error (right is better; dotted: chance)", fontsize=11)
+        figure.suptitle("How well uncertainty finds the model's error\n(right is better; dotted: chance)", fontsize=11)
         return figure
 
     def _drawn(self, measure: str, states: str, detection: bool, percentile: float) -> float | None:
@@ -201,7 +201,7 @@ class UncertaintyAgainstError(Result):
         """Spearman's correlation of each measure at each depth of the model's rollouts, above the error there."""
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+        figure = Figure(figsize=(8.0, 5.0), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         lines, markers = ("-", "--", "-.", ":"), "osv^Dx+*P"
         errors: dict[int, float | None] = {}
@@ -224,9 +224,9 @@ class UncertaintyAgainstError(Result):
         lower.set_ylabel("mean one-step error\n(sds of the change)")
         lower.set_xlabel("steps of the model's rollout before the state")
         lower.set_ylim(bottom=0)
-        upper.set_title("Uncertainty against error along the model's own rollouts")
+        figure.suptitle("Does uncertainty find error along the model's own rollouts?", fontsize=11)
         if upper.lines[:-1]:
-            figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+            figure.legend(loc="outside right center", frameon=False, fontsize=8)
         for axes in (upper, lower):
             axes.grid(color="0.9")
         return figure
@@ -254,7 +254,7 @@ class UncertaintyAgainstError(Result):
         axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
         axes.set_xlabel("false alarms (share of other rows)")
         axes.set_ylabel("events found (share)")
-        axes.set_title(f"Finding large errors by {measure}")
+        axes.set_title(f"Finding large errors by\n{measure}", fontsize=11)
         axes.legend(frameon=False, fontsize=8, loc="lower right")
         axes.grid(color="0.9")
         return figure
@@ -281,7 +281,9 @@ def uncertainty_against_error(
 
     The error of a row is the root mean square over dims of (μ̄ − s'), μ̄ the mean of the means of the members that rollouts
     draw, each dim in units of the standard deviation of the change s' − s in `episodes`. In a noisy environment s' has
-    noise of its own, which no measure of ignorance can find.
+    noise of its own, which no measure of ignorance can find. A rollout may reach what is no state at all (a cosine
+    and a sine off the circle); `truth` then goes on from the state that it reads from it, and the error holds that step
+    back, too.
 
     Args:
         model: built and fitted.

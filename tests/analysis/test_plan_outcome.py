@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mbrl.analysis.plan_outcome import PlanOutcome, plan_outcome
+from mbrl.analysis.promises import PlanOutcome, plan_outcome
 from mbrl.analysis.result import Skipped
 from mbrl.data import Prediction, Task, make_generator
 from mbrl.envs import HandedOverExperience, VectorExperience, make_task
@@ -104,7 +104,7 @@ def test_a_hopeful_model_promises_too_much_by_as_much() -> None:
     assert torch.allclose(found.promised - found.open_loop, torch.tensor(extra, dtype=torch.float64), atol=1e-5)
     assert found.summary()["open_loop"]["bias"] == pytest.approx(extra, abs=1e-5)
     assert found.summary()["plan_value_above_promised"] == pytest.approx(0.0, abs=1e-5)  # nothing is drawn
-    assert not found.exact and "promised +2.05 more" in found.plot().axes[0].get_title()
+    assert not found.exact and "promise 2.05 more" in found.plot().axes[0].get_title()
 
 
 def test_a_search_among_noisy_plans_reports_more_than_it_gets() -> None:

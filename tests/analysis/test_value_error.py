@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mbrl.analysis.value_error import value_error
+from mbrl.analysis.value_aware import value_error
 from mbrl.data import Prediction, Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, UnsupportedError
 from mbrl.models import Differentiable, DynamicsModel, LinearQuadratic

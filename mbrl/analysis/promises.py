@@ -142,7 +142,8 @@ class PlanOutcome(Result):
             return "Plans bring what they promise, to rounding"
         if found is None:
             return "No promise could be compared"
-        return f"{'Plans' if self.plans else 'The model'} promised {found['bias']:+.3g} more than was obtained, on average"
+        who, bias = "Plans promise" if self.plans else "The model promises", float(found["bias"])
+        return f"{who} {abs(bias):.3g} {'more' if bias > 0 else 'less'} than reality brings, on average"
 
 
 @torch.no_grad()
@@ -169,7 +170,8 @@ def plan_outcome(
         experience: real environments, reset here and left wherever the run ends.
         generator: draws the episodes' starts, and whatever the planner and its model draw.
         decisions: looked at in each environment.
-        every: real steps from one to the next; None takes the horizon.
+        every: real steps from one to the next; None takes a fifth of the horizon. More sees more of an episode, and costs as
+            many more decisions of the planner, which is most of the time.
         horizon: `H` steps; None takes the planner's plans' own (others are refused), and 25 for a policy.
         particles: rollouts of a policy in the model over which its promise is averaged; None takes 20 (1 in an exact
             model). Plans are asked once more with the planner's own.
@@ -194,7 +196,7 @@ def plan_outcome(
     check_at_least(who, "decisions", decisions, 1)
     asked = {"horizon": horizon, "particles": particles, "discount": discount}
     settings = _of_plans(planner, asked) if isinstance(planner, PETS) else _of_policy(planner, asked)
-    every = settings.horizon if every is None else every
+    every = max(1, settings.horizon // 5) if every is None else every
     check_at_least(who, "every", every, 1)
     if truth is not None:
         require(truth, Exact, who, "the truth has to be an exact model")

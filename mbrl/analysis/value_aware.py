@@ -132,7 +132,7 @@ class ValueAwareError(Result):
         axes.set_xlabel("value of the real next state, V(s')")
         axes.set_ylabel("value of the model's next state, V(ŝ)")
         told = "equal to rounding" if self.exact else f"off by {math.sqrt(self.vame_mean) / self.discount:.3g} (RMS)"
-        axes.set_title(f"What the model's error does to the value: {told}", fontsize=11)
+        axes.set_title(f"What the model's error does to the value:\n{told}", fontsize=11)
         axes.legend(frameon=False, fontsize=8)
         axes.grid(color="0.9")
         return figure
