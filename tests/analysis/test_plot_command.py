@@ -241,7 +241,8 @@ def test_a_csv_of_a_single_run(runs: Path) -> None:
 
 def test_the_documented_command(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = re.findall(r"```bash\nmbrl (.*?)\n```", (ROOT / "docs/plot.md").read_text())
-    assert command == ["plot runs/mbpo runs/pets"]
+    assert len(command) == 2
+    assert command[0] == "plot runs/mbpo runs/pets"
     assert main(command[0].split()) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["group", "runs", "final", "IQM", "95", "%", "interval", "env_steps"]
@@ -263,6 +264,15 @@ def test_the_documented_command(runs: Path, capsys: pytest.CaptureFixture[str]) 
     before = Path("eval_return.csv").read_bytes()
     assert main(command[0].split()) == 0  # the same again, in place of the older files
     assert Path("eval_return.csv").read_bytes() == before
+
+
+def test_the_documented_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ((command, output),) = re.findall(
+        r"```bash\nmbrl (.*?)\n```\n```text\n(.*?)\n```", (ROOT / "docs/plot.md").read_text(), re.DOTALL
+    )
+    monkeypatch.chdir(ROOT)
+    assert main([*command.split(), "--out", str(tmp_path / "curves.png")]) == 0
+    assert capsys.readouterr().out.split("\n\nfigure")[0] == output
 
 
 def test_other_outputs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
