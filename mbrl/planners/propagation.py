@@ -75,11 +75,12 @@ def _moment_step(
     dynamics: DynamicsModel, state: ObsState, action: Tensor, propagation: Propagation, want: Collection[str]
 ) -> ModelStep:
     everyone = dynamics.predict(state.obs, action)  # E x P·K·N x …
-    drawn = mixture(everyone, dynamics.drawn_members)
     if propagation == "expectation":
-        drawn = _certain(drawn)
-    elif propagation == "mm":
-        drawn = _matched(drawn, state)
+        drawn = _expected(everyone, dynamics.drawn_members)
+    else:
+        drawn = mixture(everyone, dynamics.drawn_members)
+        if propagation == "mm":
+            drawn = _matched(drawn, state)
     step = dynamics.sample(state, action, drawn)
     if "prediction" in want:
         step.prediction = everyone
@@ -98,7 +99,7 @@ def mixture(everyone: Prediction, members: Tensor) -> Prediction:
     """
 
     def total_variance(mean: Tensor, var: Tensor | None) -> Tensor:
-        spread = mean[members].var(0, correction=0)
+        spread = _moments(mean[members])[1][0]
         return _flat_at_zero(spread if var is None else var[members].mean(0) + spread)
 
     reward, logit = everyone.reward_mean, everyone.terminated_logit
@@ -116,15 +117,22 @@ def _flat_at_zero(var: Tensor) -> Tensor:
     return torch.where(var == 0, 0.0, var)  # and NaN stays NaN
 
 
-def _certain(drawn: Prediction) -> Prediction:
-    """The means, without any variance."""
-    reward = drawn.reward_mean
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population variance over the first dim, which is kept; many times faster than torch's `var` over it."""
+    mean = values.mean(0, keepdim=True)
+    return mean, (values - mean).square().mean(0, keepdim=True)
+
+
+def _expected(everyone: Prediction, members: Tensor) -> Prediction:
+    """The mean of some members' means, without any variance."""
+    mean, reward, logit = everyone.mean[members].mean(0), everyone.reward_mean, everyone.terminated_logit
+    expected = None if reward is None else reward[members].mean(0)
     return Prediction(
-        drawn.mean,
-        torch.zeros_like(drawn.var),
-        reward,
-        None if reward is None else torch.zeros_like(reward),
-        drawn.terminated_logit,
+        mean,
+        torch.zeros_like(mean),
+        expected,
+        None if expected is None else torch.zeros_like(expected),
+        None if logit is None else logit[members].mean(0),
     )
 
 
@@ -135,7 +143,7 @@ def _matched(drawn: Prediction, state: ObsState) -> Prediction:
 
     def fitted(values: Tensor) -> tuple[Tensor, Tensor]:
         blocks = values.unflatten(0, (particles, -1))  # P x K·N …
-        var, mean = torch.var_mean(blocks, 0, correction=0, keepdim=True)  # 1 x K·N …
+        mean, var = _moments(blocks)  # 1 x K·N …
         return mean.expand_as(blocks).flatten(0, 1), _flat_at_zero(var).expand_as(blocks).flatten(0, 1)
 
     mean, var = fitted(torch.addcmul(drawn.mean, drawn.var.sqrt(), noise[:, :size]))
