@@ -268,7 +268,7 @@ def test_the_documented_command(runs: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_the_documented_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ((command, output),) = re.findall(
-        r"```bash\nmbrl (.*?)\n```\n```text\n(.*?)\n```", (ROOT / "docs/plot.md").read_text(), re.DOTALL
+        r"```bash\nmbrl ([^`]*?)\n```\n```text\n(.*?)\n```", (ROOT / "docs/plot.md").read_text(), re.DOTALL
     )
     monkeypatch.chdir(ROOT)
     assert main([*command.split(), "--out", str(tmp_path / "curves.png")]) == 0
