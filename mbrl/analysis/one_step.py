@@ -15,7 +15,6 @@ from mbrl.analysis.forecasts import (
     Progress,
     check_episodes,
     dimension_names,
-    generator_on,
     left_out,
     member_predictions,
     number,
@@ -27,6 +26,7 @@ from mbrl.analysis.forecasts import (
 )
 from mbrl.analysis.rank import spearman
 from mbrl.analysis.result import Result
+from mbrl.analysis.truth import really_next
 from mbrl.data import Transitions
 from mbrl.errors import ConfigError, check_at_least
 from mbrl.models import DynamicsModel
@@ -260,7 +260,7 @@ def one_step_error(
         groups.append((POLICY_ROWS, own, _errors(model, own, own.next_obs, generator, None)[0]))
     if policy is not None and truth is not None:
         acted = replace(rows, action=policy(rows.obs.to(model.device)).to(rows.action))
-        led_to = _led_to(truth, acted, generator)
+        led_to, _ = really_next(truth, acted, generator)
         groups.append((POLICY_ACTIONS, acted, _errors(model, acted, led_to, generator, None)[0]))
 
     if training_rows is None:
@@ -343,13 +343,6 @@ def _errors(
             bad.look(mean.unsqueeze(2), place[:, 0], place[:, 1])
     errors = torch.where(errors.isfinite(), errors, torch.nan)
     return errors, within_rounding(errors, rows.obs)
-
-
-def _led_to(truth: DynamicsModel, rows: Transitions, generator: torch.Generator) -> Tensor:
-    """Where an exact model says that `rows.action` leads."""
-    there = rows.to(truth.device)
-    generator = generator_on(truth.device, generator)
-    return truth.step(truth.start(there, generator), there.action).next_obs.cpu()
 
 
 class _Nearest:
