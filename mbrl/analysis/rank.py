@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_SWEEPS = 50
+
 
 def pearson(a: Tensor, b: Tensor, rounding: float = 0.0) -> float | None:
     """Pearson's correlation of two lists of `B` numbers; None if one of them is constant.
@@ -38,6 +40,41 @@ def spearman(a: Tensor, b: Tensor, rounding: float = 0.0) -> float | None:
     if is_constant(a, rounding) or is_constant(b, rounding):
         return None
     return pearson(mean_ranks(a), mean_ranks(b))
+
+
+def within_correlation(a: Tensor, b: Tensor, first: Tensor, second: Tensor, rounding: float = 1e-9) -> float | None:
+    """Pearson's correlation of what is left of two lists without the means of two groupings.
+
+    Args:
+        a, b: `B` each, finite.
+        first, second: `B` int64 from 0 up, the group of each row in either grouping.
+        rounding: what is left and no larger than this share of the largest number is nothing.
+
+    Returns:
+        None if a grouping has one group only, or nothing is left of a list.
+    """
+    if not (len(first.unique()) > 1 and len(second.unique()) > 1):
+        return None
+    of_a, of_b = (without_means(x.double(), first, second) for x in (a, b))
+    if any(bool(x.abs().max() <= rounding * whole.abs().max()) for x, whole in ((of_a, a), (of_b, b))):
+        return None
+    return pearson(of_a, of_b)
+
+
+def without_means(x: Tensor, *groupings: Tensor) -> Tensor:
+    """`x` (`B`) less the means of its groups, so that every group of every grouping (`B` int64 each) has mean 0.
+
+    With cells missing one sweep disturbs what the last one did; sweeping on converges to the least-squares answer.
+    """
+    for _ in range(_SWEEPS):
+        before = x
+        for group in groupings:
+            count = torch.zeros(int(group.max()) + 1, dtype=x.dtype).index_add_(0, group, torch.ones_like(x))
+            mean = torch.zeros_like(count).index_add_(0, group, x) / count.clamp_min(1)
+            x = x - mean[group]
+        if float((x - before).abs().max()) <= 1e-12 * float(before.abs().max()):
+            break
+    return x
 
 
 def roc_auc(score: Tensor, event: Tensor) -> float | None:

@@ -29,8 +29,17 @@ from mbrl.analysis.forecasts import (
     total_of,
     within_rounding,
 )
-from mbrl.analysis.rank import average_precision, is_constant, pearson, roc_auc, roc_curve, spearman
+from mbrl.analysis.rank import (
+    average_precision,
+    is_constant,
+    pearson,
+    roc_auc,
+    roc_curve,
+    spearman,
+    within_correlation,
+)
 from mbrl.analysis.result import Result
+from mbrl.analysis.truth import really_next
 from mbrl.data import Prediction, Transitions
 from mbrl.errors import DataError, MbrlError, check_at_least
 from mbrl.models import DynamicsModel, Exact, HasMembers, require
@@ -43,7 +52,6 @@ if TYPE_CHECKING:
 DATASET, ROLLOUTS = "dataset", "model rollouts"
 
 _ROUNDING = 1e-5  # of the largest: numbers of float32 networks that differ by less are equal
-_SWEEPS = 50  # of removing means of rows and columns in turn, where some cells are missing
 
 
 @dataclass(frozen=True)
@@ -505,11 +513,11 @@ def _rolled_out(
         bad.look(drawn[:, alive].unsqueeze(2), windows.episode[alive], windows.first[alive] + number)
         here = Transitions.from_obs(state.obs, action.shape[-1], **(extras if number == 0 else {}))
         here.action = action
-        real, refusal = _really_next(truth, here, alive, generator)
+        real, refusal = really_next(truth, here, generator, alive)
         why = why or refusal
-        error = total_of(asked.off(step.prediction, real), asked.scale)  # B
+        error = total_of(asked.off(step.prediction, real), asked.scale)  # B, NaN of rollouts that are over, as `real`
         unknown += int((alive & state.obs.cpu().isfinite().all(-1) & ~real.isfinite().all(-1)).sum())
-        errors.append(torch.where(alive, error, torch.nan))
+        errors.append(error)
         parts.append(asked.uncertainties(step.prediction, Sample.of(step)))
         ended += int((alive & step.terminated.cpu()).sum())
         alive = alive & ~step.terminated.cpu()
@@ -533,38 +541,6 @@ def _rolled_out(
         depth=torch.arange(depth).repeat_interleave(len(rows)),
         rollout=each.repeat(depth),
     )
-
-
-def _really_next(
-    truth: DynamicsModel, rows: Transitions, wanted: Tensor, generator: torch.Generator
-) -> tuple[Tensor, str | None]:
-    """What follows each state in `truth`, `B x S` float64 on the CPU; NaN where unwanted or unknown, and why the first is.
-
-    Computed in float64, since differences of float32 states are what is looked for.
-    """
-    obs = rows.obs.detach().to("cpu", torch.float64)
-    found = torch.full_like(obs, torch.nan)
-    fine = wanted & obs.isfinite().all(-1)
-    there = rows.to(truth.device)
-    exact = Transitions.from_obs(obs.to(truth.device), rows.action.shape[-1], **there.extras)
-    exact.action = there.action.double()
-    generator = generator_on(truth.device, generator)
-    refusal: str | None = None
-    # one state that can't be started from refuses all beside it, so halves are tried until it stands alone
-    waiting = [fine.nonzero()[:, 0]] if fine.any() else []
-    while waiting:
-        part = waiting.pop()
-        some = exact.select(part.to(truth.device))
-        try:
-            step = truth.step(truth.start(some, generator), some.action)
-        except DataError as error:
-            if len(part) == 1:
-                refusal = refusal or str(error)
-            else:
-                waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
-            continue
-        found[part] = step.next_obs.detach().to("cpu", torch.float64)
-    return found, refusal
 
 
 # statistics ----------------------------------------------------------------------------------------------------------
@@ -607,7 +583,7 @@ def _score(
     events = {percentile: e > threshold for percentile, threshold in thresholds.items()}
     within = None
     if depth is None and part.depth is not None and part.rollout is not None:
-        within = _within(u, e, part.rollout[fine], part.depth[fine])
+        within = within_correlation(u, e, part.rollout[fine], part.depth[fine], _ROUNDING)
     return Score(
         measure,
         states,
@@ -622,28 +598,6 @@ def _score(
         uncertainty=mean_u,
         error=mean_e,
     )
-
-
-def _within(u: Tensor, e: Tensor, rollout: Tensor, depth: Tensor) -> float | None:
-    """Pearson's correlation after removing the means of each rollout and of each depth."""
-    if not (len(depth.unique()) > 1 and len(rollout.unique()) > 1):
-        return None
-    a, b = (_without_means(x, rollout, depth) for x in (u, e))
-    if float(a.abs().max()) <= _ROUNDING * float(u.abs().max()):
-        return None
-    return pearson(a, b)
-
-
-def _without_means(x: Tensor, *groups: Tensor) -> Tensor:
-    for _ in range(_SWEEPS):
-        before = x
-        for group in groups:
-            count = torch.zeros(int(group.max()) + 1, dtype=x.dtype).index_add_(0, group, torch.ones_like(x))
-            mean = torch.zeros_like(count).index_add_(0, group, x) / count.clamp_min(1)
-            x = x - mean[group]
-        if torch.allclose(x, before, rtol=0, atol=1e-12 * float(before.abs().max())):
-            break
-    return x
 
 
 def _constants(scores: Sequence[Score], exact: bool) -> list[str]:

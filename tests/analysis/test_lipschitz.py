@@ -97,6 +97,16 @@ def test_gradient_ascent_finds_what_chance_and_the_centre_miss() -> None:
     assert float(found.ball.max()) < 0.5 * steepest
 
 
+def test_gradient_ascent_climbs_where_the_centre_is_flat() -> None:
+    """cos w·x at 0, in 20 dims: the gradient is 0 there, and chance hardly moves along w."""
+    w = torch.randn(20, generator=make_generator("cpu", "flat"), dtype=torch.float64)
+    found = slopes(lambda x: torch.cos(x @ w), torch.zeros(8, 20, dtype=torch.float64), draws=1, steps=60)
+    steepest = (1 - math.cos(0.1 * float(w.norm()))) / 0.1
+    assert float(found.gradient.max()) < 1e-12
+    assert torch.allclose(found.pgd, torch.full_like(found.pgd, steepest), rtol=1e-3)
+    assert float(found.ball.max()) < 0.7 * steepest
+
+
 def test_without_derivatives_the_rest_remains() -> None:
     found = slopes(lambda x: x.detach() @ W, differentiable=False)
     assert found.gradient is None and found.pgd is None and found.pairs is not None

@@ -68,19 +68,22 @@ def test_plans_in_an_exact_model_bring_what_they_promise(case: str, in_truth: bo
 
 
 def test_the_closed_loop_is_what_evaluation_earns() -> None:
-    """One decision whose horizon is the whole episode: the closed-loop return is the episode's."""
-    planner = pets(LinearQuadratic(STATE_MATRIX, ACTION_MATRIX), horizon=50, optimizer=RandomShooting(8))
-    found = look(planner, decisions=1)
+    """Over a whole episode, and from the first decision of the next, which remembers nothing of it."""
+    planner = pets(LinearQuadratic(STATE_MATRIX, ACTION_MATRIX))
+    found = look(planner, decisions=3, every=25)
+    assert found.env.tolist() == [0, 1] * 3 and found.step.tolist() == [0, 0, 25, 25, 50, 50]
     seed = int(torch.randint(2**31, (), generator=make_generator("cpu", 0)))
     experience = VectorExperience(LINEAR, 2)
     experience.reset(seed)
     memory = planner.memory(2, make_generator("cpu", seed, "plan outcome"))
-    total = torch.zeros(2)
-    for _ in range(50):
+    rewards = []
+    for _ in range(55):
         action, memory = planner.act(experience.obs, memory, explore=False)
-        total += experience.step(action).reward
-    assert torch.allclose(found.closed_loop, total.double(), rtol=1e-6)
-    assert not any("time limit" in note for note in found.notes)  # it cut after the last step that counts
+        rewards.append(experience.step(action).reward.double())
+        memory.reset(experience.ended)
+    for number, first in enumerate((0, 25, 50)):
+        expected = torch.stack(rewards[first : first + 5]).sum(0)
+        assert torch.allclose(found.closed_loop[2 * number : 2 * number + 2], expected, rtol=1e-9)
 
 
 class Hopeful(LinearModel):
@@ -125,6 +128,9 @@ def test_uncertainty_and_terminal_value_are_no_return() -> None:
     assert float(found.promised.max()) <= 0  # rewards are costs
     told = " ".join(found.notes)
     assert "weighted uncertainty" in told and "value of where the plan ends" in told
+    exact = pets(LinearQuadratic(STATE_MATRIX, ACTION_MATRIX), learner=SAC(hidden=(8,)), terminal_value="mean")
+    found = look(exact)
+    assert found.exact and float((found.plan_value - found.promised).abs().min()) > 1e-3
 
 
 def test_time_limits_and_ends() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
+from mbrl.analysis.rank import within_correlation, without_means
 from mbrl.analysis.uncertainty_error import DATASET, ROLLOUTS, uncertainty_against_error
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, UnsupportedError
@@ -72,6 +73,26 @@ def test_statistics_are_those_of_the_numbers_that_were_compared() -> None:
     assert depths == [0, 1, 2, 3, 4]
     weighted = sum(score.error * score.rows for score in result.scores if score.depth is not None)
     assert weighted / (5 * 40) == pytest.approx(result.score("MeanDisagreement", ROLLOUTS).error)
+
+
+def test_what_rollouts_and_depths_have_in_common_is_removed() -> None:
+    """Double centring, as two-way tables have it; uncertainty that knows the depth only has nothing left."""
+    rollout, depth = torch.arange(30).repeat(8), torch.arange(8).repeat_interleave(30)
+    generator = make_generator("cpu", "within")
+    u, e = torch.rand(2, 240, generator=generator, dtype=torch.float64) + depth + 3 * (rollout % 5)
+
+    def centred(x):
+        grid = x.view(8, 30)
+        return (grid - grid.mean(0) - grid.mean(1, keepdim=True) + grid.mean()).flatten()
+
+    expected = stats.pearsonr(centred(u), centred(e)).statistic
+    assert within_correlation(u, e, rollout, depth) == pytest.approx(expected, abs=1e-9)
+    assert abs(expected) < 0.2 and stats.pearsonr(u, e).statistic > 0.9
+    assert within_correlation(depth.double(), e, rollout, depth) is None
+    some = torch.rand(240, generator=generator) < 0.7  # with cells missing, each mean is still gone
+    left = without_means(u[some], rollout[some], depth[some])
+    for group in (rollout[some], depth[some]):
+        assert max(abs(float(left[group == number].mean())) for number in group.unique()) < 1e-6
 
 
 def test_error_grows_where_rollouts_leave_the_data() -> None:
