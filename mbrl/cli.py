@@ -38,6 +38,12 @@ def _plot(arguments: list[str], allow: Sequence[str]) -> int:
     return run(arguments, allow)
 
 
+def _report(arguments: list[str], allow: Sequence[str]) -> int:
+    from mbrl.analysis.report_command import run
+
+    return run(arguments, allow)
+
+
 _FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
 
 Command = Callable[[list[str], Sequence[str]], int]
@@ -50,6 +56,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "predict": ("write a planner's actions or a model's predictions for a dataset", _lightning),
     "collect": ("record a dataset with random actions or a trained planner", _collect),
     "check": ("check an environment and its task functions, or a dataset", _check),
+    "report": ("look at a trained model on a dataset: where, how far ahead and how confidently it is wrong", _report),
     "plot": ("draw learning curves of runs with bands over their seeds", _plot),
 }
 

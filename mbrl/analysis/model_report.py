@@ -1,0 +1,398 @@
+"""`report`: every analysis that applies to a trained planner or model, on one dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.analysis.episodes import split_episodes
+from mbrl.analysis.forecasts import Progress
+from mbrl.analysis.html import page
+from mbrl.analysis.one_step import OneStepError, one_step_error
+from mbrl.analysis.open_loop import OpenLoopError, open_loop_error
+from mbrl.analysis.promises import PlanOutcome, plan_outcome
+from mbrl.analysis.reliability import Calibration, calibration
+from mbrl.analysis.result import Result, Skipped, finite
+from mbrl.analysis.reward_error import RewardAndTermination, reward_and_termination
+from mbrl.analysis.truth import AUTO, find_truth
+from mbrl.analysis.uncertainty_error import UncertaintyAgainstError, uncertainty_against_error
+from mbrl.analysis.value_aware import ValueAwareError, value_error
+from mbrl.analysis.verdicts import in_short
+from mbrl.data import Transitions, make_generator
+from mbrl.envs import VectorExperience
+from mbrl.errors import ConfigError, DataError, MbrlError, RunFolderError, UnsupportedError, check_at_least
+from mbrl.models import DynamicsModel, Exact
+from mbrl.planners import PETS, Planner
+from mbrl.policies import Learner
+from mbrl.training.files import write_whole
+from mbrl.training.run_clock import evaluating
+from mbrl.uncertainty import (
+    DistanceToMean,
+    LeaveOneOutKL,
+    LikelihoodSpread,
+    MaxAleatoric,
+    MaxPairwiseDistance,
+    MeanDisagreement,
+    SampleSpread,
+    TotalSpread,
+    UncertaintyMeasure,
+)
+
+PAGE, NUMBERS = "report.html", "report.json"
+
+_PARTS: tuple[type[Result], ...] = (
+    OpenLoopError, OneStepError, Calibration, UncertaintyAgainstError, RewardAndTermination, ValueAwareError, PlanOutcome,
+)  # fmt: skip
+
+_HORIZONS = (1, 5, 10, 25)  # at which forecasts are judged, and at the report's own
+_DEPTH = 10  # steps of the model's rollouts, at most
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How many rows, windows and draws each part takes at most."""
+
+    windows: int = 500
+    particles: int = 10
+    one_step: int = 5000
+    forecasts: int = 1000
+    rows: int = 20_000
+    rollouts: int = 500
+    value_rows: int = 2048
+    value_draws: int = 32
+    decisions: int = 10
+    environments: int = 4
+
+
+_FULL = _Sizes()
+_QUICK = _Sizes(
+    windows=100, particles=4, one_step=500, forecasts=200, rows=2000, rollouts=100, value_rows=128, value_draws=8,
+    decisions=3, environments=1,
+)  # fmt: skip
+
+
+def default_measures() -> list[UncertaintyMeasure]:
+    """The measures of `mbrl.uncertainty`, as they were published."""
+    return [
+        MaxAleatoric(),
+        MaxPairwiseDistance(),
+        DistanceToMean(over="max"),
+        DistanceToMean(over="mean"),
+        MeanDisagreement(),
+        TotalSpread(),
+        SampleSpread(),
+        LeaveOneOutKL(),
+        LikelihoodSpread(),
+    ]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all analyses found.
+
+    Attributes:
+        about: what was looked at, plain data by name.
+        parts: a result each, or why there is none.
+    """
+
+    about: Mapping[str, Any]
+    parts: Sequence[Result | Skipped] = field(repr=False)
+
+    def part(self, name: str) -> Result | Skipped:
+        """The part of that name, such as `open_loop`.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        for part in self.parts:
+            if part.name == name:
+                return part
+        raise ConfigError(f"Report.part: expected one of {', '.join(part.name for part in self.parts)}, got {name!r}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """All summaries and notes as plain data, with null for what is undefined."""
+        parts = {part.name: {**part.to_json(), "in_short": in_short(part)} for part in self.parts}
+        return {"about": finite(self.about), "parts": parts}
+
+    def write(self, folder: Path, *, overwrite: bool = False) -> Path:
+        """Writes `report.html`, `report.json` and a CSV file for each result.
+
+        Args:
+            folder: made if there is none.
+            overwrite: whether to replace a report that is there.
+
+        Returns:
+            The page.
+
+        Raises:
+            RunFolderError: if the folder holds a report already, or is none.
+        """
+        check_folder(folder, overwrite=overwrite)
+        text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts)
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in self.parts:
+            table = folder / f"{part.name}.csv"
+            if isinstance(part, Result):
+                part.to_csv(table)
+            else:
+                table.unlink(missing_ok=True)  # of an older report, which this one replaces
+        write_whole(folder / NUMBERS, f"{json.dumps(self.to_json(), indent=1, allow_nan=False)}\n".encode())
+        write_whole(folder / PAGE, text.encode())
+        return folder / PAGE
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that holds a report, which took time to make.
+
+    Raises:
+        RunFolderError: naming what is there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"expected a folder for the report, but {folder} is a file; name another.")
+    names = [PAGE, NUMBERS, *(f"{kind.name}.csv" for kind in _PARTS)]
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise RunFolderError(
+            f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another folder, or "
+            "--overwrite to replace them (from Python: overwrite=True)."
+        )
+
+
+def report(
+    module: Planner | DynamicsModel,
+    rows: Transitions,
+    *,
+    horizon: int = 25,
+    training_rows: Transitions | None = None,
+    measures: Sequence[UncertaintyMeasure] | None = None,
+    truth: DynamicsModel | str = AUTO,
+    names: Sequence[str] | None = None,
+    decisions: int | None = None,
+    quick: bool = False,
+    seed: int = 0,
+    allow: Sequence[str] = (),
+    about: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Runs every analysis that applies; one that can't be made is left out with its reason, and the others go on.
+
+    Args:
+        module: built and trained, such as `mbrl.load` gives: a planner with a model, or a model alone, which has no policy,
+            value or plans to look at.
+        rows: real transitions in the order in which they happened; best some that the model wasn't fitted to.
+        horizon: `H` steps of open-loop rollouts and returns; longer ones show how errors add up, and fit into fewer
+            episodes.
+        training_rows: what the model was fitted to: distances are then to these, large errors are larger than theirs, and
+            the linear baseline is fitted to them.
+        measures: of uncertainty; None takes those of `mbrl.uncertainty` as they were published.
+        truth: an exact model of the environment, or `auto`, `none` or a class's dotted name; see `find_truth`. It says
+            what really follows states that the model's own rollouts reach, and the policy's own actions.
+        names: of the observation's dims.
+        decisions: of the planner to compare with what really follows, in each environment; None takes 10 (3 if `quick`).
+            A planner that searches takes most of the time for them.
+        quick: fewer rows, windows and draws: wider bands in a fraction of the time.
+        seed: of everything that is drawn.
+        allow: modules besides `mbrl` in which the truth's class and the environment may lie.
+        about: plain data by name that the report tells first, such as where all this is from.
+        progress: told a sentence now and then.
+
+    Raises:
+        DataError: if no episode is as long as the horizon.
+        UnsupportedError: for a planner without a dynamics model.
+        ConfigError: for a number out of range, or another module.
+    """
+    check_at_least("report", "horizon", horizon, 1)
+    episodes = split_episodes(rows)
+    longest = max((len(episode) for episode in episodes), default=0)
+    if longest < horizon:
+        raise DataError(
+            f"report: expected an episode of at least {horizon} steps, the horizon, got none longer than {longest}; lower "
+            "the horizon, or give data with longer episodes."
+        )
+    model = _model_of(module)
+    device = model.device
+    truth_model, about_truth = _truth(truth, model, rows, seed, allow)
+    looked_at = {
+        **(about or {}),
+        "model": type(model).__name__,
+        "planner": type(module).__name__ if isinstance(module, Planner) else "none: a model alone",
+        "environment": model.built_task.env_id or "not named",
+        "rows": len(rows),
+        "episodes": len(episodes),
+        "longest_episode": longest,
+        "rows_of_training_data": None if training_rows is None else len(training_rows),
+        "horizon": horizon,
+        "quick": quick,
+        "seed": seed,
+        "truth": about_truth,
+    }
+    sizes = _QUICK if quick else _FULL
+    learner = getattr(module, "learner", None)
+    learner = learner if isinstance(learner, Learner) else None
+    found: dict[str, Result | Skipped] = {}
+
+    def run(kind: type[Result], made: Callable[[torch.Generator], Result | Skipped]) -> None:
+        try:
+            found[kind.name] = made(make_generator("cpu", seed, "report", kind.name))
+        except MbrlError as error:  # what a user can read; a bug goes on
+            found[kind.name] = Skipped(kind.name, kind.title, str(error))
+
+    with evaluating(module):
+        own: Transitions | None = None
+        if isinstance(module, Planner):
+            watched = _Watched(module, model, seed, sizes, decisions, horizon, allow, progress)
+            run(PlanOutcome, watched.outcome)
+            own = watched.rows
+        else:
+            found[PlanOutcome.name] = Skipped(
+                PlanOutcome.name, PlanOutcome.title, "the checkpoint holds a model alone, without a planner or a policy."
+            )
+        shared: dict[str, Any] = {"names": names, "progress": progress}
+        run(
+            OpenLoopError,
+            lambda generator: open_loop_error(
+                model, episodes, generator=generator, horizon=horizon, most=sizes.windows, particles=sizes.particles,
+                baseline_rows=training_rows, **shared,
+            ),
+        )  # fmt: skip
+        acts: dict[str, Any] = {}
+        if learner is not None and truth_model is not None:
+            policy = learner.policy
+
+            def mode(obs: Tensor) -> Tensor:
+                return policy.mode(obs.to(device))
+
+            acts = {"policy": mode, "truth": truth_model}
+        run(
+            OneStepError,
+            lambda generator: one_step_error(
+                model, episodes, generator=generator, training_rows=training_rows, policy_rows=own, most=sizes.one_step,
+                **acts, **shared,
+            ),
+        )  # fmt: skip
+        run(
+            Calibration,
+            lambda generator: calibration(
+                model, episodes, generator=generator, most=sizes.forecasts,
+                horizons=sorted({horizon, *(step for step in _HORIZONS if step < horizon)}), **shared,
+            ),
+        )  # fmt: skip
+        run(
+            UncertaintyAgainstError,
+            lambda generator: uncertainty_against_error(
+                model, episodes, generator=generator, reference=training_rows, most=sizes.rows, truth=truth_model,
+                measures=default_measures() if measures is None else measures, rollouts=sizes.rollouts,
+                depth=min(_DEPTH, horizon), policy=None if learner is None else learner.policy, **shared,
+            ),
+        )  # fmt: skip
+        run(
+            RewardAndTermination,
+            lambda generator: reward_and_termination(
+                model, episodes, generator=generator, horizon=horizon, most=sizes.rows, windows=sizes.windows,
+                particles=sizes.particles, progress=progress,
+            ),
+        )  # fmt: skip
+        if learner is not None:
+            value = learner
+            run(
+                ValueAwareError,
+                lambda generator: value_error(
+                    model, value, rows, generator=generator, discount=float(getattr(value, "discount", 0.99)),
+                    samples=sizes.value_draws, most=sizes.value_rows, **shared,
+                ),
+            )  # fmt: skip
+        else:
+            who = "the checkpoint holds a model alone" if module is model else f"{type(module).__name__} has no learner"
+            found[ValueAwareError.name] = Skipped(
+                ValueAwareError.name, ValueAwareError.title, f"{who}, so that there is no value function."
+            )
+    return Report(looked_at, [found[kind.name] for kind in _PARTS])
+
+
+def _model_of(module: Any) -> DynamicsModel:
+    if isinstance(module, DynamicsModel):
+        module.built_task  # noqa: B018 - refuses before build
+        return module
+    if not isinstance(module, Planner):
+        raise ConfigError(f"report: expected a planner or a dynamics model, got {type(module).__name__}; see mbrl.load.")
+    model = getattr(module, "dynamics", None)
+    if not isinstance(model, DynamicsModel):
+        raise UnsupportedError(
+            f"report: expected a planner with a dynamics model, got {type(module).__name__}, which has none; give another."
+        )
+    return model
+
+
+def _truth(
+    choice: DynamicsModel | str, model: DynamicsModel, rows: Transitions, seed: int, allow: Sequence[str]
+) -> tuple[DynamicsModel | None, str]:
+    if isinstance(model, Exact):
+        return None, "The model itself is exact."
+    if isinstance(choice, DynamicsModel):
+        return choice, f"The truth is {type(choice).__name__}, as given."
+    return find_truth(choice, model.built_task, rows, make_generator("cpu", seed, "report", "truth"), allow)
+
+
+class _Recorded(VectorExperience):
+    """Environments that keep what happens in them."""
+
+    extras = False  # whether with the simulator's state, which a model starts from
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kept: list[Transitions] = []
+
+    def step(self, action: Tensor) -> Transitions:
+        before = self.snapshot if self.extras else None
+        rows = super().step(action)
+        if before is not None:
+            rows.extras["sim_state"] = before
+        self.kept.append(rows)
+        return rows
+
+
+@dataclass
+class _Watched:
+    """A planner in real environments.
+
+    Attributes:
+        rows: what happened there.
+    """
+
+    planner: Planner
+    model: DynamicsModel
+    seed: int
+    sizes: _Sizes
+    decisions: int | None
+    horizon: int
+    allow: Sequence[str]
+    progress: Progress | None
+    rows: Transitions | None = None
+
+    def outcome(self, generator: torch.Generator) -> Result | Skipped:
+        """What plans promise and bring."""
+        plans = isinstance(self.planner, PETS)
+        number = 1 if plans else self.sizes.environments
+        task = self.planner.built_task
+        experience = _Recorded(task, number, seed=self.seed, device=self.planner.device, allow=self.allow)
+        experience.extras = bool(self.model.row_extras(task))
+        try:
+            found = plan_outcome(
+                self.planner,
+                experience,
+                generator=generator,
+                decisions=self.sizes.decisions if self.decisions is None else self.decisions,
+                horizon=None if plans else self.horizon,
+                progress=self.progress,
+            )
+        finally:
+            experience.close()
+            if experience.kept:
+                self.rows = Transitions.cat(experience.kept)
+        return found
