@@ -5,6 +5,8 @@ from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.episodes import split_episodes, windows
 from mbrl.analysis.learning_curves import Curve, LearningCurves, learning_curves
 from mbrl.analysis.lipschitz import LipschitzEstimate, local_lipschitz
+from mbrl.analysis.live import LiveModelReport
+from mbrl.analysis.model_report import Report, report
 from mbrl.analysis.one_step import OneStepError, one_step_error
 from mbrl.analysis.open_loop import OpenLoopError, open_loop_error
 from mbrl.analysis.promises import PlanOutcome, plan_outcome
@@ -31,10 +33,12 @@ __all__ = [
     "LearningCurves",
     "LinearBaseline",
     "LipschitzEstimate",
+    "LiveModelReport",
     "OneStepError",
     "OpenLoopError",
     "PerformanceProfiles",
     "PlanOutcome",
+    "Report",
     "Result",
     "RewardAndTermination",
     "RunCurves",
@@ -54,6 +58,7 @@ __all__ = [
     "plan_outcome",
     "probability_of_improvement",
     "read_curves",
+    "report",
     "reward_and_termination",
     "score_statistics",
     "split_episodes",

@@ -53,6 +53,8 @@ def page(title: str, about: Mapping[str, Any], parts: Sequence[Result | Skipped]
         f"<h1>{escape(title)}</h1>",
         _facts(about),
         "<h2>In short</h2>",
+        "<p>Errors are in standard deviations: of the observation for rollouts of several steps, of the change in one step "
+        "for single ones. A dash stands for what is undefined or not applicable; the notes say why.</p>",
         "<table>",
     ]
     for part in parts:

@@ -104,11 +104,9 @@ def _(part: RewardAndTermination) -> list[str]:
         return [_EXACT]
     sentences = []
     reward, ends, returns = said["reward"], said["termination"], said["returns"]
-    if reward is not None and reward["source"] == "known":
-        sentences.append("The reward is a known function of the steps.")
-    elif reward is not None and reward["rmse_per_sd"] is not None:
+    if reward is not None and reward["rmse_per_sd"] is not None:
         sentences.append(
-            f"The learned reward is off by {_short(reward['rmse_per_sd'])} of its standard deviation."
+            f"The reward ({reward['source']}) is off by {_short(reward['rmse_per_sd'])} of its standard deviation."
         )
     if ends is not None:
         if ends["recall"] is None:
