@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -28,7 +29,7 @@ from mbrl.testing import LinearModel, linear_task
 from mbrl.training import summary
 from mbrl.uncertainty import MeanDisagreement
 from tests.analysis.faulty_model import exact_model, faulty, linear_episodes
-from tests.training.test_kill_and_resume import dyna
+from tests.training.test_kill_and_resume import dyna, same_state
 from tests.training.toy import ToyPlanner, data, trainer
 
 PARTS = ["open_loop", "one_step", "calibration", "uncertainty", "reward", "value", "plan"]
@@ -70,12 +71,35 @@ def command(run: Path, dataset: Path, *options: str) -> list[str]:
     return ["report", "--ckpt", str(run), "--data", str(dataset), "--quick", "--horizon", "5", *options]
 
 
+def elsewhere(tmp_path: Path) -> tuple[str, str]:
+    """A folder without a report."""
+    return "--out", str(tmp_path / "out")
+
+
 def numbers(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "report.json").read_text())
 
 
 def linear_rows(**options: Any) -> Transitions:
     return Transitions.cat(linear_episodes(number=6, length=12, **options))
+
+
+class Made(Result):
+    """A result that holds what it is told."""
+
+    def __init__(self, said: dict[str, Any], name: str = "open_loop", title: str = "T", notes: tuple[str, ...] = ()) -> None:
+        self.said, self.name, self.title, self.notes = said, name, title, notes  # type: ignore[misc]
+
+    def table(self) -> dict[str, list[Any]]:
+        return {"x": [1]}
+
+    def summary(self) -> dict[str, Any]:
+        return self.said
+
+    def plot(self) -> Any:
+        from matplotlib.figure import Figure
+
+        return Figure(figsize=(1, 1))
 
 
 class Page(HTMLParser):
@@ -113,29 +137,28 @@ def test_of_a_model_alone(model_run: Path, dataset: Path, capsys: pytest.Capture
         assert "holds a model alone" in found["parts"][name]["skipped"]
         assert not (folder / f"{name}.csv").exists()
     assert found["parts"]["uncertainty"]["summary"]["model rollouts"]["MeanDisagreement"]["spearman"] is not None
+    text = (folder / "report.html").read_text()
+    seen = Page(text)  # which needs nothing else
+    assert seen.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
+    assert sum(link.startswith("data:image/png;base64,") for link in seen.links) == 8
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in seen.links)
+    assert "default-src 'none'" in text and "@import" not in text and "url(" not in text
     printed = capsys.readouterr()
     assert "What plans promise and what they bring\n  Left out: the checkpoint holds a model alone" in printed.out
     assert str(folder / "report.html") in printed.out
     assert "open-loop error: " in printed.err and " s  reading " in printed.err  # progress, with the time
 
 
-def test_the_page_needs_nothing_else(model_run: Path, dataset: Path, tmp_path: Path) -> None:
-    assert main(command(model_run, dataset, "--out", str(tmp_path))) == 0
-    text = (tmp_path / "report.html").read_text()
-    found = Page(text)
-    assert found.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
-    assert sum(link.startswith("data:image/png;base64,") for link in found.links) >= 7
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in found.links)
-    assert "default-src 'none'" in text
-    assert "@import" not in text and "url(" not in text
-
-
 def test_of_a_planner(dyna_run: Path, dataset: Path, tmp_path: Path) -> None:
-    assert main(command(dyna_run, dataset, "--out", str(tmp_path), "--measures", "MeanDisagreement", "TotalSpread")) == 0
+    spec = '{"class_path": "mbrl.uncertainty.MeanDisagreement", "init_args": {"reduce": "rms"}}'
+    assert main(command(dyna_run, dataset, "--out", str(tmp_path), "--measures", "MeanDisagreement", spec)) == 0
     found = numbers(tmp_path)
     assert not any("skipped" in part for part in found["parts"].values())
     assert found["about"]["planner"] == "Dyna"
-    assert list(found["parts"]["uncertainty"]["summary"]["dataset"]) == ["MeanDisagreement", "TotalSpread"]
+    assert list(found["parts"]["uncertainty"]["summary"]["dataset"]) == [
+        "MeanDisagreement(reduce=mean)",
+        "MeanDisagreement(reduce=rms)",
+    ]
     groups = found["parts"]["one_step"]["summary"]["groups"]
     # 3 decisions, one step apart (a fifth of the horizon), then 5 steps
     assert groups["rows of the policy"]["rows"] == 2 + 5
@@ -144,13 +167,10 @@ def test_of_a_planner(dyna_run: Path, dataset: Path, tmp_path: Path) -> None:
     assert found["parts"]["plan"]["summary"]["closed_loop"] is not None
 
 
-def test_the_same_seed_gives_the_same_numbers(model_run: Path, dataset: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_numbers() -> None:
     before = torch.get_rng_state()
-    found = []
-    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        options = ("--out", str(tmp_path / name), "--seed", seed, "--measures", "MeanDisagreement")
-        assert main(command(model_run, dataset, *options)) == 0
-        found.append(numbers(tmp_path / name)["parts"])
+    rows, options = linear_rows(noise=0.1), {"horizon": 5, "quick": True, "truth": "none"}
+    found = [report(faulty(noise=0.1), rows, seed=seed, **options).to_json()["parts"] for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -231,11 +251,11 @@ def test_the_planner_is_left_as_it_was(dyna_run: Path, dataset: Path) -> None:
 
     planner = mbrl.load(dyna_run)
     planner.train()
-    before = {name: tensor.clone() for name, tensor in planner.state_dict().items()}
+    before = copy.deepcopy(planner.state_dict())
     rows = OfflineData(str(dataset), env_id="Pendulum-v1", env_kwargs=SHORT).transitions
     report(planner, rows, horizon=5, quick=True, decisions=1, measures=[MeanDisagreement()])
     assert planner.training and planner.dynamics.training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in planner.state_dict().items())
+    assert same_state(planner.state_dict(), before) == []
 
 
 # the truth ---------------------------------------------------------------------------------------------------------------
@@ -315,10 +335,10 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_a_checkpoint_of_another_task(model_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = collect(make_task("MountainCarContinuous-v0"), str(tmp_path / "other.npz"), steps=30)
-    said = refused(command(model_run, Path(other)), capsys)
+    said = refused(command(model_run, Path(other), *elsewhere(tmp_path)), capsys)
     assert "other.npz beside the checkpoint: expected the same task, got another: env_id 'Pendulum-v1' against" in said
     kwargs = collect(make_task("Pendulum-v1", {"g": 5.0}), str(tmp_path / "g.npz"), steps=30)
-    assert "env_kwargs {} against {'g': 5.0}" in refused(command(model_run, Path(kwargs)), capsys)
+    assert "env_kwargs {} against {'g': 5.0}" in refused(command(model_run, Path(kwargs), *elsewhere(tmp_path)), capsys)
 
 
 def test_a_dataset_without_a_column(
@@ -326,7 +346,9 @@ def test_a_dataset_without_a_column(
 ) -> None:
     with np.load(dataset) as file:
         np.savez(tmp_path / "poor.npz", **{name: file[name] for name in file.files if name != "reward"})
-    assert "poor.npz: expected a column reward" in refused(command(model_run, tmp_path / "poor.npz"), capsys)
+    assert "poor.npz: expected a column reward" in refused(
+        command(model_run, tmp_path / "poor.npz", *elsewhere(tmp_path)), capsys
+    )
 
 
 def test_no_episode_as_long_as_the_horizon(model_run: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,23 +360,20 @@ def test_no_episode_as_long_as_the_horizon(model_run: Path, dataset: Path, capsy
 def test_a_folder_that_holds_a_report(
     model_run: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--out", str(tmp_path), "--measures", "MeanDisagreement")
-    assert main(command(model_run, dataset, *options)) == 0
-    (tmp_path / "value.csv").write_text("of an older report")
-
     def hashes() -> dict[str, str]:
         return {item.name: hashlib.sha256(item.read_bytes()).hexdigest() for item in tmp_path.iterdir()}
 
+    page = Report({}, [Made({"x": math.nan}), Skipped("value", "Value", "why.")]).write(tmp_path)
+    assert page == tmp_path / "report.html" and sorted(hashes()) == ["open_loop.csv", "report.html", "report.json"]
+    assert numbers(tmp_path)["parts"]["open_loop"]["summary"] == {"x": None}
     before = hashes()
-    capsys.readouterr()
-    said = refused(command(model_run, dataset, *options), capsys)
-    assert "holds report.html, report.json, open_loop.csv" in said and "--overwrite" in said
+    said = refused(command(model_run, dataset, "--out", str(tmp_path)), capsys)
+    assert "holds report.html, report.json, open_loop.csv; give --out" in said and "--overwrite" in said
     assert hashes() == before
-    assert main(command(model_run, dataset, *options, "--overwrite", "--seed", "3")) == 0
-    assert hashes()["report.json"] != before["report.json"]
-    assert "value.csv" not in hashes()  # or it would belong to another report than the rest
+    Report({}, [Skipped("open_loop", "Open loop", "why.")]).write(tmp_path, overwrite=True)
+    assert "open_loop.csv" not in hashes()  # or it would belong to another report than the rest
     (tmp_path / "file").write_text("")
-    assert "file is a file" in refused(command(model_run, dataset, "--out", str(tmp_path / "file")), capsys)
+    assert "file is a file" in refused(command(model_run, dataset, "--out", str(tmp_path / "file"), "--overwrite"), capsys)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +398,7 @@ def test_options_that_cant_be_used(
     options: tuple[str, ...],
     sentence: str,
 ) -> None:
-    assert sentence in refused(command(model_run, dataset, "--out", str(tmp_path / "out"), *options), capsys)
+    assert sentence in refused(command(model_run, dataset, *elsewhere(tmp_path), *options), capsys)
     assert not (tmp_path / "out").exists()
 
 
@@ -392,47 +411,22 @@ def test_a_planner_without_a_model() -> None:
         Report({}, [Skipped("open_loop", "Open loop", "why.")]).part("other")
 
 
-def test_a_measure_as_json(model_run: Path, dataset: Path, tmp_path: Path) -> None:
-    spec = '{"class_path": "mbrl.uncertainty.MeanDisagreement", "init_args": {"reduce": "rms"}}'
-    assert main(command(model_run, dataset, "--out", str(tmp_path), "--measures", "MeanDisagreement", spec)) == 0
-    measures = list(numbers(tmp_path)["parts"]["uncertainty"]["summary"]["dataset"])
-    assert measures == ["MeanDisagreement(reduce=mean)", "MeanDisagreement(reduce=rms)"]
-
-
 # the page ----------------------------------------------------------------------------------------------------------------
 
 
-def test_names_cant_become_markup(tmp_path: Path) -> None:
-    bad = "<script>alert(1)</script>"
-    rows = linear_rows()
-    names = [bad, '"><img src=http://x onerror=y>']
-    found = report(
-        faulty(nan_above=0.6), rows, horizon=5, quick=True, truth="none", names=names, about={bad: bad, "data": "a&b\"'<c>"}
-    )
-    text = page(bad, found.about, [*found.parts, Skipped("x", bad, f"because of {bad}")])
+def test_names_cant_become_markup() -> None:
+    bad, worse = "<script>alert(1)</script>", '"><img src=http://x onerror=y>'
+    made = Made({bad: worse, "nested": {bad: {worse: bad}}}, name=worse, title=bad, notes=(bad, worse))
+    text = page(bad, {bad: worse, worse: "a&b\"'<c>"}, [made, Skipped("x", worse, f"because of {bad}")])
     seen = Page(text)
-    assert "script" not in seen.tags and "onerror=y" in seen.text  # as text
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in seen.links)
-    assert seen.text.count(bad) >= 5 and "a&b\"'<c>" in seen.text
+    assert "script" not in seen.tags
+    assert [link for link in seen.links if not link.startswith("data:image/png;base64,")] == [f"#{worse}"]
+    assert seen.text.count(bad) == 10 and seen.text.count(worse) == 7 and "a&b\"'<c>" in seen.text
 
 
 def test_numbers_on_the_page() -> None:
-    class Made(Result):
-        name, title, notes = "made", "Made up", ()
-
-        def table(self) -> dict[str, list[Any]]:
-            return {}
-
-        def summary(self) -> dict[str, Any]:
-            alike = {"a": {"x": 1.5, "y": {"z": None}}, "b": {"x": math.inf, "y": {"z": True}}}
-            return {"number_of_rows": 12345678, "groups": alike, "empty": {}, "word": "<b>"}
-
-        def plot(self) -> Any:
-            from matplotlib.figure import Figure
-
-            return Figure(figsize=(1, 1))
-
-    text = page("t", {}, [Made()])
+    alike = {"a": {"x": 1.5, "y": {"z": None}}, "b": {"x": math.inf, "y": {"z": True}}}
+    text = page("t", {}, [Made({"number_of_rows": 12345678, "groups": alike, "empty": {}, "word": "<b>"})])
     assert '<tr><th>number of rows</th><td class="number">12345678</td></tr>' in text
     assert "<tr><th></th><th>x</th><th>y z</th></tr>" in text
     assert '<tr><th>a</th><td class="number">1.5</td><td class="number">–</td></tr>' in text
