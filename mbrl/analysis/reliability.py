@@ -207,7 +207,7 @@ class Calibration(Result):
         """The reliability curve of each horizon: nominal against real coverage."""
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(4.8, 4.4), layout="constrained")
+        figure = Figure(figsize=(4.8, 4.8), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 100], [0, 100], color="0.6", linewidth=1, label="calibrated")
         if self.applicable:
@@ -231,7 +231,7 @@ class Calibration(Result):
                 )
             axes.text(97, 3, "over-confident", ha="right", color="0.35", fontsize=9)
             axes.text(3, 97, "under-confident", va="top", color="0.35", fontsize=9)
-            axes.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.3))
+            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)  # inside, curves may lie anywhere
         else:
             axes.text(50, 50, "not applicable:\nthe model predicts no noise", ha="center", va="center", backgroundcolor="w")
         axes.set_xlim(0, 100)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import math
 import os
 from abc import ABC, abstractmethod
@@ -63,6 +65,13 @@ class Result(ABC):
                 "'mbrl-toolkit[notebooks]', or use table() or to_csv()."
             ) from error
         return pd.DataFrame(self.table())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What a notebook shows of a result that ends a cell: the figure, and the notes where there are no figures."""
+        file = io.BytesIO()
+        self.plot().savefig(file, format="png", dpi=100)
+        text = "\n".join([self.title, *(f"- {note}" for note in self.notes)])
+        return {"image/png": base64.b64encode(file.getvalue()).decode("ascii"), "text/plain": text}
 
     def to_json(self) -> dict[str, Any]:
         """Name, title, notes and summary as plain data, with null for what isn't finite."""

@@ -323,9 +323,10 @@ def test_table_and_figure(calibrated: Calibration) -> None:
     first = calibrated.horizons[0]
     assert table["nll_normalised"][0] == pytest.approx(float(first.nll[0] - first.scale[0].log()))
     assert table["crps_normalised"][1] == pytest.approx(float(first.crps[1] / first.scale[1]))
-    axes = calibrated.plot().axes[0]
+    figure = calibrated.plot()
+    axes = figure.axes[0]
     assert axes.get_xlabel().endswith("(%)") and axes.get_ylabel().endswith("(%)")
-    assert [text.get_text() for text in axes.get_legend().get_texts()][2:] == ["1 step ahead", "4 steps ahead"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][2:] == ["1 step ahead", "4 steps ahead"]
     calibrated.plot().draw_without_rendering()
 
 
