@@ -116,6 +116,7 @@ class LiveModelReport(pl.Callback):
                 particles=4,
             )
             figures["model_error"] = ahead.plot()
+            figures["model_error"].axes[0].set_title(f"Open-loop error on the newest real steps, step {now}", fontsize=11)
             numbers["one_step_error"] = float(ahead.curves[MEAN].median[0])
             numbers[f"error_after_{horizon}_steps"] = float(ahead.curves[MEAN].median[-1])
             found = uncertainty_against_error(
@@ -149,6 +150,7 @@ def newest_episodes(planner: OnlinePlanner, rows: int) -> list[Transitions]:
 def draw_disagreement(found: UncertaintyAgainstError, measure: str, now: int) -> Figure:
     """The error of real steps against the members' disagreement there."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(5.4, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -157,6 +159,10 @@ def draw_disagreement(found: UncertaintyAgainstError, measure: str, now: int) ->
     if len(spread) and bool((spread > 0).all()) and bool((error > 0).all()):
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):  # labels that don't run into one another
+            axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     score = found.score(measure)
     told = "undefined" if score is None or score.spearman is None else f"{score.spearman:.2f}"
     axes.set_xlabel("disagreement of the members (environment units)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,7 @@ class Report:
         parts = {part.name: {**part.to_json(), "in_short": in_short(part)} for part in self.parts}
         return {"about": finite(self.about), "parts": parts}
 
-    def write(self, folder: Path, *, overwrite: bool = False) -> Path:
+    def write(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes `report.html`, `report.json` and a CSV file for each result.
 
         Args:
@@ -133,6 +134,7 @@ class Report:
         Raises:
             RunFolderError: if the folder holds a report already, or is none.
         """
+        folder = Path(folder)
         check_folder(folder, overwrite=overwrite)
         text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts)
         folder.mkdir(parents=True, exist_ok=True)
