@@ -12,7 +12,7 @@ What is exact, and what isn't:
   in a hundred or less where HalfCheetah's joint or a cart is at the end of its range, and rounding elsewhere. Largest
   difference of observations after 50 steps, of 90 plans of random actions from recorded states (median in brackets):
   InvertedPendulum 2e-6 (2e-13), Hopper 1e-13 (5e-15), Walker2d 1e-12 (1e-13), HalfCheetah 1e-4 (3e-9), Swimmer 4e-14
-  (1e-15), dm_control's cartpole at action repeat 4 4e-6 (0). Where that matters, plan open loop.
+  (1e-15), dm_control's cartpole at action repeat 4 4e-6 (0). Where that matters, plan open loop, or set `batched=False`.
 - From an observation the first step is cold too, the root position is taken as 0, and float32 has lost what it has lost.
 - Time limits are the environment's wrapper's: a model never truncates.
 """
@@ -53,18 +53,21 @@ class SimulatorModel(DynamicsModel, Exact):
     Args:
         threads: of the batched path; None takes all cores that this process may use. The numbers don't depend on it, and
             environments that are stepped one after the other use one.
+        batched: whether environments that can be are stepped as a batch. False steps them one after the other, several
+            times slower, and exact step by step too: a state then keeps the solver's warm start (not dm_control's).
 
     Raises:
         ConfigError: if `threads` isn't a whole number from 1 up.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, batched: bool = True) -> None:
         super().__init__()
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise ConfigError(
                 f"SimulatorModel: expected threads to be a whole number from 1 up or None, got {threads!r}; set it."
             )
         self.threads = threads
+        self.batched = batched
         self._physics: Physics | None = None
 
     # life ------------------------------------------------------------------------------------------------------------
@@ -106,11 +109,12 @@ class SimulatorModel(DynamicsModel, Exact):
         from mbrl.models.simulator.formulas import is_dm_control
         from mbrl.models.simulator.physics import BatchedPhysics, make_physics
 
-        physics = make_physics(make_env(task).unwrapped, task.obs_size, task.action_repeat, self.threads or _cores())
+        threads = self.threads or _cores()
+        physics = make_physics(make_env(task).unwrapped, task.obs_size, task.action_repeat, threads, self.batched)
         if is_dm_control(env.unwrapped) and not isinstance(physics, BatchedPhysics):
             raise UnsupportedError(
-                f"SimulatorModel can't model {task.env_id}: of dm_control it knows the cartpole with one pole only; choose "
-                "a learned model."
+                f"SimulatorModel can't model {task.env_id}: of dm_control it knows the cartpole with one pole only, and that as "
+                f"a batch (batched=True), got batched={self.batched}; choose a learned model, or mbrl.models.CartPole."
             )
         _compare(physics, env, task)
         return physics

@@ -288,10 +288,10 @@ def _ignore(message: str) -> None:
     """The warning's fact is in the rows."""
 
 
-def make_physics(env: Any, obs_size: int, repeat: int, threads: int) -> Physics:
-    """The faster of the two ways that is right for an environment without its wrappers."""
+def make_physics(env: Any, obs_size: int, repeat: int, threads: int, batched: bool = True) -> Physics:
+    """The faster of the two ways that is right for an environment without its wrappers; not the batch unless `batched`."""
     formulas = formulas_of(env)
-    if formulas is not None and _is_plain(env):
+    if batched and formulas is not None and _is_plain(env):
         return BatchedPhysics(env, obs_size, repeat, formulas, threads)
     return StepwisePhysics(env, obs_size, repeat)
 
