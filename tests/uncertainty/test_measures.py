@@ -97,7 +97,7 @@ def point(measure: UncertaintyMeasure, said: Prediction, drawn: Tensor | None = 
         (LikelihoodSpread(ddof=1), 12.623701),
         (LikelihoodSpread("sd"), math.sqrt(8.415801)),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_three_members_by_hand(measure: UncertaintyMeasure, expected: float) -> None:
     found = measure(by_hand(), THREE, Sample(torch.ones(ROWS, 2)))

@@ -113,8 +113,8 @@ class SimulatorModel(DynamicsModel, Exact):
         physics = make_physics(make_env(task).unwrapped, task.obs_size, task.action_repeat, threads, self.batched)
         if is_dm_control(env.unwrapped) and not isinstance(physics, BatchedPhysics):
             raise UnsupportedError(
-                f"SimulatorModel can't model {task.env_id}: of dm_control it knows the cartpole with one pole only, and that "
-                f"as a batch (batched=True), got batched={self.batched}; choose a learned model, or mbrl.models.CartPole."
+                f"SimulatorModel can't model {task.env_id}: of dm_control it knows the cartpole with one pole only, and "
+                f"that as a batch, got batched={self.batched}; choose a learned model, or mbrl.models.CartPole."
             )
         _compare(physics, env, task)
         return physics
