@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mbrl.models import Pendulum
 from mbrl.planners import CEM, PETS
 
 TASKS = sorted(planning.TASKS)
+EXACT, LEARNED = run.RESULTS / "planning-exact.csv", run.RESULTS / "planning-learned.csv"
 SMALL = {"optimizer": planning.optimizer("CEM", candidates=4, elites=2, iterations=1), "horizon": 2}
 
 
@@ -158,3 +160,49 @@ def test_the_figure_is_drawn_from_the_rows(tmp_path: Path, monkeypatch: pytest.M
     run.append(tmp_path / "planning-exact.csv", [{**row, "label": "20 Hz preset"}])
     planning.draw("pendulum", tmp_path / "figures" / "x.png")
     assert (tmp_path / "figures" / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+# what was committed ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [EXACT, LEARNED], ids=lambda path: path.stem)
+def test_committed_rows_say_what_ran_where(path: Path) -> None:
+    rows = run.read(path)
+    keys = [(row["task"], row["model"], row["setting"], row["starts"], row["seed"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    for row in rows:
+        assert row["commit"] and row["hardware"] and row["versions"]
+        assert float(row["return_low"]) <= float(row["return"]) <= float(row["return_high"])
+        assert float(row["return_min"]) <= float(row["return"]) <= float(row["return_max"])
+        assert float(row["ms"]) > 0 and int(row["timed_decisions"]) >= 50
+
+
+def exact_returns(task: str) -> dict[str, float]:
+    """Mean return on the ten starts that are reported, of the settings as the presets have them now."""
+    now = {setting.text for setting in planning.exact_settings(task)}
+    return {
+        row["label"]: float(row["return"])
+        for row in run.read(EXACT)
+        if row["task"] == planning.TASKS[task] and row["seed"] == str(planning.SEEDS["exact"]) and row["setting"] in now
+    }
+
+
+def test_exact_planning_on_the_pendulum_is_as_good_as_the_reference() -> None:
+    returns = exact_returns("pendulum")
+    for label in ("cem", "iCEM", "mppi"):
+        assert returns[label] >= 1.1 * returns["reference"]  # at most 10 % worse; returns are negative
+    assert {"gradient_shooting", "random_shooting"} <= set(returns)
+
+
+def test_exact_planning_swings_up_the_cart_pole() -> None:
+    returns = exact_returns("cartpole_swingup")
+    for label in ("cem", "iCEM", "mppi"):
+        assert returns[label] >= 600
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_presets_at_20_hz_act_at_20_hz(task: str) -> None:
+    preset = planning.fast_preset(task)
+    rows = [row for row in run.read(LEARNED) if row["task"] == planning.TASKS[task]]
+    (row,) = (row for row in rows if json.loads(row["setting"]) == {**preset, "warm_start": True})
+    assert float(row["ms"]) <= 50
