@@ -292,6 +292,7 @@ def draw(task: str, path: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     rows = [row for row in run.read(run.RESULTS / "planning-learned.csv") if row["task"] == TASKS[task]]
     rows.sort(key=lambda row: float(row["ms"]))
@@ -321,7 +322,10 @@ def draw(task: str, path: Path) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds an action, one thread")
     axes.set_ylabel("mean return, 95 % interval over starts")
-    axes.set_title(f"{TASKS[task]}: planning in one learned model")
+    axes.xaxis.set_major_locator(FixedLocator([10, 20, 30, 50, 100, 200, 500, 1000, 2000]))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_title(f"Planning in one learned model\n{TASKS[task]}", fontsize=10, loc="left")
     axes.grid(color="0.9")
     figure.legend(loc="outside right upper", frameon=False, fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
