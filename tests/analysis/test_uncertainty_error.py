@@ -9,7 +9,8 @@ import torch
 from scipy import stats
 
 from mbrl.analysis.rank import within_correlation, without_means
-from mbrl.analysis.uncertainty_error import DATASET, ROLLOUTS, uncertainty_against_error
+from mbrl.analysis.uncertainty_error import uncertainty_against_error
+from mbrl.analysis.uncertainty_scores import DATASET, ROLLOUTS
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, UnsupportedError
 from mbrl.models import LinearQuadratic
