@@ -136,6 +136,30 @@ def test_name_and_seed_make_the_folder(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "runs/mine/seed3/test.json").exists()
 
 
+def test_a_variant_ends_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: tuple[str, Path]) -> None:
+    """An overlay names a variant only, so that the same overlay serves every preset beside the preset's own run."""
+    monkeypatch.chdir(tmp_path)
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"variant": "twist", "model": {"init_args": {"lr": 0.5}}}))
+    options = ["--data.init_args.steps", "10"]
+    assert main(["fit", "--config", run[0], *options]) == 0
+    assert main(["fit", "--config", run[0], "--config", str(overlay), *options]) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["toy", "toy-twist"]
+    nameless = write(tmp_path / "nameless.yaml", name=None)
+    assert main(["fit", "--config", nameless, "--config", str(overlay), *options]) == 0
+    assert (tmp_path / "runs/toyplanner-Pendulum-v1-twist/seed0/metrics.jsonl").exists()
+
+
+def test_a_variant_is_a_piece_of_a_folders_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run: tuple[str, Path]
+) -> None:
+    for wrong in ("a/b", "", "two words"):
+        assert main(["fit", "--config", run[0], "--trainer.variant", repr(wrong)]) == 2
+        assert "trainer.variant: expected letters, digits, dots and dashes, got" in capsys.readouterr().err
+    assert main(["fit", "--config", run[0], "--variant", "a", "--trainer.variant", "b"]) == 2
+    assert "variant: expected the value of trainer.variant, which is 'b'" in capsys.readouterr().err
+
+
 def test_one_seed_only(tmp_path: Path, capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:
     config = write(tmp_path / "two.yaml", seed_everything=1)
     assert main(["fit", "--config", config, "--data.init_args.seed", "2"]) == 2

@@ -35,7 +35,7 @@ def refuse_used(folder: Path) -> None:
     if holds_run(folder):
         raise RunFolderError(
             f"expected an empty run folder, but {folder} holds a run; resume it with --ckpt_path last, or give the new run "
-            "another folder (trainer.folder, or another name or seed)."
+            "another folder (trainer.folder, or another name, variant or seed)."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ class RunTrainer(pl.Trainer):
         folder: str | os.PathLike[str] | None = None,
         *,
         name: str | None = None,
+        variant: str | None = None,
         eval_every: int = 1000,
         log_every: int = 250,
         checkpoint_every: int = 1000,
@@ -56,8 +58,13 @@ class RunTrainer(pl.Trainer):
         check_flags(flags, online=False)  # what no kind of run honours; a planner's own rules follow in `fit`
         if threads < 1:
             raise ConfigError(f"trainer.threads: expected at least 1, got {threads}.")
+        if variant is not None and re.fullmatch(r"[\w.-]+", variant) is None:
+            raise ConfigError(
+                f"trainer.variant: expected letters, digits, dots and dashes, got {variant!r}; it ends the run folder's name."
+            )
         self.folder = None if folder is None else Path(folder)
         self.name = name
+        self.variant = variant
         self.threads = threads
         self.tensorboard = tensorboard and logger is not False
         self.extra_loggers = list(logger) if isinstance(logger, Iterable) else [logger] if isinstance(logger, Logger) else []
@@ -156,7 +163,7 @@ class RunTrainer(pl.Trainer):
         if folder is None:
             env_id = getattr(datamodule, "env_id", None) or type(datamodule).__name__
             name = self.name or f"{type(model).__name__.lower()}-{str(env_id).replace('/', '-').replace(':', '-')}"
-            folder = default_folder(name, int(datamodule.seed))
+            folder = default_folder(f"{name}-{self.variant}" if self.variant else name, int(datamodule.seed))
         self._run_folder = folder
         self._default_root_dir = str(folder)
         self.metrics_file = MetricsFile(folder / METRICS, "env_steps" if isinstance(model, Planner) else "epoch")

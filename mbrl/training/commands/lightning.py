@@ -91,9 +91,10 @@ class MbrlCLI(LightningCLI):
         return {name: {"model", "datamodule"} for name in ("fit", "validate", "test", "predict")}
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the short names of the run's seed and name."""
+        """Adds the short names of the run's seed, name and variant."""
         parser.add_argument("--seed_everything", type=int | None, default=None, help="The seed (data.init_args.seed).")
         parser.add_argument("--name", type=str | None, default=None, help="The run's name (trainer.name).")
+        parser.add_argument("--variant", type=str | None, default=None, help="Appended to the name (trainer.variant).")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses, then puts the short names where they belong."""
@@ -107,6 +108,7 @@ class MbrlCLI(LightningCLI):
                 raise ConfigError(f"{part}: expected a class, got nothing; give --config FILE, or --{part} CLASS.")
         _merge(config, "seed_everything", config["data"].get("init_args") or {}, "seed", "data.init_args.seed", 0)
         _merge(config, "name", config["trainer"], "name", "trainer.name", None)
+        _merge(config, "variant", config["trainer"], "variant", "trainer.variant", None)
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: what the user wrote is compared with the checkpoint, never replaced by it."""
