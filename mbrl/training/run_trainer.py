@@ -60,7 +60,7 @@ class RunTrainer(pl.Trainer):
             raise ConfigError(f"trainer.threads: expected at least 1, got {threads}.")
         if variant is not None and re.fullmatch(r"[\w.-]+", variant) is None:
             raise ConfigError(
-                f"trainer.variant: expected letters, digits, dots and dashes, got {variant!r}; it ends the run folder's name."
+                f"trainer.variant: expected letters, digits, dots and dashes, got {variant!r}; it ends the run's name."
             )
         self.folder = None if folder is None else Path(folder)
         self.name = name

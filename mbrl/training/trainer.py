@@ -38,8 +38,8 @@ class Trainer(RunTrainer):
     Lightning's epochs. Flags of Lightning that would not do what they say are refused with what to use instead.
 
     Args:
-        folder: the run folder; by default `runs/<name>/seed<k>`, or `runs/<name>-<variant>/seed<k>`. Given, it is taken as it
-            is, whatever the name and the variant.
+        folder: the run folder, whatever name and variant; by default `runs/<name>/seed<k>` or
+            `runs/<name>-<variant>/seed<k>`.
         name: of the run; by default the planner's class and the environment.
         variant: of what goes by that name, such as an overlay's `coplanner`, so that it has a folder of its own.
         eval_every: real steps between evaluations.
