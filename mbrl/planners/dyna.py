@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mbrl.arguments import check_whole
 from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, mixed_batch
-from mbrl.errors import ConfigError, DivergedError, check_at_least
+from mbrl.errors import ConfigError, DivergedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.hooks import BatchHook, RolloutHook
 from mbrl.planners.imagination import Imagination
@@ -35,7 +36,8 @@ class Dyna(OnlinePlanner):
         dynamics: the model; any `DynamicsModel`.
         learner: what learns to act; any `Learner`.
         warmup_steps: real steps before the first fit, drawn as `warmup` says. More gives the first model more to see.
-        warmup: `"uniform"` actions (MBPO), or the `"policy"` as it is initialised (several ports).
+        warmup: `"uniform"` actions (MBPO), or samples of the `"policy"` as it is initialised (several ports), whatever the
+            `explore_selector`.
         refit_every: real steps between fits, each followed by fresh rollouts; a fit also happens right after the warm-up.
         rollouts_per_step: rollouts started for each real step, so `rollouts_per_step * refit_every` at a time.
         rollout_length: `[first epoch, last epoch, k0, k1]`: steps a rollout, linear in the epoch. Longer rollouts reach
@@ -47,7 +49,7 @@ class Dyna(OnlinePlanner):
         real_ratio: share of real rows in it, cut to a whole number of rows; 1 makes no rollouts at all.
         real_capacity: real rows kept at most; a shorter run keeps all of its own.
         rollout_selector: how actions are chosen in the model (default: a sample of the policy).
-        explore_selector: how actions are chosen in the environment (default: a sample of the policy).
+        explore_selector: how actions are chosen in the environment after the warm-up (default: a sample of the policy).
         rollout_hooks: applied in order to each model step.
         batch_hooks: applied in order to each batch.
         critic_terms: added to the critics' loss.
@@ -96,8 +98,8 @@ class Dyna(OnlinePlanner):
             ("real_capacity", real_capacity),
             ("rollout_chunk", rollout_chunk),
         ):
-            check_at_least("Dyna", name, number, 1)
-        check_at_least("Dyna", "updates_per_step", updates_per_step, 0)
+            check_whole(f"Dyna({name}=…)", number)
+        check_whole("Dyna(updates_per_step=…)", updates_per_step, 0)
         if not 0.0 <= real_ratio <= 1.0:
             raise ConfigError(f"Dyna(real_ratio=…): expected a share between 0 and 1, got {real_ratio}.")
         for name, choice, choices in (
@@ -169,6 +171,11 @@ class Dyna(OnlinePlanner):
             report=partial(self._report, "explore"),
         )
         return self.explore_selector.select(situation), memory
+
+    def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
+        if self.warmup == "uniform":
+            return super().warmup_action(obs, memory)
+        return self.learner.policy.sample(obs, memory.generator)[0]
 
     def _report(self, where: str, metrics: Mapping[str, Tensor]) -> None:
         self.metrics.add({f"{where}/{name}": value for name, value in metrics.items()})

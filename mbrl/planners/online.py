@@ -15,6 +15,7 @@ from mbrl.envs.experience import Experience
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
+from mbrl.planners.memory import Memory
 from mbrl.policies import CriticTerm, Learner
 
 
@@ -133,6 +134,11 @@ class OnlinePlanner(Planner):
     def learn(self, new: int) -> None:
         """What follows `new` real steps after the warm-up, such as a learner's updates."""
 
+    def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
+        """Actions before the first fit, `N x A`: uniform. Nothing may plan here, since the model has seen nothing yet."""
+        shape = (len(obs), self.built_task.action_size)
+        return torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1
+
     def update_learner(
         self, learner: Learner, updates: int, draw: Callable[[], Transitions], critic_terms: Sequence[CriticTerm] = ()
     ) -> None:
@@ -157,9 +163,8 @@ class OnlinePlanner(Planner):
         memory.reset(experience.ended)  # before acting, so that a resume with fresh episodes forgets the old ones
         snapshot = experience.snapshot if self.dynamics.row_extras(self.built_task) else None  # it costs a little to read
         extras = self.start_extras(snapshot)
-        if self.env_steps < self.warmup_steps and self.warmup == "uniform":
-            shape = (experience.num_envs, self.built_task.action_size)
-            action = torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1  # N x A
+        if self.env_steps < self.warmup_steps:
+            action = self.warmup_action(experience.obs, memory)
         else:
             action, memory = self.act(experience.obs, memory, explore=True, snapshot=snapshot)
         rows = experience.step(action)

@@ -231,9 +231,11 @@ def test_selectors_are_asked_about_the_model_before_training() -> None:
         dyna(explore_selector=Choosy())
 
 
-def test_the_exploration_selector_acts_in_the_environment() -> None:
-    experience = run(dyna(warmup="policy", explore_selector=PolicyMode()), 3)
-    assert torch.equal(experience.actions[0], NoisyPolicy().mode(torch.zeros(1, 1)))
+def test_the_exploration_selector_acts_in_the_environment_after_the_warm_up() -> None:
+    plain, chosen = run(dyna(warmup="policy"), 21), run(dyna(warmup="policy", explore_selector=PolicyMode()), 21)
+    assert torch.equal(torch.cat(chosen.actions[:20]), torch.cat(plain.actions[:20]))
+    assert torch.equal(chosen.actions[20], NoisyPolicy().mode(torch.zeros(1, 1)))
+    assert not torch.equal(plain.actions[20], chosen.actions[20])
 
 
 def test_a_model_without_a_finite_rollout_stops_the_run() -> None:
