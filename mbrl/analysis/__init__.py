@@ -1,29 +1,30 @@
 """Where, how far ahead and how confidently a model is wrong, and what runs achieved."""
 
+from mbrl.analysis.aggregates import ScoreStatistics, score_statistics
 from mbrl.analysis.baselines import LinearBaseline
 from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
+from mbrl.analysis.calibration_result import Calibration
 from mbrl.analysis.episodes import split_episodes, windows
+from mbrl.analysis.improvement import Improvement, probability_of_improvement
 from mbrl.analysis.learning_curves import Curve, LearningCurves, learning_curves
 from mbrl.analysis.lipschitz import LipschitzEstimate, local_lipschitz
 from mbrl.analysis.live import LiveModelReport
-from mbrl.analysis.model_report import Report, report
-from mbrl.analysis.one_step import OneStepError, one_step_error
+from mbrl.analysis.model_report import report
+from mbrl.analysis.one_step import one_step_error
+from mbrl.analysis.one_step_result import OneStepError
 from mbrl.analysis.open_loop import OpenLoopError, open_loop_error
-from mbrl.analysis.promises import PlanOutcome, plan_outcome
-from mbrl.analysis.reliability import Calibration, calibration
+from mbrl.analysis.plan_result import PlanOutcome
+from mbrl.analysis.profiles import PerformanceProfiles, performance_profiles
+from mbrl.analysis.promises import plan_outcome
+from mbrl.analysis.reliability import calibration
+from mbrl.analysis.report_files import Report
 from mbrl.analysis.result import Result, Skipped
-from mbrl.analysis.returns import (
-    Improvement,
-    PerformanceProfiles,
-    ScoreStatistics,
-    normalized_scores,
-    performance_profiles,
-    probability_of_improvement,
-    score_statistics,
-)
-from mbrl.analysis.reward_error import RewardAndTermination, reward_and_termination
+from mbrl.analysis.reward_error import reward_and_termination
+from mbrl.analysis.reward_result import RewardAndTermination
 from mbrl.analysis.run_curves import RunCurves, read_curves
-from mbrl.analysis.uncertainty_error import UncertaintyAgainstError, uncertainty_against_error
+from mbrl.analysis.run_scores import normalized_scores
+from mbrl.analysis.uncertainty_error import uncertainty_against_error
+from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
 from mbrl.analysis.value_aware import ValueAwareError, value_error
 
 __all__ = [

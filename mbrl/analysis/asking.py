@@ -3,46 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mbrl.analysis.forecasts import generator_on
-from mbrl.data import Prediction, Transitions
+from mbrl.data import ModelStep, Prediction, Transitions
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel, ObsState
 from mbrl.uncertainty import Sample, draw_sample
 
-_CHUNK = 4096  # rows at once
+_ROWS = 4096  # at once
+_NUMBERS = 1 << 22  # observed numbers at once
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of `b` rows.
+
+    Attributes:
+        part: which of the rows that were asked about.
+        rows: these, on the model's device.
+        prediction: of all members, `E x b x …`.
+        drawn: `e` int64, the members that a rollout may draw.
+        step: what the model did, or None of a model of observations, which was asked for its prediction only.
+    """
+
+    part: slice
+    rows: Transitions
+    prediction: Prediction
+    drawn: Tensor
+    step: ModelStep | None
+
+    def members(self) -> tuple[Tensor, Tensor]:
+        """Means and variances of the drawn members, `e x b x S` float64 on the CPU."""
+        said = self.prediction
+        return said.mean[self.drawn].double().cpu(), said.var[self.drawn].double().cpu()
+
+    def sample(self, generator: torch.Generator) -> Sample:
+        """What a rollout would draw, with noise from `generator`; of a model that stepped, what it drew."""
+        if self.step is not None:
+            return Sample.of(self.step)
+        return draw_sample(self.prediction, self.drawn, generator)
 
 
 @torch.no_grad()
-def ask(
-    model: DynamicsModel, rows: Transitions, generator: torch.Generator
-) -> Iterator[tuple[slice, Transitions, Prediction, Sample]]:
-    """The predictions of real rows, in chunks, and what a rollout would draw from them.
+def ask(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> Iterator[Answer]:
+    """The predictions of real rows, in chunks.
 
     A model of observations is asked for its prediction only, so that its reward may be unknown. One with a state of its
-    own starts from the rows, extras and all, and steps.
+    own starts from the rows, extras and all, and steps: its `predict` may refuse what an observation doesn't show.
 
     Args:
         model: built and fitted.
         rows: `B` transitions, on any device.
-        generator: draws members and noise.
-
-    Yields:
-        Which rows (`b` of them), these on the model's device, the prediction of all members (`E x b x …`), and a draw.
+        generator: for models with a state of their own, whose step may draw.
 
     Raises:
         UnsupportedError: if a model's own step gives no prediction.
     """
     generator = generator_on(model.device, generator)
-    for first in range(0, len(rows), _CHUNK):
-        part = slice(first, min(first + _CHUNK, len(rows)))
+    at_once = max(1, min(_ROWS, _NUMBERS // rows.obs.shape[-1]))
+    for first in range(0, len(rows), at_once):
+        part = slice(first, min(first + at_once, len(rows)))
         here = rows.select(part).to(model.device)
         state = model.start(here, generator)
         if isinstance(state, ObsState):
-            said = model.predict(here.obs, here.action)
-            yield part, here, said, draw_sample(said, model.drawn_members, generator)
+            yield Answer(part, here, model.predict(here.obs, here.action), model.drawn_members, None)
             continue
         step = model.step(state, here.action, ("prediction",))
         if step.prediction is None:
@@ -50,4 +78,4 @@ def ask(
                 f"{type(model).__name__}.step: expected a prediction when asked for it, got none; implement "
                 'want=("prediction",).'
             )
-        yield part, here, step.prediction, Sample.of(step)
+        yield Answer(part, here, step.prediction, model.drawn_members, step)

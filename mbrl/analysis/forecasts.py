@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mbrl.analysis.episodes import windows
 from mbrl.data import Transitions, make_generator
-from mbrl.errors import ConfigError, DataError, UnsupportedError
-from mbrl.models import DynamicsModel, ObsState
+from mbrl.errors import ConfigError, DataError
+from mbrl.models import DynamicsModel
 
 Progress = Callable[[str], None]
 
@@ -54,18 +54,23 @@ def place_windows(episodes: list[Transitions], horizon: int, most: int, generato
     Raises:
         DataError: if no episode is as long as the horizon.
     """
-    marked = []
-    for number, episode in enumerate(episodes):
-        step = torch.arange(len(episode))
-        place = torch.stack([torch.full_like(step, number), step], -1).to(episode.obs.device)  # T x 2
-        marked.append(replace(episode, extras={**episode.extras, _PLACE: place}))
-    rows = windows(marked, horizon, most, generator)
-    place = rows.extras.pop(_PLACE)[:, 0].cpu()  # B x 2
+    rows = windows(numbered(episodes), horizon, most, generator)
+    place = rows.extras.pop(PLACE)[:, 0].cpu()  # B x 2
     places = sum(max(0, len(episode) - horizon + 1) for episode in episodes)
     return Windows(rows, place[:, 0], place[:, 1], places)
 
 
-_PLACE = "place in the episodes"
+PLACE = "place in the episodes"
+
+
+def numbered(episodes: list[Transitions]) -> list[Transitions]:
+    """Episodes whose rows tell where they are: `extras[PLACE]`, `T x 2` int64, the episode's number and the step in it."""
+    marked = []
+    for number, episode in enumerate(episodes):
+        step = torch.arange(len(episode))
+        place = torch.stack([torch.full_like(step, number), step], -1).to(episode.obs.device)
+        marked.append(replace(episode, extras={**episode.extras, PLACE: place}))
+    return marked
 
 
 def check_episodes(who: str, episodes: list[Transitions]) -> None:
@@ -218,46 +223,6 @@ def _rolled_out(
     ended = torch.stack([step.terminated for step in steps], 1)  # P·b x H
     shape = (particles, *rows.batch_shape)
     return obs.reshape(*shape, -1).double().cpu(), ended.reshape(shape).cpu()
-
-
-def member_predictions(
-    model: DynamicsModel, rows: Transitions, generator: torch.Generator
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """One step ahead, by the members that rollouts draw.
-
-    Args:
-        model: built and fitted.
-        rows: `B` real rows.
-        generator: for models with a state of their own, whose step may draw.
-
-    Yields:
-        Which rows (`b` of them), and means and variances, `e x b x S` float64 on the CPU.
-
-    Raises:
-        UnsupportedError: if a model's own step gives no prediction.
-    """
-    generator = generator_on(model.device, generator)
-    at_once = max(1, min(_ROWS, _NUMBERS // rows.obs.shape[-1]))
-    for start in range(0, len(rows), at_once):
-        part = slice(start, min(start + at_once, len(rows)))
-        yield part, *_predicted(model, rows.select(part).to(model.device), generator)
-
-
-@torch.no_grad()
-def _predicted(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    state = model.start(rows, generator, follow=True)
-    if isinstance(state, ObsState):
-        said = model.predict(rows.obs, rows.action)
-    else:  # predict may refuse what an observation doesn't show, and a step doesn't
-        found = model.step(state, rows.action, want=("prediction",)).prediction
-        if found is None:
-            raise UnsupportedError(
-                f"{type(model).__name__}.step: expected a prediction when asked for it, got none; implement "
-                'want=("prediction",).'
-            )
-        said = found
-    drawn = model.drawn_members
-    return said.mean[drawn].double().cpu(), said.var[drawn].double().cpu()
 
 
 class NotFinite:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.result import Result
-from mbrl.analysis.returns import COLOURS, LINES, MARKERS, Estimate, estimate, few_runs
+from mbrl.analysis.run_scores import COLOURS, LINES, MARKERS, Estimate, estimate, few_runs
 from mbrl.errors import DataError, check_at_least
 
 if TYPE_CHECKING:

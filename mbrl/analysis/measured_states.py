@@ -89,21 +89,17 @@ class Measuring:
 
     def errors(self, rows: Transitions) -> Tensor:
         """The normalised error of each row, `B` float64."""
-        return torch.cat(
-            [
-                total_of(self.off(said, here.next_obs), self.scale)
-                for _, here, said, _ in ask(self.model, rows, self.generator)
-            ]
-        )
+        answers = ask(self.model, rows, self.generator)
+        return torch.cat([total_of(self.off(said.prediction, said.rows.next_obs), self.scale) for said in answers])
 
     def real_rows(self, rows: Transitions, places: Windows, dims: Sequence[str]) -> MeasuredStates:
         """Uncertainty and error of real rows."""
         bad, parts, offs = NotFinite("predictions of members"), [], []
-        for part, here, said, sample in ask(self.model, rows, self.generator):
-            drawn = said.mean[self.model.drawn_members].cpu()
-            bad.look(drawn.unsqueeze(2), places.episode[part], places.first[part])
-            offs.append(self.off(said, here.next_obs))
-            parts.append(self.uncertainties(said, sample))
+        for said in ask(self.model, rows, self.generator):
+            mean, _ = said.members()
+            bad.look(mean.unsqueeze(2), places.episode[said.part], places.first[said.part])
+            offs.append(self.off(said.prediction, said.rows.next_obs))
+            parts.append(self.uncertainties(said.prediction, said.sample(self.generator)))
         off = torch.cat(offs)  # B x S
         exact = within_rounding(off.abs(), rows.obs)
         return MeasuredStates(self.joined(parts), total_of(off, self.scale), bad.notes(dims), exact)

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mbrl.analysis.calibration_result import Calibration
 from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.forecasts import Progress
-from mbrl.analysis.html import page
-from mbrl.analysis.one_step import OneStepError, one_step_error
+from mbrl.analysis.one_step import one_step_error
+from mbrl.analysis.one_step_result import OneStepError
 from mbrl.analysis.open_loop import OpenLoopError, open_loop_error
-from mbrl.analysis.promises import PlanOutcome, plan_outcome
-from mbrl.analysis.reliability import Calibration, calibration
-from mbrl.analysis.result import Result, Skipped, finite
-from mbrl.analysis.reward_error import RewardAndTermination, reward_and_termination
+from mbrl.analysis.plan_result import PlanOutcome
+from mbrl.analysis.recorded_run import RecordedRun, Sizes
+from mbrl.analysis.reliability import calibration
+from mbrl.analysis.report_files import PARTS, Report
+from mbrl.analysis.result import Result, Skipped
+from mbrl.analysis.reward_error import reward_and_termination
+from mbrl.analysis.reward_result import RewardAndTermination
 from mbrl.analysis.truth import AUTO, find_truth
-from mbrl.analysis.uncertainty_error import UncertaintyAgainstError, uncertainty_against_error
+from mbrl.analysis.uncertainty_error import uncertainty_against_error
+from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
 from mbrl.analysis.value_aware import ValueAwareError, value_error
-from mbrl.analysis.verdicts import in_short
 from mbrl.data import Transitions, make_generator
-from mbrl.envs import VectorExperience
-from mbrl.errors import ConfigError, DataError, MbrlError, RunFolderError, UnsupportedError, check_at_least
+from mbrl.errors import ConfigError, DataError, MbrlError, UnsupportedError, check_at_least
 from mbrl.models import DynamicsModel, Exact
-from mbrl.planners import PETS, Planner
+from mbrl.planners import Planner
 from mbrl.policies import Learner
-from mbrl.training.files import write_whole
 from mbrl.training.run_clock import evaluating
 from mbrl.uncertainty import (
     DistanceToMean,
@@ -45,34 +43,12 @@ from mbrl.uncertainty import (
     UncertaintyMeasure,
 )
 
-PAGE, NUMBERS = "report.html", "report.json"
-
-_PARTS: tuple[type[Result], ...] = (
-    OpenLoopError, OneStepError, Calibration, UncertaintyAgainstError, RewardAndTermination, ValueAwareError, PlanOutcome,
-)  # fmt: skip
-
 _HORIZONS = (1, 5, 10, 25)  # at which forecasts are judged, and at the report's own
 _DEPTH = 10  # steps of the model's rollouts, at most
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """How many rows, windows and draws each part takes at most."""
-
-    windows: int = 500
-    particles: int = 10
-    one_step: int = 5000
-    forecasts: int = 1000
-    rows: int = 20_000
-    rollouts: int = 500
-    value_rows: int = 2048
-    value_draws: int = 32
-    decisions: int = 10
-    environments: int = 4
-
-
-_FULL = _Sizes()
-_QUICK = _Sizes(
+_FULL = Sizes()
+_QUICK = Sizes(
     windows=100, particles=4, one_step=500, forecasts=200, rows=2000, rollouts=100, value_rows=128, value_draws=8,
     decisions=3, environments=1,
 )  # fmt: skip
@@ -91,79 +67,6 @@ def default_measures() -> list[UncertaintyMeasure]:
         LeaveOneOutKL(),
         LikelihoodSpread(),
     ]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What all analyses found.
-
-    Attributes:
-        about: what was looked at, plain data by name.
-        parts: a result each, or why there is none.
-    """
-
-    about: Mapping[str, Any]
-    parts: Sequence[Result | Skipped] = field(repr=False)
-
-    def part(self, name: str) -> Result | Skipped:
-        """The part of that name, such as `open_loop`.
-
-        Raises:
-            ConfigError: if there is none.
-        """
-        for part in self.parts:
-            if part.name == name:
-                return part
-        raise ConfigError(f"Report.part: expected one of {', '.join(part.name for part in self.parts)}, got {name!r}.")
-
-    def to_json(self) -> dict[str, Any]:
-        """All summaries and notes as plain data, with null for what is undefined."""
-        parts = {part.name: {**part.to_json(), "in_short": in_short(part)} for part in self.parts}
-        return {"about": finite(self.about), "parts": parts}
-
-    def write(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Writes `report.html`, `report.json` and a CSV file for each result.
-
-        Args:
-            folder: made if there is none.
-            overwrite: whether to replace a report that is there.
-
-        Returns:
-            The page.
-
-        Raises:
-            RunFolderError: if the folder holds a report already, or is none.
-        """
-        folder = Path(folder)
-        check_folder(folder, overwrite=overwrite)
-        text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts)
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in self.parts:
-            table = folder / f"{part.name}.csv"
-            if isinstance(part, Result):
-                part.to_csv(table)
-            else:
-                table.unlink(missing_ok=True)  # of an older report, which this one replaces
-        write_whole(folder / NUMBERS, f"{json.dumps(self.to_json(), indent=1, allow_nan=False)}\n".encode())
-        write_whole(folder / PAGE, text.encode())
-        return folder / PAGE
-
-
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuses a folder that holds a report, which took time to make.
-
-    Raises:
-        RunFolderError: naming what is there.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"expected a folder for the report, but {folder} is a file; name another.")
-    names = [PAGE, NUMBERS, *(f"{kind.name}.csv" for kind in _PARTS)]
-    there = [name for name in names if (folder / name).exists()]
-    if there and not overwrite:
-        raise RunFolderError(
-            f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another folder, or "
-            "--overwrite to replace them (from Python: overwrite=True)."
-        )
 
 
 def report(
@@ -248,7 +151,7 @@ def report(
     with evaluating(module):
         own: Transitions | None = None
         if isinstance(module, Planner):
-            watched = _Watched(module, model, seed, sizes, decisions, horizon, allow, progress)
+            watched = RecordedRun(module, model, seed, sizes, decisions, horizon, allow, progress)
             run(PlanOutcome, watched.outcome)
             own = watched.rows
         else:
@@ -314,7 +217,7 @@ def report(
             found[ValueAwareError.name] = Skipped(
                 ValueAwareError.name, ValueAwareError.title, f"{who}, so that there is no value function."
             )
-    return Report(looked_at, [found[kind.name] for kind in _PARTS])
+    return Report(looked_at, [found[kind.name] for kind in PARTS])
 
 
 def _model_of(module: Any) -> DynamicsModel:
@@ -339,62 +242,3 @@ def _truth(
     if isinstance(choice, DynamicsModel):
         return choice, f"The truth is {type(choice).__name__}, as given."
     return find_truth(choice, model.built_task, rows, make_generator("cpu", seed, "report", "truth"), allow)
-
-
-class _Recorded(VectorExperience):
-    """Environments that keep what happens in them."""
-
-    extras = False  # whether with the simulator's state, which a model starts from
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.kept: list[Transitions] = []
-
-    def step(self, action: Tensor) -> Transitions:
-        before = self.snapshot if self.extras else None
-        rows = super().step(action)
-        if before is not None:
-            rows.extras["sim_state"] = before
-        self.kept.append(rows)
-        return rows
-
-
-@dataclass
-class _Watched:
-    """A planner in real environments.
-
-    Attributes:
-        rows: what happened there.
-    """
-
-    planner: Planner
-    model: DynamicsModel
-    seed: int
-    sizes: _Sizes
-    decisions: int | None
-    horizon: int
-    allow: Sequence[str]
-    progress: Progress | None
-    rows: Transitions | None = None
-
-    def outcome(self, generator: torch.Generator) -> Result | Skipped:
-        """What plans promise and bring."""
-        plans = isinstance(self.planner, PETS)
-        number = 1 if plans else self.sizes.environments
-        task = self.planner.built_task
-        experience = _Recorded(task, number, seed=self.seed, device=self.planner.device, allow=self.allow)
-        experience.extras = bool(self.model.row_extras(task))
-        try:
-            found = plan_outcome(
-                self.planner,
-                experience,
-                generator=generator,
-                decisions=self.sizes.decisions if self.decisions is None else self.decisions,
-                horizon=None if plans else self.horizon,
-                progress=self.progress,
-            )
-        finally:
-            experience.close()
-            if experience.kept:
-                self.rows = Transitions.cat(experience.kept)
-        return found

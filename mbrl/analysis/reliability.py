@@ -8,9 +8,7 @@
     P        particles    rollouts of a window, more than one step ahead
 
 One step ahead F is the equal mixture of the drawn members' Gaussians, which is what a rollout draws from, and everything is
-exact: F(y) = mean_e Φ((y − m_e) / √v_e), and the CRPS in Grimit2006's closed form,
-
-    CRPS = mean_e A(y − m_e, v_e) − ½ mean_e mean_f A(m_e − m_f, v_e + v_f),   A(μ, σ²) = 2 σ φ(μ/σ) + μ (2 Φ(μ/σ) − 1)
+exact: F(y) = mean_e Φ((y − m_e) / √v_e), and NLL and CRPS in closed form (`forecast_scores`).
 
 More steps ahead F is known by the particles alone:
 
@@ -18,27 +16,25 @@ More steps ahead F is known by the particles alone:
   forecast whatever P is (a Gaussian fitted to a few particles would look over-confident). Outcomes beyond all particles
   can't be told from those inside an interval whose level is above (P − 1) / (P + 1), which flatters an over-confident
   model there: 39 particles tell 95 % and, since 0.05, 0.2 and 0.5 are even multiples of 1/40, draw nothing by chance.
-- the CRPS is the fair estimate, mean_p |x_p − y| − ½ mean_{p≠q} |x_p − x_q|, whose mean doesn't depend on P (Ferro2014).
+- the CRPS is the fair estimate, whose mean doesn't depend on P (Ferro2014).
 - the NLL is that of the Gaussian with the particles' mean and sample variance. With few particles it is too high: of a
   calibrated Gaussian forecast by 0.03 nats a dim at 39 particles, 0.06 at 20.
 
 Dawid1984: "Statistical theory: the prequential approach". Ferro2014: "Fair scores for ensemble forecasts".
-Gneiting2007: "Strictly proper scoring rules, prediction, and estimation".
-Grimit2006: "The continuous ranked probability score for circular variables and its application to mesoscale forecasts".
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from mbrl.analysis.asking import ask
+from mbrl.analysis.calibration_result import CALIBRATED, Calibration, HorizonCalibration, ahead_text, percent
+from mbrl.analysis.forecast_scores import crps_of_mixture, crps_of_particles, nll_of_mixture, rank_between
 from mbrl.analysis.forecasts import (
-    ALL,
     NotFinite,
     Progress,
     Windows,
@@ -46,202 +42,16 @@ from mbrl.analysis.forecasts import (
     dimension_names,
     generator_on,
     left_out,
-    member_predictions,
-    number,
     particle_rollouts,
     place_windows,
     root_mean_square,
     scale_of,
 )
-from mbrl.analysis.result import Result
 from mbrl.data import Transitions
 from mbrl.errors import ConfigError, DataError, check_at_least
 from mbrl.models import DynamicsModel, Exact
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-CALIBRATED, OVER, UNDER, SHAPE = "calibrated", "over-confident", "under-confident", "wrong in shape"
-
 _GRID = tuple(round(0.05 * step, 2) for step in range(1, 20))  # levels of the reliability curve
-_ERRORS = 3.0  # standard errors that a coverage may be off by chance
-_STYLES = (("-", "o", "C0"), ("--", "s", "C1"), ("-.", "^", "0.3"), (":", "D", "C3"))
-
-
-@dataclass(frozen=True)
-class HorizonCalibration:
-    """Forecasts so many steps ahead; dims `S+1` are the observation's and, last, the mean over dims, normalised.
-
-    Attributes:
-        horizon: `h` steps ahead.
-        windows: forecasts that were judged.
-        effective: of these, at most as many as there are windows of `h` steps that don't overlap: what standard errors
-            are computed with.
-        scale: `S`, the standard deviation of the observation's real change in `h` steps; 0 if it doesn't vary.
-        coverage: `L x (S+1)`, share of outcomes in the central interval of each level; NaN where not applicable.
-        rmse: `S+1`, of the forecast's mean.
-        crps: `S+1`, continuous ranked probability score.
-        nll: `S+1`, negative log-likelihood in nats, of the environment's units (the last: of normalised ones).
-        sharpness: `S+1`, mean predicted standard deviation.
-        aleatoric: `S+1`, root of the members' mean variance, for one step ahead.
-        epistemic: `S+1`, root of the mean variance of the members' means, for one step ahead.
-    """
-
-    horizon: int
-    windows: int
-    effective: int
-    scale: Tensor
-    coverage: Tensor
-    rmse: Tensor
-    crps: Tensor
-    nll: Tensor
-    sharpness: Tensor
-    aleatoric: Tensor
-    epistemic: Tensor
-
-    def standard_error(self, level: float) -> float:
-        """Binomial, of the coverage at `level` if the forecasts are calibrated."""
-        return math.sqrt(level * (1 - level) / self.effective)
-
-
-@dataclass(frozen=True)
-class Calibration(Result):
-    """Coverage, sharpness and scores of forecasts, by dimension and horizon.
-
-    Attributes:
-        horizons: what was found at each.
-        grid: `L` levels of the reliability curve.
-        levels: those of the summary.
-        dimensions: names, `S`.
-        applicable: whether the model predicts noise, without which coverage, NLL and sharpness mean nothing.
-        not_finite: forecasts with a number that isn't finite.
-        notes: see `Result`.
-    """
-
-    name: ClassVar[str] = "calibration"
-    title: ClassVar[str] = "Calibration: how often the truth is where the model says"
-
-    horizons: list[HorizonCalibration]
-    grid: tuple[float, ...]
-    levels: tuple[float, ...]
-    dimensions: list[str]
-    applicable: bool
-    not_finite: int
-    notes: Sequence[str] = ()
-
-    def table(self) -> dict[str, list[Any]]:
-        """A row for each horizon and dimension.
-
-        Without `_normalised` in the name, numbers are in environment units (None for the total, whose dims differ in
-        theirs); normalised ones are in units of `scale`, the standard deviation of the real change over that horizon.
-        """
-        columns: dict[str, list[Any]] = {}
-        for found in self.horizons:
-            scales = [*found.scale.tolist(), 1.0]
-            for dim, (label, scale) in enumerate(zip([*self.dimensions, ALL], scales, strict=True)):
-                whole = label == ALL
-                cells: dict[str, Any] = {"horizon": found.horizon, "dimension": label, "windows": found.windows}
-                for key in ("rmse", "crps", "sharpness", "aleatoric", "epistemic"):
-                    size = getattr(found, key)[dim]
-                    cells[key] = None if whole else number(size)
-                    cells[f"{key}_normalised"] = number(size / scale) if scale else None
-                cells["nll"] = None if whole else number(found.nll[dim])
-                cells["nll_normalised"] = number(found.nll[dim] - math.log(scale)) if scale else None
-                cells["scale"] = None if whole else scale
-                cells["verdict"] = self.verdict(found, dim)
-                for level, share in zip(self.grid, found.coverage[:, dim], strict=True):
-                    cells[f"coverage_{_percent(level)}"] = number(share)
-                for level in self.levels:
-                    cells[f"standard_error_{_percent(level)}"] = found.standard_error(level)
-                for key, cell in cells.items():
-                    columns.setdefault(key, []).append(cell)
-        return columns
-
-    def verdict(self, found: HorizonCalibration, dim: int = -1) -> str | None:
-        """What the coverage at `levels` says of a horizon, in one dim or (the last, by default) their mean.
-
-        Calibrated if none is off by more than three standard errors; else over-confident if intervals hold too little,
-        under-confident if too much, wrong in shape if one level holds too little and another too much; None where
-        coverage isn't applicable.
-        """
-        shares = [float(found.coverage[self.grid.index(level), dim]) for level in self.levels]
-        if any(math.isnan(share) for share in shares):
-            return None
-        allowed = [_ERRORS * found.standard_error(level) for level in self.levels]
-        low = any(share < level - by for share, level, by in zip(shares, self.levels, allowed, strict=True))
-        high = any(share > level + by for share, level, by in zip(shares, self.levels, allowed, strict=True))
-        if low and high:
-            return SHAPE
-        return OVER if low else UNDER if high else CALIBRATED
-
-    def summary(self) -> dict[str, Any]:
-        """The verdict of the shortest horizon, and of each the coverages and scores of all dims."""
-        verdicts = [[self.verdict(found, dim) for dim in range(len(self.dimensions))] for found in self.horizons]
-        first = self.horizons[0]
-        both = first.aleatoric[-1].square() + first.epistemic[-1].square()
-        return {
-            "applicable": self.applicable,
-            "verdict": self.verdict(first) if self.applicable else "not applicable: the model predicts no noise",
-            "horizons": {
-                str(found.horizon): {
-                    "verdict": self.verdict(found),
-                    "windows": found.windows,
-                    "coverage": {
-                        _percent(level): number(found.coverage[self.grid.index(level), -1]) for level in self.levels
-                    },
-                    "standard_error": {_percent(level): found.standard_error(level) for level in self.levels},
-                    "rmse_normalised": number(found.rmse[-1]),
-                    "sharpness_normalised": number(found.sharpness[-1]),
-                    "nll_normalised": number(found.nll[-1]),
-                    "crps_normalised": number(found.crps[-1]),
-                    "dimensions_over_confident": said.count(OVER),
-                    "dimensions_under_confident": said.count(UNDER),
-                }
-                for found, said in zip(self.horizons, verdicts, strict=True)
-            },
-            "epistemic_share_of_variance": number(first.epistemic[-1].square() / both) if self.applicable else None,
-            "forecasts_not_finite": self.not_finite,
-        }
-
-    def plot(self) -> Figure:
-        """The reliability curve of each horizon: nominal against real coverage."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(4.8, 4.8), layout="constrained")
-        axes = figure.subplots()
-        axes.plot([0, 100], [0, 100], color="0.6", linewidth=1, label="calibrated")
-        if self.applicable:
-            level = torch.linspace(0, 1, 101, dtype=torch.float64)
-            fewest = min(found.effective for found in self.horizons)
-            chance = _ERRORS * (level * (1 - level) / fewest).sqrt()
-            low, high = (100 * (level - chance).clamp_min(0)).tolist(), (100 * (level + chance).clamp_max(1)).tolist()
-            axes.fill_between((100 * level).tolist(), low, high, color="0.5", alpha=0.2, linewidth=0, label="chance (3 se)")
-            for at, found in enumerate(self.horizons):
-                linestyle, marker, color = _STYLES[at % len(_STYLES)]
-                nominal, real = [100 * level for level in self.grid], (100 * found.coverage[:, -1]).tolist()
-                axes.plot(
-                    nominal,
-                    real,
-                    linestyle,
-                    marker=marker,
-                    color=color,
-                    markersize=4,
-                    markevery=2,
-                    label=_ahead_text(found.horizon),
-                )
-            axes.text(97, 3, "over-confident", ha="right", color="0.35", fontsize=9)
-            axes.text(3, 97, "under-confident", va="top", color="0.35", fontsize=9)
-            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)  # inside, curves may lie anywhere
-        else:
-            axes.text(50, 50, "not applicable:\nthe model predicts no noise", ha="center", va="center", backgroundcolor="w")
-        axes.set_xlim(0, 100)
-        axes.set_ylim(0, 100)
-        axes.set_aspect("equal")
-        axes.set_xlabel("nominal coverage of the central interval (%)")
-        axes.set_ylabel("outcomes in it, mean over dimensions (%)")
-        axes.set_title("Reliability of the model's intervals")
-        axes.grid(color="0.9")
-        return figure
 
 
 @torch.no_grad()
@@ -298,9 +108,7 @@ def calibration(
             f"calibration: expected an episode of at least {horizons[0]} steps, the shortest horizon, got none longer than "
             f"{longest}; lower the horizons, or give data with longer episodes."
         )
-    notes = [
-        f"Left out: {_ahead_text(horizon)}, since no episode is that long." for horizon in horizons if horizon > longest
-    ]
+    notes = [f"Left out: {ahead_text(horizon)}, since no episode is that long." for horizon in horizons if horizon > longest]
     if isinstance(model, Exact):
         particles = 1
     grid = tuple(sorted({*_GRID, *levels}))
@@ -312,10 +120,10 @@ def calibration(
         if horizon > longest:
             continue
         if progress is not None:
-            progress(f"calibration: {_ahead_text(horizon)}")
+            progress(f"calibration: {ahead_text(horizon)}")
         at = one_ahead if horizon == 1 else place_windows(episodes, horizon, most, generator)
         if at.places > most:
-            notes.append(f"{_ahead_text(horizon)}: {most} windows were drawn from {at.places}.")
+            notes.append(f"{ahead_text(horizon)}: {most} windows were drawn from {at.places}.")
         if horizon == 1:
             forecast = _one_ahead(model, at, generator, bad)
         else:
@@ -323,7 +131,7 @@ def calibration(
         apart = sum(len(episode) // horizon for episode in episodes)
         scale = scale_of(_changes(episodes, horizon), rows.obs)
         if horizon == horizons[0]:
-            notes += left_out(scale, dimensions, f"the change {_ahead_text(horizon)}")
+            notes += left_out(scale, dimensions, f"the change {ahead_text(horizon)}")
         found.append(_judged(forecast, horizon, min(len(at), apart), scale, grid, noisy))
     applicable = bool(noisy.any())
     notes += bad.notes(dimensions)
@@ -346,23 +154,15 @@ def calibration(
 
 def _sentence(result: Calibration, found: HorizonCalibration) -> str:
     shares = ", ".join(
-        f"{100 * float(found.coverage[result.grid.index(level), -1]):.1f} % of outcomes in {_percent(level)} % intervals "
+        f"{100 * float(found.coverage[result.grid.index(level), -1]):.1f} % of outcomes in {percent(level)} % intervals "
         f"(± {100 * found.standard_error(level):.1f})"
         for level in result.levels
     )
     verdict = result.verdict(found)
-    ahead = _ahead_text(found.horizon)
+    ahead = ahead_text(found.horizon)
     if verdict == CALIBRATED:
         return f"Calibrated within sampling error {ahead}: {shares}."
     return f"{str(verdict).capitalize()} {ahead}: {shares}."
-
-
-def _ahead_text(horizon: int) -> str:
-    return "1 step ahead" if horizon == 1 else f"{horizon} steps ahead"
-
-
-def _percent(level: float) -> str:
-    return f"{100 * level:g}"
 
 
 # forecasts -----------------------------------------------------------------------------------------------------------
@@ -389,7 +189,8 @@ def _noisy_dims(model: DynamicsModel, at: Windows, generator: torch.Generator) -
     """Dims in which any row's variance isn't 0, `S` bool; one that isn't a number says nothing against noise."""
     rows = at.rows.map(lambda tensor: tensor[:, 0])
     noisy = torch.zeros(rows.obs.shape[-1], dtype=torch.bool)
-    for _, _, var in member_predictions(model, rows, generator):
+    for said in ask(model, rows, generator):
+        _, var = said.members()
         noisy |= (var != 0).any(0).any(0)
     return noisy
 
@@ -398,7 +199,9 @@ def _one_ahead(model: DynamicsModel, at: Windows, generator: torch.Generator, ba
     rows = at.rows.map(lambda tensor: tensor[:, 0])
     real = rows.next_obs.double().cpu()  # B x S
     made = _empty(real)
-    for part, mean, var in member_predictions(model, rows, generator):
+    for said in ask(model, rows, generator):
+        part = said.part
+        mean, var = said.members()
         both = mean + 0.0 * var
         bad.look(both.unsqueeze(2), at.episode[part], at.first[part])
         mean, var = torch.where(both.isfinite(), mean, torch.nan), torch.where(both.isfinite(), var, torch.nan)
@@ -484,70 +287,3 @@ def _judged(
 def _share(event: Tensor, known: Tensor) -> Tensor:
     """Share of the rows that are known, by dim."""
     return torch.where(known.isnan(), torch.nan, event.double()).nanmean(0)
-
-
-# scores --------------------------------------------------------------------------------------------------------------
-
-
-def nll_of_mixture(mean: Tensor, var: Tensor, real: Tensor) -> Tensor:
-    """Negative log-density of an equal mixture of Gaussians, `…`.
-
-    Args:
-        mean, var: `e x …`.
-        real: `…`.
-    """
-    log = -0.5 * ((real - mean).square() / var + var.log() + math.log(2 * math.pi))  # e x …
-    return math.log(len(mean)) - log.logsumexp(0)
-
-
-def crps_of_mixture(mean: Tensor, var: Tensor, real: Tensor) -> Tensor:
-    """Continuous ranked probability score of an equal mixture of Gaussians in closed form (Grimit2006), `…`.
-
-    Args:
-        mean, var: `e x …`; a variance of 0 is a point.
-        real: `…`.
-    """
-    members = len(mean)
-    apart = torch.zeros_like(real)
-    for first in range(members):
-        apart += _expected_distance(torch.zeros_like(real), 2 * var[first])
-        for second in range(first):
-            apart += 2 * _expected_distance(mean[first] - mean[second], var[first] + var[second])
-    return _expected_distance(real - mean, var).mean(0) - apart / (2 * members**2)
-
-
-def _expected_distance(mean: Tensor, var: Tensor) -> Tensor:
-    """E|X| of a Gaussian."""
-    sd = var.sqrt()
-    z = mean / torch.where(sd > 0, sd, 1.0)
-    density = torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
-    return torch.where(sd == 0, mean.abs(), 2 * sd * density + mean * (2 * torch.special.ndtr(z) - 1))
-
-
-def crps_of_particles(particles: Tensor, real: Tensor) -> Tensor:
-    """The fair estimate of the continuous ranked probability score from `P` draws (Ferro2014), `…`.
-
-    Args:
-        particles: `P x …`; of one, or of equal ones, the score is the distance.
-        real: `…`.
-    """
-    size = len(particles)
-    distance = (particles - real).abs().mean(0)
-    if size == 1:
-        return distance
-    rank = 2 * torch.arange(1, size + 1, dtype=particles.dtype) - size - 1  # P; Σ_{p<q} (x_q − x_p) = Σ rank · sorted
-    between = (rank.view(-1, *[1] * real.ndim) * particles.sort(0).values).sum(0)
-    return distance - between / (size * (size - 1))
-
-
-def rank_between(particles: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
-    """The value u of `P` draws, `…`: uniform in [0, 1] if `real` is one more draw, whatever `P` and however many are equal.
-
-    Args:
-        particles: `P x …`.
-        real: `…`.
-        generator: on the CPU; draws the place between the ranks.
-    """
-    below, equal = (particles < real).sum(0), (particles == real).sum(0)
-    place = torch.rand(real.shape, generator=generator, dtype=real.dtype)
-    return (below + place * (equal + 1)) / (len(particles) + 1)

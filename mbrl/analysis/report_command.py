@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from mbrl.analysis.model_report import check_folder, report
+from mbrl.analysis.model_report import report
+from mbrl.analysis.report_files import check_folder
 from mbrl.analysis.truth import AUTO, NONE
 from mbrl.analysis.verdicts import in_short
 from mbrl.data import Task, Transitions, read_offline

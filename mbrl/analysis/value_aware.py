@@ -223,12 +223,13 @@ def value_error(
 
     real, first, expected, squares, spreads = [], [], [], [], []
     counted = scale > 0
-    for _, here, said, sample in ask(model, some, generator):
+    for said in ask(model, some, generator):
+        here, sample = said.rows, said.sample(generator)
         total = _least(value, sample.next_obs)
         first.append(total)
         draws = [sample.next_obs]
         for _ in range(samples - 1):
-            draws.append(draw_sample(said, model.drawn_members, generator).next_obs)
+            draws.append(draw_sample(said.prediction, said.drawn, generator).next_obs)
             total = total + _least(value, draws[-1])
         expected.append(total / samples)
         real.append(_least(value, here.next_obs))

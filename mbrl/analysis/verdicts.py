@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from functools import singledispatch
 
-from mbrl.analysis.one_step import POLICY_ACTIONS, POLICY_ROWS, OneStepError
+from mbrl.analysis.calibration_result import Calibration
+from mbrl.analysis.one_step_result import POLICY_ACTIONS, POLICY_ROWS, OneStepError
 from mbrl.analysis.open_loop import MEAN, OpenLoopError
-from mbrl.analysis.promises import PlanOutcome
-from mbrl.analysis.reliability import Calibration
+from mbrl.analysis.plan_result import PlanOutcome
 from mbrl.analysis.result import Result, Skipped
-from mbrl.analysis.reward_error import RewardAndTermination
-from mbrl.analysis.uncertainty_error import DATASET, ROLLOUTS, UncertaintyAgainstError
+from mbrl.analysis.reward_result import RewardAndTermination
+from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
+from mbrl.analysis.uncertainty_scores import DATASET, ROLLOUTS
 from mbrl.analysis.value_aware import ValueAwareError
 
 _EXACT = "Zero to rounding."

@@ -13,16 +13,8 @@ import torch
 from scipy import integrate, special, stats
 
 from mbrl.analysis import Calibration, calibration, split_episodes
-from mbrl.analysis.reliability import (
-    CALIBRATED,
-    OVER,
-    SHAPE,
-    UNDER,
-    crps_of_mixture,
-    crps_of_particles,
-    nll_of_mixture,
-    rank_between,
-)
+from mbrl.analysis.calibration_result import CALIBRATED, OVER, SHAPE, UNDER
+from mbrl.analysis.forecast_scores import crps_of_mixture, crps_of_particles, nll_of_mixture, rank_between
 from mbrl.envs import make_task
 from mbrl.errors import ConfigError, DataError
 from mbrl.models import SimulatorModel

@@ -14,7 +14,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mbrl.analysis import one_step_error, split_episodes
-from mbrl.analysis.one_step import POLICY_ACTIONS, POLICY_ROWS, _Nearest
+from mbrl.analysis.nearest import NearestRows
+from mbrl.analysis.one_step_result import POLICY_ACTIONS, POLICY_ROWS
 from mbrl.data import Prediction, Transitions
 from mbrl.envs import make_task
 from mbrl.errors import ConfigError
@@ -43,23 +44,23 @@ class Outward(LinearModel):
 def test_distances_agree_with_an_independent_search() -> None:
     table, rows = (Transitions.cat(linear_episodes(0.1, seed=seed)) for seed in (0, 1))
     some = Transitions.cat([rows, table.select(slice(0, 5))])
-    found = _Nearest(table, None)(some, None)
+    found = NearestRows(table, None)(some, None)
     want = cKDTree(standardised(table, table)).query(standardised(some, table))[0]
     np.testing.assert_allclose(found, want, rtol=1e-9, atol=1e-12)
     assert found[-5:].tolist() == [0.0] * 5 and (found[:-5] > 0).all()
 
 
 def test_distances_to_other_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mbrl.analysis.one_step._TABLE", 64)  # several blocks
-    monkeypatch.setattr("mbrl.analysis.one_step._QUERIES", 50)
+    monkeypatch.setattr("mbrl.analysis.nearest._TABLE", 64)  # several blocks
+    monkeypatch.setattr("mbrl.analysis.nearest._QUERIES", 50)
     rows = Transitions.cat(linear_episodes(0.1, 9, 20))
     episode = torch.arange(9).repeat_interleave(20)
-    found = _Nearest(rows, episode)(rows, episode)
+    found = NearestRows(rows, episode)(rows, episode)
     x = standardised(rows, rows)
     apart = np.linalg.norm(x[:, None] - x[None], axis=-1)
     apart[episode[:, None] == episode] = np.inf
     np.testing.assert_allclose(found, apart.min(1), rtol=1e-9)
-    alone = _Nearest(rows, torch.zeros(180, dtype=torch.int64))(rows, torch.zeros(180, dtype=torch.int64))
+    alone = NearestRows(rows, torch.zeros(180, dtype=torch.int64))(rows, torch.zeros(180, dtype=torch.int64))
     assert alone.isnan().all()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mbrl.analysis.promises import PlanOutcome, plan_outcome
+from mbrl.analysis import PlanOutcome, plan_outcome
 from mbrl.analysis.result import Skipped
 from mbrl.data import Prediction, Task, make_generator
 from mbrl.envs import HandedOverExperience, VectorExperience, make_task

@@ -1,0 +1,102 @@
+"""A model report: what all analyses found, and the files that tell it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mbrl.analysis.calibration_result import Calibration
+from mbrl.analysis.html import page
+from mbrl.analysis.one_step_result import OneStepError
+from mbrl.analysis.open_loop import OpenLoopError
+from mbrl.analysis.plan_result import PlanOutcome
+from mbrl.analysis.result import Result, Skipped, finite
+from mbrl.analysis.reward_result import RewardAndTermination
+from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
+from mbrl.analysis.value_aware import ValueAwareError
+from mbrl.analysis.verdicts import in_short
+from mbrl.errors import ConfigError, RunFolderError
+from mbrl.training.files import write_whole
+
+PAGE, NUMBERS = "report.html", "report.json"
+
+PARTS: tuple[type[Result], ...] = (
+    OpenLoopError, OneStepError, Calibration, UncertaintyAgainstError, RewardAndTermination, ValueAwareError, PlanOutcome,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all analyses found.
+
+    Attributes:
+        about: what was looked at, plain data by name.
+        parts: a result each, or why there is none.
+    """
+
+    about: Mapping[str, Any]
+    parts: Sequence[Result | Skipped] = field(repr=False)
+
+    def part(self, name: str) -> Result | Skipped:
+        """The part of that name, such as `open_loop`.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        for part in self.parts:
+            if part.name == name:
+                return part
+        raise ConfigError(f"Report.part: expected one of {', '.join(part.name for part in self.parts)}, got {name!r}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """All summaries and notes as plain data, with null for what is undefined."""
+        parts = {part.name: {**part.to_json(), "in_short": in_short(part)} for part in self.parts}
+        return {"about": finite(self.about), "parts": parts}
+
+    def write(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Writes `report.html`, `report.json` and a CSV file for each result.
+
+        Args:
+            folder: made if there is none.
+            overwrite: whether to replace a report that is there.
+
+        Returns:
+            The page.
+
+        Raises:
+            RunFolderError: if the folder holds a report already, or is none.
+        """
+        folder = Path(folder)
+        check_folder(folder, overwrite=overwrite)
+        text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts)
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in self.parts:
+            table = folder / f"{part.name}.csv"
+            if isinstance(part, Result):
+                part.to_csv(table)
+            else:
+                table.unlink(missing_ok=True)  # of an older report, which this one replaces
+        write_whole(folder / NUMBERS, f"{json.dumps(self.to_json(), indent=1, allow_nan=False)}\n".encode())
+        write_whole(folder / PAGE, text.encode())
+        return folder / PAGE
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that holds a report, which took time to make.
+
+    Raises:
+        RunFolderError: naming what is there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"expected a folder for the report, but {folder} is a file; name another.")
+    names = [PAGE, NUMBERS, *(f"{kind.name}.csv" for kind in PARTS)]
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise RunFolderError(
+            f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another folder, or "
+            "--overwrite to replace them (from Python: overwrite=True)."
+        )
