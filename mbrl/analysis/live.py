@@ -18,6 +18,7 @@ from mbrl.analysis.uncertainty_error import DATASET, UncertaintyAgainstError, un
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, RunFolderError, UnsupportedError, check_at_least
 from mbrl.planners import OnlinePlanner
+from mbrl.spec import Configurable
 from mbrl.training.run_clock import evaluating
 from mbrl.uncertainty import MeanDisagreement
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 FOLDER = "live"  # in the run folder, where there is no TensorBoard
 
 
-class LiveModelReport(pl.Callback):
+class LiveModelReport(Configurable, pl.Callback):
     """Looks at a planner's model on the newest real steps, every so many of them.
 
     Three figures go to TensorBoard (`live/model_error`, `live/disagreement`, `live/return`), with the numbers behind them as

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
-from mbrl.spec import plain
+from mbrl.spec import Configurable, plain
 from mbrl.training.checkpoint import FolderCheckpointIO
 from mbrl.training.checkpoint_callback import CheckpointCallback
 from mbrl.training.epoch_lines import EpochLines
@@ -80,6 +80,7 @@ class RunTrainer(pl.Trainer):
             "stop_at": stop_at,
             "stop_count": stop_count,
             "threads": threads,
+            "tensorboard": tensorboard,
         }
         self.given = {flag: value for flag, value in flags.items() if value != trainer_defaults()[flag]}
         self.computing = {flag: plain(flags.get(flag, trainer_defaults()[flag]), f"trainer.{flag}") for flag in COMPUTING}
@@ -90,6 +91,12 @@ class RunTrainer(pl.Trainer):
         self.allow: Sequence[str] = ()
         own = [RunStart(), self.run_clock, EpochLines(), *([self.progress] if self.progress else []), self.checkpointing]
         user = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        # callbacks and loggers as plain data, for config.yaml; the command line, which made them from some, knows them all
+        self.described: dict[str, Any] = {
+            name: specs
+            for name, parts in (("callbacks", user), ("logger", self.extra_loggers))
+            if (specs := [part.spec for part in parts if isinstance(part, Configurable)])
+        }
         flags["precision"] = "32-true"
         flags["enable_progress_bar"] = False
         flags["enable_model_summary"] = bool(flags.get("enable_model_summary"))  # off unless asked for
@@ -173,7 +180,7 @@ class RunTrainer(pl.Trainer):
         """The run as a file that `mbrl fit --config` takes."""
         trainer = {"folder": str(self.run_folder), **self.settings, **self.given}
         plain = {name: value for name, value in trainer.items() if isinstance(value, (bool, int, float, str, type(None)))}
-        return {"model": model.spec, "data": datamodule.spec, "trainer": plain}
+        return {"model": model.spec, "data": datamodule.spec, "trainer": {**plain, **self.described}}
 
     def _open_loggers(self, position: int) -> None:
         loggers = list(self.extra_loggers)

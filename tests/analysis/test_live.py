@@ -93,11 +93,32 @@ def test_from_yaml(tmp_path: Path) -> None:
             "tensorboard": False,
             "progress": False,
             "callbacks": [{"class_path": "mbrl.analysis.LiveModelReport", "init_args": {"every": 10}}],
+            "logger": {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": str(tmp_path)}},
         },
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["fit", "--config", str(tmp_path / "config.yaml")]) == 0
     assert (tmp_path / "run/live/model_error.png").exists()
+
+    written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["trainer"]
+    (callback,) = written["callbacks"]
+    assert callback["class_path"] == "mbrl.analysis.LiveModelReport"
+    assert callback["init_args"] == {"every": 10, "horizon": 10, "rows": 1000}
+    assert written["logger"]["init_args"]["save_dir"] == str(tmp_path)
+    assert written["tensorboard"] is False
+    again = ["fit", "--config", str(tmp_path / "run/config.yaml"), "--trainer.folder", str(tmp_path / "again")]
+    assert main([*again, "--trainer.progress", "false"]) == 0
+    assert same_run(tmp_path / "run", tmp_path / "again") == []
+    assert (tmp_path / "again/live/model_error.png").exists()
+
+
+def test_a_run_from_python_keeps_it_too(tmp_path: Path) -> None:
+    trainer(tmp_path / "run", callbacks=[live()]).fit(dyna(), data(20))
+    written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["trainer"]
+    assert written["callbacks"] == [live().spec]
+    assert live().spec["init_args"] == {"every": 20, "horizon": 3, "rows": 40}
+    trainer(tmp_path / "bare").fit(ToyPlanner(), data(20))
+    assert "callbacks" not in yaml.safe_load((tmp_path / "bare/config.yaml").read_text())["trainer"]
 
 
 def test_the_newest_steps_of_several_environments() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
+import yaml
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from mbrl.data import Task
@@ -80,10 +81,17 @@ class MbrlCLI(LightningCLI):
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer, told which modules to trust."""
+        """The Trainer, told which modules to trust, and how its callbacks and loggers were described."""
         trainer: Any = super().instantiate_trainer(**kwargs)
         trainer.allow = self.allow
+        trainer.described = self._described()
         return trainer
+
+    def _described(self) -> dict[str, Any]:
+        """Callbacks and loggers as the user wrote them: objects don't tell what they were made from."""
+        name = self.config["subcommand"]
+        given = yaml.safe_load(self._subcommand_parsers[name].dump(self.config[name], skip_validation=True))["trainer"]
+        return {part: given[part] for part in ("callbacks", "logger") if isinstance(given.get(part), (dict, list))}
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
