@@ -1,0 +1,101 @@
+"""Dotted settings: how they are put into nested mappings, and how their values look on a command line.
+
+A part of a key that is a number is a place in a list: `model.init_args.rollout_length.3`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mbrl.errors import ConfigError
+
+MISSING = object()
+
+
+def split_index(name: str) -> tuple[str, tuple[str, ...]]:
+    """The key up to a list, and the way on inside it: `a.b.0.c` gives `a.b` and `("0", "c")`; no list, no way."""
+    parts = name.split(".")
+    for place, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[:place]), tuple(parts[place:])
+    return name, ()
+
+
+def get(mapping: Mapping[str, Any], name: str) -> Any:
+    """What `mapping` holds at a dotted key, or `MISSING`."""
+    found: Any = mapping
+    for part in name.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return MISSING
+        found = found[part]
+    return found
+
+
+def put(target: Any, path: tuple[str, ...], value: Any, name: str) -> Any:
+    """`target` with `value` at `path`; mappings are made on the way, places in lists must exist.
+
+    A class named by its path alone becomes a mapping when something is put below it, and a class put in place of a mapping
+    keeps that mapping's `init_args` only if it is the same class.
+
+    Args:
+        target: a mapping, a list, or a class path; changed in place where it can be.
+        path: the parts of the key below `target`.
+        value: what to put there.
+        name: the whole key, for messages.
+
+    Raises:
+        ConfigError: if a place in a list doesn't exist.
+    """
+    if not path:
+        return _replaced(target, value)
+    if isinstance(target, list):
+        place = int(path[0]) if path[0].isdigit() else len(target)
+        if place >= len(target):
+            raise ConfigError(
+                f"{name}: expected a place in a list of {len(target)}, counted from 0, got {path[0]}; correct the key, or "
+                "make the list longer."
+            )
+        target[place] = put(target[place], path[1:], value, name)
+        return target
+    if isinstance(target, str) and path[0] == "init_args":
+        target = {"class_path": target}
+    if not isinstance(target, dict):
+        if path[0].isdigit():
+            raise ConfigError(
+                f"{name}: expected a list to put a value into, got none; set the whole list in a configuration, in fixed, "
+                "or by a choice above."
+            )
+        target = {}
+    target[path[0]] = put(target.get(path[0]), path[1:], value, name)
+    return target
+
+
+def _replaced(before: Any, value: Any) -> Any:
+    if isinstance(before, dict) and "class_path" in before and isinstance(value, str):
+        return {**before, "class_path": value} if before["class_path"] == value else {"class_path": value}
+    return copy.deepcopy(value)
+
+
+def merged(before: Any, after: Any) -> Any:
+    """`after` laid over `before`, as the parser lays one `--config` over another: mappings merge, all else is replaced.
+
+    What a class that is replaced leaves behind is kept here; the parser knows which of it the new class takes.
+    """
+    if isinstance(before, str) and isinstance(after, Mapping) and set(after) == {"init_args"}:
+        before = {"class_path": before}  # a class named by its path alone
+    if isinstance(before, dict) and isinstance(after, Mapping):
+        result = dict(before)
+        for key, value in after.items():
+            result[key] = merged(before[key], value) if key in before else copy.deepcopy(value)
+        return result
+    if isinstance(before, dict) and "class_path" in before and isinstance(after, str):
+        return {**before, "class_path": after}
+    return copy.deepcopy(after)
+
+
+def argument(name: str, value: Any) -> str:
+    """`--name=value` as the parser reads it: whole numbers whole, lists and mappings as JSON."""
+    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"

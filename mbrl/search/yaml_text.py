@@ -1,0 +1,74 @@
+"""YAML as the command line's parser reads it: `1e-3` is a number, and a key that stands twice is an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from mbrl.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's numbers; YAML 1.1 takes `1e-3` for a text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value} stands twice", key.start_mark
+                    )  # PyYAML would keep the last and drop the first without a word
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d+[eE][-+]?\d+|(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    list("-+.0123456789"),
+)
+
+
+def read_mapping(text: str, where: str) -> dict[str, Any]:
+    """The mapping that a YAML text holds.
+
+    Args:
+        text: one YAML document; an empty one is an empty mapping.
+        where: the file's name, for messages.
+
+    Raises:
+        ConfigError: if it is no YAML, holds a key twice, or holds anything but a mapping.
+    """
+    try:
+        found = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: expected YAML, got {' '.join(str(error).split())}; correct it.") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(found).__name__}; correct it.")
+    return found
+
+
+def write_mapping(mapping: Mapping[str, Any]) -> str:
+    """`mapping` as a YAML text, keys in their order, short lists on one line."""
+    return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper with lists of scalars on one line and no anchors, as one writes configurations by hand."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
+    flow = not any(isinstance(item, (dict, list)) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flow)
+
+
+_Dumper.add_representer(list, _represent_list)
