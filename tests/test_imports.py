@@ -16,7 +16,7 @@ PACKAGE = ROOT / "mbrl"
 # Each layer may import those before it and itself; names on one line don't know each other.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"spec"},
+    {"spec", "arguments"},
     {"data"},
     {"envs", "uncertainty"},
     {"models", "policies"},

@@ -3,10 +3,11 @@
 from mbrl.planners.base import Planner
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate
-from mbrl.planners.hooks import BatchHook, RolloutContext, RolloutHook
+from mbrl.planners.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.memory import Memory
 from mbrl.planners.online import OnlinePlanner
-from mbrl.planners.penalties import UncertaintyBonus, UncertaintyPenalty, check_measure
+from mbrl.planners.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty, check_measure
+from mbrl.planners.penalty_weight import PenaltyWeight
 from mbrl.planners.pets import PETS
 from mbrl.planners.plan_objective import PlanObjective
 from mbrl.planners.plan_optimizers import (
@@ -29,12 +30,15 @@ __all__ = [
     "PETS",
     "UPMPC",
     "ActionSelector",
+    "BatchContext",
     "BatchHook",
+    "BatchPenalty",
     "Dyna",
     "EpisodeReturns",
     "GradientShooting",
     "Memory",
     "OnlinePlanner",
+    "PenaltyWeight",
     "Plan",
     "PlanObjective",
     "PlanOptimizer",

@@ -20,7 +20,7 @@ from mbrl.errors import CheckpointError, ConfigError
 from mbrl.planners.evaluation import EpisodeReturns, evaluate
 from mbrl.planners.memory import Memory
 from mbrl.planners.metrics import MetricSums
-from mbrl.spec import Configurable
+from mbrl.spec import Configurable, parts_of
 
 
 class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
@@ -51,6 +51,8 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
         """Makes all parameters for `task`, and starts from nothing; the same seed gives the same parameters."""
         self.task, self.seed, self.env_steps = task, seed, 0
         self._memory, self._streams, self._pending, self.metrics = None, None, None, MetricSums()
+        for part in parts_of(self).values():
+            part.reset()
         with default_draws(seed, "planner", "default init"):
             self.make_parts(task, seed)
 
@@ -178,6 +180,7 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
             "memory": None if self._memory is None else {"n": self._memory.n, **self._memory.state_dict()},
             "metrics": self.metrics.state_dict(),
             "planner": self.planner_state(),
+            "parts": {name: state for name, part in parts_of(self).items() if (state := part.state_dict())},
         }
         checkpoint["mbrl_buffers"] = self.buffers_state()
 
@@ -199,4 +202,10 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
             self._memory.load_state_dict(state["memory"])
         self.metrics.load_state_dict(state["metrics"], self.device)
         self.load_planner_state(state["planner"])
+        kept = state.get("parts", {})
+        for name, part in parts_of(self).items():
+            if name in kept:
+                part.load_state_dict(kept[name])
+            else:  # it had none then
+                part.reset()
         self.load_buffers_state(state["buffers"])

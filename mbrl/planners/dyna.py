@@ -20,7 +20,7 @@ from mbrl.arguments import check_whole
 from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, mixed_batch
 from mbrl.errors import ConfigError, DivergedError
 from mbrl.models import DynamicsModel
-from mbrl.planners.hooks import BatchHook, RolloutHook
+from mbrl.planners.hooks import BatchContext, BatchHook, RolloutHook
 from mbrl.planners.imagination import Imagination
 from mbrl.planners.memory import Memory
 from mbrl.planners.online import OnlinePlanner
@@ -131,9 +131,11 @@ class Dyna(OnlinePlanner):
     def make_parts(self, task: Task, seed: int) -> None:
         self._model = None
         self.build_dynamics(seed)
-        parts: list[ActionSelector | RolloutHook] = [self.rollout_selector, self.explore_selector, *self.rollout_hooks]
-        for part in parts:
-            part.check(self.dynamics)
+        for selector in (self.rollout_selector, self.explore_selector):
+            selector.check(self.dynamics)
+        hooks: list[RolloutHook | BatchHook] = [*self.rollout_hooks, *self.batch_hooks]
+        for hook in hooks:
+            hook.check(self.dynamics)
         if self.real_rows < self.batch_size:  # else there are no rollouts
             self.dynamics.check_known()
         self.learner.build(task, seed)
@@ -222,11 +224,21 @@ class Dyna(OnlinePlanner):
 
         def draw() -> Transitions:
             batch = mixed_batch(parts, replay)
-            for hook in self.batch_hooks:
-                batch = hook(batch, self.learner)
+            if self.batch_hooks:
+                batch = self._hooked(batch)
             return batch
 
         self.update_learner(self.learner, self.updates_per_step * new, draw, self.critic_terms)
+
+    def _hooked(self, batch: Transitions) -> Transitions:
+        """A batch, its real rows first, as the batch hooks change it."""
+        report = partial(self._report, "batch")
+        model_rows = slice(self.real_rows, self.batch_size)
+        context = BatchContext(self.learner, self.dynamics, self.streams["batch hook 0"], model_rows, report)
+        for i, hook in enumerate(self.batch_hooks):
+            context.generator = self.streams[f"batch hook {i}"]
+            batch = hook(batch, context)
+        return batch
 
     def _length(self) -> int:
         return rollout_length((self.env_steps - self.warmup_steps) // self.epoch_steps, self.rollout_length)

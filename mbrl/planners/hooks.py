@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mbrl.data import Generator, ModelStep, Transitions
+from torch import Tensor
+
+from mbrl.data import Generator, ModelStep, Transitions, ValueFunction
 from mbrl.models import DynamicsModel
+from mbrl.planners.metrics import unreported
 from mbrl.policies import Learner
-from mbrl.spec import Configurable
+from mbrl.spec import Part
 
 
 @dataclass
 class RolloutContext:
-    """Where a hook is called.
+    """Where a rollout hook is called.
 
     Attributes:
         depth: of the step, from 0 at the branching point.
         dynamics: the model.
         generator: the hook's own stream, a number for each of the `B` rows; it moves no other.
+        value: the learner's critics, or None where there are none.
+        alive: `B` bool, the rows whose rollouts go on: on CUDA finished ones stay in the batch, and nobody keeps their
+            steps; None: all.
+        report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
     """
 
     depth: int
     dynamics: DynamicsModel
     generator: Generator
+    value: ValueFunction | None = None
+    alive: Tensor | None = None
+    report: Callable[[Mapping[str, Tensor]], None] = unreported
 
 
-class RolloutHook(Configurable, ABC):
+class RolloutHook(Part, ABC):
     """Changes a step of model rollouts before it is stored: a penalty on the reward, a halt, a projection.
 
     Attributes:
@@ -43,9 +54,32 @@ class RolloutHook(Configurable, ABC):
         """Refuses a model, already built, that this hook can't work with (`UnsupportedError`)."""
 
 
-class BatchHook(Configurable, ABC):
+@dataclass
+class BatchContext:
+    """Where a batch hook is called.
+
+    Attributes:
+        learner: what the batch is for, with critics as they are now.
+        dynamics: the model as it is now; the batch's rollouts may be of an earlier fit.
+        generator: the hook's own stream; it moves no other.
+        model_rows: which rows of the batch are the model's, the others being real. A hook that moves rows, or changes how
+            many there are, writes their new places here for the hooks after it.
+        report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
+    """
+
+    learner: Learner
+    dynamics: DynamicsModel
+    generator: Generator
+    model_rows: slice
+    report: Callable[[Mapping[str, Tensor]], None] = unreported
+
+
+class BatchHook(Part, ABC):
     """Changes a batch before the learner sees it."""
 
     @abstractmethod
-    def __call__(self, batch: Transitions, learner: Learner) -> Transitions:
-        """The batch to learn from."""
+    def __call__(self, batch: Transitions, context: BatchContext) -> Transitions:
+        """The batch to learn from. The one that comes may be changed only by making another."""
+
+    def check(self, dynamics: DynamicsModel) -> None:
+        """Refuses a model, already built, that this hook can't work with (`UnsupportedError`)."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from mbrl.data import RowGenerator, Transitions, ValueFunction, make_generator
 from mbrl.models import DynamicsModel
 from mbrl.planners.hooks import RolloutContext, RolloutHook
-from mbrl.planners.selectors import ActionSelector, Situation, unreported
+from mbrl.planners.metrics import unreported
+from mbrl.planners.selectors import ActionSelector, Situation
 from mbrl.policies import Policy
 
 
@@ -29,7 +30,7 @@ class Imagination:
         chunk_rows: rollouts in one chunk: enough for the model to be busy, few enough for little memory. Another number
             draws other noise.
         drop: whether finished rows are dropped (True) or masked.
-        value, report: for the selector, see `Situation`.
+        value, report: for the selector and the hooks, see `Situation`.
     """
 
     dynamics: DynamicsModel
@@ -98,7 +99,7 @@ class Imagination:
             )
             step = self.dynamics.step(state, self.selector.select(situation), want)
             for hook, noise in zip(self.hooks, hook_noise, strict=True):
-                step = hook(step, RolloutContext(depth, self.dynamics, noise))
+                step = hook(step, RolloutContext(depth, self.dynamics, noise, self.value, alive, self.report))
             finite = step.finite
             keep = alive & finite
             halt = torch.zeros_like(alive) if step.halt is None else step.halt

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 
+def unreported(metrics: Mapping[str, Tensor]) -> None:
+    """Takes metrics that nobody asked for."""
+
+
 class MetricSums:
     """Sums scalar metrics as tensors, so that only writing a log line reads them back.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mbrl.arguments import check_whole
 from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction, mixed_batch
 from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
@@ -22,7 +23,6 @@ from mbrl.planners.memory import Memory
 from mbrl.planners.online import OnlinePlanner
 from mbrl.planners.penalties import check_measure
 from mbrl.planners.plan_objective import PlanObjective
-from mbrl.planners.plan_optimizers.arguments import check_whole
 from mbrl.planners.plan_optimizers.base import Plan, PlanOptimizer, PlanProblem
 from mbrl.planners.propagation import PROPAGATIONS, Propagation
 from mbrl.policies import Learner
@@ -48,8 +48,8 @@ class PETS(OnlinePlanner):
         discount: γ inside a plan; 1 weighs all steps alike [Chua2018]_, less prefers early rewards.
         warmup_steps: real steps of uniform actions before the first fit. A fixed model needs none: set it to 0.
         refit_every: real steps between fits, counted from the warm-up's end; a fixed model has none.
-        learner: learns from the real steps by the side, for `terminal_value` and for an optimiser with policy candidates,
-            whose plans follow the policy through members drawn anew at each step.
+        learner: learns from the real steps by the side, for `terminal_value`, for an uncertainty that asks critics, and for
+            an optimiser with policy candidates, whose plans follow the policy through members drawn anew at each step.
         terminal_value: adds γ^H times the learner's value of where a plan ends, the `"mean"` or `"min"` over its critics;
             None adds nothing.
         uncertainty: a measure of what the model doesn't know, added to each step's reward times `uncertainty_rate`.
@@ -132,7 +132,7 @@ class PETS(OnlinePlanner):
         self.build_dynamics(seed)
         self.dynamics.check_known()
         if self.uncertainty is not None:
-            check_measure("PETS", "uncertainty", self.uncertainty, self.dynamics)
+            check_measure("PETS", "uncertainty", self.uncertainty, self.dynamics, valued=self.learner is not None)
         if self.learner is not None:
             self.learner.build(task, seed)
         critics = self._terminal_value if self.terminal_value is not None else None
@@ -144,6 +144,7 @@ class PETS(OnlinePlanner):
             terminal_value=critics,
             uncertainty=self.uncertainty,
             uncertainty_rate=self.uncertainty_rate,
+            value=self.learner,
         )
 
     def _check_parts(self) -> None:
@@ -165,11 +166,12 @@ class PETS(OnlinePlanner):
                 "be equal; leave particles out."
             )
         self.optimizer.check(model, self.learner is not None)
-        used = self.terminal_value is not None or self.optimizer.policy_candidates > 0
+        asked = self.uncertainty is not None and self.uncertainty.needs_value
+        used = asked or self.terminal_value is not None or self.optimizer.policy_candidates > 0
         if self.learner is not None and not used:
             raise ConfigError(
-                "PETS(learner=…): expected terminal_value, or an optimiser with policy_candidates, to use the learner, got "
-                "neither; set one, or leave the learner out."
+                "PETS(learner=…): expected terminal_value, an optimiser with policy_candidates, or an uncertainty that asks "
+                "critics, to use the learner, got none of them; set one, or leave the learner out."
             )
 
     def _particles(self) -> int:

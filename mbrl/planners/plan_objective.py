@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mbrl.data import Generator, ModelState
+from mbrl.data import Generator, ModelState, ValueFunction
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.propagation import Propagation, follow_plans
@@ -35,6 +35,7 @@ class PlanObjective:
         discount: γ.
         terminal_value: of observations `B x S`, `B`; None for no terminal value.
         uncertainty, uncertainty_rate: a measure and its weight c in reward units per unit of it; None for neither.
+        value: critics, for a measure that asks them.
     """
 
     dynamics: DynamicsModel
@@ -44,6 +45,7 @@ class PlanObjective:
     terminal_value: Callable[[Tensor], Tensor] | None = None
     uncertainty: UncertaintyMeasure | None = None
     uncertainty_rate: float = 0.0
+    value: ValueFunction | None = None
 
     def returns(self, state: ModelState, actions: Tensor, noise: Generator | None = None) -> Tensor:
         """The return of each plan; −inf where a particle's states or rewards stop being finite before it terminates.
@@ -74,7 +76,8 @@ class PlanObjective:
                         f"{type(self.dynamics).__name__}: its step leaves out the prediction that it was asked for; have "
                         'it honour want=("prediction",).'
                     )
-                unsure = self.uncertainty(step.prediction, self.dynamics.drawn_members, Sample.of(step), noise)
+                sample = Sample.of(step, self.value, self.dynamics.built_task)
+                unsure = self.uncertainty(step.prediction, self.dynamics.drawn_members, sample, noise)
                 reward = reward + self.uncertainty_rate * unsure
             if total is None:
                 total = weight * reward

@@ -10,12 +10,9 @@ from torch import Tensor
 
 from mbrl.data import Generator, ModelState, ValueFunction
 from mbrl.models import DynamicsModel
+from mbrl.planners.metrics import unreported
 from mbrl.policies import Policy
-from mbrl.spec import Configurable
-
-
-def unreported(metrics: Mapping[str, Tensor]) -> None:
-    """Takes metrics that nobody asked for."""
+from mbrl.spec import Part
 
 
 @dataclass
@@ -43,7 +40,7 @@ class Situation:
     report: Callable[[Mapping[str, Tensor]], None] = unreported
 
 
-class ActionSelector(Configurable, ABC):
+class ActionSelector(Part, ABC):
     """Chooses actions for a batch of states."""
 
     @abstractmethod

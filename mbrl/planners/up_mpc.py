@@ -19,11 +19,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_whole
 from mbrl.data import Generator, RowGenerator
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.penalties import check_measure
-from mbrl.planners.plan_optimizers.arguments import check_whole
 from mbrl.planners.selectors import ActionSelector, Situation
 from mbrl.uncertainty import Sample, SampleSpread, UncertaintyMeasure
 
@@ -166,7 +166,8 @@ class UPMPC(ActionSelector):
             reward = torch.where(alive, torch.add(reward, gained, alpha=self.reward_discount**depth), reward)
             if step.prediction is not None and depth < measured:
                 measure = self.uncertainty or SampleSpread(reward=step.prediction.reward_mean is not None)
-                unsure = measure(step.prediction, dynamics.drawn_members, Sample.of(step), noise)
+                sample = Sample.of(step, situation.value, dynamics.built_task)
+                unsure = measure(step.prediction, dynamics.drawn_members, sample, noise)
                 added = torch.add(uncertainty, unsure, alpha=self.uncertainty_discount**depth)
                 uncertainty = torch.where(alive, added, uncertainty)
             if self.mask_terminations:

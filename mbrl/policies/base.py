@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mbrl.data import Generator, Task, Transitions
-from mbrl.spec import Configurable
+from mbrl.spec import Configurable, Part
 
 
 class Policy(nn.Module, ABC):
@@ -39,7 +39,7 @@ class Policy(nn.Module, ABC):
         """The deterministic action `B x A`, used by evaluation."""
 
 
-class CriticTerm(Configurable, ABC):
+class CriticTerm(Part, ABC):
     """A term added to the critics' loss (EDAC's diversity, COMBO's regulariser, …)."""
 
     @abstractmethod

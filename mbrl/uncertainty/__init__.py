@@ -10,6 +10,7 @@
     SampleSpread                              the spread of noisy draws: COPlanner's code
     LeaveOneOutKL                             KL of one member to the others: M2AC
     LikelihoodSpread                          the spread of log p_i(x): LOMPO
+    ValueSpread                               the spread of the value that members expect: MOBILE (needs critics)
 
 They are numbers of different units: before weights of two measures are compared, divide each by its mean over a dataset.
 """
@@ -19,6 +20,7 @@ from mbrl.uncertainty.disagreement import MeanDisagreement, MemberSpread, Sample
 from mbrl.uncertainty.distances import DistanceToMean, MaxAleatoric, MaxPairwiseDistance
 from mbrl.uncertainty.likelihood import LeaveOneOutKL, LikelihoodSpread
 from mbrl.uncertainty.outputs import OutputMeasure
+from mbrl.uncertainty.value import ValueSpread
 
 __all__ = [
     "DistanceToMean",
@@ -33,5 +35,6 @@ __all__ = [
     "SampleSpread",
     "TotalSpread",
     "UncertaintyMeasure",
+    "ValueSpread",
     "draw_sample",
 ]

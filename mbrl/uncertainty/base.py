@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mbrl.data import Generator, ModelStep, Prediction, draw_balanced, draw_normal
+from mbrl.data import Generator, ModelStep, Prediction, Task, ValueFunction, draw_balanced, draw_normal
 from mbrl.errors import ConfigError
-from mbrl.spec import Configurable
+from mbrl.spec import Part
 
 
 @dataclass
 class Sample:
-    """What was drawn from a prediction: where a rollout went, of which some measures ask how likely it was.
+    """What a measure may ask beyond a prediction: what was drawn from it, and what next observations are worth.
 
     Attributes:
-        next_obs: `B x S`.
+        next_obs: `B x S`, where a rollout went.
         reward: `B`, or None where nobody asks for it.
         member: `B` int64, the member that each row was drawn from, or None where no single one was.
+        value: values next observations, or None where there are no critics.
+        ends: says of next observations `… x B x S` of the rows whether the task ends there, `… x B` bool, or None where the
+            model learns that; None where nobody asks.
     """
 
     next_obs: Tensor
     reward: Tensor | None = None
     member: Tensor | None = None
+    value: ValueFunction | None = None
+    ends: Callable[[Tensor], Tensor | None] | None = None
 
     @classmethod
-    def of(cls, step: ModelStep) -> Sample:
-        """What a rollout drew in `step`."""
-        return cls(step.next_obs, step.reward, step.member)
+    def of(cls, step: ModelStep, value: ValueFunction | None = None, task: Task | None = None) -> Sample:
+        """What a rollout drew in `step`, with critics and task where there are."""
+        drawn = cls(step.next_obs, step.reward, step.member)
+        return drawn if value is None or task is None else drawn.valued(value, task, step.obs, step.action)
+
+    def valued(self, value: ValueFunction, task: Task, obs: Tensor, action: Tensor) -> Sample:
+        """The same with what next observations are worth.
+
+        Args:
+            value: critics.
+            task: which may know when it ends.
+            obs, action: `B x S` and `B x A`, what the prediction is of.
+        """
+
+        def ends(next_obs: Tensor) -> Tensor | None:
+            lead = next_obs.shape[:-1]
+            return task.terminated(obs.expand(*lead, -1), action.expand(*lead, -1), next_obs)
+
+        return replace(self, value=value, ends=ends)
 
 
 def draw_sample(prediction: Prediction, drawn: Tensor, generator: Generator) -> Sample:
@@ -52,7 +75,7 @@ def draw_sample(prediction: Prediction, drawn: Tensor, generator: Generator) -> 
     return Sample(torch.addcmul(one.mean, one.var.sqrt(), noise[:, :size]), reward, member)
 
 
-class UncertaintyMeasure(Configurable, ABC):
+class UncertaintyMeasure(Part, ABC):
     """Says in one number a row how uncertain a prediction is.
 
     Every choice that changes the number is an argument of the measure.
@@ -60,10 +83,12 @@ class UncertaintyMeasure(Configurable, ABC):
     Attributes:
         least_members: how many members it needs to say anything; fewer are refused.
         needs_noise: whether it says nothing of a model that predicts no noise: it would be 0 throughout, or undefined.
+        needs_value: whether it asks critics (`Sample.value`); it is refused where there are none.
     """
 
     least_members: ClassVar[int] = 1
     needs_noise: ClassVar[bool] = False
+    needs_value: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(
@@ -74,12 +99,30 @@ class UncertaintyMeasure(Configurable, ABC):
         Args:
             prediction: of all members, `E x B x …`.
             drawn: `e` int64, the members that a rollout may draw (`DynamicsModel.drawn_members`).
-            sample: what a rollout drew from the prediction. A measure of it draws one of its own if there is none.
+            sample: what a rollout drew from the prediction, and the critics. A measure of what was drawn draws for itself if
+                there is none.
             generator: draws whatever the measure draws; most draw nothing, and need none.
 
         Raises:
-            ConfigError: if the measure draws, and there is no generator.
+            ConfigError: if the measure draws, and there is no generator, or asks critics, and there are none.
         """
+
+    def check_call(self) -> None:
+        """Refuses a measure of somebody's own whose `__call__` doesn't take what it is given.
+
+        Raises:
+            ConfigError: naming what it takes.
+        """
+        signature = inspect.signature(self.__call__)
+        try:
+            signature.bind(None, None, None, None)
+            signature.bind(None, None, sample=None, generator=None)
+        except TypeError:
+            name = type(self).__name__
+            raise ConfigError(
+                f"{name}: expected __call__(self, prediction, drawn, sample=None, generator=None), got "
+                f"__call__(self, {', '.join(signature.parameters)}); take all four, also those that it doesn't use."
+            ) from None
 
     def _drawing(self, generator: Generator | None) -> Generator:
         if generator is None:

@@ -13,7 +13,7 @@ from mbrl.data import Generator, Task, Transitions, make_generator
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, DivergedError, UnsupportedError
 from mbrl.models import DynamicsModel
-from mbrl.planners import ActionSelector, BatchHook, Dyna, PolicyMode, Situation, evaluate
+from mbrl.planners import ActionSelector, BatchContext, BatchHook, Dyna, PolicyMode, Situation, evaluate
 from mbrl.policies import CriticTerm, Learner, Policy
 from tests.planners.exact_models import WALK, WalkModel
 from tests.planners.test_imagination import NoisyPolicy
@@ -197,7 +197,7 @@ def _after(planner: Dyna, ticks: int) -> Dyna:
 class Doubled(BatchHook):
     """Doubles rewards."""
 
-    def __call__(self, batch: Transitions, learner: Learner) -> Transitions:
+    def __call__(self, batch: Transitions, context: BatchContext) -> Transitions:
         batch.reward = batch.reward * 2
         return batch
 
@@ -247,8 +247,8 @@ def test_a_model_without_a_finite_rollout_stops_the_run() -> None:
     ("options", "message"),
     [
         ({"real_ratio": 1.5}, "expected a share between 0 and 1, got 1.5"),
-        ({"refit_every": 0}, r"Dyna\(refit_every=…\): expected at least 1, got 0"),
-        ({"updates_per_step": -1}, "expected at least 0, got -1"),
+        ({"refit_every": 0}, r"Dyna\(refit_every=…\): expected a whole number of at least 1, got 0"),
+        ({"updates_per_step": -1}, "expected a whole number of at least 0, got -1"),
         ({"rollout_length": [1, 2]}, "rollout_length: expected"),
         ({"warmup": "random"}, r"Dyna\(warmup=…\): expected one of uniform, policy, got 'random'"),
         ({"finished_rollouts": "keep"}, r"Dyna\(finished_rollouts=…\): expected one of auto, drop, mask"),

@@ -326,7 +326,7 @@ def test_a_learner_by_the_side_learns_from_real_steps() -> None:
         ({"uncertainty": MeanDisagreement()}, "expected a finite rate other than 0 with an uncertainty"),
         ({"uncertainty_rate": 1.0}, "and 0 without one, got 1.0; set both or neither"),
         ({"uncertainty": MeanDisagreement(), "uncertainty_rate": float("nan")}, "expected a finite rate"),
-        ({"learner": SAC()}, "expected terminal_value, or an optimiser with policy_candidates"),
+        ({"learner": SAC()}, "expected terminal_value, an optimiser with policy_candidates, or an uncertainty that asks"),
         ({"propagation": "expectation", "particles": 2}, "expected one particle under propagation 'expectation'"),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mbrl.models import DynamicsModel
-from mbrl.spec import Configurable
+from mbrl.spec import Part
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Plan:
     warm: dict[str, Tensor] = field(default_factory=dict)
 
 
-class PlanOptimizer(Configurable, ABC):
+class PlanOptimizer(Part, ABC):
     """Searches plans. What it carries from one decision to the next is in `warm`, so that it belongs to an environment.
 
     Attributes:

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_choice, check_number, check_whole
 from mbrl.errors import ConfigError
-from mbrl.planners.plan_optimizers.arguments import check_choice, check_number, check_whole
 from mbrl.planners.plan_optimizers.base import Plan, PlanProblem
 from mbrl.planners.plan_optimizers.sampling import (
     BestPlan,

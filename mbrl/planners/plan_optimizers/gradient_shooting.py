@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_number, check_whole
 from mbrl.models import Differentiable, DynamicsModel, require
-from mbrl.planners.plan_optimizers.arguments import check_number, check_whole
 from mbrl.planners.plan_optimizers.base import Plan, PlanProblem
 from mbrl.planners.plan_optimizers.sampling import BestPlan, SamplingOptimizer, Tail, check_tail, shifted, start_of_zeros
 

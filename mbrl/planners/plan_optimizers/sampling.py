@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_choice, check_whole
 from mbrl.errors import ConfigError, ShapeError
 from mbrl.models import DynamicsModel
-from mbrl.planners.plan_optimizers.arguments import check_choice, check_whole
 from mbrl.planners.plan_optimizers.base import PlanOptimizer, PlanProblem
 
 Tail = Literal["zero", "repeat"]

@@ -1,4 +1,4 @@
-"""Checks of what optimisers are made with: each refusal is one sentence that names the argument."""
+"""Checks of what an object or a function is given: each refusal is one sentence that names the argument."""
 
 from __future__ import annotations
 
