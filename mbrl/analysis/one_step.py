@@ -24,7 +24,15 @@ from mbrl.analysis.forecasts import (
     within_rounding,
 )
 from mbrl.analysis.nearest import NearestRows
-from mbrl.analysis.one_step_result import DATASET, POLICY_ACTIONS, POLICY_ROWS, OneStepError, Region
+from mbrl.analysis.one_step_result import (
+    DATASET,
+    OTHER_EPISODES,
+    POLICY_ACTIONS,
+    POLICY_ROWS,
+    TRAINING_DATA,
+    OneStepError,
+    Region,
+)
 from mbrl.analysis.rank import spearman
 from mbrl.analysis.truth import really_next
 from mbrl.data import Transitions
@@ -48,7 +56,7 @@ def one_step_error(
     names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> OneStepError:
-    """Compares the mean prediction of the drawn members with what happened, by distance to the training data.
+    """Compares the mean prediction of the drawn members with what happened, by distance to other data.
 
     A row's error in all dims is the root mean square of the dims' errors, each in units of the standard deviation of that
     dim's change in one step of `episodes`: at 1 a model says no more than that the average change happens. The distance is
@@ -104,7 +112,9 @@ def one_step_error(
         led_to, _ = really_next(truth, acted, generator)
         groups.append((POLICY_ACTIONS, acted, _errors(model, acted, led_to, generator, None)[0]))
 
+    distance_to: str | None = TRAINING_DATA
     if training_rows is None:
+        distance_to = OTHER_EPISODES if len(episodes) > 1 else None
         table, other = every, every.extras[PLACE][:, 0]
         if len(episodes) == 1:
             notes.append("There are no training rows and only one episode, so distances are undefined.")
@@ -147,6 +157,7 @@ def one_step_error(
         bins=bins,
         dimensions=dimensions,
         scale=scale,
+        distance_to=distance_to,
         correlation=correlation,
         training_rows_met=int(met.sum()),
         not_finite=bad.count,

@@ -1,4 +1,4 @@
-"""What `one_step_error` finds: errors by region, by distance to the training data and under a policy."""
+"""What `one_step_error` finds: errors by region, by distance to other data and under a policy."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DATASET, POLICY_ROWS, POLICY_ACTIONS = "dataset", "rows of the policy", "policy's actions in the dataset's states"
+TRAINING_DATA, OTHER_EPISODES = "training data", "other episodes"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Region:
     Attributes:
         label: which.
         rows: that count.
-        distance: 10, 50 and 90 % quantiles of the distance to the nearest training row.
+        distance: 10, 50 and 90 % quantiles of the distance to the nearest training row, or of another episode.
         rmse: `S+1`, environment units (the total: normalised).
         bands: `3 x (S+1)`, 10, 50 and 90 % quantiles of the absolute error, units likewise.
     """
@@ -42,7 +43,7 @@ class Region:
 
 @dataclass(frozen=True)
 class OneStepError(Result):
-    """One-step errors by distance to the training data, and under a policy beside the dataset.
+    """One-step errors by distance to the training data (or other episodes), and under a policy beside the dataset.
 
     Attributes:
         groups: by where rows are from: the dataset, and the policy if there is one.
@@ -50,6 +51,7 @@ class OneStepError(Result):
         dimensions: names, `S`.
         scale: `S`, the standard deviation of the observation's change in a step of the dataset, by which errors are
             normalised; 0 if it doesn't vary.
+        distance_to: whose nearest row distances are to: `training data`, `other episodes`, or None where there is neither.
         correlation: Spearman's, of distance and total error over the rows in bins; None where undefined.
         training_rows_met: rows of the dataset that are training rows themselves, at distance 0.
         not_finite: rows with a prediction that isn't finite.
@@ -58,12 +60,13 @@ class OneStepError(Result):
     """
 
     name: ClassVar[str] = "one_step"
-    title: ClassVar[str] = "One-step error by distance to the training data"
+    title: ClassVar[str] = "One-step error near the data and far from them"
 
     groups: list[Region]
     bins: list[Region]
     dimensions: list[str]
     scale: Tensor
+    distance_to: str | None
     correlation: float | None
     training_rows_met: int
     not_finite: int
@@ -119,6 +122,7 @@ class OneStepError(Result):
             "median_error_nearest_tenth": None if near is None else number(near.bands[1, -1]),
             "median_error_farthest_tenth": None if far is None else number(far.bands[1, -1]),
             "farthest_relative_to_nearest": None if near is None or far is None else self._relative(far, near),
+            "distance_to": self.distance_to,
             "rank_correlation_of_distance_and_error": self.correlation,
             "rows_that_are_training_rows": self.training_rows_met,
             "exact_to_rounding": self.exact,
@@ -143,11 +147,12 @@ class OneStepError(Result):
             axes.fill_between(at, low, high, color="C0", alpha=0.2, linewidth=0, label="10 to 90 %")
             drawn += middle
         markers = zip(("D", "s", "^"), ("0.2", "C1", "C3"), strict=True)
-        for group, (marker, color) in zip(self.groups, markers, strict=False):
+        for place, (group, (marker, color)) in enumerate(zip(self.groups, markers, strict=False)):
             low, middle, high = group.bands[:, -1].tolist()
             if not middle >= 0:  # no row that counts
                 continue
-            x, spread = float(group.distance[1]), [[middle - low], [high - middle]]
+            x = float(place) if self.distance_to is None else float(group.distance[1])
+            spread = [[middle - low], [high - middle]]
             axes.errorbar(
                 [x],
                 [middle],
@@ -162,9 +167,14 @@ class OneStepError(Result):
             drawn.append(middle)
         if drawn and min(drawn) > 0:
             axes.set_yscale("log")
-        axes.set_xlabel("distance to the nearest training row (standard deviations of obs and action)")
+        if self.distance_to is None:
+            axes.set_xticks(range(len(self.groups)), [group.label for group in self.groups])
+            axes.set_xlim(-0.5, len(self.groups) - 0.5)
+            axes.set_title("One-step error: median, and 10 to 90 % of the rows")
+        else:
+            axes.set_xlabel(f"distance to the nearest row of {self.distance_to} (standard deviations of obs and action)")
+            axes.set_title(f"One-step error against distance to {self.distance_to}")
+            axes.legend(frameon=False, fontsize=8)
         axes.set_ylabel("one-step error, all dimensions\n(standard deviations of the change)")
-        axes.set_title("One-step error against distance to the training data")
         axes.grid(color="0.9")
-        axes.legend(frameon=False, fontsize=8)
         return figure

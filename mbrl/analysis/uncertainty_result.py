@@ -95,7 +95,7 @@ class UncertaintyAgainstError(Result):
 
         percentile = self._shown_percentile()
         measures = self.measures
-        figure = Figure(figsize=(8.0, 1.4 + 0.42 * max(3, len(measures))), layout="constrained")
+        figure = Figure(figsize=(8.0, 1.7 + 0.42 * max(3, len(measures))), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         styles = {DATASET: {"marker": "o", "color": "C0"}, ROLLOUTS: {"marker": "s", "color": "C1", "markerfacecolor": "w"}}
         shown = [DATASET] if self.rollouts_skipped is not None else [DATASET, ROLLOUTS]
@@ -124,7 +124,8 @@ class UncertaintyAgainstError(Result):
         for axes in (left, right):
             axes.grid(axis="x", color="0.9")
         if len(shown) > 1:
-            left.legend(frameon=False, fontsize=8, loc="lower left")
+            handles, labels = left.get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
         figure.suptitle("How well uncertainty finds the model's error\n(right is better; dotted: chance)", fontsize=11)
         return figure
 

@@ -100,6 +100,8 @@ def test_rows_that_are_training_rows_are_named_and_in_no_bin() -> None:
     assert sum(region.rows for region in found.bins) == 5 * 30
     assert any("450 of 600 rows are training rows themselves" in note for note in found.notes)
     every = one_step_error(built(LinearModel()), episodes, generator=generator(), training_rows=Transitions.cat(episodes))
+    assert found.summary()["distance_to"] == "training data"
+    assert "nearest row of training data" in found.plot().axes[0].get_xlabel()
     assert every.bins == [] and every.summary()["farthest_relative_to_nearest"] is None
     assert every.summary()["rank_correlation_of_distance_and_error"] is None
     every.plot().draw_without_rendering()
@@ -109,8 +111,14 @@ def test_without_training_rows_distances_are_to_other_episodes_and_said_so() -> 
     found = one_step_error(built(LinearModel()), linear_episodes(0.1), generator=generator())
     assert found.training_rows_met == 0 and len(found.bins) == 10
     assert any("rows of other episodes of the same data" in note for note in found.notes)
+    assert found.summary()["distance_to"] == "other episodes"
+    assert "nearest row of other episodes" in found.plot().axes[0].get_xlabel()
     one = one_step_error(built(LinearModel()), linear_episodes(0.1, 1), generator=generator())
     assert one.bins == [] and any("only one episode" in note for note in one.notes)
+    assert one.summary()["distance_to"] is None
+    axes = one.plot().axes[0]  # no distance to draw against, but the errors are drawn
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["dataset"] and axes.get_xlabel() == ""
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(float(one.groups[0].bands[1, -1]))
     json.dumps(one.to_json(), allow_nan=False)
 
 

@@ -255,5 +255,7 @@ def test_table_plot_and_json() -> None:
     json.dumps(result.to_json(), allow_nan=False)
     for figure in (result.plot(), result.plot_by_depth(), result.plot_roc("MeanDisagreement"), look(exact_model()).plot()):
         figure.draw_without_rendering()
+    figure = result.plot()  # points may lie anywhere in the panels, so that the legend lies below both
+    assert len(figure.legends) == 1 and all(axes.get_legend() is None for axes in figure.axes)
     with pytest.raises(DataError, match="MaxAleatoric"):
         result.plot_roc("MaxAleatoric")
