@@ -67,6 +67,15 @@ PLANNERS: dict[str, dict[str, Any]] = {
             "warmup_steps": 20, "refit_every": 2, "rollouts_per_step": 4, "updates_per_step": 1, "batch_size": 16,
         },
     },
+    "Dyna with UP-MPC in both selectors (COPlanner)": {
+        "class_path": "mbrl.planners.Dyna",
+        "init_args": {
+            "learner": {"class_path": "mbrl.policies.SAC", "init_args": {"hidden": [8, 8]}},
+            "rollout_selector": {"class_path": "mbrl.planners.UPMPC", "init_args": {"rate": -2.0}},
+            "explore_selector": {"class_path": "mbrl.planners.UPMPC", "init_args": {"rate": 1.0}},
+            "warmup_steps": 20, "refit_every": 2, "rollouts_per_step": 4, "updates_per_step": 1, "batch_size": 16,
+        },
+    },
     "PETS (`mbrl.planners.PETS`), iCEM": {
         "class_path": "mbrl.planners.PETS",
         "init_args": {
