@@ -1,0 +1,143 @@
+"""What became of a trial, and what a worker asks of whatever runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+VISIBLE = ("diverged", "oom", "timeout")  # failures of the configuration itself, which samplers learn from
+INTERRUPTED = "interrupted"  # never stored: such a trial is given back
+DROPPED = ("surplus", "duplicate")  # trials that were asked for and never run
+
+Report = Callable[[float, int], bool]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a configuration came to.
+
+    Args:
+        outcome: `ok`, `pruned`, `diverged`, `oom` (out of memory), `timeout`, `error` (anything else that failed), or
+            `interrupted` (the worker was told to end).
+        values: one number an objective, the mean over seeds; only with `ok`.
+        seed_values: a row a seed, a number an objective.
+        variances: of the means, one an objective; empty with one seed.
+        wall_s: seconds that it took.
+        env_steps: real environment steps of all seeds; None where runs don't count them.
+        detail: what went wrong, one line.
+        argv: the command line of the first seed.
+    """
+
+    outcome: str
+    values: tuple[float, ...] = ()
+    seed_values: tuple[tuple[float, ...], ...] = ()
+    variances: tuple[float, ...] = ()
+    wall_s: float = 0.0
+    env_steps: int | None = None
+    detail: str = ""
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A configuration to run.
+
+    Args:
+        number: of the trial.
+        params: what was chosen, by name.
+        seeds: of its runs, one after the other.
+        folder: of its runs, `seed<k>` within; the same when a trial that was lost is run again.
+        tries: how often it was lost before.
+        device: `cpu`, `cuda:0`, …; None leaves the choice to the run.
+        report: takes a value and its step, and says whether to prune.
+        should_stop: whether the worker was told to end.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    seeds: Sequence[int]
+    folder: Path
+    tries: int = 0
+    device: str | None = None
+    report: Report = field(default=lambda value, step: False)
+    should_stop: Callable[[], bool] = field(default=lambda: False)
+
+
+class Problem(Protocol):
+    """What a worker needs to know of a search: how to choose a configuration and what it is worth."""
+
+    def suggest(self, trial: optuna.Trial) -> Mapping[str, Any]:
+        """Chooses every active parameter at once, parents first; returns them by name."""
+
+    def run(self, job: Job) -> Outcome:
+        """Runs a configuration to its end."""
+
+
+def root_of(trial: FrozenTrial) -> int:
+    """The number of the trial whose configuration and run folder this one goes on with; its own for a first try."""
+    return int(trial.user_attrs.get("root", trial.number))
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether its worker died before the outcome was known."""
+    return trial.state == TrialState.FAIL and trial.user_attrs.get("outcome") not in (*VISIBLE, "error", *DROPPED)
+
+
+def is_settled(trial: FrozenTrial) -> bool:
+    """Whether it says something about its configuration, so that nothing is left to do for it."""
+    if trial.state == TrialState.FAIL:
+        return trial.user_attrs.get("outcome") in VISIBLE
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def label_of(trial: FrozenTrial) -> str:
+    """Its outcome in one word: `waiting`, `running`, `lost`, or as in `Outcome`."""
+    if trial.state in (TrialState.WAITING, TrialState.RUNNING):
+        return str(trial.state.name).lower()
+    if is_lost(trial):
+        return "lost"
+    if trial.state == TrialState.FAIL:
+        return str(trial.user_attrs["outcome"])
+    return "ok" if trial.state == TrialState.COMPLETE else "pruned"
+
+
+def spent(trials: Sequence[FrozenTrial]) -> int:
+    """How much of the budget is used: configurations that are settled or running; lost ones and errors are free."""
+    return len({root_of(trial) for trial in trials if is_settled(trial) or trial.state == TrialState.RUNNING})
+
+
+def order_of(trials: Sequence[FrozenTrial], number: int) -> int:
+    """Which configuration of a study a trial is, counted from 0: its number, but for what was lost or dropped.
+
+    Random numbers that are seeded with it are the same whether or not a worker died on the way.
+    """
+    before: set[int] = set()
+    for trial in trials:
+        if trial.number >= number or trial.user_attrs.get("outcome") in DROPPED:
+            continue
+        if not is_lost(trial) or "seeds" in trial.user_attrs:  # a lost one without seeds hadn't been chosen yet
+            before.add(root_of(trial))
+    return len(before)
+
+
+def enqueue(study: optuna.Study, trial: FrozenTrial, tries: int, **marks: Any) -> bool:
+    """Queues the configuration of a trial again, under the same root; False if it had not been chosen yet.
+
+    Args:
+        study: of the trial.
+        trial: lost, or asked for again.
+        tries: how often the configuration was lost.
+        **marks: further attributes.
+    """
+    fixed = trial.system_attrs.get("fixed_params") or (trial.params if "seeds" in trial.user_attrs else None)
+    if fixed is None:
+        return False
+    kept = {name: trial.user_attrs[name] for name in ("seeds", "warm") if name in trial.user_attrs}
+    attributes = {"root": root_of(trial), "tries": tries, "retry_of": trial.number, **kept, **marks}
+    study.enqueue_trial(dict(fixed), user_attrs=attributes)
+    return True

@@ -1,0 +1,181 @@
+"""Where a study lies: a SQLite file, a journal file, or a database server; passwords stay out of every URL."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from mbrl.errors import ConfigError, DataError
+
+DEFAULT = "sqlite:///study.db"
+SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's process never needs
+
+_JOURNAL = "journal://"
+_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+_KINDS = "sqlite:///FILE, journal://FILE, postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE"
+_LOCK_WAIT_S = 120  # how long a writer of a SQLite file waits for another
+_TAKE_OVER_S = 15  # a journal's lock whose file stood still for so long belonged to a process that was killed
+
+Result = TypeVar("Result")
+
+
+def open_storage(url: str) -> BaseStorage:
+    """Opens the storage of studies.
+
+    Args:
+        url: `sqlite:///FILE` (one machine), `journal://FILE` (several machines on one shared file system), or
+            `postgresql://USER@HOST/DATABASE` or `mysql://USER@HOST/DATABASE` (several machines). A file is made if it isn't
+            there. A relative FILE starts in the current folder, an absolute one gives one slash more.
+
+    Raises:
+        ConfigError: for another kind of URL, one that holds a password, or a driver that isn't installed.
+        DataError: if the storage can't be opened.
+    """
+    check_url(url)
+    try:
+        if url.startswith(_JOURNAL):
+            return JournalStorage(_journal_file(url))
+        parsed = make_url(url)
+        return RDBStorage(parsed.set(drivername=_driver(parsed)).render_as_string(), engine_kwargs=_engine(parsed))
+    except ImportError as error:
+        raise ConfigError(
+            f"--storage: expected the driver of {redacted(url)}, got {' '.join(str(error).split())}; install the driver."
+        ) from error
+    except (StorageInternalError, DBAPIError, OSError) as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        raise DataError(
+            f"--storage: expected a storage at {redacted(url)}, got: {reason}; check the address, and where it needs a "
+            "password set PGPASSWORD or MYSQL_PWD, or write a pgpass file."
+        ) from None
+
+
+def check_url(url: str) -> None:
+    """Refuses a URL that names no storage, or that holds a password: it would show in process lists and logs.
+
+    Raises:
+        ConfigError: saying what to write.
+    """
+    if url.startswith(_JOURNAL) and len(url) > len(_JOURNAL):
+        return
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    kind = "" if parsed is None else parsed.get_backend_name()
+    if parsed is None or kind not in ("sqlite", *_DRIVERS) or not parsed.database:
+        raise ConfigError(f"--storage: expected {_KINDS}, got {redacted(url)!r}; write one of these.")
+    if parsed.password is not None or any("pass" in name.lower() for name in parsed.query):
+        raise ConfigError(
+            f"--storage: expected a URL without a password, got one in {redacted(url)}; leave it out, and set the "
+            "environment variable PGPASSWORD (MYSQL_PWD for MySQL) or write a pgpass file."
+        )
+
+
+def redacted(url: str) -> str:
+    """The URL without what may be secret: a password, and all that follows `?`."""
+    head, scheme, rest = url.partition("://")
+    if not scheme:
+        return url if "@" not in url else "…@" + url.rpartition("@")[2]
+    rest = rest.partition("?")[0]
+    account, at, place = rest.rpartition("@")
+    user = account.partition(":")[0]
+    return f"{head}://{user}{at}{place}"
+
+
+def patiently(operation: Callable[[], Result], *, patience_s: float = 60.0) -> Result:
+    """Does something with a storage, again where a lock or a lost connection was in the way.
+
+    Args:
+        operation: what to do; safe to repeat.
+        patience_s: for how long to try; more rides out longer absences of a server.
+    """
+    until = time.monotonic() + patience_s
+    wait = 0.1
+    while True:
+        try:
+            return operation()
+        except (StorageInternalError, OperationalError):
+            if time.monotonic() + wait > until:
+                raise
+        time.sleep(wait)
+        wait = min(2 * wait, 5.0)
+
+
+class _TornLineLock(JournalFileSymlinkLock):
+    """The lock that other tools take on the same file, under which a line that a crash left half-written is cut off.
+
+    Without that the next line would be glued to it, and no one could read the journal from there on.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, grace_period=_TAKE_OVER_S)
+        self._journal = path
+
+    def acquire(self) -> bool:
+        """Waits for the lock, then mends the file's end."""
+        taken = super().acquire()
+        with open(self._journal, "r+b") as file:
+            size = end = file.seek(0, os.SEEK_END)
+            while end > 0:  # back to the last line end
+                start = max(0, end - 65536)
+                file.seek(start)
+                block = file.read(end - start)
+                found = block.rfind(b"\n")
+                if found >= 0:
+                    end = start + found + 1
+                    break
+                end = start
+            if end < size:
+                file.truncate(end)
+        return taken
+
+
+def _journal_file(url: str) -> JournalFileBackend:
+    # an absolute path: the lock is a symbolic link to it, and a relative one would lead nowhere from another folder
+    path = Path(url.removeprefix(_JOURNAL)).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return JournalFileBackend(str(path), lock_obj=_TornLineLock(str(path)))
+
+
+def _driver(url: URL) -> str:
+    return url.drivername if "+" in url.drivername else _DRIVERS.get(url.drivername, url.drivername)
+
+
+def _engine(url: URL) -> dict[str, Any]:
+    kind = url.get_backend_name()
+    if kind == "sqlite":
+        Path(url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
+        return {"connect_args": {"timeout": _LOCK_WAIT_S}}
+    if kind == "mysql":  # its driver reads no environment variable
+        password = os.environ.get("MYSQL_PWD")
+        return {"pool_pre_ping": True, "connect_args": {} if password is None else {"password": password}}
+    return {"pool_pre_ping": True}  # libpq itself reads PGPASSWORD and pgpass
+
+
+def load_study(name: str, url: str) -> optuna.Study:
+    """The study of that name.
+
+    Raises:
+        ConfigError, DataError: as `open_storage`; `ConfigError` also if there is no such study.
+    """
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        raise ConfigError(f"--storage: expected a file of studies, got {url}, which isn't there; check the path.")
+    storage = open_storage(url)
+    names = [study.study_name for study in storage.get_all_studies()]
+    if name not in names:
+        raise ConfigError(
+            f"{name}: expected a study in {redacted(url)}, which has {', '.join(sorted(names)) or 'none'}; give one of "
+            "these or another --storage."
+        )
+    return optuna.load_study(study_name=name, storage=storage)
