@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mbrl import __version__
 
@@ -44,6 +44,17 @@ def _report(arguments: list[str], allow: Sequence[str]) -> int:
     return run(arguments, allow)
 
 
+def _search(arguments: list[str], allow: Sequence[str]) -> int:
+    from mbrl.search.commands import run
+
+    def parse(of_a_run: list[str]) -> Mapping[str, object]:
+        from mbrl.training.commands.parsed import parsed
+
+        return parsed(of_a_run, allow)
+
+    return run(arguments, allow, parse)
+
+
 _FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
 
 Command = Callable[[list[str], Sequence[str]], int]
@@ -58,6 +69,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "check": ("check an environment and its task functions, or a dataset", _check),
     "report": ("look at a trained model on a dataset: where, how far ahead and how confidently it is wrong", _report),
     "plot": ("draw learning curves of runs with bands over their seeds", _plot),
+    "search": ("search hyperparameters over the same YAML, in one or many processes", _search),
 }
 
 

@@ -29,7 +29,7 @@ from mbrl.search.search_options import (
     read_sampler,
     read_seeds,
 )
-from mbrl.search.setting import MISSING, argument, get, merged, put, split_index
+from mbrl.search.setting import MISSING, get, merged, nested, put, split_index
 from mbrl.search.space import Space
 from mbrl.search.yaml_text import read_mapping
 from mbrl.spec import check_allowed
@@ -155,12 +155,10 @@ class SearchFile:
         mapping: dict[str, Any] = {}
         for name, text in self.configs:
             mapping = merged(mapping, read_mapping(text, name))
-        for key, value in self._fixed_settings(mapping).items():
-            mapping = merged(mapping, put({}, tuple(key.split(".")), value, key))
-        return mapping
+        return merged(mapping, nested(self._fixed_settings(mapping)))
 
     def settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Dotted setting → value of `fixed` and of what is chosen, in the order of the command line.
+        """Dotted setting → value of `fixed` and of what is chosen, parents first.
 
         Args:
             chosen: numbers and labels of the active parameters, as `Space.suggest` gives them.
@@ -170,14 +168,16 @@ class SearchFile:
         """
         base = self.base()
         fixed = self._fixed_settings(base)
-        return {**fixed, **self.space.settings(chosen, base)} if fixed else self.space.settings(chosen, base)
+        return {**fixed, **self.space.settings(chosen, base)}
 
     def argv(
         self, chosen: Mapping[str, Any], seed: int, folder: str | Path, config_paths: Sequence[str | Path] | None = None
     ) -> list[str]:
-        """The arguments after `mbrl` of one run: `fit`, configurations, `fixed`, what is chosen, seed and folder.
+        """The arguments after `mbrl` of one run: `fit`, configurations, `fixed` with what is chosen, seed and folder.
 
-        A run of the same arguments in a folder that holds its checkpoint goes on from there.
+        `fixed` and what is chosen are one more `--config`, written out as JSON: as single arguments the parser takes no null
+        for a setting of a part of a part, and minds their order. A run of the same arguments in a folder that holds its
+        checkpoint goes on from there.
 
         Args:
             chosen: numbers and labels of the active parameters.
@@ -191,10 +191,8 @@ class SearchFile:
         arguments = [self.command]
         for path in paths:
             arguments += ["--config", str(path)]
-        arguments += [argument(key, value) for key, value in self.settings(chosen).items()]
-        arguments.append(f"--seed_everything={seed}")
-        arguments += [argument("trainer.folder", str(folder)), "--ckpt_path=last"]
-        return arguments
+        arguments.append(f"--config={json.dumps(nested(self.settings(chosen)))}")
+        return [*arguments, f"--seed_everything={seed}", f"--trainer.folder={folder}", "--ckpt_path=last"]
 
     def write_configs(self, folder: str | Path) -> list[Path]:
         """Writes the configurations into a folder, for a machine that lacks them, and returns where they are."""

@@ -192,8 +192,7 @@ def read_pruner(written: Any, objectives: Sequence[Objective]) -> PrunerChoice:
     name = _one_of("pruner.name", entry.get("name", default.name), ("none", "percentile", "median", "halving"))
     if name != "none" and len(objectives) > 1:
         raise ConfigError(
-            f"pruner.name: expected none, since {len(objectives)} objectives can't be pruned by, got {name}; choose "
-            "none."
+            f"pruner.name: expected none, since {len(objectives)} objectives can't be pruned by, got {name}; choose none."
         )
     takes = {
         "none": (),

@@ -1,4 +1,4 @@
-"""Dotted settings: how they are put into nested mappings, and how their values look on a command line.
+"""Dotted settings, and how they are put into the nested mappings of a configuration.
 
 A part of a key that is a number is a place in a list: `model.init_args.rollout_length.3`.
 """
@@ -6,7 +6,6 @@ A part of a key that is a number is a place in a list: `model.init_args.rollout_
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,6 +95,9 @@ def merged(before: Any, after: Any) -> Any:
     return copy.deepcopy(after)
 
 
-def argument(name: str, value: Any) -> str:
-    """`--name=value` as the parser reads it: whole numbers whole, lists and mappings as JSON."""
-    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted settings, in order, as nested mappings."""
+    mapping: dict[str, Any] = {}
+    for name, value in settings.items():
+        mapping = merged(mapping, put({}, tuple(name.split(".")), value, name))
+    return mapping

@@ -1,4 +1,4 @@
-"""`Space`: the parameters of a search in order, which of them count together, and what they are on a command line.
+"""`Space`: the parameters of a search in order, which of them count together, and what they are to `mbrl fit`.
 
 A space is plain data, a mapping of dotted settings of `mbrl fit`:
 
@@ -22,7 +22,7 @@ from optuna.trial import Trial
 
 from mbrl.errors import ConfigError
 from mbrl.search.parameter import Parameter, read_parameter
-from mbrl.search.setting import MISSING, argument, get, merged, put, split_index
+from mbrl.search.setting import MISSING, get, nested, put, split_index
 
 
 class Space:
@@ -106,16 +106,9 @@ class Space:
             settings[key] = put(settings.get(key), path, value, parameter.name)
         return settings
 
-    def arguments(self, chosen: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> list[str]:
-        """What is chosen as arguments of `mbrl fit`; arguments and errors are those of `settings`."""
-        return [argument(key, value) for key, value in self.settings(chosen, base).items()]
-
     def nested(self, chosen: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What is chosen as the mapping of a `--config` file; arguments and errors are those of `settings`."""
-        mapping: dict[str, Any] = {}
-        for key, value in self.settings(chosen, base).items():
-            mapping = merged(mapping, put({}, tuple(key.split(".")), value, key))
-        return mapping
+        return nested(self.settings(chosen, base))
 
     def start(self) -> dict[str, Any] | None:
         """The known good configuration, which becomes the first trial, or None if the file gives none."""

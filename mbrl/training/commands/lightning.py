@@ -38,10 +38,10 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         allow: modules in which a checkpoint's names may be looked up.
     """
     name, *options = arguments
-    with _quiet():
+    with quiet():
         if name != "fit" and not any(_names_a_config(option) for option in options):
             return _from_checkpoint(name, options, allow)
-        with _argv(arguments):
+        with process_arguments(arguments):
             MbrlCLI(allow)
     return 0
 
@@ -51,10 +51,14 @@ class MbrlParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints what is wrong and exits with 2."""
+        say(self.sentence(message, ex))
+        raise SystemExit(2)
+
+    def sentence(self, message: str, ex: Exception | None = None) -> str:
+        """What is wrong, as one sentence."""
         parser = getattr(ex, "subcommand_parser", self)
         hidden = ("help", "config", "print_config")
-        say(sentence(message, [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in hidden]))
-        raise SystemExit(2)
+        return sentence(message, [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in hidden])
 
 
 class MbrlCLI(LightningCLI):
@@ -62,11 +66,12 @@ class MbrlCLI(LightningCLI):
 
     Args:
         allow: modules in which a checkpoint's names may be looked up.
+        parser_class: of the parser, which decides what becomes of its errors.
     """
 
     trainer: Trainer
 
-    def __init__(self, allow: Sequence[str]) -> None:
+    def __init__(self, allow: Sequence[str], parser_class: type[MbrlParser] = MbrlParser) -> None:
         self.allow = tuple(allow)
         super().__init__(
             pl.LightningModule,
@@ -74,7 +79,7 @@ class MbrlCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             trainer_class=Trainer,
-            parser_class=MbrlParser,
+            parser_class=parser_class,
             save_config_callback=None,  # the run folder writes it, for Python too
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -254,7 +259,7 @@ def _merge(config: Any, short: str, target: Any, key: str, name: str, default: A
 
 
 @contextmanager
-def _argv(arguments: list[str]) -> Iterator[None]:
+def process_arguments(arguments: list[str]) -> Iterator[None]:
     """LightningCLI reads the process's arguments, and only then gives no warning."""
     before = sys.argv
     sys.argv = ["mbrl", *arguments]
@@ -265,7 +270,7 @@ def _argv(arguments: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Shows our warnings as one line each, and keeps Lightning's remarks on its own loops from the user."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level

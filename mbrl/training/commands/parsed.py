@@ -1,0 +1,51 @@
+"""What `mbrl fit` makes of its arguments, without a run: for whoever writes arguments for others, such as a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from mbrl.errors import ConfigError
+from mbrl.planners import Planner
+from mbrl.training.commands.lightning import MbrlCLI, MbrlParser, process_arguments, quiet
+from mbrl.training.flags import check_flags
+from mbrl.training.parts import check_can_fit, check_parts
+
+
+def parsed(arguments: Sequence[str], allow: Sequence[str] = ()) -> dict[str, Any]:
+    """Parses the arguments of a run and makes all its parts, as the command would, but reads no data and runs nothing.
+
+    Args:
+        arguments: those after `mbrl`, `fit` first.
+        allow: modules in which a checkpoint's names may be looked up.
+
+    Returns:
+        Every setting, defaults included, as nested mappings.
+
+    Raises:
+        ConfigError: with the parser's sentence on the first argument that it doesn't take.
+        MbrlError: as a part refuses its settings.
+    """
+    with quiet(), process_arguments(list(arguments)):
+        config = _Parsed(allow, _RaisingParser).config[arguments[0]].as_dict()
+    config.pop("config", None)
+    return config
+
+
+class _RaisingParser(MbrlParser):
+    """A parser whose errors are exceptions, for callers that have more to say."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise ConfigError(self.sentence(message, ex)) from ex
+
+
+class _Parsed(MbrlCLI):
+    """The command line up to where the run would start."""
+
+    def _set_seed(self) -> None:
+        """Nothing: a run that isn't started must not move the caller's generators."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        check_parts(self.model, self.datamodule)
+        check_can_fit(self.model)
+        check_flags(self.trainer.given, online=isinstance(self.model, Planner))
