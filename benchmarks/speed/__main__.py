@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed import memory, overhead, quality
-from benchmarks.speed.cases import all_cases
+from benchmarks.speed.cases import PLAIN, PLANNED, all_cases
 from benchmarks.speed.rounds import Case, measure, ratio, share_of_limit
 
 _CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16")
@@ -80,7 +80,12 @@ def ratios(cases: list[Case]) -> dict[str, float]:
         "bf16 over fp32, ensemble update": ("ensemble update bf16", "ensemble update fp32"),
         "bf16 over fp32, SAC update": ("SAC update bf16", "SAC update fp32"),
     }
-    return {name: ratio(by_name[a], by_name[b]) for name, (a, b) in pairs.items() if a in by_name and b in by_name}
+    found = {name: ratio(by_name[a], by_name[b]) for name, (a, b) in pairs.items() if a in by_name and b in by_name}
+    if PLAIN in by_name and PLANNED in by_name:
+        plain, planned = by_name[PLAIN], by_name[PLANNED]
+        found["UP-MPC's time over a plain rollout step's"] = ratio(plain, planned)
+        found["that over the two's operations"] = ratio(plain, planned) * plain.flops / planned.flops
+    return found
 
 
 def show(result: dict[str, Any]) -> None:

@@ -16,14 +16,17 @@ from benchmarks.speed.rounds import Case
 from mbrl.data import ReplayBuffer, Task, Transitions, make_generator, mixed_batch
 from mbrl.envs import VectorExperience, make_task
 from mbrl.models import GaussianEnsemble
-from mbrl.planners import CEM, PETS, Dyna, PolicySample
+from mbrl.planners import CEM, PETS, UPMPC, Dyna, PolicySample
 from mbrl.planners.imagination import Imagination
 from mbrl.policies import SAC
 
 ENV_ID = "Hopper-v5"
 STATES = 100_000  # MBPO's rollouts a fit
+PLANNED_STATES = 4000  # each costs as much as 123 of them
+CANDIDATES, LOOKAHEAD = 5, 5  # UP-MPC's K and H
 REAL_ROWS, MODEL_ROWS = 12, 244  # a batch of 256 with 5 % real rows
 MEMBERS, HIDDEN, BATCH = 7, [200] * 4, 256
+PLAIN, PLANNED = "rollout step", "rollout step, UP-MPC 5 x 5"
 Precision = Literal["fp32", "bf16"]
 
 
@@ -106,7 +109,20 @@ def rollout_step(known: Task, device: torch.device) -> Case:
     chunk = inspect.signature(Dyna).parameters["rollout_chunk"].default
     imagination = Imagination(model, learner.policy, PolicySample(), [], 0, chunk, device.type == "cpu")
     flops = products.rollout_step(model_sizes(known), policy_sizes(known))
-    return Case("rollout step", "states", lambda: imagination.run(starts, 1, 0, buffer.add), STATES, flops)
+    return Case(PLAIN, "states", lambda: imagination.run(starts, 1, 0, buffer.add), STATES, flops)
+
+
+def planned_rollout_step(known: Task, device: torch.device) -> Case:
+    """The same with actions chosen by UP-MPC, all members' disagreement counted at every step of every candidate."""
+    model, learner = ensemble(known, device), sac(known, device)
+    starts = random_rows(known, PLANNED_STATES, device)
+    buffer = ReplayBuffer(STATES, known.obs_size, known.action_size, device=device)
+    chunk = inspect.signature(Dyna).parameters["rollout_chunk"].default
+    selector = UPMPC(-2.0, candidates=CANDIDATES, horizon=LOOKAHEAD)
+    imagination = Imagination(model, learner.policy, selector, [], 0, chunk, device.type == "cpu")
+    sizes = (CANDIDATES, LOOKAHEAD, MEMBERS, model_sizes(known), policy_sizes(known))
+    flops = products.planned_rollout_step(*sizes)
+    return Case(PLANNED, "states", lambda: imagination.run(starts, 1, 0, buffer.add), PLANNED_STATES, flops)
 
 
 def sac_update(known: Task, device: torch.device, precision: Precision = "fp32") -> Case:
@@ -204,6 +220,7 @@ def all_cases(device: torch.device, bf16: bool, report: Callable[[str], None]) -
         lambda: matmul("fp32", device),
         lambda: ensemble_update(known, device),
         lambda: rollout_step(known, device),
+        lambda: planned_rollout_step(known, device),
         lambda: sac_update(known, device),
         lambda: sb3_update(known, device),
         lambda: dyna_tick(known, device),

@@ -25,6 +25,11 @@ def rollout_step(model: Sequence[int], policy: Sequence[int]) -> float:
     return 2.0 * (layers(model) + layers(policy))
 
 
+def planned_rollout_step(candidates: int, horizon: int, members: int, model: Sequence[int], policy: Sequence[int]) -> float:
+    """One state with UP-MPC: all members and the policy at every step of every candidate, then one member for the step."""
+    return 2.0 * (candidates * horizon * (members * layers(model) + layers(policy)) + layers(model))
+
+
 def plan(candidates: int, particles: int, iterations: int, horizon: int, model: Sequence[int]) -> float:
     """One decision of CEM: every particle of every plan takes every step, by one member each."""
     return 2.0 * candidates * particles * iterations * horizon * layers(model)
