@@ -99,14 +99,20 @@ def png(figure: Figure) -> bytes:
 def _section(part: Result) -> list[str]:
     lines = [f'<h2 id="{escape(part.name)}">{escape(part.title)}</h2>']
     lines += [f"<p>{escape(sentence)}</p>" for sentence in in_short(part)]
-    for number, figure in enumerate(figures(part), start=1):
+    for figure in figures(part):
         text = base64.b64encode(png(figure)).decode("ascii")
-        lines.append(f'<img alt="{escape(part.title)}, figure {number}" src="data:image/png;base64,{text}">')
+        lines.append(f'<img alt="{escape(part.title)}: {escape(_title(figure))}" src="data:image/png;base64,{text}">')
     if part.notes:
         lines += ["<h3>Notes</h3>", "<ul>", *(f"<li>{escape(note)}</li>" for note in part.notes), "</ul>"]
     lines += ["<h3>Numbers</h3>", *_numbers("", part.summary())]
     lines.append(f"<p>All of them are in {escape(part.name)}.csv beside this file.</p>")
     return lines
+
+
+def _title(figure: Figure) -> str:
+    """What a figure says above its panels, or names them by."""
+    whole = figure.get_suptitle()
+    return " ".join((whole or ", ".join(filter(None, (axes.get_title() for axes in figure.axes)))).split())
 
 
 def _numbers(heading: str, values: Mapping[str, Any]) -> list[str]:

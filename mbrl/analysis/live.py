@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
+from mbrl.analysis.axes import log_scale
 from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.html import png
 from mbrl.analysis.open_loop import MEAN, open_loop_error
@@ -151,19 +152,14 @@ def newest_episodes(planner: OnlinePlanner, rows: int) -> list[Transitions]:
 def draw_disagreement(found: UncertaintyAgainstError, measure: str, now: int) -> Figure:
     """The error of real steps against the members' disagreement there."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(5.4, 4.4), layout="constrained")
     axes = figure.subplots()
     spread, error = found.uncertainty[DATASET][measure], found.error[DATASET]
     axes.plot(spread, error, "o", color="C0", markersize=2.5, alpha=0.5)
     if len(spread) and bool((spread > 0).all()) and bool((error > 0).all()):
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):  # labels that don't run into one another
-            axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
+        log_scale(axes)
+        log_scale(axes, x=True)
     score = found.score(measure)
     told = "undefined" if score is None or score.spearman is None else f"{score.spearman:.2f}"
     axes.set_xlabel("disagreement of the members (environment units)")

@@ -11,7 +11,7 @@ from torch import Tensor
 from mbrl.analysis.asking import ask
 from mbrl.analysis.forecasts import NotFinite, Windows, place_windows, total_of, within_rounding
 from mbrl.analysis.truth import really_next
-from mbrl.data import Prediction, Transitions
+from mbrl.data import Prediction, Transitions, ValueFunction
 from mbrl.errors import DataError, MbrlError
 from mbrl.models import DynamicsModel, Exact, HasMembers
 from mbrl.policies import Policy
@@ -48,6 +48,7 @@ class Measuring:
         measures: by name.
         scale: `S`, by which errors are normalised; 0 for a dim that doesn't count.
         generator: on the model's device.
+        value: critics, or None.
         refused: by measure, why the model has no such number; more may be found while asking.
     """
 
@@ -55,6 +56,7 @@ class Measuring:
     measures: dict[str, UncertaintyMeasure]
     scale: Tensor
     generator: torch.Generator
+    value: ValueFunction | None = None
     refused: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,9 +67,18 @@ class Measuring:
                 self.refused[name] = "an exact model has no uncertainty"
             elif members < measure.least_members:
                 self.refused[name] = f"it needs {measure.least_members} members and the model has {members}"
+            elif measure.needs_value and self.value is None:
+                self.refused[name] = "it asks critics, and there are none"
+            else:
+                try:
+                    measure.check_call()
+                except MbrlError as error:
+                    self.refused[name] = str(error).rstrip(".")
 
-    def uncertainties(self, said: Prediction, sample: Sample) -> dict[str, Tensor]:
-        """By measure, `B` float64 on the CPU."""
+    def uncertainties(self, said: Prediction, sample: Sample, obs: Tensor, action: Tensor) -> dict[str, Tensor]:
+        """By measure, `B` float64 on the CPU, of what the model said of `obs` (`B x S`) and `action` (`B x A`)."""
+        if self.value is not None:
+            sample = sample.valued(self.value, self.model.built_task, obs, action)
         found = {}
         for name, measure in self.measures.items():
             if name in self.refused:
@@ -99,7 +110,8 @@ class Measuring:
             mean, _ = said.members()
             bad.look(mean.unsqueeze(2), places.episode[said.part], places.first[said.part])
             offs.append(self.off(said.prediction, said.rows.next_obs))
-            parts.append(self.uncertainties(said.prediction, said.sample(self.generator)))
+            here = said.rows
+            parts.append(self.uncertainties(said.prediction, said.sample(self.generator), here.obs, here.action))
         off = torch.cat(offs)  # B x S
         exact = within_rounding(off.abs(), rows.obs)
         return MeasuredStates(self.joined(parts), total_of(off, self.scale), bad.notes(dims), exact)
@@ -159,7 +171,7 @@ def measured_rollouts(
         )  # B, NaN of rollouts that are over, as `real`
         unknown += int((alive & state.obs.cpu().isfinite().all(-1) & ~real.isfinite().all(-1)).sum())
         errors.append(error)
-        parts.append(measuring.uncertainties(step.prediction, Sample.of(step)))
+        parts.append(measuring.uncertainties(step.prediction, Sample.of(step), step.obs, step.action))
         ended += int((alive & step.terminated.cpu()).sum())
         alive = alive & ~step.terminated.cpu()
         state = step.state

@@ -41,6 +41,7 @@ from mbrl.uncertainty import (
     SampleSpread,
     TotalSpread,
     UncertaintyMeasure,
+    ValueSpread,
 )
 
 _HORIZONS = (1, 5, 10, 25)  # at which forecasts are judged, and at the report's own
@@ -54,8 +55,9 @@ _QUICK = Sizes(
 )  # fmt: skip
 
 
-def default_measures() -> list[UncertaintyMeasure]:
-    """The measures of `mbrl.uncertainty`, as they were published."""
+def default_measures(*, critics: bool) -> list[UncertaintyMeasure]:
+    """The measures of `mbrl.uncertainty`, as they were published; with `critics` also the one that asks them."""
+    asking: list[UncertaintyMeasure] = [ValueSpread()] if critics else []
     return [
         MaxAleatoric(),
         MaxPairwiseDistance(),
@@ -66,6 +68,7 @@ def default_measures() -> list[UncertaintyMeasure]:
         SampleSpread(),
         LeaveOneOutKL(),
         LikelihoodSpread(),
+        *asking,
     ]
 
 
@@ -192,7 +195,8 @@ def report(
             UncertaintyAgainstError,
             lambda generator: uncertainty_against_error(
                 model, episodes, generator=generator, reference=training_rows, most=sizes.rows, truth=truth_model,
-                measures=default_measures() if measures is None else measures, rollouts=sizes.rollouts,
+                measures=default_measures(critics=learner is not None) if measures is None else measures,
+                rollouts=sizes.rollouts, value=learner,
                 depth=min(_DEPTH, horizon), policy=None if learner is None else learner.policy, **shared,
             ),
         )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from mbrl.analysis.axes import log_scale
 from mbrl.analysis.forecasts import (
     ALL,
     number,
@@ -166,13 +167,13 @@ class OneStepError(Result):
             )
             drawn.append(middle)
         if drawn and min(drawn) > 0:
-            axes.set_yscale("log")
+            log_scale(axes)
         if self.distance_to is None:
             axes.set_xticks(range(len(self.groups)), [group.label for group in self.groups])
             axes.set_xlim(-0.5, len(self.groups) - 0.5)
             axes.set_title("One-step error: median, and 10 to 90 % of the rows")
         else:
-            axes.set_xlabel(f"distance to the nearest row of {self.distance_to} (standard deviations of obs and action)")
+            axes.set_xlabel(f"distance to the nearest row of {self.distance_to}\n(standard deviations of obs and action)")
             axes.set_title(f"One-step error against distance to {self.distance_to}")
             axes.legend(frameon=False, fontsize=8)
         axes.set_ylabel("one-step error, all dimensions\n(standard deviations of the change)")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from mbrl.analysis.axes import log_scale, whole_numbers
 from mbrl.analysis.baselines import LinearBaseline
 from mbrl.analysis.forecasts import (
     ALL,
@@ -213,7 +214,8 @@ class OpenLoopError(Result):
             if predictor == MEAN:
                 axes.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0, label="10 to 90 %")
         if min(drawn) > 0:  # false for NaN
-            axes.set_yscale("log")
+            log_scale(axes)
+        axes.xaxis.set_major_locator(whole_numbers())
         axes.grid(color="0.9")
         if legend:
             axes.legend(frameon=False, fontsize=8)

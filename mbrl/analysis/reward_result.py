@@ -212,7 +212,12 @@ class RewardAndTermination(Result):
         axes.set_xlabel(f"return obtained in {found.horizon} steps")
         axes.set_ylabel("return predicted on the same actions")
         bias = found.bias
-        told = "right to rounding" if self.exact else f"predicted − obtained is {bias:+.3g} on average"
+        less = "less" if bias is not None and bias < 0 else "more"
+        told = (
+            "right to rounding"
+            if self.exact or bias is None
+            else f"{abs(bias):.3g} {less} predicted than obtained, on average"
+        )
         axes.set_title(f"Returns along real episodes:\n{told}", fontsize=11)
         axes.legend(frameon=False, fontsize=8)
         axes.grid(color="0.9")

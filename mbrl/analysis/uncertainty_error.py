@@ -24,7 +24,7 @@ from mbrl.analysis.forecasts import (
 from mbrl.analysis.measured_states import Measuring, measured_rollouts
 from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
 from mbrl.analysis.uncertainty_scores import DATASET, ROLLOUTS, notes_on_constants, scores_of
-from mbrl.data import Transitions
+from mbrl.data import Transitions, ValueFunction
 from mbrl.errors import MbrlError, check_at_least
 from mbrl.models import DynamicsModel, Exact, require
 from mbrl.policies import Policy
@@ -43,6 +43,7 @@ def uncertainty_against_error(
     most: int = 20_000,
     truth: DynamicsModel | None = None,
     policy: Policy | None = None,
+    value: ValueFunction | None = None,
     depth: int = 10,
     rollouts: int = 500,
     names: Sequence[str] | None = None,
@@ -67,6 +68,7 @@ def uncertainty_against_error(
         truth: an exact model, which tells what really follows the states that the model's rollouts reach. Without it
             these are left out, since nobody knows.
         policy: whose actions the rollouts take; None takes the recorded ones.
+        value: critics, for measures that ask them; without, these are undefined.
         depth: steps of a rollout.
         rollouts: how many, from states drawn uniformly.
         names: of the observation's dims.
@@ -90,7 +92,7 @@ def uncertainty_against_error(
     notes = left_out(scale, dims, "the change of the observation")
     if found.places > most:
         notes.append(f"{most} rows were drawn from {found.places}.")
-    measuring = Measuring(model, _named(measures), scale, generator_on(model.device, generator))
+    measuring = Measuring(model, _named(measures), scale, generator_on(model.device, generator), value)
 
     if progress is not None:
         progress(f"uncertainty against error: {len(found)} real rows")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.rank import roc_curve
 from mbrl.analysis.result import Result
 from mbrl.analysis.uncertainty_scores import DATASET, ROLLOUTS, Score
@@ -15,6 +16,8 @@ from mbrl.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_FEWEST = 20  # rows of a depth whose correlation is drawn
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,10 @@ class UncertaintyAgainstError(Result):
         return min(self.percentiles, key=lambda percentile: abs(percentile - 95.0))
 
     def plot_by_depth(self) -> Figure:
-        """Spearman's correlation of each measure at each depth of the model's rollouts, above the error there."""
+        """Spearman's correlation of each measure at each depth of the model's rollouts, above the error there.
+
+        Depths with fewer than 20 rows are left out of the correlations: two rows always agree or disagree entirely.
+        """
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(8.0, 5.0), layout="constrained")
@@ -148,7 +154,7 @@ class UncertaintyAgainstError(Result):
         errors: dict[int, float | None] = {}
         for number, measure in enumerate(self.measures):
             found = [score for score in self.scores if score.measure == measure and score.depth is not None]
-            points = [(score.depth, score.spearman) for score in found if score.spearman is not None]
+            points = [(one.depth, one.spearman) for one in found if one.spearman is not None and one.rows >= _FEWEST]
             if points:
                 upper.plot(
                     *zip(*points, strict=True),
@@ -165,6 +171,7 @@ class UncertaintyAgainstError(Result):
         lower.set_ylabel("mean one-step error\n(sds of the change)")
         lower.set_xlabel("steps of the model's rollout before the state")
         lower.set_ylim(bottom=0)
+        lower.xaxis.set_major_locator(whole_numbers())
         figure.suptitle("Does uncertainty find error along the model's own rollouts?", fontsize=11)
         if upper.lines[:-1]:
             figure.legend(loc="outside right center", frameon=False, fontsize=8)

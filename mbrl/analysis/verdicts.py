@@ -63,7 +63,7 @@ def _(part: OneStepError) -> list[str]:
     if farther is not None:
         correlation = said["rank_correlation_of_distance_and_error"]
         sentences.append(
-            f"Farthest from the training data it is {_short(farther)} times what it is nearest (rank correlation of "
+            f"Farthest from {said['distance_to']} it is {_short(farther)} times what it is nearest (rank correlation of "
             f"distance and error: {_short(correlation)})."
         )
     for label, what in ((POLICY_ROWS, "On the policy's own rows"), (POLICY_ACTIONS, "Under the policy's actions")):
