@@ -97,13 +97,11 @@ def is_settled(trial: FrozenTrial) -> bool:
 
 def label_of(trial: FrozenTrial) -> str:
     """Its outcome in one word: `waiting`, `running`, `lost`, or as in `Outcome`."""
-    if trial.state in (TrialState.WAITING, TrialState.RUNNING):
-        return str(trial.state.name).lower()
     if is_lost(trial):
         return "lost"
     if trial.state == TrialState.FAIL:
         return str(trial.user_attrs["outcome"])
-    return "ok" if trial.state == TrialState.COMPLETE else "pruned"
+    return "ok" if trial.state == TrialState.COMPLETE else str(trial.state.name).lower()
 
 
 def spent(trials: Sequence[FrozenTrial]) -> int:
@@ -137,7 +135,9 @@ def enqueue(study: optuna.Study, trial: FrozenTrial, tries: int, **marks: Any) -
     fixed = trial.system_attrs.get("fixed_params") or (trial.params if "seeds" in trial.user_attrs else None)
     if fixed is None:
         return False
-    kept = {name: trial.user_attrs[name] for name in ("seeds", "warm") if name in trial.user_attrs}
-    attributes = {"root": root_of(trial), "tries": tries, "retry_of": trial.number, **kept, **marks}
-    study.enqueue_trial(dict(fixed), user_attrs=attributes)
+    attributes: dict[str, Any] = {"root": root_of(trial), "tries": tries, "retry_of": trial.number}
+    for name in ("seeds", "warm", "asked"):
+        if name in trial.user_attrs:
+            attributes[name] = trial.user_attrs[name]
+    study.enqueue_trial(dict(fixed), user_attrs={**attributes, **marks})
     return True

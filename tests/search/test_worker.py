@@ -368,12 +368,12 @@ def test_surplus_trials_are_dropped_by_the_lower_number() -> None:
 
     def raced(*arguments: Any, **options: Any) -> optuna.Trial:
         study.ask = ask  # type: ignore[method-assign]
-        abandon(study, outcome="ok", result=[0.5], worker=identity())
+        abandon(study, worker=identity())
         return ask(*arguments, **options)
 
     study.ask = raced  # type: ignore[method-assign]
     first.work()
-    assert labels(study) == ["ok", "surplus"] and not problem.jobs
+    assert labels(study) == ["running", "surplus"] and not problem.jobs
 
 
 @pytest.mark.parametrize(
