@@ -14,7 +14,8 @@ EXCUSED: dict[str, str] = {}
 # Families of methods that are not built yet.
 _UNORDERED_FAMILIES = ("srl", "ravl", "offline", "vagram", "lipschitz", "sindy", "gp")
 # Checks among these that the parts built so far have to reproduce all the same.
-_ORDERED = {"offline-9.1", "offline-9.3", "coplanner-35", "lipschitz-D1", "lipschitz-D6", "lipschitz-D7", "lipschitz-D8"}
+_ORDERED = {"offline-9.1", "offline-9.2", "offline-9.3", "coplanner-35"}
+_ORDERED |= {"lipschitz-D1", "lipschitz-D6", "lipschitz-D7", "lipschitz-D8"}
 _UNORDERED_COPLANNER = {f"coplanner-{number}" for number in range(32, 40)}
 
 

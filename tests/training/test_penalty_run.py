@@ -23,6 +23,7 @@ MEASURES: dict[str, dict[str, Any]] = {
     "SampleSpread": {"reward": True},
     "LeaveOneOutKL": {},
     "LikelihoodSpread": {"of": "sd", "reward": True},
+    "ValueSpread": {"samples": 2, "mask_terminations": True},
 }
 
 
