@@ -22,7 +22,7 @@ def labels(values: list[float], *, x: bool = False) -> list[str]:
 @pytest.mark.parametrize("x", [False, True])
 def test_few_decades_have_plain_numbers_enough(x: bool) -> None:
     assert labels([0.8, 5.0], x=x) == ["1", "1.5", "2", "3", "4", "5"]
-    assert labels([0.6, 50.0], x=x) == ["1", "2", "5", "10", "20", "50"]
+    assert labels([0.8, 50.0], x=x) == ["1", "2", "5", "10", "20", "50"]
 
 
 def test_many_decades_have_powers_of_ten() -> None:
