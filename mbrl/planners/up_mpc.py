@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from mbrl.arguments import check_whole
-from mbrl.data import Generator, RowGenerator
+from mbrl.data import Generator, ModelState, ModelStep, RowGenerator, draw_balanced
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
+from mbrl.models.member_rows import predict_members
+from mbrl.models.obs_state import ObsState
 from mbrl.planners.penalties import check_measure
 from mbrl.planners.selectors import ActionSelector, Situation
 from mbrl.uncertainty import Sample, SampleSpread, UncertaintyMeasure
@@ -85,6 +87,8 @@ class UPMPC(ActionSelector):
             observation dims and the reward where the model learns it (`SampleSpread`), as in the released code.
         uncertainty_steps: steps whose uncertainty counts, the first ones; None all. Fewer saves the other steps all members
             but one.
+        uncertainty_members: members that measured steps ask, the first of those that rollouts draw (an ensemble's most
+            accurate); None all. Fewer cost as much less, and make both u and the drawn reward depend on these few alone.
         mask_terminations: whether rewards and uncertainty stop after a predicted termination.
         terminal_value: adds γ_r^H times the value of where a candidate ends, the `"mean"` or `"min"` over critics.
         normalize: whether R and U are divided by their spread over the candidates, which frees the rate from units.
@@ -103,6 +107,7 @@ class UPMPC(ActionSelector):
         uncertainty_discount: float = 0.97,
         uncertainty: UncertaintyMeasure | None = None,
         uncertainty_steps: int | None = None,
+        uncertainty_members: int | None = None,
         mask_terminations: bool = False,
         terminal_value: Literal["mean", "min"] | None = None,
         normalize: bool = False,
@@ -119,6 +124,8 @@ class UPMPC(ActionSelector):
                 f"UPMPC(uncertainty_steps=…): expected 1 to {horizon}, the horizon, or nothing, got {uncertainty_steps}; "
                 "choose one."
             )
+        if uncertainty_members is not None:
+            check_whole("UPMPC(uncertainty_members=…)", uncertainty_members)
         if terminal_value not in (None, "mean", "min"):
             raise ConfigError(f"UPMPC(terminal_value=…): expected mean, min or nothing, got {terminal_value!r}; choose one.")
         self.rate = rate
@@ -128,13 +135,32 @@ class UPMPC(ActionSelector):
         self.uncertainty_discount = uncertainty_discount
         self.uncertainty = uncertainty
         self.uncertainty_steps = horizon if uncertainty_steps is None else uncertainty_steps
+        self.uncertainty_members = uncertainty_members
         self.mask_terminations = mask_terminations
         self.terminal_value = terminal_value
         self.normalize = normalize
 
     def check(self, dynamics: DynamicsModel) -> None:
         if self.candidates > 1 and self.rate != 0:
-            check_measure("UPMPC", "uncertainty", self.uncertainty or SampleSpread(), dynamics)
+            measure = self.uncertainty or SampleSpread()
+            check_measure("UPMPC", "uncertainty", measure, dynamics)
+            self._check_few(measure, dynamics)
+
+    def _check_few(self, measure: UncertaintyMeasure, dynamics: DynamicsModel) -> None:
+        few = self.uncertainty_members
+        if few is None:
+            return
+        if type(dynamics).step is not DynamicsModel.step:
+            raise UnsupportedError(
+                f"UPMPC(uncertainty_members={few}) can't use {type(dynamics).__name__}: it steps in its own way, by all of "
+                "its members; leave uncertainty_members out."
+            )
+        least, most = measure.least_members, len(dynamics.drawn_members)
+        if not least <= few <= most:
+            raise UnsupportedError(
+                f"UPMPC(uncertainty_members=…): expected {least} to {most} of the members that rollouts draw, got {few}; "
+                "choose one, or leave it out for all members."
+            )
 
     def select(self, situation: Situation) -> Tensor:
         if self.candidates == 1:
@@ -160,14 +186,23 @@ class UPMPC(ActionSelector):
         uncertainty = torch.zeros_like(reward)
         alive = torch.ones_like(reward, dtype=torch.bool)
         measured = self.uncertainty_steps if self.rate != 0 else 0
+        drawn = dynamics.drawn_members  # e
+        few = None if self.uncertainty_members is None else drawn[: self.uncertainty_members]  # n
+        if few is not None:
+            drawn = torch.arange(len(few), device=few.device)  # in their prediction they are the members there are
         for depth in range(self.horizon):
-            step = dynamics.step(state, action, ("prediction",) if depth < measured else ())
+            if depth >= measured:
+                step = dynamics.step(state, action)
+            elif few is None:
+                step = dynamics.step(state, action, ("prediction",))
+            else:
+                step = _step_by(few, dynamics, state, action)
             gained = step.reward
             reward = torch.where(alive, torch.add(reward, gained, alpha=self.reward_discount**depth), reward)
             if step.prediction is not None and depth < measured:
                 measure = self.uncertainty or SampleSpread(reward=step.prediction.reward_mean is not None)
                 sample = Sample.of(step, situation.value, dynamics.built_task)
-                unsure = measure(step.prediction, dynamics.drawn_members, sample, noise)
+                unsure = measure(step.prediction, drawn, sample, noise)
                 added = torch.add(uncertainty, unsure, alpha=self.uncertainty_discount**depth)
                 uncertainty = torch.where(alive, added, uncertainty)
             if self.mask_terminations:
@@ -195,6 +230,17 @@ class UPMPC(ActionSelector):
             )
         values = situation.value.value(obs)  # J x K·B
         return values.mean(0) if self.terminal_value == "mean" else values.amin(0)
+
+
+def _step_by(members: Tensor, dynamics: DynamicsModel, state: ModelState, action: Tensor) -> ModelStep:
+    """A step drawn from a few members, `n` int64, whose predictions come with it and whose places it names."""
+    assert isinstance(state, ObsState)  # `check` has refused models that step in their own way
+    said = predict_members(dynamics, state.obs, action, members)
+    places = torch.arange(len(members), device=members.device)  # n
+    place = draw_balanced(state.generator, state.obs.shape[0], places, state.particles)  # B
+    step = dynamics.sample(state, action, said.of_member(place))
+    step.prediction, step.member = said, place
+    return step
 
 
 def _tiled(generator: Generator, n: int) -> Generator:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbrl.data import make_generator
-from mbrl.models.member_rows import block_layout, layout, padded_layout
+from mbrl.data import Task, make_generator
+from mbrl.models import GaussianEnsemble
+from mbrl.models.member_rows import block_layout, layout, padded_layout, predict_members
 
 MEMBERS = 4
 DRAWS = {
@@ -41,3 +42,18 @@ def test_block_layout_has_shapes_that_depend_on_the_number_of_rows_alone() -> No
     shapes.add(tuple(block_layout(DRAWS["balanced"], MEMBERS).index.shape))
     shapes.add(tuple(layout(torch.empty(40, dtype=torch.int64, device="meta"), MEMBERS).index.shape))
     assert shapes == {(24, 2)}
+
+
+@pytest.mark.parametrize("known", [None, "mbrl.envs.terminations.never"])
+def test_a_few_members_say_what_they_say_among_all(known: str | None) -> None:
+    model = GaussianEnsemble(members=4, elites=None, hidden=[8])
+    model.build(Task("", 3, 2, (-1.0,) * 2, (1.0,) * 2, known_terminated=known))
+    obs, action = torch.randn(5, 3, generator=make_generator("cpu", 1)), torch.zeros(5, 2)
+    with torch.no_grad():
+        everyone = model.predict(obs, action)
+        few = predict_members(model, obs, action, torch.tensor([3, 1]))
+    for name in ("mean", "var", "reward_mean", "reward_var", "terminated_logit"):
+        said, among = getattr(few, name), getattr(everyone, name)
+        assert (said is None) == (among is None)
+        if said is not None:
+            assert torch.allclose(said, among[[3, 1]], atol=1e-6)

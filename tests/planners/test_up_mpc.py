@@ -28,7 +28,7 @@ class AnyAction(Policy):
     def sample(
         self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None, length: int = 1
     ) -> tuple[Tensor, Tensor]:
-        action = torch.tanh(draw_normal(generator, len(obs), 1, obs))
+        action = torch.tanh(draw_normal(generator, obs.shape[:-1].numel(), 1, obs)).view(*obs.shape[:-1], 1)
         return action, action.sum(-1)
 
     def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
@@ -197,6 +197,65 @@ def test_the_first_steps_alone_can_count_as_uncertain() -> None:
     assert scores(policy=Positive()).uncertainty.unique().tolist() == pytest.approx([1 + 0.97 + 0.97**2])
 
 
+class Apart(Bandit):
+    """Five members whose means lie at 0, 1, 10, 100, 1000 above the state; rollouts draw the last three."""
+
+    members = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        above = torch.tensor([0.0, 1.0, 10.0, 100.0, 1000.0])
+        lead = 5 if member is None else 1
+        self.asked += lead * len(obs)
+        mean = obs + above.view(5, 1, 1) if member is None else obs + above[member].unsqueeze(-1)
+        reward = mean[..., 0] - obs[:, 0]
+        return Prediction(mean, torch.zeros_like(mean), reward, torch.zeros_like(reward))
+
+    @property
+    def drawn_members(self) -> Tensor:
+        return torch.tensor([4, 2, 3])
+
+
+def test_a_few_members_can_stand_for_all() -> None:
+    """Of the drawn members 4, 2, 3 the first two: means 1000 and 10 above, sd 495, and each row draws one of them."""
+    model = Apart()
+    few = scores(model=model, horizon=1, uncertainty_members=2)
+    assert torch.allclose(few.uncertainty, torch.tensor(495.0))
+    assert sorted(few.reward.unique().tolist()) == [10.0, 1000.0]
+    assert model.asked == 5 * 8 * 2
+    model = Apart()
+    everyone = scores(model=model, horizon=1)
+    assert everyone.uncertainty.unique().item() == pytest.approx(
+        torch.tensor([0.0, 1, 10, 100, 1000]).std(correction=0).item()
+    )
+    assert sorted(everyone.reward.unique().tolist()) == [10.0, 100.0, 1000.0]
+    assert model.asked == 5 * 8 * 5
+
+
+def test_elites_of_a_few_are_the_few() -> None:
+    """A measure of elites alone counts all that were asked."""
+    few = scores(model=Apart(), horizon=1, uncertainty_members=2, uncertainty=MeanDisagreement(members="elites"))
+    assert torch.allclose(few.uncertainty, torch.tensor(495.0))
+
+
+def test_steps_whose_uncertainty_does_not_count_draw_from_all_again() -> None:
+    model = Apart()
+    mixed = scores(model=model, horizon=2, uncertainty_members=2, uncertainty_steps=1, reward_discount=1.0)
+    assert model.asked == 5 * 8 * (2 + 1)
+    assert {110.0, 1100.0} & set(mixed.reward.unique().tolist())  # the second step's 100 is of the third drawn member
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "expected 2 to 3 of the members that rollouts draw, got 1"), (4, "got 4")])
+def test_a_few_members_are_at_least_two_of_those_drawn(number: int, said: str) -> None:
+    model = Apart()
+    model.build(LINE)
+    with pytest.raises(UnsupportedError, match=said):
+        UPMPC(1.0, uncertainty=SPREAD, uncertainty_members=number).check(model)
+
+
 def test_predicted_terminations_are_masked_on_request() -> None:
     ends = Bandit(shift=1.0, ends=True)
     ends.build(Task("", 1, 1, (-1.0,), (1.0,)))
@@ -255,6 +314,7 @@ def test_the_released_measure_is_the_default() -> None:
         ({"rate": math.nan}, r"UPMPC\(rate=…\): expected a finite number, got nan"),
         ({"reward_discount": 1.1}, r"UPMPC\(reward_discount=…\): expected a number between 0 and 1, got 1.1"),
         ({"uncertainty_discount": -0.1}, r"UPMPC\(uncertainty_discount=…\): expected a number between 0 and 1"),
+        ({"uncertainty_members": 0}, r"UPMPC\(uncertainty_members=…\): expected a whole number of at least 1, got 0"),
         ({"uncertainty_steps": 6}, r"UPMPC\(uncertainty_steps=…\): expected 1 to 5, the horizon, or nothing, got 6"),
         ({"terminal_value": "max"}, r"UPMPC\(terminal_value=…\): expected mean, min or nothing, got 'max'"),
     ],
