@@ -31,7 +31,7 @@ from mbrl.search.search_options import (
 )
 from mbrl.search.setting import MISSING, get, merged, nested, put, split_index
 from mbrl.search.space import Space
-from mbrl.search.yaml_text import read_mapping
+from mbrl.search.yaml_text import read_mapping, read_value
 from mbrl.spec import check_allowed
 
 KEYS = ("study", "command", "config", "fixed", "objectives", "space", "seeds", "budget", "pruner", "sampler", "limits")
@@ -206,8 +206,8 @@ class SearchFile:
     def check_names(self, allow: Sequence[str] = ()) -> None:
         """Refuses a search, such as one that came with a study, which names anything outside `mbrl` and allowed modules.
 
-        Every text with a dot or colon between words counts as a name, wherever it stands, since the parser may import it; a
-        file is none if its path has a slash (`./data.npz`).
+        Every text with a dot or colon between words counts as a name, wherever it stands, also inside a text that is YAML
+        itself, since the parser may import it; a file is none if its path has a slash (`./data.npz`).
 
         Raises:
             UntrustedNameError: with the flag that would allow it.
@@ -238,10 +238,12 @@ class SearchFile:
                     raise ConfigError(f"{name}: expected out of {where}, since a search sets it for each run; remove it.")
         for name in self.fixed:
             for other in searched:
-                if name == other or name.startswith(f"{other}."):
+                in_list = bool(
+                    split_index(name)[1]
+                )  # a mapping that is chosen merges with what is fixed, a list replaces it
+                if name == other or (in_list and name.startswith(f"{other}.")):
                     raise ConfigError(
-                        f"{name}: expected in fixed or below a key of the space, got both, and {other} would overwrite it; "
-                        "remove one."
+                        f"{name}: expected in fixed or in the space, got both, and {other} would overwrite it; remove one."
                     )
         seed = get(self.base(), "data.init_args.seed")
         if seed is not MISSING:
@@ -292,9 +294,10 @@ def _fixed(written: Any) -> dict[str, Any]:
 
 
 def _texts(value: Any) -> list[str]:
-    """All texts in nested mappings and lists."""
+    """All texts in nested mappings and lists, and in texts that hold such, which the parser would read."""
     if isinstance(value, str):
-        return [value]
+        inner = read_value(value) if any(sign in value for sign in "{[:\n") else None
+        return [value, *_texts(inner)] if isinstance(inner, (dict, list)) else [value]
     if isinstance(value, Mapping):
         return [text for item in value.values() for text in _texts(item)]
     if isinstance(value, (list, tuple)):

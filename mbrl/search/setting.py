@@ -90,7 +90,7 @@ def merged(before: Any, after: Any) -> Any:
         for key, value in after.items():
             result[key] = merged(before[key], value) if key in before else copy.deepcopy(value)
         return result
-    if isinstance(before, dict) and "class_path" in before and isinstance(after, str):
+    if isinstance(before, dict) and before and set(before) <= {"class_path", "init_args"} and isinstance(after, str):
         return {**before, "class_path": after}
     return copy.deepcopy(after)
 

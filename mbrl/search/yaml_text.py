@@ -26,11 +26,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+[eE][-+]?\d+|(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
-    list("-+.0123456789"),
-)
+_FLOAT = re.compile(r"^[-+]?(?:\d+[eE][-+]?\d+|(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
 def read_mapping(text: str, where: str) -> dict[str, Any]:
@@ -54,6 +51,14 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
     return found
 
 
+def read_value(text: str) -> Any:
+    """What a text is as YAML, or None if it is none."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        return None
+
+
 def write_mapping(mapping: Mapping[str, Any]) -> str:
     """`mapping` as a YAML text, keys in their order, short lists on one line."""
     return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -71,4 +76,5 @@ def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flow)
 
 
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))  # the text "1e-3" needs quotes
 _Dumper.add_representer(list, _represent_list)
