@@ -26,8 +26,12 @@ def rollout_step(model: Sequence[int], policy: Sequence[int]) -> float:
 
 
 def planned_rollout_step(candidates: int, horizon: int, members: int, model: Sequence[int], policy: Sequence[int]) -> float:
-    """One state with UP-MPC: all members and the policy at every step of every candidate, then one member for the step."""
-    return 2.0 * (candidates * horizon * (members * layers(model) + layers(policy)) + layers(model))
+    """One state with UP-MPC: all members at every step of every candidate, then one for the step that is taken.
+
+    The policy sees the state once for all its first actions, and no state after a candidate's last step.
+    """
+    members_asked, policies = candidates * horizon * members + 1, candidates * (horizon - 1) + 1
+    return 2.0 * (members_asked * layers(model) + policies * layers(policy))
 
 
 def plan(candidates: int, particles: int, iterations: int, horizon: int, model: Sequence[int]) -> float:

@@ -220,7 +220,8 @@ class UPMPC(ActionSelector):
     def _drawn(self, situation: Situation) -> Tensor:
         """`K` blocks of candidate actions, `K·B x A`, from the policy's stream."""
         generator = _tiled(situation.policy_generator, self.candidates)
-        return situation.policy.sample(situation.obs.repeat(self.candidates, 1), generator)[0]
+        obs = situation.obs.expand(self.candidates, *situation.obs.shape)  # K x B x S, of which a network may see B
+        return situation.policy.sample(obs, generator)[0].flatten(0, 1)
 
     def _value(self, situation: Situation, obs: Tensor) -> Tensor:
         if situation.value is None:

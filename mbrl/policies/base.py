@@ -25,7 +25,8 @@ class Policy(nn.Module, ABC):
         """Draws actions.
 
         Args:
-            obs: `B x S`.
+            obs: `B x S`; `B` stands for any number of leading dims. Several samples of each state are asked for as
+                `obs.expand(K, B, S)`.
             generator: draws the noise.
             prev_action: `B x A`, for policies that depend on it.
             length: how many actions in a row, for sequence policies; others refuse more than 1.

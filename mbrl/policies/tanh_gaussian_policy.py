@@ -102,7 +102,7 @@ class TanhGaussianPolicy(Policy):
         """The Gaussian before the squashing.
 
         Args:
-            obs: `B x S`, any leading dims.
+            obs: `B x S`, any leading dims; a first one that is `expand`ed costs no more than one of its copies.
             frozen: whether to treat the parameters as constants.
 
         Returns:
@@ -116,6 +116,9 @@ class TanhGaussianPolicy(Policy):
                 f"TanhGaussianPolicy: expected obs of shape B x {self.obs_size}, got {' x '.join(map(str, obs.shape))}; "
                 "build the policy for the task that the observations come from."
             )
+        if obs.ndim > 2 and obs.stride(0) == 0:  # several samples of each state: the network sees it once
+            mean, log_sigma = self.distribution(obs[0], frozen=frozen)
+            return mean.expand(obs.shape[0], *mean.shape), log_sigma.expand(obs.shape[0], *mean.shape)
         rows = obs if obs.ndim == 2 else obs.reshape(-1, self.obs_size)  # B x S
         if rows.shape[0] <= CHUNK or torch.is_grad_enabled() or rows.device.type != "cpu":
             heads = self._heads(rows, frozen)  # B x 2A

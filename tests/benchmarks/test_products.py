@@ -13,8 +13,8 @@ def test_counts_by_hand() -> None:
     assert products.layers([2, 3, 5]) == 21
     assert products.ensemble_update(1, 1, [2, 3, 5]) == 2 * (21 + 21 + 15)
     assert products.rollout_step([2, 3], [4, 5]) == 52
-    # 2 x 3 times five members of 6 and a policy of 20, then one member
-    assert products.planned_rollout_step(2, 3, 5, [2, 3], [4, 5]) == 2 * (6 * 50 + 6)
+    # two candidates, three steps: 30 members of 6 and the one of the step taken; a policy of 20 for the first, and for four
+    assert products.planned_rollout_step(2, 3, 5, [2, 3], [4, 5]) == 2 * (31 * 6 + 5 * 20)
     assert products.plan(3, 2, 4, 5, [2, 3]) == 2 * 120 * 6
     # policy 1-1, two critics 2-1: target 1+4, critics 4+4+0, actor 1+1+0+4+4
     assert products.sac_update(1, [1, 1], [2, 1], 2) == 2 * 23

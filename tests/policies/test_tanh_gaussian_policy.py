@@ -194,3 +194,19 @@ def test_refusals() -> None:
         policy(log_sigma_range=(2, -20))
     with pytest.raises(ConfigError, match=r"one hidden layer .* got 1 of \[3\]"):
         TanhGaussianPolicy(3, 2, make_generator("cpu"), hidden=())
+
+
+def test_several_samples_of_each_state_cost_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expanded observations give what copies give, and the network sees each state once."""
+    made = policy()
+    obs = torch.randn(4, 3, generator=make_generator("cpu", "obs"))
+    copies, copied = made.sample(obs.repeat(5, 1, 1), make_generator("cpu", 0))
+    seen: list[torch.Size] = []
+    heads = TanhGaussianPolicy._heads
+    monkeypatch.setattr(
+        TanhGaussianPolicy, "_heads", lambda self, rows, frozen: (seen.append(rows.shape), heads(self, rows, frozen))[1]
+    )
+    actions, log_probs = made.sample(obs.expand(5, 4, 3), make_generator("cpu", 0))
+    assert seen == [(4, 3)]
+    assert actions.shape == (5, 4, 2) and len(actions.unique(dim=0)) == 5
+    assert torch.allclose(actions, copies, atol=1e-6) and torch.allclose(log_probs, copied, atol=1e-5)
