@@ -1,7 +1,7 @@
 """The `mbrl` command: a thin dispatcher before LightningCLI, so that `mbrl --help` answers at once.
 
-Exit codes: 0 for success, 2 for an error that a user can mend (one sentence on stderr), 130 and 143 for a run that Ctrl-C
-or SIGTERM ended after its step, with a checkpoint written.
+Exit codes: 0 for success, 2 for an error that a user can mend and 4 for a run that diverged (one sentence on stderr), 130 and
+143 for a run that Ctrl-C or SIGTERM ended after its step, with a checkpoint written.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("--allow: expected the name of a module after it.")
     if allow and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    from mbrl.errors import MbrlError
+    from mbrl.errors import DivergedError, MbrlError
 
     try:
         return COMMANDS[rest[0]][1](rest, allow)
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MbrlError as error:
         if traceback:
             raise
-        return _fail(str(error))
+        return _fail(str(error), 4 if isinstance(error, DivergedError) else 2)
     except OSError as error:
         if traceback or error.errno not in _FILE_ERRORS:
             raise
@@ -144,9 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, code: int = 2) -> int:
     print(f"mbrl: {sentence}", file=sys.stderr)
-    return 2
+    return code
 
 
 if __name__ == "__main__":

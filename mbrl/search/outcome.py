@@ -14,7 +14,7 @@ VISIBLE = ("diverged", "oom", "timeout")  # failures of the configuration itself
 INTERRUPTED = "interrupted"  # never stored: such a trial is given back
 DROPPED = ("surplus", "duplicate")  # trials that were asked for and never run
 
-Report = Callable[[float, int], bool]
+Report = Callable[[float, int], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Job:
         folder: of its runs, `seed<k>` within; the same when a trial that was lost is run again.
         tries: how often it was lost before.
         device: `cpu`, `cuda:0`, …; None leaves the choice to the run.
-        report: takes a value and its step, and says whether to prune.
+        report: takes a value and its step.
+        should_prune: whether what was reported is too little to go on; asks the study's pruner.
         should_stop: whether the worker was told to end.
     """
 
@@ -64,7 +65,8 @@ class Job:
     folder: Path
     tries: int = 0
     device: str | None = None
-    report: Report = field(default=lambda value, step: False)
+    report: Report = field(default=lambda value, step: None)
+    should_prune: Callable[[], bool] = field(default=lambda: False)
     should_stop: Callable[[], bool] = field(default=lambda: False)
 
 

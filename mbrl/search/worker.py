@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -177,16 +177,12 @@ class Worker:
         store(trial, {**where, "seeds": seeds})  # the seeds last: they say that it may be queued again
         if self._signal:
             return Outcome(INTERRUPTED)
-        single = len(self.study.directions) == 1
+        single = len(self.study.directions) == 1  # Optuna can't prune by several objectives
 
-        def report(value: float, step: int) -> bool:
-            if not single or not math.isfinite(value):
-                return False  # Optuna can't prune by several objectives
-            try:
-                patiently(lambda: trial.report(value, step))
-                return patiently(trial.should_prune)
-            except UpdateFinishedTrialError:  # taken for dead; the run goes on, and its result comes late
-                return False
+        def report(value: float, step: int) -> None:
+            if single and math.isfinite(value):
+                with suppress(UpdateFinishedTrialError):  # taken for dead; the run goes on, and its result comes late
+                    patiently(lambda: trial.report(value, step))
 
         job = Job(
             number=trial.number,
@@ -196,6 +192,7 @@ class Worker:
             tries=tries,
             device=self.device,
             report=report,
+            should_prune=lambda: single and patiently(trial.should_prune),
             should_stop=lambda: self._signal != 0,
         )
         return _checked(self.problem.run(job), len(self.study.directions))

@@ -140,7 +140,8 @@ def test_pruning_asks_the_studys_pruner() -> None:
     def after(job: Job) -> Outcome | None:
         level = [3.0, 2.0, 1.0, 4.0][job.number]
         for step in (10, 20, 30):
-            if job.report(level + step, step):
+            job.report(level + step, step)
+            if job.should_prune():
                 return Outcome("pruned")
         return Outcome("ok", values=(level + 30,))
 
@@ -154,7 +155,8 @@ def test_reports_with_several_objectives_are_left_out() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
 
     def after(job: Job) -> Outcome:
-        assert job.report(1.0, 10) is False
+        job.report(1.0, 10)
+        assert not job.should_prune()
         return Outcome("ok", values=(1.0, 2.0), seed_values=((1.0, 2.0), (1.0, 2.0)), variances=(0.5, 0.25))
 
     worker(study, Quadratic(after=after), trials=1, sampler=None).work()
@@ -295,7 +297,7 @@ def test_a_late_result_is_kept_unless_the_retry_was_first() -> None:
             if job.number == 0:  # meanwhile, elsewhere
                 study.tell(0, state=TrialState.FAIL)
                 enqueue(study, study.trials[0], 1)
-                assert job.report(0.0, 1) is False
+                job.report(0.0, 1)
                 if retry_first:
                     other = study.ask()
                     Quadratic().suggest(other)
