@@ -3,7 +3,8 @@
 Both hold one array a column, a row a step, in environment units. Names, with those that are read as the same:
 
     obs (observations), action (actions), reward (rewards), next_obs (next_observations),
-    terminated (terminals, terminations), truncated (timeouts, truncations), episode
+    terminated (terminals, terminations), truncated (timeouts, truncations), episode,
+    sim_state (a simulator's states, float64, where they were recorded)
 
 Where an episode ends, by the first of these that the file has: `episode`, equal numbers side by side; `truncated` and
 `terminated`; or, with `next_obs`, the rows whose next observation isn't the following row's observation.
@@ -36,6 +37,7 @@ _NAMES = {
     "terminated": ("terminated", "terminals", "terminations"),
     "truncated": ("truncated", "timeouts", "truncations"),
     "episode": ("episode",),
+    "sim_state": ("sim_state",),
 }
 _NOTE = "task"  # the column of `TaskFacts`
 
@@ -62,7 +64,7 @@ def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
 
 def write_npz(path: str | os.PathLike[str], dataset: OfflineDataset) -> None:
     """Writes `dataset` so that `read_npz` gives it back, with what is known of its task."""
-    columns: dict[str, Any] = {name: getattr(dataset, name) for name in _NAMES}
+    columns: dict[str, Any] = {name: column for name in _NAMES if (column := getattr(dataset, name)) is not None}
     columns[_NOTE] = np.array(dataset.facts.to_json())
     write_arrays(path, columns)
 
@@ -170,6 +172,7 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
         terminated=terminated[kept],
         truncated=truncated[kept],
         episode=episode[kept].astype(np.int64),
+        sim_state=columns["sim_state"][kept] if "sim_state" in columns else None,
         facts=TaskFacts() if note is None else TaskFacts.from_json(note, source),
         dropped=n - int(kept.sum()),
     )

@@ -20,6 +20,9 @@ Array = NDArray[Any]
 ACTION_TOLERANCE = 1e-4
 
 
+_COLUMNS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode", "sim_state")
+
+
 @dataclass
 class OfflineDataset:
     """`N` steps in the order of recording.
@@ -31,6 +34,7 @@ class OfflineDataset:
         reward: `N`.
         terminated, truncated: `N` bool.
         episode: `N` int64, the number of each row's episode; equal numbers are steps in a row.
+        sim_state: `N x W` float64, the simulator's states that `obs` shows (`mbrl.envs.SimulatorState`), or None.
         facts: what the source says of the task.
         dropped: rows of the source left out, since it doesn't say where they led.
     """
@@ -43,6 +47,7 @@ class OfflineDataset:
     terminated: Array
     truncated: Array
     episode: Array
+    sim_state: Array | None = None
     facts: TaskFacts = field(default_factory=TaskFacts)
     dropped: int = 0
 
@@ -81,19 +86,27 @@ class OfflineDataset:
                     f"{self.source}: expected {name} to be floats, got {column.dtype}; only continuous observations and "
                     "actions are supported (save whole numbers that mean quantities as floats)."
                 )
-        for name in ("action", "reward", "next_obs", "terminated", "truncated", "episode"):
-            if len(getattr(self, name)) != n:
+        if self.sim_state is not None and (self.sim_state.ndim != 2 or self.sim_state.dtype != np.float64):
+            raise DataError(
+                f"{self.source}: expected sim_state to have a row of float64 numbers a step, got {self.sim_state.dtype} of "
+                f"shape {self.sim_state.shape}; a state that lost digits is another state, so record it anew, or leave the "
+                "column out."
+            )
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            if column is not None and len(column) != n:
                 raise DataError(
-                    f"{self.source}: expected {n} rows of {name}, one for each of obs, got {len(getattr(self, name))}; the "
-                    "columns belong to different steps, so write the file anew."
+                    f"{self.source}: expected {n} rows of {name}, one for each of obs, got {len(column)}; the columns "
+                    "belong to different steps, so write the file anew."
                 )
         if self.next_obs.shape != self.obs.shape:
             raise DataError(
                 f"{self.source}: expected next_obs of shape {self.obs.shape}, as obs, got {self.next_obs.shape}; write the "
                 "file anew."
             )
-        for name in ("obs", "action", "reward", "next_obs"):
-            self._check_finite(name)
+        for name in ("obs", "action", "reward", "next_obs", "sim_state"):
+            if getattr(self, name) is not None:
+                self._check_finite(name)
 
     def _check_finite(self, name: str) -> None:
         column = getattr(self, name)
@@ -107,18 +120,18 @@ class OfflineDataset:
 
     def head(self, rows: int) -> OfflineDataset:
         """The first `rows` steps."""
-        columns = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode")
-        return OfflineDataset(**{**self.__dict__, **{name: getattr(self, name)[:rows] for name in columns}})
+        columns = {name: column for name in _COLUMNS if (column := getattr(self, name)) is not None}
+        return OfflineDataset(**{**self.__dict__, **{name: column[:rows] for name, column in columns.items()}})
 
     def transitions(self, task: Task, *, clip_actions: bool = False, dtype: torch.dtype = torch.float32) -> Transitions:
-        """The steps as the library has them: actions in [−1, 1], `extras["episode"]`.
+        """The steps as the library has them: actions in [−1, 1], extras `episode`, and `sim_state` if it was recorded.
 
         Actions up to `ACTION_TOLERANCE` beyond a bound are taken for that bound, rounded.
 
         Args:
             task: whose bounds scale the actions.
             clip_actions: take actions further out for the bound too, as an environment does that clips them itself.
-            dtype: of all but flags and episodes.
+            dtype: of all but flags, episodes and simulator states, which are float64.
 
         Raises:
             DataError: if the sizes aren't the task's, or an action lies outside the bounds.
@@ -138,6 +151,9 @@ class OfflineDataset:
                 f"{self.action[row].tolist()} in row {row}; give the bounds of the environment that recorded them "
                 "(action_low, action_high), or clip_actions: true if it clips actions itself."
             )
+        extras = {"episode": torch.from_numpy(self.episode.astype(np.int64))}
+        if self.sim_state is not None:
+            extras["sim_state"] = torch.from_numpy(self.sim_state.copy())
         return Transitions(
             obs=torch.tensor(self.obs, dtype=dtype),
             action=action.clamp(-1, 1).to(dtype),
@@ -145,12 +161,16 @@ class OfflineDataset:
             next_obs=torch.tensor(self.next_obs, dtype=dtype),
             terminated=torch.from_numpy(self.terminated.copy()),
             truncated=torch.from_numpy(self.truncated.copy()),
-            extras={"episode": torch.from_numpy(self.episode.astype(np.int64))},
+            extras=extras,
         )
 
     @staticmethod
     def from_transitions(rows: Transitions, task: Task, source: str = "transitions") -> OfflineDataset:
-        """Steps of the library as a dataset in environment units; `rows.extras["episode"]` numbers the episodes."""
+        """Steps of the library as a dataset in environment units; `rows.extras["episode"]` numbers the episodes.
+
+        `rows.extras["sim_state"]` is kept if it is there.
+        """
+        state = rows.extras.get("sim_state")
         action = task.to_env_action(rows.action.double()).float()  # N x A
         return OfflineDataset(
             source=source,
@@ -161,5 +181,6 @@ class OfflineDataset:
             terminated=rows.terminated.cpu().numpy(),
             truncated=rows.truncated.cpu().numpy(),
             episode=rows.extras["episode"].cpu().numpy(),
+            sim_state=None if state is None else state.cpu().numpy(),
             facts=TaskFacts.of(task),
         )

@@ -20,6 +20,7 @@ from mbrl.errors import DataError
 
 _COLUMNS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode")
 _NOTE = "mbrl_task"  # the metadata entry of `TaskFacts`
+_STATE = "sim_state"  # the entry of an episode's infos
 
 
 def minari_folder(path: str | os.PathLike[str]) -> Path | None:
@@ -86,8 +87,16 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
         columns["terminated"].append(np.asarray(recorded.terminations, dtype=np.bool_))
         columns["truncated"].append(np.asarray(recorded.truncations, dtype=np.bool_))
         columns["episode"].append(np.full(length, number, dtype=np.int64))
+        state = (recorded.infos or {}).get(_STATE)  # T or T+1 rows, the last of which no step starts from
+        if state is not None:
+            columns.setdefault(_STATE, []).append(np.asarray(state)[:length])
     if not columns["episode"]:
         raise DataError(f"{source}: expected at least one episode, got none; record some.")
+    if len(columns.get(_STATE, columns["episode"])) != len(columns["episode"]):
+        raise DataError(
+            f"{source}: expected {_STATE} in the infos of all {len(columns['episode'])} episodes or of none, got it in "
+            f"{len(columns[_STATE])}; create it anew."
+        )
     joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
     found = OfflineDataset(source=source, facts=facts, **joined)
     found.check()
@@ -137,7 +146,7 @@ def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, de
                 rewards=dataset.reward[rows],
                 terminations=dataset.terminated[rows],
                 truncations=dataset.truncated[rows],
-                infos={},
+                infos={} if dataset.sim_state is None else {_STATE: _with_end(dataset.sim_state[rows])},
             )
         )
     low, high = (np.array(bound, dtype=np.float32) for bound in (dataset.facts.action_low, dataset.facts.action_high))  # A
@@ -170,6 +179,11 @@ def _facts(source: str, dataset: Any, metadata: Mapping[str, Any]) -> TaskFacts:
         env_kwargs={} if spec is None else dict(spec.kwargs),
         time_limit=None if spec is None else spec.max_episode_steps,
     )
+
+
+def _with_end(state: Array) -> Array:
+    """Infos have a row for the episode's end too; nobody recorded that state, so it is NaN: `(T+1) x W`."""
+    return np.concatenate([state, np.full_like(state[:1], np.nan)])
 
 
 def _flat(observations: Any, names: list[str] | None) -> Array:

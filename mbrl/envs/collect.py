@@ -34,13 +34,17 @@ def collect(
     num_envs: int = 1,
     seed: int = 0,
     algorithm: str = "random",
+    sim_state: bool = True,
     allow: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Steps the environments of `task`, and writes what happened in environment units.
 
-    The steps are float32. An episode that is unfinished when the steps are used up is cut there, as by a time limit. Ctrl-C
-    ends the recording early: what was stepped until then is written all the same, and the interrupt goes on from there.
+    The steps are float32, the simulator's states beside them float64. An episode that is unfinished when the steps are used
+    up is cut there, as by a time limit. Ctrl-C ends the recording early: what was stepped until then is written all the
+    same, and the interrupt goes on from there.
+
+    The steps of an episode lie side by side, whichever environments were stepped between them.
 
     Args:
         task: what to record.
@@ -52,6 +56,8 @@ def collect(
         num_envs: `N`, environments stepped at once.
         seed: of the episodes' starts and the random actions.
         algorithm: what chose the actions, for the dataset's description.
+        sim_state: whether to keep the simulator's state at each step, where the environment is one of MuJoCo: a
+            `SimulatorModel` starts from it, and so does `mbrl report` where it looks for the truth. It makes files larger.
         allow: modules in which the environment's names may be looked up; None if the user wrote them.
         progress: told the steps taken so far, after each step of all environments.
 
@@ -76,7 +82,7 @@ def collect(
     parts: list[Transitions] = []
     interrupt: KeyboardInterrupt | None = None
     try:
-        _step(experience, steps, act or _random(task, num_envs, seed), progress, parts)
+        _step(experience, steps, act or _random(task, num_envs, seed), sim_state, progress, parts)
     except KeyboardInterrupt as ctrl_c:
         if not parts:
             raise
@@ -86,6 +92,7 @@ def collect(
     last = parts[-1]
     last.truncated = last.truncated | ~last.terminated  # the recording ends here, and every episode with it
     rows = Transitions.cat(parts)
+    rows = rows.select(torch.argsort(rows.extras["episode"], stable=True))  # of several environments they come interleaved
     dataset = OfflineDataset.from_transitions(rows, task, output)
     if as_npz:
         write_npz(output, dataset)
@@ -102,6 +109,7 @@ def _step(
     experience: VectorExperience,
     steps: int,
     act: Act,
+    sim_state: bool,
     progress: Callable[[int], None] | None,
     parts: list[Transitions],
 ) -> None:
@@ -109,7 +117,11 @@ def _step(
     for tick in range(steps // experience.num_envs):
         with torch.no_grad():
             action = act(experience)  # N x A
-        parts.append(experience.step(action).to("cpu"))
+        before = experience.snapshot if sim_state else None  # N x W, what the observations show that the step starts from
+        rows = experience.step(action)
+        if before is not None:
+            rows.extras["sim_state"] = before
+        parts.append(rows.to("cpu"))
         if progress is not None:
             progress((tick + 1) * experience.num_envs)
 

@@ -118,7 +118,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
 
     @property
     def transitions(self) -> Transitions:
-        """All rows: float32, actions in [−1, 1], `extras["episode"]`."""
+        """All rows: float32, actions in [−1, 1], `extras["episode"]`, and `extras["sim_state"]` (float64) if recorded."""
         if self._transitions is None:
             self._transitions = self.dataset.transitions(self.task, clip_actions=self.clip_actions)
         return self._transitions

@@ -220,3 +220,43 @@ def test_a_note_of_the_task_that_is_something_else(tmp_path, note):
     steps, _ = columns()
     with pytest.raises(DataError, match="expected its note of the task to hold action_low"):
         read_npz(npz(tmp_path, **steps, task=np.array(note)))
+
+
+STATES = np.arange(9.0)[:, None] / 3 + np.zeros(5)  # float64 that float32 can't hold
+
+
+@pytest.mark.parametrize("write", [npz, d4rl])
+def test_simulator_states_belong_to_their_rows(tmp_path, write):
+    steps, _ = columns()
+    dataset = read_offline(write(tmp_path, sim_state=STATES, **steps))
+    assert dataset.sim_state.dtype == np.float64
+    np.testing.assert_array_equal(dataset.sim_state, STATES)
+    np.testing.assert_array_equal(dataset.head(4).sim_state, STATES[:4])
+    write_npz(tmp_path / "again.npz", dataset)
+    np.testing.assert_array_equal(read_npz(tmp_path / "again.npz").sim_state, STATES)
+
+
+@pytest.mark.parametrize("write", [npz, d4rl])
+def test_a_row_that_is_left_out_takes_its_state_with_it(tmp_path, write):
+    """Without next_obs, the last step of each episode goes."""
+    steps, _ = columns()
+    del steps["next_obs"]
+    dataset = read_offline(write(tmp_path, sim_state=STATES, **steps))
+    kept = [0, 1, 2, 4, 5, 7]
+    np.testing.assert_array_equal(dataset.obs, steps["obs"][kept])
+    np.testing.assert_array_equal(dataset.sim_state, STATES[kept])
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        (STATES.astype(np.float32), r"sim_state to have a row of float64 numbers a step, got float32 of shape \(9, 5\)"),
+        (STATES[:, 0], r"got float64 of shape \(9,\)"),
+        (STATES[:8], r"expected 9 rows of sim_state, one for each of obs, got shape \(8, 5\)"),
+        (np.where(np.arange(9)[:, None] == 3, np.nan, STATES), "as sim_state of row 3"),
+    ],
+)
+def test_simulator_states_that_cannot_be_used(tmp_path, states, message):
+    steps, _ = columns()
+    with pytest.raises(DataError, match=message):
+        read_offline(npz(tmp_path, sim_state=states, **steps))

@@ -62,6 +62,15 @@ def test_from_transitions_and_back():
     assert isinstance(back, Transitions)
 
 
+def test_simulator_states_keep_every_digit():
+    one = dataset([[-2, 0], [2, 10]])
+    one.sim_state = np.array([[1 / 3], [2 / 3]])
+    rows = one.transitions(TASK)
+    assert rows.extras["sim_state"].dtype is torch.float64
+    assert rows.extras["sim_state"].tolist() == [[1 / 3], [2 / 3]]
+    assert OfflineDataset.from_transitions(rows, TASK).sim_state.tolist() == [[1 / 3], [2 / 3]]
+
+
 def test_head():
     head = dataset(np.zeros((4, 2))).head(3)
     assert len(head) == 3

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import warnings
 
@@ -150,3 +151,36 @@ def test_a_dataset_makes_no_environment(monkeypatch):
     file.write_text(json.dumps(metadata))
     with pytest.raises(DataError, match="expected a Minari dataset that holds its action_space, got none"):
         read_minari("trap-v0")
+
+
+def test_simulator_states_are_infos_of_their_steps():
+    """Infos have a row for the state after the last step too, which nobody recorded."""
+    import minari
+
+    dataset = made()
+    dataset.sim_state = np.arange(9.0)[:, None] / 3 + np.zeros(5)
+    write_minari("random-v0", dataset, algorithm="random", description="Nine steps.")
+    again, order = read_minari("random-v0"), np.argsort(dataset.episode, kind="stable")
+    assert again.sim_state.dtype == np.float64
+    np.testing.assert_array_equal(again.sim_state, dataset.sim_state[order])
+    infos = minari.load_dataset("random-v0")[0].infos["sim_state"]
+    assert infos.shape == (4, 5)
+    assert np.isnan(infos[3]).all()
+    assert read_minari(write_minari("without-v0", made(), algorithm="random", description="Nine.")).sim_state is None
+
+
+def test_simulator_states_of_some_episodes_are_refused(monkeypatch):
+    import minari
+
+    dataset = made()
+    dataset.sim_state = np.zeros((9, 5))
+    write_minari("random-v0", dataset, algorithm="random", description="Nine steps.")
+    whole = minari.MinariDataset.iterate_episodes
+
+    def some(self):
+        for episode in whole(self):
+            yield episode if episode.id else dataclasses.replace(episode, infos={})
+
+    monkeypatch.setattr(minari.MinariDataset, "iterate_episodes", some)
+    with pytest.raises(DataError, match="expected sim_state in the infos of all 3 episodes or of none, got it in 2"):
+        read_minari("random-v0")

@@ -6,7 +6,8 @@ import torch
 
 from mbrl.data import derived_seed, read_offline
 from mbrl.envs import OfflineData, VectorExperience, collect, make_task
-from mbrl.errors import ConfigError, DataError
+from mbrl.errors import ConfigError, DataError, UnsupportedError
+from mbrl.models import SimulatorModel
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,11 @@ def test_what_is_read_back_is_what_was_stepped(output, num_envs):
     data = OfflineData(output)
 
     experience = VectorExperience(task, num_envs, seed=derived_seed(4, "collect"))
-    ticks = [experience.step(wobble(experience)) for _ in range(60 // num_envs)]
+    ticks = []
+    for _ in range(60 // num_envs):
+        before = experience.snapshot
+        ticks.append(experience.step(wobble(experience)))
+        ticks[-1].extras["sim_state"] = before
     experience.close()
     assert sum(int(rows.terminated.sum()) for rows in ticks) > 3  # several ends, whose next_obs is no reset
 
@@ -36,11 +41,12 @@ def test_what_is_read_back_is_what_was_stepped(output, num_envs):
     assert len(rows) == 60
     assert data.task == task
     stepped = {(int(tick.extras["episode"][i]), j): (tick, i) for j, tick in enumerate(ticks) for i in range(num_envs)}
-    read = sorted(range(60), key=lambda row: (int(rows.extras["episode"][row]), row))  # an episode's steps side by side
-    for row, (tick, i) in zip(read, (stepped[key] for key in sorted(stepped)), strict=True):
+    assert bool((rows.extras["episode"].diff() >= 0).all())  # an episode's steps lie side by side
+    for row, (tick, i) in enumerate(stepped[key] for key in sorted(stepped)):
         assert torch.equal(rows.obs[row], tick.obs[i])
         assert torch.equal(rows.next_obs[row], tick.next_obs[i])
         assert torch.equal(rows.reward[row], tick.reward[i])
+        assert torch.equal(rows.extras["sim_state"][row], tick.extras["sim_state"][i])  # of the observation, in float64
         assert rows.terminated[row] == tick.terminated[i]
         torch.testing.assert_close(rows.action[row], tick.action[i], atol=1e-7, rtol=1e-6)
         cut = tick is ticks[-1] and not tick.terminated[i]
@@ -75,12 +81,17 @@ def test_a_policy_with_memory_is_told_of_new_episodes():
 
     taken = []
     collect(make_task("InvertedPendulum-v5"), "steps.npz", steps=40, num_envs=2, act=act, progress=taken.append)
-    dataset = read_offline("steps.npz")
+    experience = VectorExperience(make_task("InvertedPendulum-v5"), 2, seed=derived_seed(0, "collect"))
+    steps = [experience.step(wobble(experience)) for _ in range(20)]
+    experience.close()
     assert seen[0] == [False, False]
     assert taken == list(range(2, 41, 2))
-    ends = (dataset.terminated | dataset.truncated).reshape(-1, 2)
-    assert seen[1:] == ends[:-1].tolist()
-    assert ends[-1].all()
+    ends = [(rows.terminated | rows.truncated).tolist() for rows in steps]
+    assert sum(map(sum, ends)) > 2
+    assert seen[1:] == ends[:-1]
+    dataset = read_offline("steps.npz")
+    last = np.append(np.diff(dataset.episode) != 0, True)
+    assert ((dataset.terminated | dataset.truncated) == last).all()
 
 
 def test_what_can_not_be_written_is_refused_before_stepping(tmp_path, monkeypatch):
@@ -120,3 +131,28 @@ def test_ctrl_c_keeps_what_was_stepped(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         collect(make_task("Pendulum-v1"), str(tmp_path / "none.npz"), steps=100, act=act, num_envs=2)
     assert not (tmp_path / "none.npz").exists()
+
+
+@pytest.mark.parametrize("output", ["ant.npz", "ant/random-v0"])
+def test_an_exact_simulator_starts_from_a_recorded_dataset(output):
+    """Ant's observation leaves its place out and its reward reads it, so nothing but the recorded state will do."""
+    collect(make_task("Ant-v5", {"max_episode_steps": 12}), output, steps=40, num_envs=2, seed=2)
+    data = OfflineData(output)
+    rows, model = data.transitions, SimulatorModel(threads=1)
+    model.build(data.task)
+    step = model.step(model.start(rows, torch.Generator()), rows.action)
+    assert rows.truncated.sum() > 2  # over resets
+    torch.testing.assert_close(step.next_obs, rows.next_obs, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(step.reward, rows.reward, atol=1e-4, rtol=1e-5)
+
+    collect(data.task, f"small-{output}", steps=10, sim_state=False)
+    small = OfflineData(f"small-{output}").transitions
+    assert set(small.extras) == {"episode"}
+    with pytest.raises(UnsupportedError, match="keep sim_state in the buffer"):
+        model.start(small, torch.Generator())
+
+
+def test_environments_without_a_simulators_state_are_recorded_without():
+    collect(make_task("Pendulum-v1"), "steps.npz", steps=10)
+    assert "sim_state" not in np.load("steps.npz").files
+    assert read_offline("steps.npz").sim_state is None

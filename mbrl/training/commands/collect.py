@@ -30,6 +30,9 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=10_000, help="real steps")
     parser.add_argument("--num_envs", type=int, default=1, help="environments stepped at once")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--no_sim_state", action="store_true", help="leave the simulator's states out, which make the file larger"
+    )
     given = parser.parse_args(arguments[1:])
     if given.num_envs < 1:
         raise ConfigError(f"--num_envs: expected at least 1, got {given.num_envs}; raise it.")
@@ -66,6 +69,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             num_envs=given.num_envs,
             seed=given.seed,
             algorithm=name,
+            sim_state=not given.no_sim_state,
             allow=None if act is None else allow,
         )
     except KeyboardInterrupt as ctrl_c:
