@@ -15,7 +15,6 @@ import csv
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -74,11 +73,17 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def mbrl(arguments: Sequence[str], log: Path) -> None:
-    """Runs one `mbrl` command at one thread, its output appended to `log`."""
+def mbrl(arguments: Sequence[str], log: Path) -> float:
+    """Runs one `mbrl` command at one thread, its output appended to `log`; returns the processor seconds that it took."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "mbrl.cli", *arguments]
     with log.open("a") as file:
-        subprocess.run([sys.executable, "-m", "mbrl.cli", *arguments], stdout=file, stderr=file, env=environment, check=True)
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+        _, status, used = os.wait4(process.pid, 0)  # of this child alone, as several may run at once
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return used.ru_utime + used.ru_stime
 
 
 def options_of(name: str, seed: int, configs: Sequence[str], overrides: Sequence[str], runs: Path) -> tuple[Path, list[str]]:
@@ -92,16 +97,31 @@ def options_of(name: str, seed: int, configs: Sequence[str], overrides: Sequence
 def fit(folder: Path, options: Sequence[str]) -> dict[str, float]:
     """Trains one seed, or goes on where it was interrupted; returns the seconds that this took."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    mbrl(["fit", *options, "--ckpt_path", "last"], folder.with_suffix(".log"))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    began = time.perf_counter()
+    used = mbrl(["fit", *options, "--ckpt_path", "last"], folder.with_suffix(".log"))
     # processor time: what the run took of a core, whatever else the machine was doing
     return {"wall_s": round(time.perf_counter() - began, 1), "cpu_s": round(used, 1)}
 
 
-def record(name: str, seed: int, folder: Path, options: Sequence[str], about: dict[str, Any]) -> None:
-    """Tests the newest checkpoint and appends the seed's rows to the two CSV files."""
+def record(
+    name: str,
+    seed: int,
+    folder: Path,
+    options: Sequence[str],
+    about: dict[str, Any],
+    file: str | None = None,
+    metrics: Sequence[str] = (),
+) -> None:
+    """Tests the newest checkpoint and appends the seed's rows to the two CSV files.
+
+    Args:
+        name: of the run.
+        seed, folder, options: its own.
+        about: what the test file says beside the results.
+        file: the files' name, where several runs share them; `name` by default.
+        metrics: those of a metric line that the curve file keeps too, empty where a run has none.
+    """
+    file = file or name
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     mbrl(["test", *options, "--ckpt_path", "last"], folder.with_suffix(".log"))
     test = json.loads((folder / "test.json").read_text())
@@ -112,15 +132,16 @@ def record(name: str, seed: int, folder: Path, options: Sequence[str], about: di
             "seed": seed,
             "env_steps": int(line["env_steps"]),
             **{measure: line[f"eval/{measure}"] for measure in measures},
+            **{metric: line.get(metric, "") for metric in metrics},
             "wall_s": round(line["time/wall_s"], 1),
         }
         for line in lines
         if "eval/return" in line
     ]
-    append(RESULTS / f"{name}.curve.csv", curve)
+    append(RESULTS / f"{file}.curve.csv", curve)
     row = {"name": name, "seed": seed, "env_steps": int(lines[-1]["env_steps"])}
     row |= {f"test_{measure}": test[f"test/{measure}"] for measure in measures}
-    append(RESULTS / f"{name}.test.csv", [{**row, **about, "hardware": hardware(), "versions": versions()}])
+    append(RESULTS / f"{file}.test.csv", [{**row, **about, "hardware": hardware(), "versions": versions()}])
 
 
 def main() -> None:
