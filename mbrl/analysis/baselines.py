@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_number
 from mbrl.data import Transitions
-from mbrl.errors import DataError, check_at_least
+from mbrl.errors import DataError
 
 
 class LinearBaseline:
@@ -23,7 +24,7 @@ class LinearBaseline:
     """
 
     def __init__(self, rows: Transitions, ridge: float = 1e-6) -> None:
-        check_at_least("LinearBaseline", "ridge", ridge, 1e-12)
+        check_number("LinearBaseline(ridge=…)", ridge, 1e-12)
         if not len(rows):
             raise DataError("LinearBaseline: expected rows to fit a linear model to, got none; give some.")
         x = _inputs(rows.obs, rows.action)  # B x (S+A)

@@ -13,7 +13,8 @@ from torch import Tensor
 from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.result import Result
 from mbrl.analysis.run_scores import COLOURS, LINES, MARKERS, Estimate, estimate, few_runs
-from mbrl.errors import DataError, check_at_least
+from mbrl.arguments import check_whole
+from mbrl.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -221,7 +222,7 @@ def learning_curves(
     """
     if statistic not in STATISTICS:
         raise DataError(f"learning_curves(statistic=…): expected one of {', '.join(STATISTICS)}, got {statistic}.")
-    check_at_least("learning_curves", "points", points, 2)
+    check_whole("learning_curves(points=…)", points, 2)
     if not groups:
         raise DataError("learning_curves: expected at least one group of runs, got none; give {name: curves}.")
     over_runs = STATISTICS[statistic]

@@ -16,8 +16,9 @@ from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.html import png
 from mbrl.analysis.open_loop import MEAN, open_loop_error
 from mbrl.analysis.uncertainty_error import DATASET, UncertaintyAgainstError, uncertainty_against_error
+from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
-from mbrl.errors import MbrlError, RunFolderError, UnsupportedError, check_at_least
+from mbrl.errors import MbrlError, RunFolderError, UnsupportedError
 from mbrl.planners import OnlinePlanner
 from mbrl.spec import Configurable
 from mbrl.training.run_clock import evaluating
@@ -53,7 +54,7 @@ class LiveModelReport(Configurable, pl.Callback):
 
     def __init__(self, every: int = 1000, horizon: int = 10, rows: int = 1000) -> None:
         for name, number in (("every", every), ("horizon", horizon), ("rows", rows)):
-            check_at_least("LiveModelReport", name, number, 1)
+            check_whole(f"LiveModelReport({name}=…)", number, 1)
         self.every = every
         self.horizon = horizon
         self.rows = rows

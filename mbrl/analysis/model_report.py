@@ -25,8 +25,9 @@ from mbrl.analysis.truth import AUTO, find_truth
 from mbrl.analysis.uncertainty_error import uncertainty_against_error
 from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
 from mbrl.analysis.value_aware import ValueAwareError, value_error
+from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
-from mbrl.errors import ConfigError, DataError, MbrlError, UnsupportedError, check_at_least
+from mbrl.errors import ConfigError, DataError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
 from mbrl.planners import Planner
 from mbrl.policies import Learner
@@ -115,7 +116,7 @@ def report(
         UnsupportedError: for a planner without a dynamics model.
         ConfigError: for a number out of range, or another module.
     """
-    check_at_least("report", "horizon", horizon, 1)
+    check_whole("report(horizon=…)", horizon, 1)
     episodes = split_episodes(rows)
     longest = max((len(episode) for episode in episodes), default=0)
     if longest < horizon:

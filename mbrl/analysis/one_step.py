@@ -35,8 +35,9 @@ from mbrl.analysis.one_step_result import (
 )
 from mbrl.analysis.rank import spearman
 from mbrl.analysis.truth import really_next
+from mbrl.arguments import check_whole
 from mbrl.data import Transitions
-from mbrl.errors import ConfigError, check_at_least
+from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel
 
 _BINS = 10  # of the distance, equally many rows each
@@ -82,7 +83,7 @@ def one_step_error(
         DataError: for an empty list, or numbers that aren't finite.
         ConfigError: for one of `policy` and `truth` without the other.
     """
-    check_at_least("one_step_error", "most", most, 1)
+    check_whole("one_step_error(most=…)", most, 1)
     check_episodes("one_step_error", episodes)
     if (policy is None) != (truth is None):
         given = "policy" if truth is None else "truth"

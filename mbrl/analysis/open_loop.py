@@ -28,8 +28,8 @@ from mbrl.analysis.forecasts import (
     within_rounding,
 )
 from mbrl.analysis.result import Result
+from mbrl.arguments import check_whole
 from mbrl.data import Transitions
-from mbrl.errors import check_at_least
 from mbrl.models import DynamicsModel, Exact
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def open_loop_error(
         ConfigError: for a number out of range.
     """
     for argument, given in (("horizon", horizon), ("most", most), ("particles", particles)):
-        check_at_least("open_loop_error", argument, given, 1)
+        check_whole(f"open_loop_error({argument}=…)", given, 1)
     check_episodes("open_loop_error", episodes)
     found = place_windows(episodes, horizon, most, generator)
     rows = Transitions.cat(episodes)

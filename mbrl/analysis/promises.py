@@ -21,9 +21,10 @@ from mbrl.analysis.forecasts import Progress, generator_on
 from mbrl.analysis.plan_result import NAME, TITLE, PlanOutcome
 from mbrl.analysis.result import Skipped
 from mbrl.analysis.watched_run import Copies, Settings, Truth, WatchedRun
+from mbrl.arguments import check_whole
 from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
-from mbrl.errors import ConfigError, check_at_least
+from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel, Exact, require
 from mbrl.planners import PETS, OnlinePlanner, Planner
 from mbrl.policies import Learner
@@ -79,11 +80,11 @@ def plan_outcome(
     if not makes_plans and not isinstance(getattr(planner, "learner", None), Learner):
         return Skipped(NAME, TITLE, f"{type(planner).__name__} makes no plans and has no learner with a policy.")
     planner.built_task  # noqa: B018 - refuses before build
-    check_at_least(who, "decisions", decisions, 1)
+    check_whole(f"{who}(decisions=…)", decisions, 1)
     asked = {"horizon": horizon, "particles": particles, "discount": discount}
     settings = _of_plans(planner, asked) if isinstance(planner, PETS) else _of_policy(planner, asked)
     every = max(1, settings.horizon // 5) if every is None else every
-    check_at_least(who, "every", every, 1)
+    check_whole(f"{who}(every=…)", every, 1)
     if truth is not None:
         require(truth, Exact, who, "the truth has to be an exact model")
 
@@ -146,8 +147,8 @@ def _of_policy(planner: OnlinePlanner, asked: dict[str, Any]) -> Settings:
     assert isinstance(learner, Learner)  # the caller has looked
     found = Settings(_POLICY_HORIZON, float(getattr(learner, "discount", 1.0)), _POLICY_PARTICLES, learner.policy)
     found = replace(found, **{name: given for name, given in asked.items() if given is not None})
-    check_at_least("plan_outcome", "horizon", found.horizon, 1)
-    check_at_least("plan_outcome", "particles", found.particles, 1)
+    check_whole("plan_outcome(horizon=…)", found.horizon, 1)
+    check_whole("plan_outcome(particles=…)", found.particles, 1)
     if not 0.0 < found.discount <= 1.0:
         raise ConfigError(f"plan_outcome(discount=…): expected more than 0 and at most 1, got {found.discount}; choose one.")
     return replace(found, particles=1) if isinstance(planner.dynamics, Exact) else found

@@ -47,8 +47,9 @@ from mbrl.analysis.forecasts import (
     root_mean_square,
     scale_of,
 )
+from mbrl.arguments import check_whole
 from mbrl.data import Transitions
-from mbrl.errors import ConfigError, DataError, check_at_least
+from mbrl.errors import ConfigError, DataError
 from mbrl.models import DynamicsModel, Exact
 
 _GRID = tuple(round(0.05 * step, 2) for step in range(1, 20))  # levels of the reliability curve
@@ -94,7 +95,7 @@ def calibration(
         ConfigError: for a number out of range.
     """
     for argument, given in (("most", most), ("particles", particles)):
-        check_at_least("calibration", argument, given, 1 if argument == "most" or isinstance(model, Exact) else 2)
+        check_whole(f"calibration({argument}=…)", given, 1 if argument == "most" or isinstance(model, Exact) else 2)
     if not horizons or list(horizons) != sorted(set(horizons)) or horizons[0] < 1:
         raise ConfigError(f"calibration: expected horizons from 1 up in rising order, got {list(horizons)}; change them.")
     if not levels or not all(0 < level < 1 for level in levels):

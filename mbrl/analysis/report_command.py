@@ -58,9 +58,10 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     given = parser.parse_args(arguments[1:])
-    for option in ("horizon", "threads"):
-        if getattr(given, option) < 1:
-            raise ConfigError(f"--{option}: expected at least 1, got {getattr(given, option)}; raise it.")
+    for option in ("horizon", "threads", "decisions"):
+        number = getattr(given, option)
+        if number is not None and number < 1:
+            raise ConfigError(f"--{option}: expected at least 1, got {number}; raise it.")
     measures = None if given.measures is None else [_measure(text, allow) for text in given.measures]
     checkpoint = find_checkpoint(given.ckpt, Path(given.ckpt))
     if checkpoint is None:

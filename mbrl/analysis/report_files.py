@@ -23,6 +23,7 @@ from mbrl.errors import ConfigError, RunFolderError
 from mbrl.training.files import write_whole
 
 PAGE, NUMBERS = "report.html", "report.json"
+_PROBE = ".writable"
 
 PARTS: tuple[type[Result], ...] = (
     OpenLoopError, OneStepError, Calibration, UncertaintyAgainstError, RewardAndTermination, ValueAwareError, PlanOutcome,
@@ -86,10 +87,10 @@ class Report:
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuses a folder that holds a report, which took time to make.
+    """Refuses a folder that holds a report, which took time to make, and one that can't be written, before more time goes.
 
     Raises:
-        RunFolderError: naming what is there.
+        RunFolderError: naming what is there, or what is wrong.
     """
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"expected a folder for the report, but {folder} is a file; name another.")
@@ -100,3 +101,17 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
             f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another folder, or "
             "--overwrite to replace them (from Python: overwrite=True)."
         )
+    made = [path for path in (folder, *folder.parents) if not path.exists()]  # innermost first
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _PROBE).touch()
+        (folder / _PROBE).unlink()
+    except OSError as error:
+        raise RunFolderError(
+            f"expected a folder for the report that can be written, but {folder} can't be ({error.strerror}); give --out "
+            "another, or change its permissions."
+        ) from error
+    finally:
+        for path in made:  # the analyses may still refuse, and then nothing is left behind
+            if path.exists():
+                path.rmdir()

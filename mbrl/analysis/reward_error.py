@@ -9,8 +9,9 @@ from mbrl.analysis.asking import ask
 from mbrl.analysis.forecasts import Progress, Windows, check_episodes, generator_on, place_windows
 from mbrl.analysis.rank import pearson
 from mbrl.analysis.reward_result import ReturnError, RewardAndTermination, RewardError, Source, TerminationError
+from mbrl.arguments import check_whole
 from mbrl.data import Prediction, Transitions
-from mbrl.errors import ConfigError, check_at_least
+from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel, Exact
 
 _ROUNDING = 1e-6  # of the largest: float32
@@ -54,7 +55,7 @@ def reward_and_termination(
     """
     who = "reward_and_termination"
     for argument, given in (("horizon", horizon), ("most", most), ("windows", windows), ("particles", particles)):
-        check_at_least(who, argument, given, 1)
+        check_whole(f"{who}({argument}=…)", given, 1)
     if not 0.0 < discount <= 1.0:
         raise ConfigError(f"{who}(discount=…): expected more than 0 and at most 1, got {discount}; choose one.")
     check_episodes(who, episodes)

@@ -24,8 +24,9 @@ from mbrl.analysis.forecasts import (
 from mbrl.analysis.measured_states import Measuring, measured_rollouts
 from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
 from mbrl.analysis.uncertainty_scores import DATASET, ROLLOUTS, notes_on_constants, scores_of
+from mbrl.arguments import check_whole
 from mbrl.data import Transitions, ValueFunction
-from mbrl.errors import MbrlError, check_at_least
+from mbrl.errors import MbrlError
 from mbrl.models import DynamicsModel, Exact, require
 from mbrl.policies import Policy
 from mbrl.uncertainty import UncertaintyMeasure
@@ -81,7 +82,7 @@ def uncertainty_against_error(
     """
     who = "uncertainty_against_error"
     for argument, given in (("most", most), ("depth", depth), ("rollouts", rollouts)):
-        check_at_least(who, argument, given, 1)
+        check_whole(f"{who}({argument}=…)", given, 1)
     check_episodes(who, episodes)
     if truth is not None:
         require(truth, Exact, who, "the truth has to be an exact model")

@@ -25,8 +25,9 @@ from mbrl.analysis.forecasts import Progress, dimension_names, generator_on, lef
 from mbrl.analysis.lipschitz import LipschitzEstimate, local_lipschitz
 from mbrl.analysis.rank import pearson
 from mbrl.analysis.result import Result
+from mbrl.arguments import check_whole
 from mbrl.data import Transitions, ValueFunction
-from mbrl.errors import ConfigError, DataError, MbrlError, check_at_least
+from mbrl.errors import ConfigError, DataError, MbrlError
 from mbrl.models import Differentiable, DynamicsModel
 from mbrl.uncertainty import draw_sample
 
@@ -198,8 +199,8 @@ def value_error(
         DataError: if no row counts.
         ConfigError: for a number out of range.
     """
-    check_at_least("value_error", "samples", samples, 1)
-    check_at_least("value_error", "most", most, 1)
+    check_whole("value_error(samples=…)", samples, 1)
+    check_whole("value_error(most=…)", most, 1)
     if not 0.0 < discount <= 1.0:
         raise ConfigError(f"value_error(discount=…): expected more than 0 and at most 1, got {discount}; choose one.")
     dims = dimension_names("value_error", names, rows.obs.shape[-1])

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mbrl.analysis import OneStepError, Report, Result, Skipped, report
 from mbrl.analysis.html import page
+from mbrl.analysis.report_files import check_folder
 from mbrl.analysis.truth import find_truth
 from mbrl.analysis.verdicts import in_short
 from mbrl.cli import main
@@ -376,6 +377,18 @@ def test_a_folder_that_holds_a_report(
     assert "file is a file" in refused(command(model_run, dataset, "--out", str(tmp_path / "file"), "--overwrite"), capsys)
 
 
+def test_a_folder_that_cant_be_written_is_refused_before_any_work(
+    model_run: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    inside = tmp_path / "file" / "deep" / "report"
+    said = refused(command(model_run, dataset, "--out", str(inside)), capsys)
+    assert f"expected a folder for the report that can be written, but {inside} can't be (Not a directory)" in said
+    assert "reading" not in said  # neither checkpoint nor data
+    check_folder(tmp_path / "new" / "report", overwrite=False)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -386,6 +399,7 @@ def test_a_folder_that_holds_a_report(
         (("--truth", "os.system"), "add --allow os"),
         (("--threads", "0"), "--threads: expected at least 1"),
         (("--horizon", "0"), "--horizon: expected at least 1"),
+        (("--decisions", "0"), "--decisions: expected at least 1"),
         (("--data", "nothing.npz"), "nothing.npz: expected a dataset file"),
         (("--ckpt", "nowhere"), "expected a checkpoint at nowhere"),
     ],

@@ -270,7 +270,7 @@ def test_refusals() -> None:
         open_loop_error(model, episodes, generator=generator(), horizon=11)
     with pytest.raises(DataError, match="got none; give rows"):
         open_loop_error(model, [], generator=generator())
-    with pytest.raises(ConfigError, match=r"particles=…\): expected at least 1, got 0"):
+    with pytest.raises(ConfigError, match=r"particles=…\): expected a whole number of at least 1, got 0"):
         open_loop_error(model, episodes, generator=generator(), particles=0)
     with pytest.raises(ConfigError, match="expected 2 names"):
         open_loop_error(model, episodes, generator=generator(), horizon=5, names=["one"])

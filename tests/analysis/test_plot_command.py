@@ -316,7 +316,7 @@ def test_tasks_that_differ_are_not_compared(runs: Path, capsys: pytest.CaptureFi
         ),
         (["runs/mbpo", "--csv", "runs/table.csv"], "runs/table.csv holds something else; rename it"),
         (["runs/mbpo", "--level", "95"], "expected a share between 0 and 1, got 95.0"),
-        (["runs/mbpo", "--points", "1"], "expected at least 2, got 1"),
+        (["runs/mbpo", "--points", "1"], "expected a whole number of at least 2, got 1"),
         (["runs/torn"], "expected YAML in"),
     ],
 )
