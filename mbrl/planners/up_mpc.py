@@ -167,12 +167,10 @@ class UPMPC(ActionSelector):
             return self._drawn(situation)
         scores = self.scores(situation)
         chosen = best_candidate(scores.reward, scores.uncertainty, self.rate, self.normalize)  # B
-        situation.report(
-            {
-                "reward_spread": scores.reward.std(0, correction=0).mean(),
-                "uncertainty_spread": abs(self.rate) * scores.uncertainty.std(0, correction=0).mean(),
-            }
-        )
+        reward_spread = scores.reward.std(0, correction=0).mean()
+        # normalised, U counts as if it were spread as widely as R
+        spread = reward_spread if self.normalize else scores.uncertainty.std(0, correction=0).mean()
+        situation.report({"reward_spread": reward_spread, "uncertainty_spread": abs(self.rate) * spread})
         return scores.actions[chosen, torch.arange(len(chosen), device=chosen.device)]
 
     def scores(self, situation: Situation) -> Scores:

@@ -286,6 +286,22 @@ def test_normalized_scores_do_not_depend_on_units() -> None:
     assert best_candidate(same, same, 1.0, normalize=True).tolist() == [0, 0, 0]
 
 
+def test_spreads_say_what_the_rate_makes_of_them() -> None:
+    """Reward 3 a, so three times the actions' sd; disagreement 1 where a > 0; normalised, the rate alone is their ratio."""
+    told: dict[str, Tensor] = {}
+    chosen_with = {"uncertainty": SPREAD, "horizon": 1}
+    with torch.no_grad():
+        sums = UPMPC(-2.0, **chosen_with).scores(situation(Bandit(gain=3.0)))  # type: ignore[arg-type]
+        UPMPC(-2.0, **chosen_with).select(situation(Bandit(gain=3.0), report=told.update))  # type: ignore[arg-type]
+    reward = 3 * sums.actions[..., 0].std(0, correction=0).mean()
+    assert torch.allclose(told["reward_spread"], reward)
+    above = (sums.actions[..., 0] > 0).float()
+    assert torch.allclose(told["uncertainty_spread"], 2 * above.std(0, correction=0).mean())
+    with torch.no_grad():
+        UPMPC(-2.0, normalize=True, **chosen_with).select(situation(Bandit(gain=3.0), report=told.update))  # type: ignore[arg-type]
+    assert torch.allclose(told["uncertainty_spread"], 2 * reward)
+
+
 def test_candidates_that_are_not_finite_come_last() -> None:
     reward = torch.tensor([[math.nan, 1.0], [-5.0, math.inf]])
     assert best_candidate(reward, torch.zeros(2, 2), 0.0).tolist() == [1, 0]
