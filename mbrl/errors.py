@@ -52,19 +52,3 @@ class DivergedError(MbrlError, RuntimeError):
 
 class MbrlWarning(UserWarning):
     """Base of every warning that the library gives."""
-
-
-def check_at_least(who: str, name: str, number: float, least: float) -> None:
-    """Refuses an argument below `least`.
-
-    Args:
-        who: the class or function that takes it.
-        name: of the argument.
-        number: what came.
-        least: the smallest allowed.
-
-    Raises:
-        ConfigError: naming all of these.
-    """
-    if not number >= least:  # also refuses NaN
-        raise ConfigError(f"{who}({name}=…): expected at least {least}, got {number}; raise it.")

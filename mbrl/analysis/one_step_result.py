@@ -138,7 +138,7 @@ class OneStepError(Result):
         """The total error against the distance, and where the policy's rows lie on it."""
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = figure.subplots()
         drawn = []
         if self.bins:
@@ -175,7 +175,7 @@ class OneStepError(Result):
         else:
             axes.set_xlabel(f"distance to the nearest row of {self.distance_to}\n(standard deviations of obs and action)")
             axes.set_title(f"One-step error against distance to {self.distance_to}")
-            axes.legend(frameon=False, fontsize=8)
+            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)  # inside, points may lie anywhere
         axes.set_ylabel("one-step error, all dimensions\n(standard deviations of the change)")
         axes.grid(color="0.9")
         return figure

@@ -17,7 +17,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.errors import ConfigError, check_at_least
+from mbrl.arguments import check_number, check_whole
+from mbrl.errors import ConfigError
 from mbrl.search.lease import Lease, Watch, identity
 from mbrl.search.ledger import Ledger, is_asked, store
 from mbrl.search.outcome import INTERRUPTED, Job, Outcome, Problem, is_settled, order_of, root_of, spent
@@ -74,13 +75,10 @@ class Worker:
         show: Callable[[FrozenTrial, Outcome], None] | None = None,
         processes: bool = True,
     ) -> None:
-        for name, number, least in (
-            ("trials", math.inf if trials is None else trials, 1),
-            ("retries", retries, 0),
-            ("errors_in_a_row", errors_in_a_row, 1),
-            ("grace_s", grace_s, 2 * beat_s),
-        ):
-            check_at_least("Worker", name, number, least)
+        check_whole("Worker(trials=…)", 1 if trials is None else trials)
+        check_whole("Worker(retries=…)", retries, 0)
+        check_whole("Worker(errors_in_a_row=…)", errors_in_a_row)
+        check_number("Worker(grace_s=…)", grace_s, 2 * beat_s)
         if not 1 <= per_trial <= len(tune_seeds):
             raise ConfigError(
                 f"Worker(per_trial=…): expected 1 to {len(tune_seeds)}, the number of tuning seeds, got {per_trial}; give "
