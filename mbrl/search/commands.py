@@ -12,6 +12,11 @@ from mbrl.search.export import Parse
 # Name → (what `mbrl search --help` says, the module whose `run(arguments, allow, parse)` does it).
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("try a search file's space on the command's parser, before any trial", "mbrl.search.check_command"),
+    "run": ("start a search, or go on with it", "mbrl.search.run_command"),
+    "join": ("work on a study that another machine started", "mbrl.search.join_command"),
+    "status": ("how far a study is, who works on it, and its best configuration", "mbrl.search.status_command"),
+    "retry": ("queue failed trials again", "mbrl.search.retry_command"),
+    "stop": ("let workers finish their trials and leave", "mbrl.search.stop_command"),
 }
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.search.outcome import Outcome, spent
-from mbrl.search.run_process import environment
+from mbrl.search.run_process import CHILD, environment
 from mbrl.search.runner import CommandRunner
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import DEFAULT
@@ -87,26 +87,25 @@ def work(
     limits, budget = search.limits, search.budget
     trials = budget.trials if given.trials is None else given.trials
     folder = RUNS / search.study
-    with _quiet():
-        worker = Worker(
-            study,
-            CommandRunner(search, folder, allow=allow),
-            folder,
-            trials=trials,
-            tune_seeds=search.seeds.tune,
-            per_trial=search.seeds.per_trial,
-            hours=budget.hours if given.hours is None else given.hours,
-            retries=limits.retries,
-            errors_in_a_row=limits.errors_in_a_row,
-            device=_devices(given)[0],
-            sampler=sampler_of(search, previous),
-            show=Progress(study, search, trials).show,
-        )
-        code = worker.work()
+    worker = Worker(
+        study,
+        CommandRunner(search, folder, allow=allow),
+        folder,
+        trials=trials,
+        tune_seeds=search.seeds.tune,
+        per_trial=search.seeds.per_trial,
+        hours=budget.hours if given.hours is None else given.hours,
+        retries=limits.retries,
+        errors_in_a_row=limits.errors_in_a_row,
+        device=_devices(given)[0],
+        sampler=sampler_of(search, previous),
+        show=Progress(study, search, trials).show,
+    )
+    code = worker.work()
     if code == TOO_MANY_ERRORS:
         sys.stderr.write(
-            f"mbrl: {limits.errors_in_a_row} trials in a row ended by an error; look at stderr.log in their run folders, mend "
-            "the cause, and give the same command again.\n"
+            f"mbrl: {limits.errors_in_a_row} trials in a row ended by an error; look at stderr.log in their run folders, "
+            "mend the cause, and give the same command again.\n"
         )
     return code
 
@@ -131,7 +130,8 @@ class Progress:
         done = spent(self.study.get_trials(deepcopy=False))
         budget = f"{done}" if self.trials is None else f"{done}/{self.trials}"
         seeds = ", ".join(str(seed) for seed in trial.user_attrs.get("seeds", []))
-        parts = [f"trial {trial.number}", outcome.outcome, *what, f"seed {seeds}", f"{outcome.wall_s:.0f} s", f"{budget} done"]
+        parts = [f"trial {trial.number}", outcome.outcome, *what, f"seed {seeds}", f"{outcome.wall_s:.0f} s"]
+        parts.append(f"{budget} done")
         self._console.print("  ".join(part for part in parts if part), highlight=False, soft_wrap=True, markup=False)
 
 
@@ -147,7 +147,7 @@ def _several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> in
                 mine += [f"--{name}", str(getattr(given, name))]
         device = devices[number % len(devices)]
         mine += [] if device is None else ["--device", device]
-        command = [sys.executable, "-P", "-m", "mbrl.search.child", str(os.getpid()), *mine]
+        command = [sys.executable, *CHILD, str(os.getpid()), *mine]
         workers.append(subprocess.Popen(command, start_new_session=True))
 
     def hand_on(number: int, frame: Any) -> None:
@@ -179,7 +179,7 @@ def _handled(take: Callable[[int, Any], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Optuna's own log lines give way to ours."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -20,6 +20,8 @@ from mbrl.search.storage import SECRETS
 
 DIVERGED = 4  # exit code of `mbrl fit`
 
+CHILD = ("-P", "-m", "mbrl.search.child")  # how Python starts `mbrl`; tests put something quicker here
+
 _LOCK = ".running"
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|^MemoryError\b|CUBLAS_STATUS_ALLOC_FAILED|DefaultCPUAllocator",
@@ -32,7 +34,7 @@ class RunProcess:
     """One run, as a context: whatever happens within, no process of it is left after.
 
     Args:
-        arguments: after `mbrl`; the first that is no option must be `fit`.
+        arguments: after `mbrl`.
         folder: of the run, free for it; its stdout and stderr are appended to `stdout.log` and `stderr.log`.
         lock: open file that holds the folder; the run's process keeps it too.
         device: see `environment`.
@@ -43,7 +45,7 @@ class RunProcess:
         self._ooms = _kernel_ooms()
         log = folder / "stderr.log"
         self._before = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, "-P", "-m", "mbrl.search.child", str(os.getpid()), *arguments]
+        command = [sys.executable, *CHILD, str(os.getpid()), *arguments]
         with open(folder / "stdout.log", "ab") as out, open(log, "ab") as err:
             self._process = subprocess.Popen(
                 command,

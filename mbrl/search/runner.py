@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,6 +45,7 @@ class CommandRunner:
         allow: modules that runs may import names from, besides `mbrl`.
         poll_s: seconds between looks at a run; fewer costs time, more sees limits later.
         patience_s: how long a run that is told to end may take to write its checkpoint.
+        clock: seconds, for limits.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class CommandRunner:
         allow: Sequence[str] = (),
         poll_s: float = 0.5,
         patience_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.search = search
         self.folder = folder
         self.poll_s = poll_s
         self.patience_s = patience_s
+        self.clock = clock
         self._options = [option for module in allow for option in ("--allow", module)]
         self._configs = _write_configs(search, folder / "configs")
 
@@ -98,7 +101,7 @@ class CommandRunner:
 
     def _seed(self, job: Job, seed: int, *, reports: bool) -> _Run:
         folder, lock = free_folder(job.folder / f"seed{seed}")
-        lines = _Lines(folder / "metrics.jsonl")
+        lines = _Lines(folder / "metrics.jsonl", self.clock)
         with lock, RunProcess(self._argv(job, seed, folder), folder, lock, job.device) as process:
             outcome, detail = self._watch(job, process, lines, reports=reports)
         if outcome == "error" and "ended by SIG" in detail and job.should_stop():
@@ -110,16 +113,16 @@ class CommandRunner:
 
     def _watch(self, job: Job, process: RunProcess, lines: _Lines, *, reports: bool) -> tuple[str, str]:
         """Waits for a run's end, and brings it about where a limit, a pruner or a signal says so."""
-        limits, began = self.search.limits, time.monotonic()
+        limits, began = self.search.limits, self.clock()
         curve = _Curve(job, self.search, lines)
         while not process.wait(self.poll_s):
             if job.should_stop():
                 process.end(self.patience_s)
                 return INTERRUPTED, ""
-            now = time.monotonic()
             if lines.read() and reports and curve.report():
                 process.end(self.patience_s)
                 return "pruned", ""
+            now = self.clock()
             for minutes, since, what in (
                 (limits.trial_minutes, began, "limits.trial_minutes"),
                 (limits.stall_minutes, max(began, lines.changed), "limits.stall_minutes without a line of metrics"),
@@ -150,12 +153,13 @@ class CommandRunner:
 class _Lines:
     """The lines of a run's `metrics.jsonl`, as far as they are written; a resumed run cuts some off."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self.path = path
+        self._clock = clock
         self.lines: list[dict[str, Any]] = []
-        self.changed = -math.inf  # when, on this process's clock
+        self.changed = -math.inf
         self._seen: tuple[int, int, int] | None = None
-        self.read()
+        self.read()  # what an earlier try left is no sign of life
         self.changed = -math.inf
 
     def read(self) -> bool:
@@ -167,7 +171,7 @@ class _Lines:
         seen = (state.st_ino, state.st_size, state.st_mtime_ns)
         if seen == self._seen:
             return False
-        self._seen, self.changed = seen, time.monotonic()
+        self._seen, self.changed = seen, self._clock()
         whole = self.path.read_text(encoding="utf-8").rpartition("\n")[0]  # the last line may still be being written
         self.lines = [json.loads(line) for line in whole.splitlines()]
         return True

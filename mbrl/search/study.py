@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
@@ -20,6 +21,9 @@ from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import load_study, open_storage, patiently, redacted
 from mbrl.search.worker import STOP
+
+if TYPE_CHECKING:
+    from mbrl.search.sampler import BOSampler
 
 RUNS = Path("runs")
 _READY = "ready"  # set when all else is: a study that was being made when its process died is made to its end
@@ -94,8 +98,8 @@ def read_search(study: optuna.Study) -> SearchFile:
     search = SearchFile.from_text(known["search"], [tuple(pair) for pair in known["configs"]], f"study {study.study_name}")
     if search.hash != known["hash"]:
         raise ConfigError(
-            f"{study.study_name}: expected the search with hash {known['hash'][:12]}, got {search.hash[:12]} when reading its "
-            "file here; use the package's version that made the study."
+            f"{study.study_name}: expected the search with hash {known['hash'][:12]}, got {search.hash[:12]} when reading "
+            "its file here; use the package's version that made the study."
         )
     return search
 
@@ -124,9 +128,7 @@ def join_study(name: str, url: str, allow: Sequence[str]) -> tuple[optuna.Study,
     return study, search
 
 
-def sampler_of(
-    search: SearchFile, previous: Sequence[FrozenTrial] = ()
-) -> Callable[[int], BaseSampler]:
+def sampler_of(search: SearchFile, previous: Sequence[FrozenTrial] = ()) -> Callable[[int], BaseSampler]:
     """Makes the sampler for the configuration of an order, so that what it draws doesn't depend on who asks.
 
     Args:
@@ -135,19 +137,24 @@ def sampler_of(
     """
     choice = search.sampler
     if choice.name == "bo":
-        from mbrl.search.sampler import BOSampler  # botorch takes seconds to import
-
-        space = search.space
-        sampler = BOSampler(
-            space.distributions(),
-            space.conditions(),
-            startup=choice.startup,
-            trust_region=choice.trust_region,
-            previous=previous,
-            seed=choice.seed,
-        )
+        sampler = bo_sampler(search, previous)
         return lambda order: sampler
     return lambda order: _library_sampler(choice.name, choice.startup, _seed(choice.seed, order))
+
+
+def bo_sampler(search: SearchFile, previous: Sequence[FrozenTrial] = ()) -> BOSampler:
+    """The sampler of this library for a search's space, whose model also says what it expects of trials; see `sampler_of`."""
+    from mbrl.search.sampler import BOSampler  # botorch takes seconds to import
+
+    space, choice = search.space, search.sampler
+    return BOSampler(
+        space.distributions(),
+        space.conditions(),
+        startup=choice.startup,
+        trust_region=choice.trust_region,
+        previous=previous,
+        seed=choice.seed,
+    )
 
 
 def pruner_of(search: SearchFile) -> BasePruner:

@@ -384,7 +384,7 @@ def test_surplus_trials_are_dropped_by_the_lower_number() -> None:
         ({"trials": 0}, r"trials.*at least 1, got 0"),
         ({"retries": -1}, r"retries.*at least 0"),
         ({"errors_in_a_row": 0}, r"errors_in_a_row"),
-        ({"beat_s": 1.0, "grace_s": 1.5}, r"grace_s.*at least 2.0, got 1.5"),
+        ({"beat_s": 1.0, "grace_s": 1.5}, r"grace_s.*at least 2, got 1.5"),
         ({"per_trial": 2}, r"per_trial.*1 to 1.*got 2"),
     ],
 )

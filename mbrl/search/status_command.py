@@ -1,0 +1,83 @@
+"""`mbrl search status`: how far a study is, who works on it, and what it recommends."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from mbrl.search.crew import add_storage
+from mbrl.search.export import Parse
+from mbrl.search.outcome import label_of, spent
+from mbrl.search.search_file import SearchFile
+from mbrl.search.storage import load_study, redacted
+from mbrl.search.study import read_search
+from mbrl.search.warm_start import best
+from mbrl.search.worker import STOP
+
+
+def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+    """Prints it, and changes nothing."""
+    parser = argparse.ArgumentParser(prog="mbrl search status", description=__doc__)
+    parser.add_argument("study", metavar="STUDY", help="the study's name")
+    add_storage(parser)
+    given = parser.parse_args(arguments[1:])
+    study = load_study(given.study, given.storage)
+    sys.stdout.write("\n".join(status(study, read_search(study), redacted(given.storage))) + "\n")
+    return 0
+
+
+def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
+    """What `mbrl search status` prints, a line each.
+
+    Args:
+        study: of the search.
+        search: its file.
+        where: the storage, without secrets.
+    """
+    trials = study.get_trials(deepcopy=False)
+    labels = [label_of(trial) for trial in trials]
+    counts = ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "no trial yet"
+    budget = "no limit" if search.budget.trials is None else f"{spent(trials)} of {search.budget.trials}"
+    stopping = "; workers are asked to stop" if study.user_attrs.get(STOP) else ""
+    lines = [f"{study.study_name} in {where}", f"  trials    {counts}", f"  budget    {budget}{stopping}"]
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    lines += [f"  running   {_lease(trial)}" for trial in running]
+    left = _time_left(search, trials, len(running))
+    lines += [] if left is None else [f"  time left about {left}, if trials go on to take as long"]
+    if any(trial.state == TrialState.COMPLETE for trial in trials):
+        for trial in best(study, 1):
+            values = ", ".join(
+                f"{objective.metric} {value:.5g}"
+                for objective, value in zip(search.objectives, trial.values or (), strict=True)
+            )
+            lines.append(
+                f"  best      trial {trial.number}, observed {values}; mbrl search report says what the model expects"
+            )
+            lines += [f"            {name} = {value}" for name, value in trial.params.items()]
+    return lines
+
+
+def _lease(trial: FrozenTrial) -> str:
+    attributes = trial.user_attrs
+    lease: dict[str, Any] | None = attributes.get("lease")
+    age = "no beat yet"
+    if lease is not None:
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(lease["at"])).total_seconds()
+        age = f"last beat {max(0, round(seconds))} s ago by its clock"
+    where = " ".join(str(attributes[name]) for name in ("host", "device") if name in attributes)
+    return f"trial {trial.number}  {where}  {age}".replace("    ", "  ")
+
+
+def _time_left(search: SearchFile, trials: Sequence[FrozenTrial], workers: int) -> str | None:
+    """A guess from the trials that ended; None where there is nothing to guess from."""
+    times = [float(trial.user_attrs["wall_s"]) for trial in trials if trial.user_attrs.get("wall_s")]
+    if search.budget.trials is None or not times or workers == 0:
+        return None
+    to_do = max(0, search.budget.trials - spent(trials)) + workers / 2  # those that run are half done
+    return str(timedelta(seconds=round(to_do * sum(times) / len(times) / workers)))
