@@ -16,10 +16,10 @@ import yaml
 
 import mbrl
 from mbrl.cli import main
-from mbrl.data import Task
+from mbrl.data import Prediction, Task
 from mbrl.envs import OnlineData, VectorExperience, make_task
 from mbrl.errors import CheckpointError, UnsupportedError, UntrustedNameError
-from mbrl.planners import Dyna, Planner
+from mbrl.planners import Dyna, Planner, PlanProblem
 from mbrl.policies import SAC
 from mbrl.testing import check_dynamics_model, check_planner, check_selector, linear_task
 
@@ -169,6 +169,39 @@ def test_model_selector_and_hook_train_in_dyna(tmp_path: Path) -> None:
     assert last["env_steps"] == 80 and last["rollout/stored"] > 0 and "model/holdout_mse" in last
 
 
+def test_measure_and_optimizer_of_plans_train_in_pets(tmp_path: Path) -> None:
+    ensemble = {"hidden": [8], "members": 3, "elites": 2, "max_epochs": 2, "weight_decay": 0.0}
+    small = {"warmup_steps": 40, "refit_every": 20, "horizon": 3, "particles": 2}
+
+    def smaller(made: dict[str, Any]) -> None:
+        made["model"]["init_args"]["dynamics"]["init_args"] = ensemble
+        made["model"]["init_args"]["optimizer"]["init_args"] = {"rounds": 2, "neighbours": 8}
+
+    assert main(["--allow", "mine", "fit", "--config", config("pets", tmp_path / "run", smaller, **small)]) == 0
+    assert lines(tmp_path / "run")[-1]["env_steps"] == 80
+    planner = mbrl.load(tmp_path / "run", allow=["mine"])
+    assert type(planner.objective.uncertainty).__name__ == "Range"
+
+
+def test_a_range_is_the_widest_distance_of_members() -> None:
+    mean = torch.tensor([[[0.0, 1.0]], [[3.0, 5.0]], [[1.0, -50.0]]])  # E x B x S; the last is no elite
+    said = Prediction(mean, torch.zeros_like(mean))
+    assert mine("unsure").Range()(said, torch.tensor([0, 1])).tolist() == [4.0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_climb_ends_higher_than_it_began_and_goes_on_from_there(seed: int) -> None:
+    """Returns are highest at actions of 0.5."""
+    climb = mine("climb").Climb(neighbours=16, rounds=30, scale=0.1)
+    generators = [torch.Generator().manual_seed(10 * seed + i) for i in range(2)]
+    problem = PlanProblem(4, 1, generators, lambda plans: -(plans - 0.5).square().sum((-1, -2)), torch.zeros(0))
+    warm = climb.warm_start(2, 4, 1, torch.zeros(0))
+    plan = climb.optimize(problem, warm)
+    assert (warm["plan"] == 0).all() and (plan.actions - 0.5).abs().max() < 0.1
+    assert torch.allclose(plan.value, -(plan.actions - 0.5).square().sum((-1, -2)))
+    assert torch.equal(plan.warm["plan"][:, :-1], plan.actions[:, 1:])
+
+
 # what a stranger gets wrong --------------------------------------------------------------------------------------------
 
 PENDULUM = {"env_id": "Pendulum-v1", "env_kwargs": None, "reward": "auto", "terminated": "auto"}
@@ -258,7 +291,7 @@ def test_the_page_shows_the_files_that_are_tested(tmp_path: Path, monkeypatch: p
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
     scripts = [text for language, text in blocks if language == "python" and text.startswith("import mbrl\n")]
     shown = [text for _, text in blocks if text not in scripts]
-    assert len(shown) == 7
+    assert len(shown) == 10
     assert [text for text in shown if not any(text in file for file in files)] == []
     (script,) = scripts
     smaller = {"steps=400": "steps=60, eval_episodes=1, test_episodes=1", "warmup_steps=50": "warmup_steps=20, plans=8"}

@@ -222,7 +222,8 @@ class SAC(Learner):
     def value(self, obs: Tensor) -> Tensor:
         """`J x B` values Q_j(s, tanh μ(s)) of `obs` `B x S` under the deterministic action, differentiable in `obs`.
 
-        Parameters are constants here, so a model that learns through it leaves no gradient in critics and policy.
+        They are the present critics' values, not the targets'. Parameters are constants here, so a model that learns
+        through it leaves no gradient in critics and policy.
         """
         self._need_build()
         action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A

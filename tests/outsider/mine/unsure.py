@@ -1,0 +1,18 @@
+"""A measure of what a model doesn't know."""
+
+from torch import Tensor
+
+from mbrl.data import Generator, Prediction
+from mbrl.uncertainty import Sample, UncertaintyMeasure
+
+
+class Range(UncertaintyMeasure):
+    """How far apart the members' means lie, in the dim where that is farthest; environment units."""
+
+    least_members = 2
+
+    def __call__(
+        self, prediction: Prediction, drawn: Tensor, sample: Sample | None = None, generator: Generator | None = None
+    ) -> Tensor:
+        means = prediction.mean[drawn]  # e x B x S
+        return (means.amax(0) - means.amin(0)).amax(-1)  # B
