@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from mbrl.search.export import check
 from mbrl.search.search_file import SearchFile, read_search_file
+from mbrl.search.space import Space
+from mbrl.search.yaml_text import read_mapping, write_mapping
 from mbrl.training.commands.parsed import parsed
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +37,24 @@ def test_a_shipped_search_can_start(name: str) -> None:
     assert search.space.start() is not None, "the first trial is the known good setting"
     search.check_names()
     assert check(search, parsed) >= 5
+
+
+def test_the_page_shows_a_search_that_can_start_and_the_values_that_are_taken_when_left_out() -> None:
+    page = (ROOT / "docs/search.md").read_text()
+    first, part, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    search = SearchFile.from_text(first)
+    check(search, parsed)
+    bare = {
+        key: value for key, value in read_mapping(first, "").items() if key in ("study", "objectives", "space", "budget")
+    }
+    left_out = SearchFile.from_text(write_mapping(bare))
+    for name in ("command", "seeds", "pruner", "sampler", "limits"):
+        assert getattr(search, name) == getattr(left_out, name), name
+    assert left_out.config == ()
+    assert left_out.fixed == {}
+    hooks = Space.from_mapping(read_mapping(part, ""))
+    chosen = {"model.init_args.rollout_hooks": "aleatoric", "model.init_args.rollout_hooks.0.init_args.weight": 0.5}
+    assert hooks.settings(chosen)["model.init_args.rollout_hooks"][0]["init_args"]["weight"] == 0.5
 
 
 def test_the_search_of_mbpo_has_what_matters() -> None:
