@@ -1,0 +1,14 @@
+"""A sampler for Optuna: Bayesian optimisation over mixed and conditional spaces, and what its model says afterwards."""
+
+from mbrl.search.sampler.bo_sampler import BOSampler
+from mbrl.search.sampler.recommend import (
+    Effect,
+    LeaveOneOut,
+    Predictions,
+    Recommendation,
+    pareto,
+    predictions,
+    recommend,
+)
+
+__all__ = ["BOSampler", "Effect", "LeaveOneOut", "Predictions", "Recommendation", "pareto", "predictions", "recommend"]

@@ -1,0 +1,218 @@
+"""What the model says of a study: the configuration to take, how well it predicts, what each parameter does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from botorch.utils.multi_objective.pareto import is_non_dominated
+from optuna.distributions import CategoricalDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from torch import Tensor
+
+from mbrl.errors import DataError, UnsupportedError
+from mbrl.search.sampler.bo_sampler import BOSampler
+from mbrl.search.sampler.codec import value_at
+from mbrl.search.sampler.rows import Rows
+from mbrl.search.sampler.surrogate import Surrogate, as_if_alone
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A configuration that was tried, and what the model expects of it.
+
+    Attributes:
+        trial: the first finished trial of the configuration.
+        params: its active parameters.
+        mean: expected value, noise-free, in the objective's direction; one an objective if there are several.
+        sd: standard deviation of that expectation.
+    """
+
+    trial: FrozenTrial
+    params: Mapping[str, Any]
+    mean: float | tuple[float, ...]
+    sd: float | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """What the model predicts of each trial from all the others, hyperparameters kept.
+
+    Attributes:
+        numbers: of the trials.
+        observed: their values; of failed trials the worst seen, as the model takes them.
+        mean: predicted.
+        sd: of the prediction, noise included: about two thirds of the observed values lie within it.
+        failed: which trials failed.
+    """
+
+    numbers: tuple[int, ...]
+    observed: tuple[float, ...]
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    failed: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What the model expects when one parameter changes and the others stay at the recommended configuration.
+
+    Attributes:
+        name: of the parameter.
+        values: that it takes.
+        mean: expected value of each, noise-free.
+        sd: of that expectation.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a report needs of the model.
+
+    Attributes:
+        recommended: the best configuration.
+        leave_one_out: predicted against observed.
+        effects: of each parameter that is active in the recommended configuration.
+    """
+
+    recommended: Recommendation
+    leave_one_out: LeaveOneOut
+    effects: tuple[Effect, ...]
+
+
+def recommend(study: Study, sampler: BOSampler) -> Recommendation:
+    """The finished trial whose configuration has the best posterior mean: a lucky run of a poor one doesn't win.
+
+    Failed trials are not recommended, nor pruned ones, whose value is that of a run cut short.
+
+    Raises:
+        DataError: if no trial has finished with a value.
+        UnsupportedError: with several objectives, of which `pareto` gives the front.
+    """
+    _only_one(study)
+    with as_if_alone("recommend", sampler.seed):
+        rows, surrogate = _fitted(study, sampler)
+        return _recommend(sampler, rows, surrogate)
+
+
+def pareto(study: Study, sampler: BOSampler) -> list[Recommendation]:
+    """The configurations that none betters in every objective, by posterior means; those with the best first value first.
+
+    Raises:
+        DataError: if no trial has finished with values.
+    """
+    with as_if_alone("recommend", sampler.seed):
+        rows, surrogate = _fitted(study, sampler)
+        mean, sd = surrogate.predict(rows.x)
+    usable = _usable(rows)
+    front = usable[is_non_dominated(mean[usable])]
+    front = front[mean[front, 0].argsort(descending=True, stable=True)]
+    found: dict[str, Recommendation] = {}
+    for i in front.tolist():
+        params = sampler.codec.decode(rows.x[i].tolist())
+        means = tuple((mean[i] * rows.signs).tolist())
+        found.setdefault(
+            repr(params), Recommendation(rows.trials[i], dict(rows.trials[i].params), means, tuple(sd[i].tolist()))
+        )
+    return list(found.values())
+
+
+def predictions(study: Study, sampler: BOSampler, points: int = 41) -> Predictions:
+    """What the model knows, for a report.
+
+    Args:
+        study: with one objective.
+        sampler: of the study; its seed and space.
+        points: values of each number along which an effect is drawn; more make curves smoother.
+
+    Raises:
+        DataError: if no trial has finished with a value.
+        UnsupportedError: with several objectives.
+    """
+    _only_one(study)
+    codec = sampler.codec
+    with as_if_alone("recommend", sampler.seed):
+        rows, surrogate = _fitted(study, sampler)
+        best = _recommend(sampler, rows, surrogate)
+        centre = torch.tensor(codec.encode(best.params), dtype=torch.float64)
+        active = codec.active(centre).tolist()
+        effects = [_effect(sampler, rows, surrogate, centre, i, points) for i in range(len(centre)) if active[i]]
+        return Predictions(best, _leave_one_out(rows, surrogate), tuple(effects))
+
+
+def _only_one(study: Study) -> None:
+    if len(study.directions) > 1:
+        raise UnsupportedError(
+            f"recommend(study): expected one objective, got {len(study.directions)}; use pareto(study, sampler)."
+        )
+
+
+def _usable(rows: Rows) -> Tensor:
+    """Indices of the trials that completed; of all with a value if none did."""
+    completed = torch.tensor([trial.state.name == "COMPLETE" for trial in rows.trials]) & ~rows.failed
+    return (completed if completed.any() else ~rows.failed).nonzero()[:, 0]
+
+
+def _fitted(study: Study, sampler: BOSampler) -> tuple[Rows, Surrogate]:
+    rows = sampler.rows(study).fewer()
+    if not len(rows) or not rows.informative:
+        raise DataError(f"recommend(study): expected a trial that finished with a value, got none of {len(rows)}; run some.")
+    return rows, sampler.fitted(study, rows)
+
+
+def _recommend(sampler: BOSampler, rows: Rows, surrogate: Surrogate) -> Recommendation:
+    mean, sd = surrogate.predict(rows.x)
+    usable = _usable(rows)
+    at = int(usable[mean[usable, 0].argmax()])
+    same = (rows.x[usable] == rows.x[at]).all(1)
+    trial = rows.trials[int(usable[same][0])]
+    params = {**sampler.codec.decode(rows.x[at].tolist()), **sampler.codec.only_active(trial.params)}
+    return Recommendation(trial, params, float(mean[at, 0] * rows.signs[0]), float(sd[at, 0]))
+
+
+def _leave_one_out(rows: Rows, surrogate: Surrogate) -> LeaveOneOut:
+    """In closed form, from the inverse of the noisy covariance (Rasmussen and Williams 2006, 5.4.2)."""
+    model: Any = surrogate.model
+    with torch.no_grad():
+        model.train()
+        prior = model.likelihood(model(*model.train_inputs), *model.train_inputs)
+        covariance = prior.covariance_matrix
+        residual = (model.train_targets - prior.mean).reshape(-1, 1)
+        model.eval()
+        factor = torch.linalg.cholesky(covariance)
+        inverse = torch.cholesky_inverse(factor)
+        weights = (inverse @ residual)[:, 0]
+        variance = 1.0 / inverse.diagonal()
+        standardised = model.train_targets - weights * variance
+        shift, scale = float(model.outcome_transform.means), float(model.outcome_transform.stdvs)
+    count, sign = len(rows), float(rows.signs[0])
+    return LeaveOneOut(
+        tuple(trial.number for trial in rows.trials),
+        tuple((rows.y[:, 0] * sign).tolist()),
+        tuple(((standardised[:count] * scale + shift) * sign).tolist()),
+        tuple((variance[:count].sqrt() * scale).tolist()),
+        tuple(rows.failed.tolist()),
+    )
+
+
+def _effect(sampler: BOSampler, rows: Rows, surrogate: Surrogate, centre: Tensor, index: int, points: int) -> Effect:
+    column = sampler.codec.columns[index]
+    distribution: Any = sampler.codec.distributions[column.name]
+    at: Sequence[float] = column.values or torch.linspace(0, 1, points, dtype=torch.float64).tolist()
+    line = centre.repeat(len(at), 1)
+    line[:, index] = torch.tensor(at, dtype=torch.float64)
+    mean, sd = surrogate.predict(line)
+    if isinstance(distribution, CategoricalDistribution):
+        values = tuple(distribution.choices[math.floor(code)] for code in at)
+    else:
+        values = tuple(value_at(distribution, position) for position in at)
+    return Effect(column.name, values, tuple((mean[:, 0] * rows.signs[0]).tolist()), tuple(sd[:, 0].tolist()))
