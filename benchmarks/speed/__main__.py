@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="intra-op threads of torch")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--cpu-time", action="store_true", help="count processor time, for one thread on a busy machine")
+    parser.add_argument("--only", default="", help="only cases with this in their names, such as 'rollout step'")
     parser.add_argument("--quick", action="store_true", help="leave out the overhead, memory and quality runs")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     args = parser.parse_args()
@@ -118,7 +119,7 @@ def main() -> None:
     clock = process_time if args.cpu_time else perf_counter
     torch.set_num_threads(args.threads)
     bf16 = has_bf16(device)
-    cases = all_cases(device, bf16, lambda name: print(f"ready: {name}", flush=True))
+    cases = all_cases(device, bf16, lambda name: print(f"ready: {name}", flush=True), args.only)
     measure(cases, args.rounds, args.round_seconds, device, clock)
     result: dict[str, Any] = {
         "machine": machine(device),

@@ -213,30 +213,36 @@ def dyna_tick(known: Task, device: torch.device, updates: int = 20) -> Case:
     return Case(f"Dyna tick, {updates} updates", "steps", lambda: planner.tick(experience), 1, flops)
 
 
-def all_cases(device: torch.device, bf16: bool, report: Callable[[str], None]) -> list[Case]:
-    """Every case that this machine can run."""
+def all_cases(device: torch.device, bf16: bool, report: Callable[[str], None], only: str = "") -> list[Case]:
+    """Every case that this machine can run.
+
+    Args:
+        device: where to run.
+        bf16: whether bfloat16 products are worth timing.
+        report: told the name of each case once it is made.
+        only: leaves out cases without this in their names; the limits stay.
+    """
     known = task()
-    makers: list[Callable[[], Case]] = [
-        lambda: matmul("fp32", device),
-        lambda: ensemble_update(known, device),
-        lambda: rollout_step(known, device),
-        lambda: planned_rollout_step(known, device),
-        lambda: sac_update(known, device),
-        lambda: sb3_update(known, device),
-        lambda: dyna_tick(known, device),
-        lambda: plan(known, device),
-        lambda: env_step(known, 1),
-        lambda: env_step(known, 16),
-        bare_env_step,
-    ]
+    makers: dict[str, Callable[[], Case]] = {
+        "matmul fp32": lambda: matmul("fp32", device),
+        "ensemble update fp32": lambda: ensemble_update(known, device),
+        PLAIN: lambda: rollout_step(known, device),
+        PLANNED: lambda: planned_rollout_step(known, device),
+        "SAC update fp32": lambda: sac_update(known, device),
+        "Stable-Baselines3's SAC update": lambda: sb3_update(known, device),
+        "Dyna tick": lambda: dyna_tick(known, device),
+        "plan": lambda: plan(known, device),
+        "environment step, N = 1": lambda: env_step(known, 1),
+        "environment step, N = 16": lambda: env_step(known, 16),
+        "environment step, Gymnasium alone": bare_env_step,
+    }
     if bf16:
-        makers += [
-            lambda: matmul("bf16", device),
-            lambda: ensemble_update(known, device, "bf16"),
-            lambda: sac_update(known, device, "bf16"),
-        ]
+        makers["matmul bf16"] = lambda: matmul("bf16", device)
+        makers["ensemble update bf16"] = lambda: ensemble_update(known, device, "bf16")
+        makers["SAC update bf16"] = lambda: sac_update(known, device, "bf16")
     cases = []
-    for make in makers:
-        cases.append(make())
-        report(cases[-1].name)
+    for name, make in makers.items():
+        if only in name or name == "matmul fp32":
+            cases.append(make())
+            report(cases[-1].name)
     return cases
