@@ -128,7 +128,7 @@ def _rows(path: str, task: Task, *, clip_actions: bool) -> Transitions:
         "action_high": list(task.action_high if facts.action_high is None else facts.action_high),
         "action_repeat": facts.action_repeat if facts.env_id else task.action_repeat,
     }
-    check_same_task(replace(task, env_kwargs=here), said, f"mbrl report: {path} beside the checkpoint")
+    check_same_task(replace(task, env_kwargs=here), said, f"{path} beside the checkpoint")
     head = dataset.head(_CHECKED_ROWS).transitions(task, clip_actions=clip_actions, dtype=torch.float64)
     check_functions(task, head, f"of {dataset.source}")
     return dataset.transitions(task, clip_actions=clip_actions)
