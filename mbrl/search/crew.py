@@ -139,22 +139,22 @@ def _several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> in
     """Starts a process a worker, hands them signals, and waits for all."""
     options = [option for module in allow for option in ("--allow", module)]
     devices = _devices(given)
-    workers = []
-    for number in range(given.workers):
-        mine = [*options, *again, "--storage", given.storage, "--workers", "1"]
-        for name in ("trials", "hours"):
-            if getattr(given, name) is not None:
-                mine += [f"--{name}", str(getattr(given, name))]
-        device = devices[number % len(devices)]
-        mine += [] if device is None else ["--device", device]
-        command = [sys.executable, *CHILD, str(os.getpid()), *mine]
-        workers.append(subprocess.Popen(command, start_new_session=True))
+    workers: list[subprocess.Popen[bytes]] = []
+    told: list[int] = []
 
     def hand_on(number: int, frame: Any) -> None:
+        told.append(number)
         for worker in workers:
             worker.send_signal(number)
 
     with _handled(hand_on):
+        for number in range(given.workers):
+            device = devices[number % len(devices)]
+            mine = [*options, *again, "--storage", given.storage, "--workers", "1", *_limits(given)]
+            mine += [] if device is None else ["--device", device]
+            command = [sys.executable, *CHILD, str(os.getpid()), *mine]
+            if not told:
+                workers.append(subprocess.Popen(command, start_new_session=True))
         codes = [worker.wait() for worker in workers]
     for code in codes:
         if code < 0:
@@ -162,6 +162,11 @@ def _several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> in
                 f"mbrl: a worker was ended by {signal.Signals(-code).name}; the same command runs its trial again.\n"
             )
     return max((128 - code if code < 0 else code for code in codes), default=0)
+
+
+def _limits(given: Namespace) -> list[str]:
+    pairs = [(name, getattr(given, name)) for name in ("trials", "hours")]
+    return [text for name, value in pairs if value is not None for text in (f"--{name}", str(value))]
 
 
 def _devices(given: Namespace) -> list[str | None]:

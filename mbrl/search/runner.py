@@ -20,6 +20,7 @@ from mbrl.search.reduce import reduced
 from mbrl.search.run_process import RunProcess, free_folder
 from mbrl.search.search_file import SearchFile
 
+POLL_S = 0.5
 CLOCKS = ("env_steps", "epoch")  # of a planner's run, and of a model that is fitted alone
 
 
@@ -43,7 +44,7 @@ class CommandRunner:
         search: the search file.
         folder: of the study; the configurations are written below it.
         allow: modules that runs may import names from, besides `mbrl`.
-        poll_s: seconds between looks at a run; fewer costs time, more sees limits later.
+        poll_s: seconds between looks at a run, 0.5 by default; fewer costs time, more sees limits later.
         patience_s: how long a run that is told to end may take to write its checkpoint.
         clock: seconds, for limits.
     """
@@ -54,13 +55,13 @@ class CommandRunner:
         folder: Path,
         *,
         allow: Sequence[str] = (),
-        poll_s: float = 0.5,
+        poll_s: float | None = None,
         patience_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.search = search
         self.folder = folder
-        self.poll_s = poll_s
+        self.poll_s = POLL_S if poll_s is None else poll_s
         self.patience_s = patience_s
         self.clock = clock
         self._options = [option for module in allow for option in ("--allow", module)]

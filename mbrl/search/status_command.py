@@ -17,7 +17,7 @@ from mbrl.search.outcome import label_of, spent
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import load_study, redacted
 from mbrl.search.study import read_search
-from mbrl.search.warm_start import best
+from mbrl.search.warm_start import best, recommended
 from mbrl.search.worker import STOP
 
 
@@ -51,15 +51,21 @@ def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
     left = _time_left(search, trials, len(running))
     lines += [] if left is None else [f"  time left about {left}, if trials go on to take as long"]
     if any(trial.state == TrialState.COMPLETE for trial in trials):
-        for trial in best(study, 1):
-            values = ", ".join(
-                f"{objective.metric} {value:.5g}"
-                for objective, value in zip(search.objectives, trial.values or (), strict=True)
-            )
-            lines.append(
-                f"  best      trial {trial.number}, observed {values}; mbrl search report says what the model expects"
-            )
-            lines += [f"            {name} = {value}" for name, value in trial.params.items()]
+        lines += _best(study, search)
+    return lines
+
+
+def _best(study: optuna.Study, search: SearchFile) -> list[str]:
+    """By the model where there is one: a single observed run is no result."""
+    found = recommended(study)
+    trials = best(study, 1) if found is None else [found.trial]
+    lines = []
+    for trial in trials:
+        pairs = zip(search.objectives, trial.values or (), strict=bool(trial.values))  # a failed one has none
+        observed = ", ".join(f"{objective.metric} {value:.5g}" for objective, value in pairs) or label_of(trial)
+        expected = "" if found is None else f", expected {found.mean:.5g} ± {found.sd:.2g}"
+        lines.append(f"  best      trial {trial.number}, observed {observed}{expected}")
+        lines += [f"            {name} = {value}" for name, value in trial.params.items()]
     return lines
 
 

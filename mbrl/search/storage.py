@@ -163,13 +163,21 @@ def _engine(url: URL) -> dict[str, Any]:
     return {"pool_pre_ping": True}  # libpq itself reads PGPASSWORD and pgpass
 
 
+def is_missing(url: str) -> bool:
+    """Whether a URL names a file that isn't there; opening it would make one."""
+    for scheme in ("sqlite:///", _JOURNAL):
+        if url.startswith(scheme):
+            return not Path(url.removeprefix(scheme)).exists()
+    return False
+
+
 def load_study(name: str, url: str) -> optuna.Study:
     """The study of that name.
 
     Raises:
         ConfigError, DataError: as `open_storage`; `ConfigError` also if there is no such study.
     """
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+    if is_missing(url):
         raise ConfigError(f"--storage: expected a file of studies, got {url}, which isn't there; check the path.")
     storage = open_storage(url)
     names = [study.study_name for study in storage.get_all_studies()]

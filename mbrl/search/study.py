@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from mbrl import __version__
 from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.search.search_file import SearchFile
-from mbrl.search.storage import load_study, open_storage, patiently, redacted
+from mbrl.search.storage import is_missing, load_study, open_storage, patiently, redacted
 from mbrl.search.worker import STOP
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _COMPARED = ("command", "configs", "fixed", "objectives", "space", "seeds")
 
 def exists(name: str, url: str) -> bool:
     """Whether the storage has a study of that name."""
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+    if is_missing(url):
         return False
     return name in [study.study_name for study in open_storage(url).get_all_studies()]
 
@@ -143,7 +143,7 @@ def sampler_of(search: SearchFile, previous: Sequence[FrozenTrial] = ()) -> Call
 
 
 def bo_sampler(search: SearchFile, previous: Sequence[FrozenTrial] = ()) -> BOSampler:
-    """The sampler of this library for a search's space, whose model also says what it expects of trials; see `sampler_of`."""
+    """This library's sampler for a search's space, whose model also says what it expects of trials; see `sampler_of`."""
     from mbrl.search.sampler import BOSampler  # botorch takes seconds to import
 
     space, choice = search.space, search.sampler

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -14,6 +14,9 @@ from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import load_study, patiently
 from mbrl.search.study import bo_sampler, read_search
+
+if TYPE_CHECKING:
+    from mbrl.search.sampler import Recommendation
 
 _FROM = "from"  # study attribute: the earlier study's name
 _MANY = 3
@@ -91,20 +94,20 @@ def best(study: optuna.Study, many: int) -> list[FrozenTrial]:
         groups.setdefault(repr(sorted(trial.params.items())), []).append(trial)
     sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
     ranked = sorted(groups, key=lambda name: sign * sum(trial.value or 0.0 for trial in groups[name]) / len(groups[name]))
-    first = _recommended(study)
+    first = recommended(study)
     if first is not None:
-        ranked = list(dict.fromkeys([repr(sorted(first.params.items())), *ranked]))
+        ranked = list(dict.fromkeys([repr(sorted(first.trial.params.items())), *ranked]))
     return [groups[name][0] for name in ranked[:many] if name in groups]
 
 
-def _recommended(study: optuna.Study) -> FrozenTrial | None:
-    """By the model of the sampler; None where the study has no model."""
+def recommended(study: optuna.Study) -> Recommendation | None:
+    """What the sampler's model recommends; None of a study with several objectives or a sampler without a model."""
     search = read_search(study)
-    if search.sampler.name != "bo":
+    if search.sampler.name != "bo" or len(search.objectives) > 1:
         return None
     from mbrl.search.sampler import recommend
 
-    return recommend(study, bo_sampler(search)).trial
+    return recommend(study, bo_sampler(search))
 
 
 def _fitting(trial: FrozenTrial, search: SearchFile) -> dict[str, Any]:

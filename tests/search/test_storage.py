@@ -63,9 +63,10 @@ def test_files_are_made_where_the_url_says(scheme: str, tmp_path: Path, monkeypa
         load_study("other", f"{scheme}deep/a.store")
 
 
-def test_a_wrong_path_makes_no_empty_storage(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["sqlite:///", "journal://"])
+def test_a_wrong_path_makes_no_empty_storage(scheme: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"isn't there"):
-        load_study("one", f"sqlite:///{tmp_path}/no.db")
+        load_study("one", f"{scheme}{tmp_path}/no.db")
     assert not (tmp_path / "no.db").exists()
 
 
