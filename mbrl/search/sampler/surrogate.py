@@ -194,4 +194,9 @@ def _give_prior(kernel: Kernel, name: str, start: float) -> None:
     """Holds a hyperparameter that botorch leaves free near its start, so that tens of rows don't drive it off."""
     kernel.register_constraint(f"raw_{name}", LogGreaterThan(1e-6, start))
     kernel.initialize(**{name: torch.full_like(getattr(kernel, name), start)})
-    kernel.register_prior(f"{name}_prior", LogNormalPrior(math.log(start), 1.0), lambda module: getattr(module, name))
+    kernel.register_prior(
+        f"{name}_prior",
+        LogNormalPrior(math.log(start), 1.0),
+        lambda module: getattr(module, name),
+        lambda module, value: module.initialize(**{name: value}),  # botorch starts a failed fit anew from the prior
+    )

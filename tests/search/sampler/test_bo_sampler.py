@@ -128,9 +128,10 @@ def test_leave_one_out_is_what_leaving_out_gives() -> None:
     """Against the conditional Gaussian of each row given the others, by solving for each row anew."""
     study, sampler = search(LINE, lambda params: math.sin(6 * params["x"]), 8, startup=8)
     check = predictions(study, sampler).leave_one_out
-    with torch.no_grad(), as_if_alone("recommend", sampler.seed):
+    with as_if_alone("recommend", sampler.seed):
         rows, surrogate = _fitted(study, sampler)
-        model: Any = surrogate.model
+    model: Any = surrogate.model
+    with torch.no_grad():
         noise = float(model.likelihood.noise)
         kernel = model.covar_module(rows.x).to_dense() + noise * torch.eye(8, dtype=torch.float64)
         mean, sd = rows.y.mean(), rows.y.std()
