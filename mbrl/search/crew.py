@@ -59,7 +59,7 @@ def check_work(given: Namespace) -> None:
             raise ConfigError(f"--{name}: expected at least {least}, got {number}; raise it.")
     if given.hours is not None and not given.hours > 0:
         raise ConfigError(f"--hours: expected more than 0, got {given.hours}; raise it.")
-    for device in _devices(given):
+    for device in devices_of(given):
         environment(device, os.environ)
 
 
@@ -82,7 +82,7 @@ def work(
         previous: trials of an earlier study, for the sampler.
     """
     if given.workers > 1:
-        return _several(given, allow, again)
+        return several(given, allow, again)
     study.pruner = pruner_of(search)
     limits, budget = search.limits, search.budget
     trials = budget.trials if given.trials is None else given.trials
@@ -97,7 +97,7 @@ def work(
         hours=budget.hours if given.hours is None else given.hours,
         retries=limits.retries,
         errors_in_a_row=limits.errors_in_a_row,
-        device=_devices(given)[0],
+        device=devices_of(given)[0],
         sampler=sampler_of(search, previous),
         show=Progress(study, search, trials).show,
     )
@@ -135,10 +135,16 @@ class Progress:
         self._console.print("  ".join(part for part in parts if part), highlight=False, soft_wrap=True, markup=False)
 
 
-def _several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int:
-    """Starts a process a worker, hands them signals, and waits for all."""
+def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int:
+    """Starts a process a worker, hands them signals, and waits for all; returns the worst of their exit codes.
+
+    Args:
+        given: what `add_work` takes.
+        allow: modules that runs may import names from.
+        again: the arguments after `mbrl`, but for options, of each process.
+    """
     options = [option for module in allow for option in ("--allow", module)]
-    devices = _devices(given)
+    devices = devices_of(given)
     workers: list[subprocess.Popen[bytes]] = []
     told: list[int] = []
 
@@ -169,7 +175,8 @@ def _limits(given: Namespace) -> list[str]:
     return [text for name, value in pairs if value is not None for text in (f"--{name}", str(value))]
 
 
-def _devices(given: Namespace) -> list[str | None]:
+def devices_of(given: Namespace) -> list[str | None]:
+    """The devices of `--device`, which workers share out; a single None leaves the choice to the runs."""
     return [None] if given.device is None else [device.strip() for device in given.device.split(",")]
 
 

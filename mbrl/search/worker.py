@@ -39,7 +39,8 @@ class Worker:
         study: of any storage.
         problem: chooses configurations and runs them.
         folder: run folders go below, one a root.
-        trials: budget: configurations that come to something (lost ones and errors don't count); None for no limit.
+        trials: budget: configurations that come to something (lost ones and errors don't count); None for no limit; with 0
+            it runs what is queued on request and chooses nothing.
         tune_seeds: of runs; a configuration that is chosen again runs on the next ones.
         per_trial: seeds a configuration; more costs that many runs and steadies its value.
         hours: after which no further trial is begun; None for no limit.
@@ -75,7 +76,7 @@ class Worker:
         show: Callable[[FrozenTrial, Outcome], None] | None = None,
         processes: bool = True,
     ) -> None:
-        check_whole("Worker(trials=…)", 1 if trials is None else trials)
+        check_whole("Worker(trials=…)", 0 if trials is None else trials, 0)
         check_whole("Worker(retries=…)", retries, 0)
         check_whole("Worker(errors_in_a_row=…)", errors_in_a_row)
         check_number("Worker(grace_s=…)", grace_s, 2 * beat_s)

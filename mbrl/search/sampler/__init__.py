@@ -8,7 +8,18 @@ from mbrl.search.sampler.recommend import (
     Recommendation,
     pareto,
     predictions,
+    ranking,
     recommend,
 )
 
-__all__ = ["BOSampler", "Effect", "LeaveOneOut", "Predictions", "Recommendation", "pareto", "predictions", "recommend"]
+__all__ = [
+    "BOSampler",
+    "Effect",
+    "LeaveOneOut",
+    "Predictions",
+    "Recommendation",
+    "pareto",
+    "predictions",
+    "ranking",
+    "recommend",
+]

@@ -101,7 +101,25 @@ def recommend(study: Study, sampler: BOSampler) -> Recommendation:
     _only_one(study)
     with as_if_alone("recommend", sampler.seed):
         rows, surrogate = _fitted(study, sampler)
-        return _recommend(sampler, rows, surrogate)
+        return _ranked(sampler, rows, surrogate, 1)[0]
+
+
+def ranking(study: Study, sampler: BOSampler, top: int) -> list[Recommendation]:
+    """The configurations with the best posterior means, the recommended one first; the rest is as for `recommend`.
+
+    Args:
+        study: with one objective.
+        sampler: of the study; its seed and space.
+        top: how many, or fewer if no more were tried.
+
+    Raises:
+        DataError: if no trial has finished with a value.
+        UnsupportedError: with several objectives.
+    """
+    _only_one(study)
+    with as_if_alone("recommend", sampler.seed):
+        rows, surrogate = _fitted(study, sampler)
+        return _ranked(sampler, rows, surrogate, top)
 
 
 def pareto(study: Study, sampler: BOSampler) -> list[Recommendation]:
@@ -142,7 +160,7 @@ def predictions(study: Study, sampler: BOSampler, points: int = 41) -> Predictio
     codec = sampler.codec
     with as_if_alone("recommend", sampler.seed):
         rows, surrogate = _fitted(study, sampler)
-        best = _recommend(sampler, rows, surrogate)
+        best = _ranked(sampler, rows, surrogate, 1)[0]
         centre = torch.tensor(codec.encode(best.params), dtype=torch.float64)
         active = codec.active(centre).tolist()
         effects = [_effect(sampler, rows, surrogate, centre, i, points) for i in range(len(centre)) if active[i]]
@@ -169,14 +187,22 @@ def _fitted(study: Study, sampler: BOSampler) -> tuple[Rows, Surrogate]:
     return rows, sampler.fitted(study, rows)
 
 
-def _recommend(sampler: BOSampler, rows: Rows, surrogate: Surrogate) -> Recommendation:
+def _ranked(sampler: BOSampler, rows: Rows, surrogate: Surrogate, top: int) -> list[Recommendation]:
     mean, sd = surrogate.predict(rows.x)
     usable = _usable(rows)
-    at = int(usable[mean[usable, 0].argmax()])
-    same = (rows.x[usable] == rows.x[at]).all(1)
-    trial = rows.trials[int(usable[same][0])]
-    params = {**sampler.codec.decode(rows.x[at].tolist()), **sampler.codec.only_active(trial.params)}
-    return Recommendation(trial, params, float(mean[at, 0] * rows.signs[0]), float(sd[at, 0]))
+    found: list[Recommendation] = []
+    seen = torch.zeros(len(rows), dtype=torch.bool)
+    for at in usable[mean[usable, 0].argsort(descending=True, stable=True)].tolist():
+        if len(found) == top:
+            break
+        if seen[at]:
+            continue
+        same = (rows.x == rows.x[at]).all(1)
+        seen |= same
+        trial = rows.trials[int(usable[same[usable]][0])]
+        params = {**sampler.codec.decode(rows.x[at].tolist()), **sampler.codec.only_active(trial.params)}
+        found.append(Recommendation(trial, params, float(mean[at, 0] * rows.signs[0]), float(sd[at, 0])))
+    return found
 
 
 def _leave_one_out(rows: Rows, surrogate: Surrogate) -> LeaveOneOut:
