@@ -55,7 +55,7 @@ def kill_at_random(
     for _ in range(kills):
         count = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.COMPLETE)))
         process = start(url, trials, seconds, grace_s, look=look)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90  # a busy machine takes long to start Python
         while len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.COMPLETE))) <= count:
             assert process.poll() is None and time.monotonic() < until, process.stderr and process.stderr.read().decode()
             time.sleep(0.005)

@@ -11,6 +11,7 @@ from mbrl.search.storage import load_study
 from tests.search.kills import create, kill_at_random, problems, start
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("scheme", "look"), [("sqlite:///", True), ("journal://", False)])
 def test_kill_9_loses_nothing(scheme: str, look: bool, tmp_path: Path) -> None:
     """With `look` a dead process is seen at once; without, only its lease tells, as it does between machines."""
@@ -21,6 +22,7 @@ def test_kill_9_loses_nothing(scheme: str, look: bool, tmp_path: Path) -> None:
     assert [label_of(trial) for trial in trials].count("lost") <= 2
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("scheme", ["sqlite:///", "journal://"])
 def test_workers_share_a_file(scheme: str, tmp_path: Path) -> None:
     url = f"{scheme}{tmp_path}/study.store"
