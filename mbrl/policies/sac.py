@@ -28,12 +28,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from mbrl.data import Generator, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.policies.base import CriticTerm, Learner
 from mbrl.policies.critics import Critics
+from mbrl.policies.lean_adam import LeanAdam
 from mbrl.policies.relu_stack import Precision
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
@@ -112,7 +113,8 @@ class SAC(Learner):
         self.log_sigma, self.log_sigma_range = log_sigma, log_sigma_range
         self.precision: Precision = precision
         self.updates = 0
-        self._optimizers: tuple[Adam, Adam] | None = None
+        self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
+        self._followed: tuple[list[Tensor], list[Tensor]] | None = None
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -131,14 +133,14 @@ class SAC(Learner):
             self.register_buffer("log_temperature", torch.tensor(fixed))
         self.updates = 0
         self._optimizers = None
+        self._followed = None
 
     def make_optimizers(self) -> list[Optimizer]:
         self._need_build()
         actor: list[dict[str, Any]] = [{"params": list(self.policy.parameters()), "lr": self.actor_lr}]
         if self.fixed_temperature is None:
             actor.append({"params": [self.log_temperature], "lr": self.temperature_lr})
-        critic_optimizer = Adam(self.critics.parameters(), lr=self.critic_lr, fused=True)
-        self._optimizers = (critic_optimizer, Adam(actor, fused=True))
+        self._optimizers = (LeanAdam(self.critics.parameters(), lr=self.critic_lr), LeanAdam(actor))
         return list(self._optimizers)
 
     def _need_build(self) -> None:
@@ -179,19 +181,19 @@ class SAC(Learner):
         critic_loss = (values - target).square().mean(-1).sum() * self.critic_weight
         for term in critic_terms:
             critic_loss = critic_loss + term(batch, self.critics, self.policy)
-        _drop_gradients(critic_optimizer)
+        critic_optimizer.drop_gradients()
         critic_loss.backward()
-        critic_optimizer.step()
+        critic_optimizer.advance()
 
         action, log_prob = self.policy.sample(batch.obs, generator)  # B x A, B
         smallest = self.critics(batch.obs, action, frozen=True).amin(0)  # B
         actor_loss = (temperature * log_prob - smallest).mean()
-        _drop_gradients(actor_optimizer)
+        actor_optimizer.drop_gradients()
         actor_loss.backward()
         entropy = -log_prob.detach().mean()
         if self.fixed_temperature is None:
             self.log_temperature.grad = entropy - self.entropy_target  # of −log α · mean(log π + H̄)
-        actor_optimizer.step()
+        actor_optimizer.advance()
 
         self.updates += 1
         if self.updates % self.target_every == 0:
@@ -217,7 +219,9 @@ class SAC(Learner):
     @torch.no_grad()
     def update_targets(self) -> None:
         """Moves the target critics a share τ of the way to the critics."""
-        torch._foreach_lerp_(list(self.target_critics.parameters()), list(self.critics.parameters()), self.target_rate)
+        if self._followed is None or self._followed[0][0] is not self.target_critics.head_weight:
+            self._followed = (list(self.target_critics.parameters()), list(self.critics.parameters()))
+        torch._foreach_lerp_(*self._followed, self.target_rate)
 
     def value(self, obs: Tensor) -> Tensor:
         """`J x B` values Q_j(s, tanh μ(s)) of `obs` `B x S` under the deterministic action, differentiable in `obs`.
@@ -236,13 +240,6 @@ def soft_target(
     """The target r + γ(1 − d)(Q̄ − α log π), `B`, of arguments `B` each (`temperature` a scalar tensor)."""
     soft = torch.addcmul(next_value, temperature, log_prob, value=-1.0)  # B
     return torch.where(terminated, reward, torch.add(reward, soft, alpha=discount))
-
-
-def _drop_gradients(optimizer: Optimizer) -> None:
-    # as zero_grad() does; that one's records for the profiler take 2 to 3 % of an update of MBPO's size
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
 
 
 def _check(name: str, value: object, holds: bool, expected: str) -> None:
