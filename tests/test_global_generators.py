@@ -63,7 +63,7 @@ def global_draws(source: str) -> list[str]:
             or (isinstance(node.func, ast.Attribute) and last in _IN_PLACE and first not in ("np", "numpy") and not told)
             or (first in ("torch", "F", "functional", "nn") and last in _TORCH_ALWAYS)
             or (first in ("torch", "nn") and last in _NN_LAYERS)
-            or ".distributions." in f".{name}."
+            or (first in ("torch", "distributions") and ".distributions." in f".{name}.")  # a search space has some too
             or (name.startswith(("np.random.", "numpy.random.")) and last not in _NUMPY_FINE | {"default_rng"})
             or (last == "default_rng" and not seeded)
             or (first == "random" and "." in name and last != "getstate" and not (last == "Random" and seeded))
@@ -119,6 +119,7 @@ def test_a_global_draw_is_seen(source: str) -> None:
         "random.Random(3).random()",
         "torch.normal(0.0, 1.0, (3,), generator=g)",
         "nn.ReLU()",
+        "space.distributions.items()",
     ],
 )
 def test_a_passed_generator_is_let_through(source: str) -> None:
