@@ -23,7 +23,8 @@ LAYERS: list[set[str]] = [
     {"planners"},
     {"training"},
     {"__init__"},  # `import mbrl` gives the short names (load, Trainer)
-    {"analysis", "search"},
+    {"analysis"},
+    {"search"},
     {"cli"},
 ]
 TESTING = "testing"  # may import all, and nobody imports it

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.uncertainty_error import DATASET, UncertaintyAgainstError
-from mbrl.analysis.value_aware import ValueAwareError
+from mbrl.analysis.value_result import ValueAwareError
 from mbrl.analysis.verdicts import in_short
 
 if TYPE_CHECKING:
@@ -32,13 +32,28 @@ img { max-width: 100%; display: block; margin: 0.7em 0; }
 """
 
 
-def page(title: str, about: Mapping[str, Any], parts: Sequence[Result | Skipped]) -> str:
+_MODEL_ERRORS = (
+    "Errors are in standard deviations: of the observation for rollouts of several steps, of the change in one step for "
+    "single ones. A dash stands for what is undefined or not applicable; the notes say why."
+)
+
+
+def page(
+    title: str,
+    about: Mapping[str, Any],
+    parts: Sequence[Result | Skipped],
+    *,
+    preface: str = _MODEL_ERRORS,
+    pictures: Sequence[tuple[str, bytes]] = (),
+) -> str:
     """The page.
 
     Args:
         title: its heading.
         about: what was looked at, by name.
         parts: results, each with a section, and what was left out.
+        preface: what a reader must know to read the summary.
+        pictures: further ones at the end, a title and a PNG file each.
     """
     lines = [
         "<!DOCTYPE html>",
@@ -53,8 +68,7 @@ def page(title: str, about: Mapping[str, Any], parts: Sequence[Result | Skipped]
         f"<h1>{escape(title)}</h1>",
         _facts(about),
         "<h2>In short</h2>",
-        "<p>Errors are in standard deviations: of the observation for rollouts of several steps, of the change in one step "
-        "for single ones. A dash stands for what is undefined or not applicable; the notes say why.</p>",
+        f"<p>{escape(preface)}</p>",
         "<table>",
     ]
     for part in parts:
@@ -67,6 +81,8 @@ def page(title: str, about: Mapping[str, Any], parts: Sequence[Result | Skipped]
     for part in parts:
         if isinstance(part, Result):
             lines += _section(part)
+    for heading, picture in pictures:
+        lines += [f"<h2>{escape(heading)}</h2>", _image(heading, picture)]
     lines += ["</body>", "</html>", ""]
     return "\n".join(lines)
 
@@ -100,13 +116,16 @@ def _section(part: Result) -> list[str]:
     lines = [f'<h2 id="{escape(part.name)}">{escape(part.title)}</h2>']
     lines += [f"<p>{escape(sentence)}</p>" for sentence in in_short(part)]
     for figure in figures(part):
-        text = base64.b64encode(png(figure)).decode("ascii")
-        lines.append(f'<img alt="{escape(part.title)}: {escape(_title(figure))}" src="data:image/png;base64,{text}">')
+        lines.append(_image(f"{part.title}: {_title(figure)}", png(figure)))
     if part.notes:
         lines += ["<h3>Notes</h3>", "<ul>", *(f"<li>{escape(note)}</li>" for note in part.notes), "</ul>"]
     lines += ["<h3>Numbers</h3>", *_numbers("", part.summary())]
     lines.append(f"<p>All of them are in {escape(part.name)}.csv beside this file.</p>")
     return lines
+
+
+def _image(said: str, picture: bytes) -> str:
+    return f'<img alt="{escape(said)}" src="data:image/png;base64,{base64.b64encode(picture).decode("ascii")}">'
 
 
 def _title(figure: Figure) -> str:

@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("start a search, or go on with it", "mbrl.search.run_command"),
     "join": ("work on a study that another machine started", "mbrl.search.join_command"),
     "status": ("how far a study is, who works on it, and its best configuration", "mbrl.search.status_command"),
+    "confirm": ("run the best configurations on unseen seeds", "mbrl.search.confirm_command"),
+    "report": ("plots, tables and the best configuration of a study", "mbrl.search.report_command"),
     "retry": ("queue failed trials again", "mbrl.search.retry_command"),
     "stop": ("let workers finish their trials and leave", "mbrl.search.stop_command"),
 }

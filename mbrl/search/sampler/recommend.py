@@ -98,10 +98,10 @@ def recommend(study: Study, sampler: BOSampler) -> Recommendation:
         DataError: if no trial has finished with a value.
         UnsupportedError: with several objectives, of which `pareto` gives the front.
     """
-    _only_one(study)
+    only_one(study)
     with as_if_alone("recommend", sampler.seed):
         rows, surrogate = _fitted(study, sampler)
-        return _ranked(sampler, rows, surrogate, 1)[0]
+        return ranked(sampler, rows, surrogate, 1)[0]
 
 
 def ranking(study: Study, sampler: BOSampler, top: int) -> list[Recommendation]:
@@ -116,10 +116,10 @@ def ranking(study: Study, sampler: BOSampler, top: int) -> list[Recommendation]:
         DataError: if no trial has finished with a value.
         UnsupportedError: with several objectives.
     """
-    _only_one(study)
+    only_one(study)
     with as_if_alone("recommend", sampler.seed):
         rows, surrogate = _fitted(study, sampler)
-        return _ranked(sampler, rows, surrogate, top)
+        return ranked(sampler, rows, surrogate, top)
 
 
 def pareto(study: Study, sampler: BOSampler) -> list[Recommendation]:
@@ -156,18 +156,19 @@ def predictions(study: Study, sampler: BOSampler, points: int = 41) -> Predictio
         DataError: if no trial has finished with a value.
         UnsupportedError: with several objectives.
     """
-    _only_one(study)
+    only_one(study)
     codec = sampler.codec
     with as_if_alone("recommend", sampler.seed):
         rows, surrogate = _fitted(study, sampler)
-        best = _ranked(sampler, rows, surrogate, 1)[0]
+        best = ranked(sampler, rows, surrogate, 1)[0]
         centre = torch.tensor(codec.encode(best.params), dtype=torch.float64)
         active = codec.active(centre).tolist()
         effects = [_effect(sampler, rows, surrogate, centre, i, points) for i in range(len(centre)) if active[i]]
         return Predictions(best, _leave_one_out(rows, surrogate), tuple(effects))
 
 
-def _only_one(study: Study) -> None:
+def only_one(study: Study) -> None:
+    """Refuses several objectives."""
     if len(study.directions) > 1:
         raise UnsupportedError(
             f"recommend(study): expected one objective, got {len(study.directions)}; use pareto(study, sampler)."
@@ -187,7 +188,8 @@ def _fitted(study: Study, sampler: BOSampler) -> tuple[Rows, Surrogate]:
     return rows, sampler.fitted(study, rows)
 
 
-def _ranked(sampler: BOSampler, rows: Rows, surrogate: Surrogate, top: int) -> list[Recommendation]:
+def ranked(sampler: BOSampler, rows: Rows, surrogate: Surrogate, top: int) -> list[Recommendation]:
+    """The configurations of rows with the best posterior means, best first; at most `top`."""
     mean, sd = surrogate.predict(rows.x)
     usable = _usable(rows)
     found: list[Recommendation] = []

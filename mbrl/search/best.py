@@ -1,0 +1,129 @@
+"""`best.yaml`: the configuration that a search recommends, with what is known of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from mbrl.search.confirmation import TEST, Confirmation
+from mbrl.search.confirmation_runs import key
+from mbrl.search.export import Parse, best_yaml
+from mbrl.search.outcome import is_settled
+from mbrl.search.search_file import SearchFile
+from mbrl.search.study import bo_sampler
+
+FILE = "best.yaml"
+
+
+@dataclass(frozen=True)
+class Best:
+    """A configuration to take.
+
+    Attributes:
+        trial: its first; None of a start that was confirmed and never tried.
+        params: what was chosen.
+        comment: what is known of it, a line each.
+    """
+
+    trial: int | None
+    params: Mapping[str, Any]
+    comment: Sequence[str]
+
+
+def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | None = None) -> list[Best]:
+    """The confirmed configuration, or that which the model recommends; of several objectives the model's front.
+
+    Whatever sampler chose the trials, they are judged by our model: the best observed run has luck in it. None of a study
+    without a value.
+    """
+    from mbrl.search.sampler import pareto, ranking  # botorch takes seconds to import
+
+    if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
+        return []
+    sampler = bo_sampler(search)
+    several = len(search.objectives) > 1
+    found = pareto(study, sampler) if several else ranking(study, sampler, len(study.get_trials(deepcopy=False)))
+    if confirmed is not None:
+        same = [one for one in found if key(one.trial.params) == key(confirmed.chosen.params)]
+        found = same[:1]
+        if not found:
+            comment = [_headline(study, f"{confirmed.chosen.label}, chosen on unseen seeds"), *_confirmed(confirmed)]
+            return [Best(confirmed.chosen.trial, confirmed.chosen.params, comment)]
+    made = []
+    for one in found if several else found[:1]:
+        how = (
+            "one of those that no other beats in all objectives"
+            if several
+            else "the one that the search's model expects most of"
+        )
+        if confirmed is not None:
+            how = "the best of those that were run on unseen seeds"
+        lines = [_headline(study, f"trial {one.trial.number}, {how}"), *_values(study, search, one.trial, one.mean, one.sd)]
+        if confirmed is not None:
+            lines += _confirmed(confirmed)
+        elif not several:
+            lines.append(f"Not measured on unseen seeds yet: mbrl search confirm {study.study_name}")
+        made.append(
+            Best(one.trial.number, dict(one.trial.params), [*lines, f"Run it: mbrl {search.command} --config {FILE}"])
+        )
+    return made
+
+
+def write_best(best: Best, search: SearchFile, path: Path, parse: Parse) -> None:
+    """Writes it as one configuration that `mbrl fit --config` takes; whole at every moment, as other workers may too.
+
+    Raises:
+        MbrlError: if the parser refuses it.
+    """
+    text = best_yaml(search, best.params, "\n".join(best.comment), parse)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as beside:
+        written = Path(beside) / path.name
+        written.write_text(text, encoding="utf-8")
+        os.replace(written, path)
+
+
+def _headline(study: optuna.Study, what: str) -> str:
+    settled = sum(is_settled(trial) for trial in study.get_trials(deepcopy=False))
+    return f"Study {study.study_name} after {settled} trials: {what}."
+
+
+def _values(study: optuna.Study, search: SearchFile, trial: FrozenTrial, mean: Any, sd: Any) -> list[str]:
+    """Observed and expected values of a configuration, a line an objective."""
+    trials = [
+        other
+        for other in study.get_trials(deepcopy=False)
+        if other.state == TrialState.COMPLETE and key(other.params) == key(trial.params)
+    ]
+    seeds = [seed for other in trials for seed in other.user_attrs.get("seeds", [])]
+    runs = (
+        f"{len(seeds)} run{'s' if len(seeds) > 1 else ''}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    )
+    means, sds = (mean, sd) if isinstance(mean, tuple) else ((mean,), (sd,))
+    lines = []
+    for number, objective in enumerate(search.objectives):
+        values = [(other.values[number], len(other.user_attrs.get("seeds", [None]))) for other in trials]
+        observed = sum(value * count for value, count in values) / sum(count for _, count in values)
+        lines.append(
+            f"{objective.metric} ({objective.reduce}, {objective.direction}): observed {observed:.5g} ({runs}), expected "
+            f"{means[number]:.5g} ± {sds[number]:.2g} (the model's mean and standard deviation)."
+        )
+    return lines
+
+
+def _confirmed(confirmed: Confirmation) -> list[str]:
+    found, label = confirmed.value, confirmed.chosen.label
+    seeds = [run.seed for run in confirmed.runs if (run.stage, run.label) == (TEST, label)]
+    failed = confirmed.failed(TEST, label)
+    between = "" if found.low is None else f", 95 % interval {found.low:.5g} to {found.high:.5g}"
+    return [
+        f"On {len(seeds)} unseen seeds ({', '.join(map(str, seeds))}): interquartile mean {found.value:.5g}{between}, "
+        f"{failed or 'none'} failed."
+    ]

@@ -1,0 +1,234 @@
+"""What the model of a search says of its parameters, and how far it can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial
+
+from mbrl.analysis.rank import spearman
+from mbrl.analysis.result import Result
+from mbrl.analysis.verdicts import in_short
+from mbrl.search.report.names import short_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mbrl.search.sampler import Effect, LeaveOneOut, Predictions
+
+_ACROSS = 3  # panels
+_TWO_SIDED = 1.96  # standard deviations of a 95 % interval
+
+
+@dataclass(frozen=True)
+class ParameterEffects(Result):
+    """What the model expects when one parameter changes and the others stay as recommended.
+
+    Attributes:
+        metric: what a value is.
+        effects: of the parameters, the one whose change matters most first.
+        recommended: their values.
+        trials: with a value, for the points.
+        distributions: of the parameters.
+    """
+
+    name = "effects"
+    title = "What each parameter does"
+
+    metric: str
+    effects: Sequence[Effect]
+    recommended: Mapping[str, Any]
+    trials: Sequence[FrozenTrial]
+    distributions: Mapping[str, BaseDistribution]
+    notes: Sequence[str] = ()
+
+    def table(self) -> dict[str, list[Any]]:
+        rows = [
+            (effect.name, value, mean, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd)
+            for effect in self.effects
+            for value, mean, sd in zip(effect.values, effect.mean, effect.sd, strict=True)
+        ]
+        names = ("parameter", "value", "expected", "low", "high")
+        return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            effect.name: {
+                "recommended": self.recommended[effect.name],
+                "expected at worst": min(effect.mean),
+                "expected at best": max(effect.mean),
+                "largest sd": max(effect.sd),
+            }
+            for effect in self.effects
+        }
+
+    def plot(self) -> Figure:
+        from matplotlib.figure import Figure
+
+        down = -(-len(self.effects) // _ACROSS)
+        figure = Figure(figsize=(3.1 * min(_ACROSS, len(self.effects)) + 0.6, 2.5 * down + 0.5), layout="constrained")
+        panels = figure.subplots(down, min(_ACROSS, len(self.effects)), squeeze=False, sharey=True).flatten()
+        short = short_names([effect.name for effect in self.effects])
+        for axes, effect in zip(panels, self.effects, strict=False):
+            self._panel(axes, effect)
+            axes.set_xlabel(short[effect.name], fontsize=9)
+            axes.grid(color="0.93")
+        for axes in panels[len(self.effects) :]:
+            axes.set_axis_off()
+        figure.supylabel(self.metric, fontsize=9)
+        figure.suptitle("Expected value (line or tick) and 95 % interval; circles: trials; dotted: recommended", fontsize=10)
+        return figure
+
+    def _panel(self, axes: Axes, effect: Effect) -> None:
+        distribution = self.distributions[effect.name]
+        low, high = (
+            [mean + sign * _TWO_SIDED * sd for mean, sd in zip(effect.mean, effect.sd, strict=True)] for sign in (-1, 1)
+        )
+        points = [(trial.params[effect.name], trial.value) for trial in self.trials if effect.name in trial.params]
+        if isinstance(distribution, CategoricalDistribution):
+            places = {value: place for place, value in enumerate(effect.values)}
+            axes.vlines(list(places.values()), low, high, color="0.75", linewidth=7)
+            axes.plot(list(places.values()), effect.mean, "_", color="black", markersize=13, markeredgewidth=2)
+            points = [(places[value], seen) for value, seen in points]
+            axes.set_xticks(list(places.values()), [str(value) for value in places], rotation=30, ha="right", fontsize=8)
+            axes.set_xlim(-0.6, len(places) - 0.4)
+            axes.axvline(places[self.recommended[effect.name]], color="0.3", linestyle=":", linewidth=1)
+        else:
+            axes.fill_between(effect.values, low, high, color="0.85")
+            axes.plot(effect.values, effect.mean, color="black")
+            if getattr(distribution, "log", False):
+                axes.set_xscale("log")
+            axes.axvline(self.recommended[effect.name], color="0.3", linestyle=":", linewidth=1)
+        axes.plot(*_columns(points), "o", color="0.4", markerfacecolor="none", markersize=4, markeredgewidth=0.8)
+
+
+@in_short.register
+def _(part: ParameterEffects) -> list[str]:
+    short = short_names([effect.name for effect in part.effects])
+    first = [
+        f"{short[effect.name]} (expected {min(effect.mean):.4g} to {max(effect.mean):.4g})" for effect in part.effects[:3]
+    ]
+    return [f"Around the recommended configuration most depends on {', '.join(first)}."] if first else []
+
+
+@dataclass(frozen=True)
+class ModelCheck(Result):
+    """What the model predicts of each trial from all others, beside what was observed.
+
+    Attributes:
+        metric: what a value is.
+        left_out: predictions.
+        correlation: of the ranks of predicted and observed values; None of fewer than three trials.
+        within: shares of the observed values within one and two standard deviations.
+    """
+
+    name = "model_check"
+    title = "Is the model to be believed?"
+
+    metric: str
+    left_out: LeaveOneOut
+    correlation: float | None
+    within: tuple[float, float]
+    notes: Sequence[str] = ()
+
+    def table(self) -> dict[str, list[Any]]:
+        found = self.left_out
+        return {
+            "trial": list(found.numbers),
+            "observed": list(found.observed),
+            "predicted": list(found.mean),
+            "sd": list(found.sd),
+            "failed": list(found.failed),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "rank correlation": self.correlation,
+            "within one sd": self.within[0],
+            "within two sd": self.within[1],
+            "trials": len(self.left_out.numbers),
+        }
+
+    def plot(self) -> Figure:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(5.2, 4.8), layout="constrained")
+        axes = figure.subplots()
+        found = self.left_out
+        axes.errorbar(found.observed, found.mean, found.sd, linestyle="", color="0.7", elinewidth=1, zorder=1)
+        for failed, shape, label in ((False, "o", "trial"), (True, "x", "failed, counted as the worst")):
+            here = [pair for pair, bad in zip(zip(found.observed, found.mean, strict=True), found.failed, strict=True)
+                    if bad is failed]  # fmt: skip
+            if here:
+                axes.plot(*_columns(here), shape, color="black", markerfacecolor="white", markersize=5, label=label)
+        ends = [min(*found.observed, *found.mean), max(*found.observed, *found.mean)]
+        axes.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="as observed")
+        axes.set_xlabel(f"observed {self.metric}")
+        axes.set_ylabel("predicted from all other trials, ± standard deviation")
+        axes.grid(color="0.93")
+        axes.legend(fontsize=8)
+        axes.set_title("Each trial predicted without itself", fontsize=10)
+        return figure
+
+
+@in_short.register
+def _(part: ModelCheck) -> list[str]:
+    if part.correlation is None:
+        return ["Too few trials, or too equal ones, to check the model on."]
+    one, _two = part.within
+    belief = "it ranks no better than chance" if part.correlation < 0.2 else "it ranks trials that it hasn't seen"
+    return [
+        f"Each trial predicted from all others: {belief} (rank correlation {part.correlation:.2f}); {100 * one:.0f} % of "
+        "the observed values lie within one standard deviation (68 % if it is calibrated)."
+    ]
+
+
+def parameter_effects(
+    study: optuna.Study,
+    said: Predictions,
+    distributions: Mapping[str, BaseDistribution],
+    *,
+    metric: str = "value",
+) -> ParameterEffects:
+    """What the model expects of each parameter.
+
+    Args:
+        study: of the trials.
+        said: by `mbrl.search.sampler.predictions`.
+        distributions: of all parameters.
+        metric: what a value is, for labels.
+    """
+    order = sorted(said.effects, key=lambda effect: min(effect.mean) - max(effect.mean))
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.values is not None]
+    notes = [
+        "Only parameters that count in the recommended configuration have an effect there.",
+        "The trials' other parameters differ from the recommended ones, so circles needn't lie on the line.",
+    ]
+    return ParameterEffects(metric, order, dict(said.recommended.params), trials, distributions, notes)
+
+
+def model_check(said: Predictions, *, metric: str = "value") -> ModelCheck:
+    """How well the model predicts trials that it doesn't know.
+
+    Args:
+        said: by `mbrl.search.sampler.predictions`.
+        metric: what a value is, for labels.
+    """
+    found = said.leave_one_out
+    count = len(found.numbers)
+    off = [abs(o - m) / s for o, m, s in zip(found.observed, found.mean, found.sd, strict=True)]
+    within = (sum(one <= 1 for one in off) / count, sum(one <= 2 for one in off) / count)
+    observed, mean = (torch.tensor(values, dtype=torch.float64) for values in (found.observed, found.mean))
+    correlation = spearman(mean, observed) if count >= 3 else None
+    notes = ["Hyperparameters of the model are those of all trials, so that this check is a little kind."]
+    return ModelCheck(metric, found, correlation, within, notes)
+
+
+def _columns(pairs: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [one for one, _ in pairs], [other for _, other in pairs]

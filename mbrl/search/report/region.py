@@ -1,0 +1,88 @@
+"""What the sampler thought when it chose: how near the best it stayed, and how much was under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from mbrl.analysis.axes import whole_numbers
+from mbrl.analysis.result import Result
+from mbrl.analysis.verdicts import in_short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = ("side", "pending", "rows", "acquisition")
+
+
+@dataclass(frozen=True)
+class SearchRegion(Result):
+    """What is stored of each choice that the model made.
+
+    Attributes:
+        chosen: by trial: `side` of the trust region in ranges (None without one), `pending` configurations under way,
+            `rows` the model knew, the `acquisition` value.
+    """
+
+    name = "region"
+    title = "How the sampler chose"
+
+    chosen: Mapping[int, Mapping[str, Any]]
+    notes: Sequence[str] = ()
+
+    def table(self) -> dict[str, list[Any]]:
+        columns = {name: [said.get(name) for said in self.chosen.values()] for name in _COLUMNS}
+        return {"trial": list(self.chosen), **columns}
+
+    def summary(self) -> dict[str, Any]:
+        sides = [said["side"] for said in self.chosen.values() if said.get("side") is not None]
+        return {
+            "chosen by the model": len(self.chosen),
+            "side at the end": sides[-1] if sides else None,
+            "most under way": max(said["pending"] for said in self.chosen.values()),
+        }
+
+    def plot(self) -> Figure:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7.0, 3.8), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        at = list(self.chosen)
+        sides = [(number, said["side"]) for number, said in self.chosen.items() if said.get("side") is not None]
+        if sides:
+            x, y = zip(*sides, strict=True)
+            upper.plot(x, y, "-o", drawstyle="steps-post", color="black", markersize=3)
+            upper.set_yscale("log", base=2)
+            upper.yaxis.set_major_formatter("{x:g}")
+        else:
+            upper.text(0.5, 0.5, "no trust region", transform=upper.transAxes, ha="center", va="center")
+        upper.set_ylabel("side of the trust\nregion (ranges)", fontsize=9)
+        lower.bar(at, [said["pending"] for said in self.chosen.values()], color="0.6", edgecolor="black", linewidth=0.5)
+        lower.set_ylabel("under way when\nit chose", fontsize=9)
+        lower.set_xlabel("trial")
+        for axes in (lower.xaxis, lower.yaxis):
+            axes.set_major_locator(whole_numbers())
+        for panel in (upper, lower):
+            panel.grid(color="0.93")
+            panel.set_axisbelow(True)
+        figure.suptitle("Where the sampler looked, and how many others ran meanwhile", fontsize=10)
+        return figure
+
+
+@in_short.register
+def _(part: SearchRegion) -> list[str]:
+    found = part.summary()
+    side = found["side at the end"]
+    where = "" if side is None else f"; the trust region's side was {side:.3g} at the end (0.8 at the beginning)"
+    return [f"The model chose {found['chosen by the model']} configurations{where}."]
+
+
+def search_region(study: optuna.Study) -> SearchRegion | None:
+    """What the sampler stored of its choices; None if it stored nothing, as before its model's first."""
+    chosen = {
+        trial.number: trial.user_attrs["acq"] for trial in study.get_trials(deepcopy=False) if "acq" in trial.user_attrs
+    }
+    return SearchRegion(chosen) if chosen else None

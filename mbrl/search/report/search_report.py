@@ -1,0 +1,222 @@
+"""`SearchReport`: all that a study says, and the files that tell it."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from mbrl.analysis.html import figures, page, png
+from mbrl.analysis.result import Result, Skipped
+from mbrl.analysis.verdicts import in_short
+from mbrl.errors import DataError
+from mbrl.search.best import FILE, Best, best_of, write_best
+from mbrl.search.confirmation import Confirmation
+from mbrl.search.export import Parse
+from mbrl.search.outcome import is_settled, label_of
+from mbrl.search.report.against import against
+from mbrl.search.report.history import SearchHistory, search_history
+from mbrl.search.report.model_check import ModelCheck, ParameterEffects, model_check, parameter_effects
+from mbrl.search.report.optuna_pictures import Picture, optuna_pictures
+from mbrl.search.report.region import SearchRegion, search_region
+from mbrl.search.search_file import SearchFile
+from mbrl.search.study import bo_sampler
+from mbrl.training.files import write_whole
+
+PAGE, SUMMARY, TRIALS = "report.html", "summary.md", "trials.csv"
+_PREFACE = (
+    "Expected values are those of the search's model, without the noise of single runs; a dash stands for what isn't there. "
+    "What was observed in the search chose the configuration, so that only unseen seeds can say what it is worth."
+)
+_FACTS = ("seeds", "values", "yvar", "tries", "root", "wall_s", "env_steps", "host", "device", "run_dir", "detail")
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What a study says.
+
+    Attributes:
+        search: the search file.
+        study: of the trials.
+        about: what was looked at, by name.
+        best: the configuration to take, several of several objectives, none of a study without a value.
+        parts: results, and why others are missing.
+        pictures: Optuna's.
+    """
+
+    search: SearchFile
+    study: optuna.Study = field(repr=False)
+    about: Mapping[str, Any]
+    best: Sequence[Best]
+    parts: Sequence[Result | Skipped]
+    pictures: Sequence[Picture] = field(repr=False)
+
+    def summary(self) -> str:
+        """The report in short, as Markdown."""
+        lines = [f"# {self.study.study_name}", ""]
+        lines += [f"- {name}: {value}" for name, value in self.about.items()]
+        for best in self.best:
+            lines += ["", *best.comment, "", *(f"- `{name}`: {value}" for name, value in best.params.items())]
+        for part in self.parts:
+            notes = () if isinstance(part, Skipped) else part.notes
+            lines += ["", f"## {part.title}", "", *in_short(part), *(f"- {note}" for note in notes)]
+        left_out = [f"- {picture.title}: {picture.reason}" for picture in self.pictures if picture.image is None]
+        lines += ["", "## Plots that were left out", "", *left_out] if left_out else []
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path, parse: Parse) -> list[Path]:
+        """Writes page, pictures, tables and the best configuration; what an older report left there is replaced.
+
+        Args:
+            folder: made if there is none.
+            parse: the command line's parser.
+
+        Returns:
+            The configurations: `best.yaml`, or `best-<trial>.yaml` of each on the front of several objectives.
+
+        Raises:
+            MbrlError: if the parser refuses a configuration.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for best in self.best:
+            name = FILE if len(self.search.objectives) == 1 else f"best-{best.trial}.yaml"
+            write_best(best, self.search, folder / name, parse)
+            written.append(folder / name)
+        write_trials(self.study, folder / TRIALS)
+        for part in self.parts:
+            if isinstance(part, Result):
+                part.to_csv(folder / f"{part.name}.csv")
+                for number, figure in enumerate(figures(part)):
+                    (folder / f"{part.name}{number or ''}.png").write_bytes(png(figure))
+        drawn = [(picture.title, picture.image) for picture in self.pictures if picture.image is not None]
+        for picture in self.pictures:
+            if picture.image is not None:
+                (folder / f"{picture.name}.png").write_bytes(picture.image)
+        write_whole(folder / SUMMARY, self.summary().encode())
+        text = page(f"Search: {self.study.study_name}", self.about, self.parts, preface=_PREFACE, pictures=drawn)
+        write_whole(folder / PAGE, text.encode())
+        return written
+
+
+def search_report(
+    study: optuna.Study,
+    search: SearchFile,
+    *,
+    where: str = "",
+    confirmed: Confirmation | None = None,
+    other: optuna.Study | None = None,
+) -> SearchReport:
+    """All that a study says.
+
+    Args:
+        study: of the search.
+        search: its file.
+        where: the storage, without secrets.
+        confirmed: what its confirmation found.
+        other: another study of the same objective to put beside it.
+
+    Raises:
+        DataError: if no trial has come to something, or `other` can't be compared.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if not any(is_settled(trial) for trial in trials):
+        labels = [label_of(trial) for trial in trials]
+        counts = ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "none"
+        raise DataError(f"report: expected a study with a trial that came to something, got {counts}; run some trials.")
+    metrics = [objective.metric for objective in search.objectives]
+    compared: list[Result | Skipped] = [] if other is None else [against(study, other, metric=metrics[0])]
+    return SearchReport(
+        search,
+        study,
+        _about(study, search, where),
+        best_of(study, search, confirmed),
+        [*_parts(study, search, metrics[0], confirmed), *compared],
+        optuna_pictures(study, metrics),
+    )
+
+
+def _parts(study: optuna.Study, search: SearchFile, metric: str, confirmed: Confirmation | None) -> list[Result | Skipped]:
+    from mbrl.search.sampler import predictions  # botorch takes seconds to import
+
+    parts: list[Result | Skipped] = []
+    reason = _why_no_model(study, search)
+    if reason is None:
+        sampler = bo_sampler(search)
+        said = predictions(study, sampler)
+        parts.append(search_history(study, sampler, metric=metric))
+        effects = parameter_effects(study, said, search.space.distributions(), metric=metric)
+        parts.append(effects if effects.effects else Skipped(effects.name, effects.title, "no parameter has a range."))
+        parts.append(model_check(said, metric=metric))
+    else:
+        parts += [Skipped(kind.name, kind.title, reason) for kind in (SearchHistory, ParameterEffects, ModelCheck)]
+    region = search_region(study)
+    none = "no configuration was chosen by our model: the search is too short, or its sampler another."
+    parts.append(Skipped(SearchRegion.name, SearchRegion.title, none) if region is None else region)
+    if confirmed is None:
+        ask = f"mbrl search confirm {study.study_name} measures the best configurations on unseen seeds."
+        why = (
+            ask
+            if len(search.objectives) == 1
+            else "a search with several objectives has no single configuration to confirm."
+        )
+        parts.append(Skipped(Confirmation.name, Confirmation.title, why))
+    else:
+        parts.append(confirmed)
+    return parts
+
+
+def _why_no_model(study: optuna.Study, search: SearchFile) -> str | None:
+    if len(search.objectives) > 1:
+        return "the search has several objectives; the front is below."
+    values = [trial.value for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    if not values:
+        return "no trial has finished with a value."
+    return None
+
+
+def _about(study: optuna.Study, search: SearchFile, where: str) -> dict[str, Any]:
+    """What was looked at; the cost counts failed trials too."""
+    trials = study.get_trials(deepcopy=False)
+    labels = [label_of(trial) for trial in trials]
+    steps = [int(trial.user_attrs["env_steps"]) for trial in trials if trial.user_attrs.get("env_steps") is not None]
+    hours = sum(float(trial.user_attrs.get("wall_s", 0.0)) for trial in trials) / 3600
+    known = study.user_attrs.get("versions", {})
+    return {
+        "storage": where,
+        "objectives": ", ".join(f"{one.direction} {one.metric} ({one.reduce})" for one in search.objectives),
+        "trials": ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)),
+        "sampler": search.sampler.name,
+        "real steps in all": sum(steps) if steps else None,
+        "hours in all": round(hours, 3),
+        "seeds": f"tune {list(search.seeds.tune)}, select {list(search.seeds.select)}, test {list(search.seeds.test)}",
+        "search file": search.hash[:12],
+        "versions": ", ".join(f"{name} {text}" for name, text in known.items()),
+    }
+
+
+def write_trials(study: optuna.Study, path: Path) -> None:
+    """Writes a study's table: a row a trial, parameters under their dotted names, an empty cell for what isn't there."""
+    trials = study.get_trials(deepcopy=False)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    many = len(study.directions)
+    values = ["value"] if many == 1 else [f"value_{number}" for number in range(many)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", "outcome", *values, "expected", "sd", *_FACTS, *names])
+        for trial in trials:
+            chosen = trial.user_attrs.get("acq", {})
+            row = [trial.number, label_of(trial), *(trial.values or [None] * many), chosen.get("mean"), chosen.get("sd")]
+            row += [trial.user_attrs.get(name) for name in _FACTS] + [trial.params.get(name) for name in names]
+            writer.writerow([_cell(value) for value in row])
+
+
+def _cell(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return " ".join(str(_cell(one)) for one in value) if isinstance(value, list) else value
