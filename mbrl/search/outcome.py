@@ -65,9 +65,13 @@ class Job:
     folder: Path
     tries: int = 0
     device: str | None = None
-    report: Report = field(default=lambda value, step: None)
-    should_prune: Callable[[], bool] = field(default=lambda: False)
-    should_stop: Callable[[], bool] = field(default=lambda: False)
+    report: Report = field(default_factory=lambda: _tell_no_one)
+    should_prune: Callable[[], bool] = field(default_factory=lambda: bool)  # bool() is False
+    should_stop: Callable[[], bool] = field(default_factory=lambda: bool)
+
+
+def _tell_no_one(value: float, step: int) -> None:
+    """A report where no study listens."""
 
 
 class Problem(Protocol):
