@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mbrl.analysis.axes import log_scale
 from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.html import png
-from mbrl.analysis.open_loop import MEAN, open_loop_error
+from mbrl.analysis.open_loop import open_loop_error
+from mbrl.analysis.open_loop_result import MEAN
 from mbrl.analysis.uncertainty_error import DATASET, UncertaintyAgainstError, uncertainty_against_error
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator

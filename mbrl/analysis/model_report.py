@@ -13,7 +13,8 @@ from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.forecasts import Progress
 from mbrl.analysis.one_step import one_step_error
 from mbrl.analysis.one_step_result import OneStepError
-from mbrl.analysis.open_loop import OpenLoopError, open_loop_error
+from mbrl.analysis.open_loop import open_loop_error
+from mbrl.analysis.open_loop_result import OpenLoopError
 from mbrl.analysis.plan_result import PlanOutcome
 from mbrl.analysis.recorded_run import RecordedRun, Sizes
 from mbrl.analysis.reliability import calibration
@@ -24,7 +25,8 @@ from mbrl.analysis.reward_result import RewardAndTermination
 from mbrl.analysis.truth import AUTO, find_truth
 from mbrl.analysis.uncertainty_error import uncertainty_against_error
 from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
-from mbrl.analysis.value_aware import ValueAwareError, value_error
+from mbrl.analysis.value_aware import value_error
+from mbrl.analysis.value_result import ValueAwareError
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, MbrlError, UnsupportedError

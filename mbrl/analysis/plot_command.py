@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mbrl.analysis.improvement import Improvement, probability_of_improvement
-from mbrl.analysis.learning_curves import STATISTICS, LearningCurves, learning_curves
+from mbrl.analysis.learning_curves import STATISTICS, learning_curves
+from mbrl.analysis.learning_curves_result import LearningCurves
 from mbrl.analysis.run_curves import CLOCKS, GROUPINGS, RunCurves, read_curves
 from mbrl.data.streams import make_generator
 from mbrl.errors import ConfigError

@@ -12,12 +12,12 @@ from typing import Any
 from mbrl.analysis.calibration_result import Calibration
 from mbrl.analysis.html import page
 from mbrl.analysis.one_step_result import OneStepError
-from mbrl.analysis.open_loop import OpenLoopError
+from mbrl.analysis.open_loop_result import OpenLoopError
 from mbrl.analysis.plan_result import PlanOutcome
 from mbrl.analysis.result import Result, Skipped, finite
 from mbrl.analysis.reward_result import RewardAndTermination
 from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
-from mbrl.analysis.value_aware import ValueAwareError
+from mbrl.analysis.value_result import ValueAwareError
 from mbrl.analysis.verdicts import in_short
 from mbrl.errors import ConfigError, RunFolderError
 from mbrl.training.files import write_whole

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from mbrl.analysis.learning_curves import Curve
+from mbrl.analysis.learning_curves_result import Curve
 from mbrl.errors import DataError, RunFolderError
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.run_folder import METRICS, SUMMARY, inside

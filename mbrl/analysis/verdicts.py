@@ -7,13 +7,13 @@ from functools import singledispatch
 
 from mbrl.analysis.calibration_result import Calibration
 from mbrl.analysis.one_step_result import POLICY_ACTIONS, POLICY_ROWS, OneStepError
-from mbrl.analysis.open_loop import MEAN, OpenLoopError
+from mbrl.analysis.open_loop_result import MEAN, OpenLoopError
 from mbrl.analysis.plan_result import PlanOutcome
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.reward_result import RewardAndTermination
 from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
 from mbrl.analysis.uncertainty_scores import DATASET, ROLLOUTS
-from mbrl.analysis.value_aware import ValueAwareError
+from mbrl.analysis.value_result import ValueAwareError
 
 _EXACT = "Zero to rounding."
 

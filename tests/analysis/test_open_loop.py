@@ -14,7 +14,7 @@ from scipy.stats.mstats import mquantiles
 
 from mbrl.analysis import LinearBaseline, open_loop_error, split_episodes
 from mbrl.analysis.forecasts import place_windows, quantiles, scale_of
-from mbrl.analysis.open_loop import LINEAR, MEAN, NO_CHANGE, SINGLE
+from mbrl.analysis.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE
 from mbrl.data import Transitions
 from mbrl.envs import make_task
 from mbrl.errors import ConfigError, DataError
