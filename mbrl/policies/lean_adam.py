@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+_ONE = torch.ones(())
+
 
 class LeanAdam(Adam):
     """Fused Adam whose `advance` is its `step` without what that does beside the step.
@@ -34,7 +36,8 @@ class LeanAdam(Adam):
         assert self._found is not None
         for group, parameters, means, squares, counts in self._found:
             gradients = [parameter.grad for parameter in parameters]
-            torch._foreach_add_(counts, 1)
+            # on the CPU a number would be made a tensor for each of them
+            torch._foreach_add_(counts, _ONE if counts[0].is_cpu else 1)
             beta1, beta2 = group["betas"]
             torch._fused_adam_(
                 parameters,
