@@ -381,7 +381,7 @@ def test_surplus_trials_are_dropped_by_the_lower_number() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"trials": 0}, r"trials.*at least 1, got 0"),
+        ({"trials": -1}, r"trials.*at least 0, got -1"),
         ({"retries": -1}, r"retries.*at least 0"),
         ({"errors_in_a_row": 0}, r"errors_in_a_row"),
         ({"beat_s": 1.0, "grace_s": 1.5}, r"grace_s.*at least 2, got 1.5"),
