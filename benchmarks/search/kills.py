@@ -2,8 +2,8 @@
 
     python -m benchmarks.search.kills
 
-writes `results/kills.csv`, one row a storage and a way of seeing the dead: a configuration that was lost, run twice or left
-running would be named in its last column.
+appends to `results/kills.csv`, one row a storage and a way of seeing the dead: a configuration that was lost, run twice or
+left running would be named in its last column. What the file has is left out.
 """
 
 from __future__ import annotations
@@ -59,43 +59,56 @@ def row(storage: str, what: str, workers: int, kills: int, budget: int, url: str
     }
 
 
-def measure(storage: str, urls: list[str]) -> list[dict[str, object]]:
-    """Three rows of a storage; each URL holds one study."""
-    rows = []
+def measure(storage: str, urls: list[str]) -> None:
+    """Three rows of a storage, each written when it is there; those that the file has are left out."""
     for look, what, url in zip((True, False), ("process", "lease"), urls, strict=False):
+        name = f"killed, seen by {what}"
+        if not is_recorded(storage, name):
+            began = time.monotonic()
+            kill_at_random(url, kills=KILLS, trials=TRIALS, seconds=0.05, grace_s=2.0, longest_s=0.6, seed=7, look=look)
+            record(row(storage, name, 1, KILLS, TRIALS, url, began))
+    if not is_recorded(storage, "shared"):
         began = time.monotonic()
-        kill_at_random(url, kills=KILLS, trials=TRIALS, seconds=0.05, grace_s=2.0, longest_s=0.6, seed=7, look=look)
-        rows.append(row(storage, f"killed, seen by {what}", 1, KILLS, TRIALS, url, began))
-        print(rows[-1], flush=True)
-    began = time.monotonic()
-    create(urls[2])
-    for worker in [start(urls[2], SHARED, 0.02, 120.0, look=True) for _ in range(WORKERS)]:
-        _, errors = worker.communicate()
-        assert worker.returncode == 0, errors.decode()
-        assert b"rror" not in errors, errors.decode()
-    rows.append(row(storage, "shared", WORKERS, 0, SHARED, urls[2], began))
-    print(rows[-1], flush=True)
-    return rows
+        create(urls[2])
+        for worker in [start(urls[2], SHARED, 0.02, 120.0, look=True) for _ in range(WORKERS)]:
+            _, errors = worker.communicate()
+            assert worker.returncode == 0, errors.decode()
+            assert b"rror" not in errors, errors.decode()
+        record(row(storage, "shared", WORKERS, 0, SHARED, urls[2], began))
+
+
+def is_recorded(storage: str, what: str) -> bool:
+    """Whether the results have this row."""
+    if not RESULTS.exists():
+        return False
+    with RESULTS.open(newline="") as file:
+        return any((line["storage"], line["what"]) == (storage, what) for line in csv.DictReader(file))
+
+
+def record(measured: dict[str, object]) -> None:
+    """Appends a row to the results."""
+    new = not RESULTS.exists()
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            table.writeheader()
+        table.writerow(measured)
+    print(measured, flush=True)
 
 
 def main() -> None:
     """Measures every storage that this machine has."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    rows = []
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         for name, scheme in (("sqlite", "sqlite:///"), ("journal", "journal://")):
-            rows += measure(name, [f"{scheme}{folder}/{name}{number}" for number in range(3)])
+            measure(name, [f"{scheme}{folder}/{name}{number}" for number in range(3)])
         if missing():
             print(f"without PostgreSQL: {missing()}", file=sys.stderr)
         else:
             os.environ["PGPASSWORD"] = PASSWORD
-            rows += measure("postgresql", [stack.enter_context(server()) for _ in range(3)])
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+            measure("postgresql", [stack.enter_context(server()) for _ in range(3)])
 
 
 if __name__ == "__main__":
