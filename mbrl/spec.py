@@ -187,14 +187,30 @@ def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
 
     Raises:
         UntrustedNameError: if a name lies outside `mbrl` and `allow`.
-        ConfigError: if `spec` is no spec, or names something that can't be made from one.
+        ConfigError: if `spec` is no spec, names what can't be made from one, or gives arguments that it doesn't take.
     """
-    if not is_spec(spec):
-        raise ConfigError(f"expected a spec with 'class_path' and 'init_args', got {spec!r}.")
+    if not (is_spec(spec) and isinstance(spec["class_path"], str) and isinstance(spec.get("init_args", {}), Mapping)):
+        raise ConfigError(
+            f"expected a spec with 'class_path', a dotted name, and 'init_args', arguments by name, got {spec!r}; write "
+            "these."
+        )
     cls = import_name(spec["class_path"], allow)
     if not (isinstance(cls, type) and issubclass(cls, Configurable)):
-        raise ConfigError(f"expected {spec['class_path']} to be a configurable class of this library's kind, got {cls!r}.")
-    return cls(**{name: _made(value, allow) for name, value in spec.get("init_args", {}).items()})
+        raise ConfigError(
+            f"expected {spec['class_path']} to be a configurable class of this library's kind, got {cls!r}; name another."
+        )
+    if inspect.isabstract(cls):
+        raise ConfigError(
+            f"expected {spec['class_path']} to be a class that can be made, got an abstract one; name one of its kinds."
+        )
+    arguments = {name: _made(value, allow) for name, value in spec.get("init_args", {}).items()}
+    signature = inspect.signature(cls)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters) or "nothing"
+        raise ConfigError(f"{cls.__name__}: {error}; it takes {takes}.") from None
+    return cls(**arguments)
 
 
 def _made(value: Any, allow: Sequence[str]) -> Any:
@@ -223,8 +239,8 @@ def check_allowed(name: str, allow: Sequence[str] = ()) -> None:
         return
     module = path.split(".")[0]
     raise UntrustedNameError(
-        f"the file names {name}, which lies outside mbrl, and names in a file run nothing by themselves; if you trust "
-        f"that module, add --allow {module} (from Python: allow=[{module!r}])."
+        f"expected a name in mbrl, got {name}, which lies outside mbrl, and names run nothing there unless their module is "
+        f"trusted; if you trust it, add --allow {module} (from Python: allow=[{module!r}])."
     )
 
 

@@ -136,10 +136,28 @@ def test_is_spec() -> None:
     assert not is_spec("a.B")
 
 
-@pytest.mark.parametrize("spec", [{"init_args": {}}, "a.B", None, {"class_path": "a", "x": 1}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"init_args": {}},
+        "a.B",
+        None,
+        {"class_path": "a", "x": 1},
+        {"class_path": 3},
+        {"class_path": "a.B", "init_args": [1]},
+    ],
+)
 def test_no_spec_is_refused(spec: Any) -> None:
     with pytest.raises(ConfigError, match="expected a spec"):
         from_spec(spec)
+
+
+def test_what_a_class_does_not_take_is_refused_in_a_sentence() -> None:
+    """Not as a TypeError, since specs come from files and the command line."""
+    with pytest.raises(ConfigError, match=r"^Part: got an unexpected keyword argument 'sise'; it takes size, names\.$"):
+        from_spec({"class_path": f"{HERE}.Part", "init_args": {"sise": 3}}, allow=[HERE])
+    with pytest.raises(ConfigError, match=r"expected mbrl\.uncertainty\.UncertaintyMeasure to be .* got an abstract one"):
+        from_spec({"class_path": "mbrl.uncertainty.UncertaintyMeasure", "init_args": {}})
 
 
 def test_only_configurable_classes_are_made() -> None:

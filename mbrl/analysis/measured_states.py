@@ -12,7 +12,7 @@ from mbrl.analysis.asking import ask
 from mbrl.analysis.forecasts import NotFinite, Windows, place_windows, total_of, within_rounding
 from mbrl.analysis.truth import really_next
 from mbrl.data import Prediction, Transitions, ValueFunction
-from mbrl.errors import DataError, MbrlError
+from mbrl.errors import DataError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact, HasMembers
 from mbrl.policies import Policy
 from mbrl.uncertainty import Sample, UncertaintyMeasure
@@ -145,6 +145,7 @@ def measured_rollouts(
 
     Raises:
         DataError: if no episode is as long as `depth` and there is no policy, or if the truth knows nothing of any state.
+        UnsupportedError: if the model's own step gives no prediction.
     """
     model = measuring.model
     windows = place_windows(episodes, 1 if policy is not None else depth, rollouts, generator)
@@ -159,7 +160,11 @@ def measured_rollouts(
     for number in range(depth):
         action = rows.action[:, number] if policy is None else policy.sample(state.obs, measuring.generator)[0]
         step = model.step(state, action, ("prediction",))
-        assert step.prediction is not None  # it was asked for
+        if step.prediction is None:
+            raise UnsupportedError(
+                f"{type(model).__name__}.step: expected a prediction when asked for it, got none; implement "
+                'want=("prediction",).'
+            )
         drawn = step.prediction.mean[model.drawn_members].cpu()
         bad.look(drawn[:, alive].unsqueeze(2), windows.episode[alive], windows.first[alive] + number)
         here = Transitions.from_obs(state.obs, action.shape[-1], **(extras if number == 0 else {}))

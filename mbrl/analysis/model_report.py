@@ -102,7 +102,7 @@ def report(
         training_rows: what the model was fitted to: distances are then to these, large errors are larger than theirs, and
             the linear baseline is fitted to them.
         measures: of uncertainty; None takes those of `mbrl.uncertainty` as they were published.
-        truth: an exact model of the environment, or `auto`, `none` or a class's dotted name; see `find_truth`. It says
+        truth: an exact model of the environment, or `auto`, `none` or a class's name; see `find_truth`. It says
             what really follows states that the model's own rollouts reach, and the policy's own actions.
         names: of the observation's dims.
         decisions: of the planner to compare with what really follows, in each environment; None takes 10 (3 if `quick`).

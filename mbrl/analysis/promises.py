@@ -86,7 +86,7 @@ def plan_outcome(
     every = max(1, settings.horizon // 5) if every is None else every
     check_whole(f"{who}(every=…)", every, 1)
     if truth is not None:
-        require(truth, Exact, who, "the truth has to be an exact model")
+        require(truth, Exact, who, "the truth has to be an exact model", "give one that is, or none")
 
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     run = WatchedRun(planner, experience, seed, settings, generator_on(planner.device, generator))

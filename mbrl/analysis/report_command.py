@@ -50,7 +50,8 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--truth", default=AUTO,
-        help=f"an exact model of the environment: {AUTO} (its closed form or simulator), {NONE}, or a class's dotted name",
+        help=f"an exact model of the environment: {AUTO} (its closed form or simulator), {NONE}, or a class by its name in "
+        "mbrl.models or its dotted name",
     )  # fmt: skip
     parser.add_argument("--decisions", type=int, help="of the planner to compare with reality (default: 10, or 3 if quick)")
     parser.add_argument("--clip_actions", action="store_true", help="take the dataset's actions beyond the bounds for these")
@@ -144,6 +145,9 @@ def _measure(text: str, allow: Sequence[str]) -> UncertaintyMeasure:
             raise ConfigError(
                 f"--measures: expected a name or JSON, got {text} ({error}); quote it for the shell."
             ) from None
+        path = spec.get("class_path")
+        if isinstance(path, str) and "." not in path:
+            spec["class_path"] = f"mbrl.uncertainty.{path}"
     found = from_spec(spec, allow)
     if not isinstance(found, UncertaintyMeasure):
         raise ConfigError(f"--measures: expected measures of uncertainty, got {text}; see mbrl.uncertainty.")

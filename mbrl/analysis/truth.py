@@ -26,7 +26,8 @@ def find_truth(
     """The exact model of a task that agrees with a dataset.
 
     Args:
-        choice: `auto` for the closed form or the simulator, whichever there is; `none`; or the dotted name of a class.
+        choice: `auto` for the closed form or the simulator, whichever there is; `none`; or a class: its name in
+            `mbrl.models`, or a dotted name.
         task: what it is of.
         rows: the dataset, on which it is tried: one that disagrees is no truth.
         generator: draws the rows that are tried.
@@ -41,10 +42,11 @@ def find_truth(
     if choice == NONE:
         return None, "There is no exact model, since none was asked for."
     if choice != AUTO:
-        truth = from_spec({"class_path": choice, "init_args": {}}, allow)
+        path = choice if "." in choice else f"mbrl.models.{choice}"
+        truth = from_spec({"class_path": path, "init_args": {}}, allow)
         if not isinstance(truth, DynamicsModel):
             raise ConfigError(f"truth: expected an exact dynamics model, got {choice}; name another class, or give {NONE}.")
-        require(truth, Exact, "truth", "the truth has to be an exact model")
+        require(truth, Exact, "truth", "the truth has to be an exact model", f"name one that is, or give {NONE}")
         truth.build(task)
         wrong = _disagreement(truth, rows, generator)
         if wrong is not None:

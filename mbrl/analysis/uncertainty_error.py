@@ -85,7 +85,7 @@ def uncertainty_against_error(
         check_whole(f"{who}({argument}=…)", given, 1)
     check_episodes(who, episodes)
     if truth is not None:
-        require(truth, Exact, who, "the truth has to be an exact model")
+        require(truth, Exact, who, "the truth has to be an exact model", "give one that is, or none")
     found = place_windows(episodes, 1, most, generator)
     dims = dimension_names(who, names, found.rows.obs.shape[-1])
     everything = Transitions.cat(episodes)

@@ -111,11 +111,14 @@ def _score(
 
 
 def notes_on_constants(scores: Sequence[Score], exact: bool) -> list[str]:
-    """A sentence for each measure that is the same everywhere; none of an exact model, whose note says it all."""
+    """A sentence for each measure that is the same everywhere, or judged by errors that are; none of an exact model."""
     if exact:
         return []
     flat = [score for score in scores if score.depth is None and score.uncertainty is not None and score.spearman is None]
     return [
-        f"{score.measure} is the same for all rows ({score.states}), so that its correlation and detection are undefined."
+        f"The error is the same for all rows ({score.states}), so that the correlation of {score.measure} is undefined."
+        if score.auc  # which a measure that is the same everywhere hasn't got
+        else f"{score.measure} is the same for all rows ({score.states}), so that its correlation and detection are "
+        "undefined."
         for score in flat
     ]

@@ -59,7 +59,10 @@ def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
     except DataError:
         raise
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{source}: expected a .npz file of number arrays, got {error}; write it anew.") from error
+        # numpy takes whatever it doesn't know for a pickle
+        known = isinstance(error, OSError) or zipfile.is_zipfile(path)
+        found = str(error).rstrip(".") if known else "a file of another kind, or one that is cut off"
+        raise DataError(f"{source}: expected a .npz file of number arrays, got {found}; write it anew.") from error
 
 
 def write_npz(path: str | os.PathLike[str], dataset: OfflineDataset) -> None:

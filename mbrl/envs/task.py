@@ -64,7 +64,7 @@ def make_task(
     try:
         obs_size = _obs_size(env_id, env.observation_space)
         low, high = _action_bounds(env_id, env.action_space)
-        limit = _time_limit(env)
+        limit = _time_limit(env, action_repeat)
     finally:
         env.close()
     return Task(
@@ -74,7 +74,7 @@ def make_task(
         action_low=low,
         action_high=high,
         env_kwargs=kwargs,
-        time_limit=None if limit is None else math.ceil(limit / action_repeat),
+        time_limit=limit,
         action_repeat=action_repeat,
         known_reward=function_name(reward, known_reward, "reward", allow),
         known_terminated=function_name(terminated, known_terminated, "terminated", allow),
@@ -84,18 +84,35 @@ def make_task(
 def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str] | None = None) -> Env:
     """Makes one environment of `task`: the only place where the library makes one.
 
+    Its episodes are truncated after the task's time limit, if it has one, whatever limit the environment is registered
+    with: a dataset's task knows the limit of the environment that it was recorded in.
+
     Args:
         task: which.
         render_mode: Gymnasium's, for videos; None draws nothing.
         allow: as in `make_task`; give it for a task that came in a file.
 
     Raises:
-        TaskError: if the environment can't be made.
+        TaskError: if the environment can't be made, or ends its episodes before the task's time limit.
         UntrustedNameError: if its id or kwargs name a module outside `mbrl` and `allow`.
     """
     if not task.env_id:
         raise TaskError("expected a task with an environment, got one of a dataset that names none; name it by env_id.")
-    return _make(task.env_id, task.env_kwargs, task.action_repeat, render_mode, allow)
+    env = _make(task.env_id, task.env_kwargs, task.action_repeat, render_mode, allow)
+    wanted = task.time_limit
+    if wanted is None or _time_limit(env, task.action_repeat) == wanted:
+        return env
+    env.close()
+    limited = {**task.env_kwargs, "max_episode_steps": wanted * task.action_repeat}
+    env = _make(task.env_id, limited, task.action_repeat, render_mode, allow)
+    own = _own_limit(env)
+    if own is not None and math.ceil(own / task.action_repeat) < wanted:
+        env.close()
+        raise TaskError(
+            f"{task.env_id}: expected episodes of {wanted} steps, the task's time limit, got an environment that ends them "
+            f"after {math.ceil(own / task.action_repeat)} by itself; lower the task's time_limit."
+        )
+    return env
 
 
 def _make(
@@ -187,10 +204,15 @@ def _action_bounds(env_id: str, space: spaces.Space[Any]) -> tuple[tuple[float, 
     return tuple(map(float, space.low)), tuple(map(float, space.high))
 
 
-def _time_limit(env: Env) -> int | None:
-    """Simulator steps to truncation, or None: Gymnasium's wrapper, or what a dm_control task keeps to itself."""
-    if env.spec is not None and env.spec.max_episode_steps is not None:
-        return env.spec.max_episode_steps
+def _time_limit(env: Env, action_repeat: int) -> int | None:
+    """Real steps to truncation, or None: Gymnasium's wrapper, or what a dm_control task keeps to itself."""
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    limit = _own_limit(env) if limit is None else limit
+    return None if limit is None else math.ceil(limit / action_repeat)
+
+
+def _own_limit(env: Env) -> int | None:
+    """Simulator steps after which a dm_control task ends an episode by itself."""
     limit = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", math.inf)
     return math.ceil(limit) if math.isfinite(limit) else None
 

@@ -275,14 +275,21 @@ class Exact:
     """The model is the environment itself: it has no uncertainty by definition."""
 
 
-def require(model: Any, capability: type, who: str, why: str) -> None:
+def require(model: Any, capability: type, who: str, why: str, instead: str) -> None:
     """Refuses `model` in one sentence unless it has `capability`.
+
+    Args:
+        model: a dynamics model.
+        capability: a marker class, such as `Differentiable`.
+        who: can't do without, such as a planner's name.
+        why: it is needed.
+        instead: what to do, such as "take another model".
 
     Raises:
         UnsupportedError: naming both parts and the reason.
     """
     if not isinstance(model, capability):
-        raise UnsupportedError(f"{who} can't use {type(model).__name__}: {why}.")
+        raise UnsupportedError(f"{who} can't use {type(model).__name__}: {why}; {instead}.")
 
 
 __all__: Sequence[str] = ["Differentiable", "DynamicsModel", "Exact", "HasMembers", "WantsValueFunction", "require"]

@@ -40,7 +40,7 @@ class ModelEnv(gymnasium.Env[Array, Array]):
     Raises:
         NotBuiltError: before the model's `build`.
         ShapeError, DataError: if `rows` has another size of observation, none at all, or one that isn't finite.
-        ConfigError: if `time_limit` is below 1, or `clip` finds no bounds.
+        ConfigError: if `time_limit` is no whole number of 1 or more, `rows` are no `Transitions`, or `clip` finds no bounds.
         UnsupportedError: for `clip` with a model whose state is more than its observation.
     """
 
@@ -118,7 +118,7 @@ class ModelVectorEnv(VectorEnv[Array, Array, Array]):
             wastes no step and hides no observation. Declared in `metadata`.
 
     Raises:
-        ConfigError: for an unknown mode, and as `ModelEnv`.
+        ConfigError: for an unknown mode or number of environments, and as `ModelEnv`.
         NotBuiltError, ShapeError, DataError, UnsupportedError: as `ModelEnv`.
     """
 

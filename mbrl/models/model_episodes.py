@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from mbrl.arguments import check_whole
 from mbrl.data import InterleavedGenerator, ModelState, Transitions
 from mbrl.envs import make_env
 from mbrl.errors import ConfigError, DataError, DivergedError, MbrlError, ShapeError, UnsupportedError
@@ -39,7 +40,7 @@ class ModelEpisodes:
         NotBuiltError: before the model's `build`.
         ShapeError: if rows have another size of observation.
         DataError: if there are no rows, or one isn't finite.
-        ConfigError: if a number is out of range, or `clip` finds no bounds.
+        ConfigError: if a number is out of range, `rows` are no `Transitions`, or `clip` finds no bounds.
         UnsupportedError: for `clip` with a model whose state is more than its observation.
     """
 
@@ -55,16 +56,20 @@ class ModelEpisodes:
         follow: bool,
     ) -> None:
         task = model.built_task
+        check_whole(f"{who}(num_envs=…)", num_envs)
+        if not isinstance(rows, Transitions):
+            raise ConfigError(
+                f"{who}: expected initial rows as Transitions, got {type(rows).__name__}; make them from observations with "
+                "Transitions.from_obs(obs, action_size)."
+            )
         self.who = who
         self.model = model
         self.task = task
         self.num_envs = num_envs
         self.time_limit = task.time_limit if time_limit == "task" else time_limit
         self.follow = follow
-        if num_envs < 1 or (self.time_limit is not None and self.time_limit < 1):
-            raise ConfigError(
-                f"{who}: expected num_envs and time_limit of at least 1, got {num_envs} and {self.time_limit}; raise them."
-            )
+        if self.time_limit is not None:
+            check_whole(f"{who}(time_limit=…)", self.time_limit)
         if rows.obs.ndim != 2 or rows.obs.shape[1] != task.obs_size:
             raise ShapeError(
                 f"{who}: expected initial rows with obs of shape N x {task.obs_size}, got {tuple(rows.obs.shape)}; give it "

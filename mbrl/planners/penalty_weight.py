@@ -38,9 +38,9 @@ class PenaltyWeight(Part):
     """
 
     def __init__(self, who: str, weight: float, target: float | None, lr: float) -> None:
-        if not 0.0 <= weight < math.inf:
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0.0 <= weight < math.inf:
             raise ConfigError(
-                f"{who}(weight=…): expected a finite number of 0 or more, got {weight}; a penalty lowers rewards by it, a "
+                f"{who}(weight=…): expected a finite number of 0 or more, got {weight!r}; a penalty lowers rewards by it, a "
                 "bonus raises them."
             )
         if target is not None:

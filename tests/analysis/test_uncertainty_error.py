@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
 from mbrl.analysis.rank import within_correlation, without_means
 from mbrl.analysis.uncertainty_error import uncertainty_against_error
 from mbrl.analysis.uncertainty_scores import DATASET, ROLLOUTS
-from mbrl.data import Transitions, make_generator
+from mbrl.data import ModelState, ModelStep, Prediction, Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, UnsupportedError
 from mbrl.models import LinearQuadratic
 from mbrl.policies import SAC
 from mbrl.testing import LinearModel, linear_task
 from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX
 from mbrl.uncertainty import LeaveOneOutKL, MaxAleatoric, MaxPairwiseDistance, MeanDisagreement
-from tests.analysis.faulty_model import exact_model, faulty, linear_episodes
+from tests.analysis.faulty_model import Faulty, exact_model, faulty, linear_episodes
 
 EPISODES = linear_episodes()
 SPREAD = {"spread": MeanDisagreement()}
@@ -140,6 +142,40 @@ def test_a_measure_that_is_the_same_everywhere_is_undefined() -> None:
     assert score.spearman is None and score.pearson is None and score.auc == {}
     assert score.uncertainty == pytest.approx(0.1 * (8 / 12) ** 0.5, rel=1e-4)
     assert any("spread is the same for all rows" in note for note in result.notes)
+
+
+class Shifted(Faulty):
+    """Off by the same everywhere."""
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        said = super().predict(obs, action, member)
+        said.mean = said.mean + 0.5
+        return said
+
+
+def test_an_error_that_is_the_same_everywhere_is_not_blamed_on_the_measure() -> None:
+    shifted = Shifted(fault=0.0)
+    shifted.build(linear_task(ends=False))
+    result = look(shifted)
+    assert result.score("spread").spearman is None
+    assert any(
+        "The error is the same for all rows (dataset), so that the correlation of spread is" in n for n in result.notes
+    )
+
+
+class Silent(Faulty):
+    """Steps without the prediction that it is asked for."""
+
+    def step(self, state: ModelState, action: Tensor, want: Collection[str] = ()) -> ModelStep:
+        return super().step(state, action)
+
+
+def test_a_model_that_keeps_its_prediction_back_has_no_rollouts_measured() -> None:
+    silent = Silent()
+    silent.build(linear_task(ends=False))
+    result = look(silent, truth=exact_model())
+    assert result.score("spread").spearman == pytest.approx(1.0, abs=1e-3)
+    assert "Silent.step: expected a prediction when asked for it" in str(result.rollouts_skipped)
 
 
 def test_measures_that_a_model_cannot_have_are_named() -> None:

@@ -215,6 +215,12 @@ def test_python_objects_in_a_file_are_refused_unread(tmp_path):
     assert not Trap.sprung
 
 
+def test_a_file_of_another_kind_is_not_called_a_pickle(tmp_path):
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(DataError, match=r"text\.npz: expected a \.npz file of number arrays, got a file of another kind"):
+        read_npz(tmp_path / "text.npz")
+
+
 @pytest.mark.parametrize("note", ["", "[]", '{"env_id": 3}', "{"])
 def test_a_note_of_the_task_that_is_something_else(tmp_path, note):
     steps, _ = columns()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from mbrl.data import Task, make_generator
 from mbrl.envs import VectorExperience, make_env, make_task
-from mbrl.errors import CheckpointError, ConfigError, DataError, ShapeError
+from mbrl.errors import CheckpointError, ConfigError, DataError, ShapeError, TaskError
 
 TASKS = ["InvertedPendulum-v5", "Hopper-v5", "Pendulum-v1", "dm_control/cartpole-swingup-v0"]
 
@@ -90,6 +91,30 @@ def test_a_time_limit_truncates_and_does_not_terminate() -> None:
     assert not torch.stack([rows["terminated"] for rows in out]).any()
     assert [length for _, length in experience.finished()] == [200, 200]
     experience.close()
+
+
+@pytest.mark.parametrize(("limit", "repeat", "inner"), [(3, 1, 3), (2, 3, 6), (250, 1, 250)])
+def test_the_time_limit_is_the_tasks_whatever_is_registered(limit: int, repeat: int, inner: int) -> None:
+    """Pendulum is registered with 200 steps."""
+    task = replace(make_task("Pendulum-v1", action_repeat=repeat), time_limit=limit)
+    experience = VectorExperience(task)
+    assert experience.envs[0].spec is not None and experience.envs[0].spec.max_episode_steps == inner
+    ends = [bool(experience.step(action).truncated) for action in actions(task, min(limit, 4), 1)]
+    assert ends == [step + 1 == limit for step in range(len(ends))]
+
+
+def test_a_time_limit_that_an_environment_cannot_reach_is_refused() -> None:
+    """dm_control ends its episodes by itself."""
+    pytest.importorskip("dm_control")
+    task = make_task("dm_control/pendulum-swingup-v0", action_repeat=4)
+    assert task.time_limit == 250
+    with pytest.raises(
+        TaskError, match=r"expected episodes of 251 steps, the task's time limit, got .* after 250 by itself"
+    ):
+        make_env(replace(task, time_limit=251))
+    env = make_env(replace(task, time_limit=2))
+    env.reset(seed=0)
+    assert [env.step(np.zeros(1))[3] for _ in range(2)] == [False, True]
 
 
 def test_episode_numbers_are_unique_and_change_at_the_end_only() -> None:

@@ -334,7 +334,7 @@ def test_ppo_improves_on_a_linear_model() -> None:
         ({}, starts(2, 0), DataError, "at least one initial row .* got none; give it some"),
         ({}, starts(3), ShapeError, r"obs of shape N x 2, got \(50, 3\)"),
         ({}, starts(2, scale=float("inf")), DataError, "finite initial observations"),
-        ({"time_limit": 0}, starts(2), ConfigError, "at least 1, got 1 and 0"),
+        ({"time_limit": 0}, starts(2), ConfigError, r"time_limit=…\): expected a whole number of at least 1, got 0"),
         ({"clip": True}, starts(2), ConfigError, "a finite bound with clip=True, got none .*Linear-v0 has an unbounded"),
         ({"clip": True, "bounds": ([0], [1])}, starts(2), ConfigError, r"bounds of 2 lows.* got shapes \(1,\) and \(1,\)"),
         ({"clip": True, "bounds": ([0, 1], [1, 1])}, starts(2), ConfigError, "each below its high"),
@@ -385,8 +385,13 @@ def test_refused_steps_and_resets() -> None:
 
 
 def test_refused_in_a_batch() -> None:
-    with pytest.raises(ConfigError, match="num_envs and time_limit of at least 1, got 0"):
-        ModelVectorEnv(linear(), starts(2), 0)
+    for number in (0, 2.0, True):
+        with pytest.raises(ConfigError, match=r"ModelVectorEnv\(num_envs=…\): expected a whole number of at least 1, got"):
+            ModelVectorEnv(linear(), starts(2), number)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"ModelEnv\(time_limit=…\): expected a whole number of at least 1, got 0"):
+        ModelEnv(linear(), starts(2), time_limit=0)
+    with pytest.raises(ConfigError, match=r"expected initial rows as Transitions, got ndarray; make them from .*from_obs"):
+        ModelEnv(linear(), np.zeros((2, 2)))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="one of next_step, same_step, disabled, got 'never'"):
         ModelVectorEnv(linear(), starts(2), 1, autoreset_mode="never")  # type: ignore[arg-type]
     envs = ModelVectorEnv(linear(ends=False), starts(2), 2, autoreset_mode="disabled")

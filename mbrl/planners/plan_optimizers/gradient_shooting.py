@@ -47,7 +47,10 @@ class GradientShooting(SamplingOptimizer):
 
     def check(self, dynamics: DynamicsModel, has_policy: bool) -> None:
         super().check(dynamics, has_policy)
-        require(dynamics, Differentiable, "GradientShooting", "it climbs the gradient of a model that says it has one")
+        require(
+            dynamics, Differentiable, "GradientShooting", "it climbs the gradient of a model that says it has one",
+            "take an optimiser that only compares plans, such as ICEM, or another model",
+        )  # fmt: skip
 
     def warm_start(self, n: int, horizon: int, action_size: int, like: Tensor) -> dict[str, Tensor]:
         return {"plan": start_of_zeros(n, horizon, action_size, like)}
