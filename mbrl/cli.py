@@ -1,7 +1,7 @@
 """The `mbrl` command: a thin dispatcher before LightningCLI, so that `mbrl --help` answers at once.
 
-Exit codes: 0 for success, 2 for an error that a user can mend and 4 for a run that diverged (one sentence on stderr), 130 and
-143 for a run that Ctrl-C or SIGTERM ended after its step, with a checkpoint written.
+Exit codes: 0 for success, 2 for an error that a user can mend and 4 for a run that diverged (one sentence on stderr), 130
+and 143 for what Ctrl-C or SIGTERM ended: a run after its step, with a checkpoint written.
 """
 
 from __future__ import annotations
@@ -130,6 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[rest[0]][1](rest, allow)
     except SystemExit as stop:  # a parser's error, --help, or a signal that ended the run
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:  # in a command that isn't a run: those end after their step
+        if traceback:
+            raise
+        return _fail("stopped by Ctrl-C.", 130)
     except MbrlError as error:
         if traceback:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ class Report:
         return {"about": finite(self.about), "parts": parts}
 
     def write(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Writes `report.html`, `report.json` and a CSV file for each result.
+        """Writes `report.html`, `report.json` and a CSV file for each result, all of them or none.
 
         Args:
             folder: made if there is none.
@@ -74,15 +75,22 @@ class Report:
         folder = Path(folder)
         check_folder(folder, overwrite=overwrite)
         text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts)
+        made = _made(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for part in self.parts:
-            table = folder / f"{part.name}.csv"
-            if isinstance(part, Result):
-                part.to_csv(table)
-            else:
-                table.unlink(missing_ok=True)  # of an older report, which this one replaces
-        write_whole(folder / NUMBERS, f"{json.dumps(self.to_json(), indent=1, allow_nan=False)}\n".encode())
-        write_whole(folder / PAGE, text.encode())
+        try:
+            with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as beside:
+                tables = [part for part in self.parts if isinstance(part, Result)]
+                for table in tables:
+                    table.to_csv(Path(beside) / f"{table.name}.csv")
+                write_whole(Path(beside) / NUMBERS, f"{json.dumps(self.to_json(), indent=1, allow_nan=False)}\n".encode())
+                write_whole(Path(beside) / PAGE, text.encode())
+                for name in (*(f"{table.name}.csv" for table in tables), NUMBERS, PAGE):
+                    os.replace(Path(beside) / name, folder / name)
+            for part in self.parts:
+                if not isinstance(part, Result):
+                    (folder / f"{part.name}.csv").unlink(missing_ok=True)  # of an older report, which this one replaces
+        finally:
+            _leave_no_empty(made)
         return folder / PAGE
 
 
@@ -101,7 +109,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
             f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another folder, or "
             "--overwrite to replace them (from Python: overwrite=True)."
         )
-    made = [path for path in (folder, *folder.parents) if not path.exists()]  # innermost first
+    made = _made(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _PROBE).touch()
@@ -112,6 +120,15 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
             "another, or change its permissions."
         ) from error
     finally:
-        for path in made:  # the analyses may still refuse, and then nothing is left behind
-            if path.exists():
-                path.rmdir()
+        _leave_no_empty(made)  # the analyses may still refuse, and then nothing is left behind
+
+
+def _made(folder: Path) -> list[Path]:
+    """The folders that are to be made for `folder`, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _leave_no_empty(made: Sequence[Path]) -> None:
+    for path in made:
+        if path.exists() and not any(path.iterdir()):
+            path.rmdir()

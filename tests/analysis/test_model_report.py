@@ -151,7 +151,7 @@ def test_of_a_model_alone(model_run: Path, dataset: Path, capsys: pytest.Capture
 
 
 def test_of_a_planner(dyna_run: Path, dataset: Path, tmp_path: Path) -> None:
-    spec = '{"class_path": "mbrl.uncertainty.MeanDisagreement", "init_args": {"reduce": "rms"}}'
+    spec = '{"class_path": "MeanDisagreement", "init_args": {"reduce": "rms"}}'
     assert main(command(dyna_run, dataset, "--out", str(tmp_path), "--measures", "MeanDisagreement", spec)) == 0
     found = numbers(tmp_path)
     assert not any("skipped" in part for part in found["parts"].values())
@@ -281,8 +281,10 @@ def test_a_truth_that_disagrees_is_none(dataset: Path) -> None:
     assert truth is None and "Pendulum disagrees with the dataset" in said
     with pytest.raises(DataError, match=r"expected mbrl\.models\.Pendulum to lead where"):
         find_truth("mbrl.models.Pendulum", task, rows, make_generator("cpu", 0))
-    with pytest.raises(UnsupportedError, match="truth has to be an exact model"):
-        find_truth("mbrl.models.GaussianEnsemble", task, rows, make_generator("cpu", 0))
+    with pytest.raises(ConfigError, match=r"expected mbrl\.models\.bla to exist, but mbrl\.models has no bla; check"):
+        find_truth("bla", task, rows, make_generator("cpu", 0))
+    with pytest.raises(UnsupportedError, match="truth has to be an exact model; name one that is, or give none"):
+        find_truth("GaussianEnsemble", task, rows, make_generator("cpu", 0))
     with pytest.raises(ConfigError, match="expected an exact dynamics model"):
         find_truth("mbrl.uncertainty.MeanDisagreement", task, rows, make_generator("cpu", 0))
 
@@ -396,6 +398,8 @@ def test_a_folder_that_cant_be_written_is_refused_before_any_work(
         (("--measures", "mbrl.policies.SAC"), "expected measures of uncertainty, got mbrl.policies.SAC"),
         (("--measures", "os.system"), "add --allow os"),
         (("--measures", "{nope"), "--measures: expected a name or JSON"),
+        (("--measures", '{"class_path": "MeanDisagreement", "init_args": {"off": 1}}'), "unexpected keyword argument 'off'"),
+        (("--measures", "UncertaintyMeasure"), "got an abstract one; name one of its kinds"),
         (("--truth", "os.system"), "add --allow os"),
         (("--threads", "0"), "--threads: expected at least 1"),
         (("--horizon", "0"), "--horizon: expected at least 1"),
@@ -414,6 +418,32 @@ def test_options_that_cant_be_used(
 ) -> None:
     assert sentence in refused(command(model_run, dataset, *elsewhere(tmp_path), *options), capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stop_leaves_all_of_a_report_or_none(
+    model_run: Path,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ctrl-C comes after the tables are written, beside an older report and where there was nothing."""
+    old = Report({}, [Made({"x": 1.0})]).write(tmp_path / "old")
+    before = {item.name: item.read_bytes() for item in old.parent.iterdir()}
+
+    def stop(path: Path, data: bytes) -> None:
+        assert any(item.suffix == ".csv" for item in path.parent.iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mbrl.analysis.report_files.write_whole", stop)
+    for folder in (old.parent, tmp_path / "deep" / "new"):
+        with pytest.raises(KeyboardInterrupt):
+            Report({}, [Made({"x": 2.0})]).write(folder, overwrite=True)
+    assert {item.name: item.read_bytes() for item in old.parent.iterdir()} == before
+    assert [item.name for item in tmp_path.iterdir()] == ["old"]
+    monkeypatch.setattr("mbrl.analysis.report_command.report", lambda *given, **options: stop(old, b""))
+    assert main(command(model_run, dataset, "--out", str(tmp_path / "other"))) == 130
+    assert capsys.readouterr().err.endswith("mbrl: stopped by Ctrl-C.\n")
 
 
 def test_a_planner_without_a_model() -> None:

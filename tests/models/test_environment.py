@@ -334,7 +334,6 @@ def test_ppo_improves_on_a_linear_model() -> None:
         ({}, starts(2, 0), DataError, "at least one initial row .* got none; give it some"),
         ({}, starts(3), ShapeError, r"obs of shape N x 2, got \(50, 3\)"),
         ({}, starts(2, scale=float("inf")), DataError, "finite initial observations"),
-        ({"time_limit": 0}, starts(2), ConfigError, r"time_limit=…\): expected a whole number of at least 1, got 0"),
         ({"clip": True}, starts(2), ConfigError, "a finite bound with clip=True, got none .*Linear-v0 has an unbounded"),
         ({"clip": True, "bounds": ([0], [1])}, starts(2), ConfigError, r"bounds of 2 lows.* got shapes \(1,\) and \(1,\)"),
         ({"clip": True, "bounds": ([0, 1], [1, 1])}, starts(2), ConfigError, "each below its high"),
