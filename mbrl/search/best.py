@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from mbrl.search.search_file import SearchFile
 from mbrl.search.study import bo_sampler
 
 FILE = "best.yaml"
+FEW = 5  # trials with a value, below which the model's standard deviations mean nothing
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,7 @@ def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | N
             return [Best(confirmed.chosen.trial, confirmed.chosen.params, comment)]
     made = []
     for one in found if several else found[:1]:
-        how = (
-            "one of those that no other beats in all objectives"
-            if several
-            else "the one that the search's model expects most of"
-        )
+        how = "one of those that no other beats in all objectives" if several else "which the search's model prefers"
         if confirmed is not None:
             how = "the best of those that were run on unseen seeds"
         lines = [_headline(study, f"trial {one.trial.number}, {how}"), *_values(study, search, one.trial, one.mean, one.sd)]
@@ -74,6 +72,19 @@ def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | N
             Best(one.trial.number, dict(one.trial.params), [*lines, f"Run it: mbrl {search.command} --config {FILE}"])
         )
     return made
+
+
+def leave_best(study: optuna.Study, search: SearchFile, folder: Path, parse: Parse) -> None:
+    """Writes what a search recommends into its folder and says so; several objectives have no single best.
+
+    Raises:
+        MbrlError: if the parser refuses it.
+    """
+    if len(search.objectives) > 1:
+        return
+    for best in best_of(study, search):
+        write_best(best, search, folder / FILE, parse)
+        sys.stdout.write("\n".join([*best.comment[:2], f"It is in {folder / FILE}"]) + "\n")
 
 
 def write_best(best: Best, search: SearchFile, path: Path, parse: Parse) -> None:
@@ -92,7 +103,7 @@ def write_best(best: Best, search: SearchFile, path: Path, parse: Parse) -> None
 
 def _headline(study: optuna.Study, what: str) -> str:
     settled = sum(is_settled(trial) for trial in study.get_trials(deepcopy=False))
-    return f"Study {study.study_name} after {settled} trials: {what}."
+    return f"Study {study.study_name} after {settled} trial{'' if settled == 1 else 's'}: {what}."
 
 
 def _values(study: optuna.Study, search: SearchFile, trial: FrozenTrial, mean: Any, sd: Any) -> list[str]:
@@ -111,9 +122,11 @@ def _values(study: optuna.Study, search: SearchFile, trial: FrozenTrial, mean: A
     for number, objective in enumerate(search.objectives):
         values = [(other.values[number], len(other.user_attrs.get("seeds", [None]))) for other in trials]
         observed = sum(value * count for value, count in values) / sum(count for _, count in values)
+        expected = f", expected {means[number]:.5g} ± {sds[number]:.2g} (the model's mean and standard deviation)"
+        few = sum(other.state == TrialState.COMPLETE for other in study.get_trials(deepcopy=False)) < FEW
         lines.append(
-            f"{objective.metric} ({objective.reduce}, {objective.direction}): observed {observed:.5g} ({runs}), expected "
-            f"{means[number]:.5g} ± {sds[number]:.2g} (the model's mean and standard deviation)."
+            f"{objective.metric} ({objective.reduce}, {objective.direction}): observed {observed:.5g} ({runs})"
+            f"{'' if few else expected}."
         )
     return lines
 

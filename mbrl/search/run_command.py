@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from mbrl.search.best import leave_best
 from mbrl.search.corners import completed
 from mbrl.search.crew import add_work, check_work, quiet, remarks, work
 from mbrl.search.export import Parse, check
@@ -15,6 +16,7 @@ from mbrl.search.search_file import SearchFile, read_search_file
 from mbrl.search.storage import check_url, load_study, redacted
 from mbrl.search.study import RUNS, ask_to_stop, exists, open_study
 from mbrl.search.warm_start import earlier, previous_trials, queue_from
+from mbrl.search.worker import DONE
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
@@ -22,7 +24,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
     parser = argparse.ArgumentParser(
         prog="mbrl search run",
         description="Starts a search, or goes on with it: the same command after a kill continues. Run folders are in "
-        "runs/<study>/<trial>/seed<k>.",
+        "runs/<study>/<trial>/seed<k>; runs/<study>/best.yaml is what it recommends at the end.",
         epilog="Exit codes: 0 done, 2 a search that can't start, 3 too many errors in a row, 130 and 143 interrupted.",
     )
     parser.add_argument("search", metavar="SEARCH.yaml", help="the search file")
@@ -52,7 +54,10 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
             queue_from(study, search, given.earlier, given.storage)
         ask_to_stop(study, False)
         again = ["search", "run", given.search]
-        return work(study, search, given, allow, again, previous_trials(study, search, given.storage))
+        code = work(study, search, given, allow, again, previous_trials(study, search, given.storage))
+        if code == DONE:
+            leave_best(study, search, RUNS / search.study, parse)
+        return code
 
 
 def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:

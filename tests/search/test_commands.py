@@ -45,6 +45,7 @@ def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("mbrl.search.run_process.CHILD", (FAKE,))
     monkeypatch.setattr("mbrl.search.runner.POLL_S", 0.02)
     monkeypatch.setattr("mbrl.search.crew.DEFAULT", URL)
+    monkeypatch.setattr("mbrl.search.run_command.leave_best", lambda *given: None)  # a model takes seconds to import
     monkeypatch.setattr(os, "fsync", lambda file: None)  # on a busy disk it is most of a test
     monkeypatch.chdir(tmp_path)
     Path("base.yaml").write_text("model: {x: 0}\n")

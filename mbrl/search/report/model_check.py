@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import torch
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
+from mbrl.analysis.axes import log_scale, whole_numbers
 from mbrl.analysis.rank import spearman
 from mbrl.analysis.result import Result
 from mbrl.analysis.verdicts import in_short
@@ -102,10 +103,12 @@ class ParameterEffects(Result):
         else:
             axes.fill_between(effect.values, low, high, color="0.85")
             axes.plot(effect.values, effect.mean, color="black")
-            if getattr(distribution, "log", False):
-                axes.set_xscale("log")
             axes.axvline(self.recommended[effect.name], color="0.3", linestyle=":", linewidth=1)
         axes.plot(*_columns(points), "o", color="0.4", markerfacecolor="none", markersize=4, markeredgewidth=0.8)
+        if getattr(distribution, "log", False):
+            log_scale(axes, x=True)
+        elif isinstance(distribution, IntDistribution):
+            axes.xaxis.set_major_locator(whole_numbers())
 
 
 @in_short.register

@@ -1,7 +1,8 @@
-"""Optuna's own plots of a study, as PNG files."""
+"""Optuna's own plots of a study, as PNG files: those of them that can be read in grey."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.analysis.html import png
 from mbrl.search.report.names import renamed
 
+_DPI = 110
 _MOST = 8  # parameters in one picture: the most important ones
 
 
@@ -50,22 +51,13 @@ def optuna_pictures(study: optuna.Study, metrics: Sequence[str]) -> list[Picture
         pictures = []
         if len(metrics) > 1:
             pictures += [
-                _draw("pareto_front", "What no other trial beats", lambda: _front(plots, short, metrics), complete),
+                _draw("pareto_front", "What no other trial beats", lambda: _front(short, metrics), complete),
                 _draw(
                     "hypervolume", "Hypervolume", lambda: plots.plot_hypervolume_history(short, _reference(short)), complete
                 ),
             ]
         for number, metric in enumerate(metrics):
             pictures += _of_one(plots, short, complete, number, metric, several=len(metrics) > 1)
-        if len(metrics) == 1:
-            curves = [trial for trial in short.get_trials(deepcopy=False) if len(trial.intermediate_values) > 1]
-            pictures.append(
-                _draw(
-                    "curves", "Curves of the trials", lambda: plots.plot_intermediate_values(short), curves, "with a curve"
-                )
-            )
-        ended = [trial for trial in short.get_trials(deepcopy=False) if trial.datetime_start is not None]
-        pictures.append(_draw("timeline", "Workers and failures", lambda: plots.plot_timeline(short), ended, "that began"))
     return pictures
 
 
@@ -74,18 +66,26 @@ def _of_one(
 ) -> list[Picture]:
     """The plots of one objective."""
     options: dict[str, Any] = {"target": lambda trial: trial.values[number], "target_name": metric}
+    # importances are of what is good: with a target, of a low one; without one, of what the study wants
+    more = study.directions[number] == optuna.study.StudyDirection.MAXIMIZE
+    good: Callable[[FrozenTrial], float] = lambda trial: -trial.values[number] if more else trial.values[number]  # noqa: E731
+    target = good if several else None
     where, of = (f"_{number}", f" of {metric}") if several else ("", "")
     varied = _varied(complete)
     always = [name for name in varied if all(name in trial.params for trial in complete)]
-    important = list(_importances(study, always, options)) if len(complete) > 1 and always else []
+    important = (
+        list(optuna.importance.get_param_importances(study, params=always, target=target))
+        if len(complete) > 1 and always
+        else []
+    )
     first = [*important, *(name for name in varied if name not in important)][:_MOST]
     differ = "two trials that differ"
     draws: list[tuple[str, str, Callable[[], Any], bool, str]] = [
         (
-            "importances", "Which parameters mattered (PED-ANOVA, of those that always count)",
-            lambda: plots.plot_param_importances(study, params=always, **options), bool(important), differ,
+            "importances", "Which parameters mattered (PED-ANOVA)",
+            lambda: plots.plot_param_importances(study, params=always, target=target, target_name=metric),
+            bool(important), differ,
         ),
-        ("slice", "Trials by parameter", lambda: plots.plot_slice(study, first, **options), bool(first), differ),
         (
             "parallel", "Trials as lines", lambda: plots.plot_parallel_coordinate(study, always, **options),
             len(always) > 1, "two parameters that always count",
@@ -94,11 +94,11 @@ def _of_one(
             "contour", "The two most important parameters", lambda: plots.plot_contour(study, important[:2], **options),
             len(important) > 1, "two parameters that always count",
         ),
-        (
-            "rank", "Ranks by the two most important parameters", lambda: plots.plot_rank(study, important[:2], **options),
-            len(important) > 1, "two parameters that always count",
-        ),
     ]  # fmt: skip
+    if several:  # of one objective the model's effects show the trials too
+        draws.append(
+            ("slice", "Trials by parameter", lambda: plots.plot_slice(study, first, **options), bool(first), differ)
+        )
     return [
         _draw(name + where, title + of, draw, complete)
         if enough
@@ -115,10 +115,19 @@ def _draw(name: str, title: str, draw: Callable[[], Any], trials: Sequence[Any],
     drawn = draw()
     axes = drawn.flat[0] if isinstance(drawn, np.ndarray) else drawn
     figure = axes.figure
+    if name.startswith("parallel"):
+        figure.set_size_inches(11, 5)  # an axis for each parameter
     try:
-        return Picture(name, title, png(figure))
+        return Picture(name, title, _png(figure))
     finally:
         plt.close(figure)
+
+
+def _png(figure: Any) -> bytes:
+    """As a PNG file, with labels that stand beyond the figure's edge."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
+    return file.getvalue()
 
 
 @contextmanager
@@ -131,6 +140,10 @@ def _as_before() -> Iterator[None]:
     try:
         with mpl.rc_context(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # that importances are of low targets, which is what they are given
+            warnings.filterwarnings(
+                "ignore", "PedAnovaImportanceEvaluator computes the importances of params to achieve low"
+            )
             yield
     finally:
         optuna.logging.set_verbosity(level)
@@ -145,12 +158,27 @@ def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
     return [name for name, seen in values.items() if len(seen) > 1]
 
 
-def _importances(study: optuna.Study, names: Sequence[str], options: dict[str, Any]) -> dict[str, float]:
-    return optuna.importance.get_param_importances(study, params=list(names), target=options["target"])
+def _front(study: optuna.Study, metrics: Sequence[str]) -> Any:
+    """Ours: in grey the front of Optuna's can't be told from the other trials."""
+    from matplotlib import pyplot as plt
 
-
-def _front(plots: Any, study: optuna.Study, metrics: Sequence[str]) -> Any:
-    return plots.plot_pareto_front(study, target_names=list(metrics))
+    figure, axes = plt.subplots(figsize=(5.5, 4.5))
+    best = {trial.number for trial in study.best_trials}
+    for on_front, look, label in ((False, "o", "beaten"), (True, "s", "not beaten")):
+        values = [
+            trial.values
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if (trial.number in best) is on_front
+        ]
+        face = "black" if on_front else "white"
+        axes.plot(
+            [row[0] for row in values], [row[1] for row in values], look, color="black", markerfacecolor=face, label=label
+        )
+    axes.set_xlabel(metrics[0])
+    axes.set_ylabel(metrics[1])
+    axes.legend()
+    figure.suptitle("The first two objectives")
+    return axes
 
 
 def _reference(study: optuna.Study) -> list[float]:

@@ -56,11 +56,13 @@ class SearchRegion(Result):
             x, y = zip(*sides, strict=True)
             upper.plot(x, y, "-o", drawstyle="steps-post", color="black", markersize=3)
             upper.set_yscale("log", base=2)
+            upper.set_ylim(2.0**-5.5, 2)  # what it may be
             upper.yaxis.set_major_formatter("{x:g}")
         else:
             upper.text(0.5, 0.5, "no trust region", transform=upper.transAxes, ha="center", va="center")
         upper.set_ylabel("side of the trust\nregion (ranges)", fontsize=9)
         lower.bar(at, [said["pending"] for said in self.chosen.values()], color="0.6", edgecolor="black", linewidth=0.5)
+        lower.set_ylim(0, 1.1 * max(1, *(said["pending"] for said in self.chosen.values())))
         lower.set_ylabel("under way when\nit chose", fontsize=9)
         lower.set_xlabel("trial")
         for axes in (lower.xaxis, lower.yaxis):

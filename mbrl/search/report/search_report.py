@@ -15,7 +15,7 @@ from mbrl.analysis.html import figures, page, png
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.verdicts import in_short
 from mbrl.errors import DataError
-from mbrl.search.best import FILE, Best, best_of, write_best
+from mbrl.search.best import FEW, FILE, Best, best_of, write_best
 from mbrl.search.confirmation import Confirmation
 from mbrl.search.export import Parse
 from mbrl.search.outcome import is_settled, label_of
@@ -24,6 +24,7 @@ from mbrl.search.report.history import SearchHistory, search_history
 from mbrl.search.report.model_check import ModelCheck, ParameterEffects, model_check, parameter_effects
 from mbrl.search.report.optuna_pictures import Picture, optuna_pictures
 from mbrl.search.report.region import SearchRegion, search_region
+from mbrl.search.report.trial_runs import Curves, Timeline, curves, timeline
 from mbrl.search.search_file import SearchFile
 from mbrl.search.study import bo_sampler
 from mbrl.training.files import write_whole
@@ -168,6 +169,10 @@ def _parts(study: optuna.Study, search: SearchFile, metric: str, confirmed: Conf
         parts.append(Skipped(Confirmation.name, Confirmation.title, why))
     else:
         parts.append(confirmed)
+    found = curves(study, metric) if len(search.objectives) == 1 else None
+    parts.append(Skipped(Curves.name, Curves.title, "no trial reported a curve.") if found is None else found)
+    began = timeline(study)
+    parts.append(Skipped(Timeline.name, Timeline.title, "no trial says when it began.") if began is None else began)
     return parts
 
 
@@ -177,6 +182,8 @@ def _why_no_model(study: optuna.Study, search: SearchFile) -> str | None:
     values = [trial.value for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     if not values:
         return "no trial has finished with a value."
+    if len(values) < FEW:
+        return f"{len(values)} of the trials finished with a value; a model needs {FEW} or more."
     return None
 
 
