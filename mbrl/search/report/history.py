@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
 from mbrl.analysis.verdicts import in_short
-from mbrl.search.outcome import is_settled, label_of
+from mbrl.search.outcome import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,10 +122,9 @@ def search_history(study: optuna.Study, sampler: BOSampler, *, points: int = 20,
     from mbrl.search.sampler import history  # botorch takes seconds to import
 
     moments = history(study, sampler, points)
-    trials = [trial for trial in study.get_trials(deepcopy=False) if is_settled(trial)]
-    # the model's count is of the trials that it takes
-    known = [trial.number for trial in sampler.rows(study).trials]
-    trials = [trial for trial in trials if trial.number in known]
+    # those that the model takes, since moments count them: which failures those are is the sampler's to say
+    known = {trial.number for trial in sampler.rows(study).trials}
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number in known]
     notes = ["Expectations are of the objective without a run's noise, so that the best of noisy runs lies above them."]
     return SearchHistory(metric, trials, best_so_far(trials, study.direction), moments, notes)
 
