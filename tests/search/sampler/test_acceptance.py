@@ -34,7 +34,7 @@ def test_hartmann6() -> None:
 def test_conditional_noisy_and_diverging() -> None:
     """Random search: 52.8 and 6.8 diverged, the best of the library's samplers: 32.9 and 3.9.
 
-    One seed holds the code to what it did; seeds differ (seed 0 ends at 34.3), and only the benchmark can say what is typical.
+    One seed holds the code to what it did. Seeds differ (seed 0 ends at 34.3): what is typical is for the benchmark to say.
     """
     found = search(PROBLEMS["rlmix-0"](), "bo", 1, trials=50, workers=1)
     assert float(found["regret"]) <= 25
