@@ -56,7 +56,7 @@ class Curve:
 
     def at(self, grid: Tensor) -> Tensor:
         """The curve's values on `grid` (`G`), straight between points, NaN outside and beside a NaN."""
-        right = torch.searchsorted(self.x, grid).clamp(max=len(self.x) - 1)
+        right = torch.searchsorted(self.x.contiguous(), grid).clamp(max=len(self.x) - 1)
         left = (right - 1).clamp(min=0)
         x0, x1, y0, y1 = self.x[left], self.x[right], self.y[left], self.y[right]
         between = y0 + (y1 - y0) * (grid - x0) / (x1 - x0).clamp(min=torch.finfo(grid.dtype).tiny)
