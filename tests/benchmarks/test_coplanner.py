@@ -1,0 +1,77 @@
+"""The comparison of COPlanner's arms: what each runs, what is skipped, and the figure."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mbrl.training.commands.parsed import parsed
+from tests.benchmarks.test_learning import load
+
+PLANS = {
+    "mbpo": (False, False),
+    "rollouts-only": (True, False),
+    "exploration-only": (False, True),
+    "coplanner": (True, True),
+}
+
+
+@pytest.fixture
+def comparison(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the script adds its folder
+    return load("coplanner")
+
+
+@pytest.mark.parametrize("task", ["mountain_car", "hopper"])
+@pytest.mark.parametrize("arm", list(PLANS))
+def test_each_arm_plans_where_it_says(comparison: ModuleType, task: str, arm: str, tmp_path: Path) -> None:
+    configs, overrides = comparison.command(task, arm)
+    _, options = comparison.learning.options_of("x", 3, configs, overrides, tmp_path)
+    settings: Any = parsed(["fit", *options])["model"]["init_args"]
+    for place, plans, sign in zip(("rollout", "explore"), PLANS[arm], (-1, 1), strict=True):
+        selector = settings[f"{place}_selector"]
+        if not plans:
+            assert selector is None
+            continue
+        assert selector["class_path"].endswith("UPMPC")
+        assert selector["init_args"]["rate"] * sign > 0
+        assert selector["init_args"]["normalize"] is (task == "mountain_car")
+
+
+def test_a_recorded_arm_is_not_run_again(comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison.learning, "RESULTS", tmp_path)
+    comparison.learning.append(tmp_path / "coplanner-hopper.test.csv", [{"name": "mbpo", "seed": 0}])
+    monkeypatch.setattr(comparison, "train", lambda task, arm, seed, runs: (tmp_path, [], {}))
+    recorded: list[tuple[str, int, str]] = []
+    monkeypatch.setattr(
+        comparison.learning,
+        "record",
+        lambda arm, seed, folder, options, about, file, metrics: recorded.append((arm, seed, file)),
+    )
+    comparison.run("hopper", [0], ["mbpo", "coplanner"], tmp_path, 1)
+    assert recorded == [("coplanner", 0, "coplanner-hopper")]
+
+
+def test_the_figure_and_the_table_come_from_the_files(
+    comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(comparison.learning, "RESULTS", tmp_path)
+    curve = [
+        {"name": arm, "seed": seed, "env_steps": step, "return": step * (arm == "coplanner")}
+        for arm in PLANS
+        for seed in (0, 1)
+        for step in (500, 1000)
+    ]
+    comparison.learning.append(tmp_path / "coplanner-hopper.curve.csv", curve)
+    tests = [{"name": arm, "seed": seed, "test_return": 7 + seed} for arm in PLANS for seed in (0, 1)]
+    comparison.learning.append(tmp_path / "coplanner-hopper.test.csv", tests)
+    comparison.draw("hopper", "mean")
+    assert (tmp_path / "coplanner-hopper.png").read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr().out
+    assert "test coplanner: 7, 8" in said
+    (line,) = [line for line in said.splitlines() if line.startswith("coplanner ")]
+    assert line.split()[:3] == ["coplanner", "2", "1000"]
