@@ -11,12 +11,13 @@ that was interrupted is resumed; one that has a row in the test file is skipped.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -49,6 +50,7 @@ TASKS: dict[str, tuple[str, dict[str, list[str]]]] = {
     ),
     "hopper": ("Hopper-v5", {}),
 }
+_RECORDING = threading.Lock()  # the files are appended to by one run at a time
 SPREADS = tuple(f"{where}/{what}_spread" for where in ("rollout", "explore") for what in ("reward", "uncertainty"))
 
 
@@ -70,26 +72,33 @@ def recorded(task: str) -> set[tuple[str, int]]:
     return {(row["name"], int(row["seed"])) for row in rows}
 
 
-def train(task: str, arm: str, seed: int, runs: Path) -> tuple[Path, list[str], dict[str, Any]]:
-    """Trains one arm on one seed; returns its folder, its options and what the test file says of it."""
+def train(task: str, arm: str, seed: int, runs: Path) -> str:
+    """Trains and records one arm on one seed, unless another process does or did; says which."""
     configs, overrides = command(task, arm)
-    about = {"wall_s": "", "cpu_s": "", "commit": learning.commit(), "configs": " ".join([*configs, *overrides])}
+    about = {"commit": learning.commit(), "configs": " ".join([*configs, *overrides])}
     folder, options = learning.options_of(f"coplanner-{task}-{arm}", seed, configs, overrides, runs)
-    return folder, options, {**about, **learning.fit(folder, options)}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two processes in one run folder would spoil it
+        except BlockingIOError:
+            return "another process runs it"
+        if (arm, seed) in recorded(task):
+            return "recorded already"
+        spent = learning.fit(folder, options)
+        with _RECORDING:
+            learning.record(arm, seed, folder, options, {**spent, **about}, f"coplanner-{task}", SPREADS)
+    return "recorded"
 
 
 def run(task: str, seeds: Sequence[int], arms: Sequence[str], runs: Path, workers: int) -> None:
     """Trains what isn't recorded yet, all arms of a seed before the next seed."""
     learning.RESULTS.mkdir(exist_ok=True)
-    done = recorded(task)
-    waiting = [(arm, seed) for seed in seeds for arm in arms if (arm, seed) not in done]
     with ThreadPoolExecutor(workers) as pool:
-        running = {pool.submit(train, task, arm, seed, runs): (arm, seed) for arm, seed in waiting}
+        running = {pool.submit(train, task, arm, seed, runs): (arm, seed) for seed in seeds for arm in arms}
         for finished in as_completed(running):
             arm, seed = running[finished]
-            folder, options, about = finished.result()
-            learning.record(arm, seed, folder, options, about, f"coplanner-{task}", SPREADS)
-            print(f"{task} {arm} seed {seed}: recorded", flush=True)
+            print(f"{task} {arm} seed {seed}: {finished.result()}", flush=True)
 
 
 def draw(task: str, statistic: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -42,18 +43,40 @@ def test_each_arm_plans_where_it_says(comparison: ModuleType, task: str, arm: st
         assert selector["init_args"]["normalize"] is (task == "mountain_car")
 
 
-def test_a_recorded_arm_is_not_run_again(comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fitted(comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that were trained, instead of training."""
+    folders: list[str] = []
     monkeypatch.setattr(comparison.learning, "RESULTS", tmp_path)
-    comparison.learning.append(tmp_path / "coplanner-hopper.test.csv", [{"name": "mbpo", "seed": 0}])
-    monkeypatch.setattr(comparison, "train", lambda task, arm, seed, runs: (tmp_path, [], {}))
-    recorded: list[tuple[str, int, str]] = []
+    monkeypatch.setattr(comparison.learning, "fit", lambda folder, options: folders.append(folder.parent.name) or {})
     monkeypatch.setattr(
         comparison.learning,
         "record",
-        lambda arm, seed, folder, options, about, file, metrics: recorded.append((arm, seed, file)),
+        lambda arm, seed, folder, options, about, file, metrics: comparison.learning.append(
+            tmp_path / f"{file}.test.csv", [{"name": arm, "seed": seed}]
+        ),
     )
-    comparison.run("hopper", [0], ["mbpo", "coplanner"], tmp_path, 1)
-    assert recorded == [("coplanner", 0, "coplanner-hopper")]
+    return folders
+
+
+def test_a_recorded_arm_is_not_run_again(comparison: ModuleType, fitted: list[str], tmp_path: Path) -> None:
+    comparison.learning.append(tmp_path / "coplanner-hopper.test.csv", [{"name": "mbpo", "seed": 0}])
+    for _ in range(2):
+        comparison.run("hopper", [0], ["mbpo", "coplanner"], tmp_path, 1)
+    assert fitted == ["coplanner-hopper-coplanner"]
+    assert comparison.recorded("hopper") == {("mbpo", 0), ("coplanner", 0)}
+
+
+def test_a_run_of_another_process_is_left_alone(
+    comparison: ModuleType, fitted: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "coplanner-hopper-mbpo"
+    folder.mkdir()
+    with (folder / "seed0.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        comparison.run("hopper", [0], ["mbpo"], tmp_path, 1)
+    assert fitted == []
+    assert "another process runs it" in capsys.readouterr().out
 
 
 def test_the_figure_and_the_table_come_from_the_files(
