@@ -56,6 +56,7 @@ def draw(names: list[str], title: str, path: Path) -> None:
     axes.grid(color="0.9")
     figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)  # off the curves
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def main() -> None:

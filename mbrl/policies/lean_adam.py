@@ -36,8 +36,10 @@ class LeanAdam(Adam):
         assert self._found is not None
         for group, parameters, means, squares, counts in self._found:
             gradients = [parameter.grad for parameter in parameters]
-            # on the CPU a number would be made a tensor for each of them
-            torch._foreach_add_(counts, _ONE if counts[0].is_cpu else 1)
+            if counts[0].is_cpu:
+                torch._foreach_add_(counts, [_ONE] * len(counts))  # a number would be made a tensor for each of them
+            else:
+                torch._foreach_add_(counts, 1)
             beta1, beta2 = group["betas"]
             torch._fused_adam_(
                 parameters,
