@@ -12,6 +12,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
@@ -46,7 +47,12 @@ def open_storage(url: str) -> BaseStorage:
         if url.startswith(_JOURNAL):
             return JournalStorage(_journal_file(url))
         parsed = make_url(url)
-        return RDBStorage(parsed.set(drivername=_driver(parsed)).render_as_string(), engine_kwargs=_engine(parsed))
+        storage = RDBStorage(parsed.set(drivername=_driver(parsed)).render_as_string(), engine_kwargs=_engine(parsed))
+        if parsed.get_backend_name() == "sqlite":
+            # A transaction takes the lock before it reads: SQLite knows no SELECT FOR UPDATE, by which two workers are kept
+            # from popping the same queued trial elsewhere.
+            event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        return storage
     except ImportError as error:
         raise ConfigError(
             f"--storage: expected the driver of {redacted(url)}, got {' '.join(str(error).split())}; install the driver."
@@ -156,7 +162,7 @@ def _engine(url: URL) -> dict[str, Any]:
     kind = url.get_backend_name()
     if kind == "sqlite":
         Path(url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
-        return {"connect_args": {"timeout": _LOCK_WAIT_S}}
+        return {"connect_args": {"timeout": _LOCK_WAIT_S, "isolation_level": None}}  # None: SQLAlchemy begins, not the driver
     if kind == "mysql":  # its driver reads no environment variable
         password = os.environ.get("MYSQL_PWD")
         return {"pool_pre_ping": True, "connect_args": {} if password is None else {"password": password}}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
+from optuna.storages._rdb import models
 
 from mbrl.errors import ConfigError, DataError
 from mbrl.search.storage import check_url, load_study, open_storage, patiently, redacted
@@ -114,6 +117,31 @@ def test_a_lock_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert patiently(locked_twice) == "done" and len(calls) == 3
     with pytest.raises(StorageInternalError):
         patiently(lambda: (_ for _ in ()).throw(StorageInternalError("locked")), patience_s=0.05)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///", "journal://"])
+def test_one_queued_trial_goes_to_one_worker(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that ask in the same instant: both look, and only then does either take."""
+    url = f"{scheme}{tmp_path}/a.store"
+    optuna.create_study(study_name="one", storage=open_storage(url)).enqueue_trial({"x": 1.0})
+    studies = [load_study("one", url) for _ in range(2)]
+    both = threading.Barrier(2)
+    find = models.TrialModel.find_or_raise_by_id
+
+    def find_and_wait(*arguments: Any, **options: Any) -> Any:
+        found = find(*arguments, **options)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1.0)  # until the other has looked too, which it can't where looking takes the lock
+        return found
+
+    monkeypatch.setattr(models.TrialModel, "find_or_raise_by_id", find_and_wait)
+    numbers: list[int] = []
+    threads = [threading.Thread(target=lambda study=study: numbers.append(study.ask().number)) for study in studies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == [0, 1]
 
 
 @pytest.mark.parametrize("scheme", ["sqlite:///", "journal://"])
