@@ -162,7 +162,8 @@ def _engine(url: URL) -> dict[str, Any]:
     kind = url.get_backend_name()
     if kind == "sqlite":
         Path(url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
-        return {"connect_args": {"timeout": _LOCK_WAIT_S, "isolation_level": None}}  # None: SQLAlchemy begins, not the driver
+        # None: transactions are begun by the engine alone, never by the driver behind its back
+        return {"connect_args": {"timeout": _LOCK_WAIT_S, "isolation_level": None}}
     if kind == "mysql":  # its driver reads no environment variable
         password = os.environ.get("MYSQL_PWD")
         return {"pool_pre_ping": True, "connect_args": {} if password is None else {"password": password}}
