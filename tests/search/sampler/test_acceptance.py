@@ -1,6 +1,6 @@
 """The sampler's regret on functions with known optima, against what random search and Optuna's samplers reached on them.
 
-Five seeds of each, and more, are what `benchmarks/search/sampler.py` measures; these are the first few, as many as CI can run.
+Five seeds of each, and more, are what `benchmarks/search/sampler.py` measures; these are the first few.
 """
 
 from __future__ import annotations
