@@ -23,7 +23,7 @@ from mbrl.search.runner import CommandRunner
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import DEFAULT
 from mbrl.search.study import RUNS, pruner_of, sampler_of
-from mbrl.search.worker import TOO_MANY_ERRORS, Worker
+from mbrl.search.worker import DONE, TOO_MANY_ERRORS, Worker
 
 
 def add_storage(parser: ArgumentParser) -> None:
@@ -107,6 +107,8 @@ def work(
             f"mbrl: {limits.errors_in_a_row} trials in a row ended by an error; look at stderr.log in their run folders, "
             "mend the cause, and give the same command again.\n"
         )
+    elif code != DONE:
+        sys.stderr.write("mbrl: interrupted; what ran is queued again, and the same command goes on.\n")
     return code
 
 

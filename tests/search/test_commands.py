@@ -332,6 +332,18 @@ def test_workers_are_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.join()
 
 
+def test_an_interrupted_search_says_how_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write()
+    with monkeypatch.context() as patch:
+        patch.setattr("mbrl.search.worker.Worker._one", lambda self: setattr(self, "_signal", signal.SIGINT))
+        assert mbrl("run", "search.yaml") == 130
+    assert "interrupted" in (said := capsys.readouterr().err) and "the same command goes on" in said
+    assert mbrl("run", "search.yaml", "--trials", "1") == 0
+    assert "interrupted" not in capsys.readouterr().err
+
+
 def test_a_worker_that_is_killed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     mbrl("run", write(), "--trials", "1")
     Path("worker.py").write_text("import os; os.kill(os.getpid(), 9)")
