@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,17 +117,38 @@ def spent(trials: Sequence[FrozenTrial]) -> int:
 
 
 def order_of(trials: Sequence[FrozenTrial], number: int) -> int:
-    """Which configuration of a study a trial is, counted from 0: its number, but for what was lost or dropped.
+    """Which configuration of a study a trial is, counted from 0: the least number that no other one has.
 
-    Random numbers that are seeded with it are the same whether or not a worker died on the way.
+    Random numbers that are seeded with it are the same whether or not a worker died on the way. A trial keeps the number as
+    its user attribute `order`, and hands it on to its retries; one that was lost before it had chosen gives it back. Earlier
+    trials that have begun and not said which is theirs are counted as if they had taken the first that are free.
+
+    Args:
+        trials: of the study, this one among them or not.
+        number: of the trial.
     """
-    before: set[int] = set()
+    mine = next((trial for trial in trials if trial.number == number), None)
+    if mine is not None and "order" in mine.user_attrs:
+        return int(mine.user_attrs["order"])
+    root = number if mine is None else root_of(mine)
+    taken: dict[int, int] = {}
+    unsaid: set[int] = set()
     for trial in trials:
-        if trial.number >= number or trial.user_attrs.get("outcome") in DROPPED:
+        if root_of(trial) == root or not _has_place(trial):
             continue
-        if not is_lost(trial) or "seeds" in trial.user_attrs:  # a lost one without seeds hadn't been chosen yet
-            before.add(root_of(trial))
-    return len(before)
+        if "order" in trial.user_attrs:
+            taken[root_of(trial)] = int(trial.user_attrs["order"])
+        elif trial.number < number:
+            unsaid.add(root_of(trial))
+    free = (order for order in itertools.count() if order not in taken.values())
+    return next(itertools.islice(free, len(unsaid - taken.keys()), None))
+
+
+def _has_place(trial: FrozenTrial) -> bool:
+    """Whether a configuration was chosen for it or may yet be; a lost one without seeds hadn't been chosen."""
+    if trial.user_attrs.get("outcome") in DROPPED:
+        return False
+    return not is_lost(trial) or "seeds" in trial.user_attrs
 
 
 def enqueue(study: optuna.Study, trial: FrozenTrial, tries: int, **marks: Any) -> bool:
@@ -142,7 +164,7 @@ def enqueue(study: optuna.Study, trial: FrozenTrial, tries: int, **marks: Any) -
     if fixed is None:
         return False
     attributes: dict[str, Any] = {"root": root_of(trial), "tries": tries, "retry_of": trial.number}
-    for name in ("seeds", "warm", "asked"):
+    for name in ("order", "seeds", "acq", "warm", "asked"):
         if name in trial.user_attrs:
             attributes[name] = trial.user_attrs[name]
     study.enqueue_trial(dict(fixed), user_attrs={**attributes, **marks})

@@ -164,7 +164,9 @@ class Worker:
 
     def _run(self, trial: optuna.Trial) -> Outcome:
         if self.sampler is not None:
-            self.study.sampler = self.sampler(order_of(self._ledger.all(), trial.number))
+            order = order_of(self._ledger.all(), trial.number)
+            store(trial, {"order": order})  # before it thinks, so that no one who chooses meanwhile takes the same
+            self.study.sampler = self.sampler(order)
         params = dict(self.problem.suggest(trial))
         root = int(trial.user_attrs.get("root", trial.number))
         seeds = [int(seed) for seed in trial.user_attrs.get("seeds") or self._seeds(trial, root)]

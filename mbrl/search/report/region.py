@@ -11,6 +11,7 @@ import optuna
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
 from mbrl.analysis.verdicts import in_short
+from mbrl.search.outcome import is_lost
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,8 +84,13 @@ def _(part: SearchRegion) -> list[str]:
 
 
 def search_region(study: optuna.Study) -> SearchRegion | None:
-    """What the sampler stored of its choices; None if it stored nothing, as before its model's first."""
+    """What the sampler stored of its choices; None if it stored nothing, as before its model's first.
+
+    A trial that was lost counts as its retry, which keeps what was stored.
+    """
     chosen = {
-        trial.number: trial.user_attrs["acq"] for trial in study.get_trials(deepcopy=False) if "acq" in trial.user_attrs
+        trial.number: trial.user_attrs["acq"]
+        for trial in study.get_trials(deepcopy=False)
+        if "acq" in trial.user_attrs and not is_lost(trial)
     }
     return SearchRegion(chosen) if chosen else None

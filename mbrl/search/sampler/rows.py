@@ -12,8 +12,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.search.sampler.codec import Codec
+from mbrl.search.sampler.reports import Reports, is_usable, read_reports, reported, whole_length
 
 VISIBLE_FAILURES = ("diverged", "oom", "timeout")
 EVERY_FAILURE = "all"
@@ -31,10 +32,13 @@ class Rows:
         trials: the finished trials.
         x: their configurations, `B x columns`.
         y: their values, larger is better, `B x objectives`. A failed trial has the worst value of any that didn't fail.
+            Of an objective in `log`, logarithms.
         failed: which failed, `B`.
         noise: variance of the values, `B x objectives`; None where no trial has replicates, so that it must be inferred.
         pending: configurations under way or queued, `P x columns`.
         signs: 1 for an objective that is maximised, −1 for one that is minimised and whose `y` is therefore negated.
+        log: by objective, whether `y` is its logarithm; empty if none is.
+        reports: what trials reported before their end; None where nobody asked for it or none reported.
     """
 
     trials: tuple[FrozenTrial, ...]
@@ -44,6 +48,8 @@ class Rows:
     noise: Tensor | None
     pending: Tensor
     signs: Tensor
+    log: tuple[bool, ...] = ()
+    reports: Reports | None = None
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -53,26 +59,71 @@ class Rows:
         """Whether any trial has a value of its own, without which there is nothing to fit."""
         return bool((~self.failed).any())
 
+    @property
+    def whole(self) -> Tensor:
+        """Which trials' values are of whole runs, `B`: where reports are rows, a pruned trial's last one is no value."""
+        if self.reports is None:
+            return torch.ones(len(self), dtype=torch.bool)
+        return torch.tensor([trial.state != TrialState.PRUNED for trial in self.trials], dtype=torch.bool) | self.failed
+
+    def observed(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """What a model is fitted to: first the whole runs, in order of their trials, then the reports.
+
+        Returns:
+            Configurations (`N x columns`), values (`N x objectives`), their noise, and the share of each run that was still
+            to come (`N`); the latter two are None where there is none to give.
+        """
+        if self.reports is None:
+            return self.x, self.y, self.noise, None
+        whole, reports = self.whole, self.reports
+        noise = None
+        if self.noise is not None and reports.noise is not None:
+            noise = torch.cat([self.noise[whole], reports.noise])
+        left = torch.cat([torch.zeros(int(whole.sum()), dtype=torch.float64), reports.left])
+        return torch.cat([self.x[whole], self.x[reports.of]]), torch.cat([self.y[whole], reports.y]), noise, left
+
+    def own(self, y: Tensor) -> Tensor:
+        """Values of the model in the objectives' units and directions, `B… x objectives`; the mean of a log is a median."""
+        values = y * self.signs
+        return torch.where(torch.tensor(self.log), values.exp(), values) if any(self.log) else values
+
+    def known(self) -> Rows:
+        """The trials with whole runs, among which the best is looked for; all where there is none."""
+        whole = self.whole
+        return self if whole.all() or not whole.any() else self.at(whole.nonzero()[:, 0])
+
     def fewer(self) -> Rows:
         """The rows that are worth their cost in a model: the best and the latest of a long search, all of another."""
-        if len(self) <= MOST_ROWS:
+        cost = self.whole.long()
+        if self.reports is not None:
+            cost = cost + torch.bincount(self.reports.of, minlength=len(self))
+        if cost.sum() <= MOST_ROWS:
             return self
-        best = self.y[:, 0].argsort(descending=True, stable=True)[:BEST_ROWS]
-        latest = torch.arange(len(self) - (MOST_ROWS - BEST_ROWS), len(self))
-        return self.at(torch.unique(torch.cat([best, latest])))
+        merit = torch.where(self.whole, self.y[:, 0], torch.full_like(self.y[:, 0], -math.inf))
+        best = merit.argsort(descending=True, stable=True)
+        latest = torch.arange(len(self)).flip(0)
+        kept = [order[cost[order].cumsum(0) <= most] for order, most in ((best, BEST_ROWS), (latest, MOST_ROWS - BEST_ROWS))]
+        return self.at(torch.unique(torch.cat(kept)))
 
     def at(self, index: Tensor) -> Rows:
-        """Some of the rows."""
+        """Some of the trials."""
         noise = None if self.noise is None else self.noise[index]
         trials = tuple(self.trials[i] for i in index.tolist())
-        return Rows(trials, self.x[index], self.y[index], self.failed[index], noise, self.pending, self.signs)
+        reports = None if self.reports is None else self.reports.at(index)
+        return Rows(
+            trials, self.x[index], self.y[index], self.failed[index], noise, self.pending, self.signs, self.log, reports
+        )
 
 
 def suggestion_index(trials: Sequence[FrozenTrial], number: int) -> int:
-    """Which suggestion of the study a trial is: its number, less the retries before it, which take no suggestion.
+    """Which suggestion of the study a trial is, so that one that lost trials goes on with the numbers of one that did not.
 
-    A search that lost a trial and repeated it so goes on with the numbers of one that never did.
+    Where whoever asked for it counts, that is its user attribute `order`; else its number, less the retries before it, which
+    take no suggestion.
     """
+    order = next((trial.user_attrs.get("order") for trial in trials if trial.number == number), None)
+    if order is not None:
+        return int(order)
     return number - sum(trial.number < number and _is_retry(trial) for trial in trials)
 
 
@@ -87,12 +138,14 @@ def read_rows(
     failures: Sequence[str] = VISIBLE_FAILURES,
     but: int | None = None,
     foreign: bool = False,
+    fidelity: bool = False,
+    log_objectives: Sequence[int] = (),
 ) -> Rows:
     """The rows of a study.
 
     Completed trials count with their value, pruned ones with the last finite one that they reported (without one, as
     failed), failed ones if their user attribute `outcome` is in `failures`, or if that is `("all",)`. A value that is not
-    finite counts as failed.
+    finite counts as failed, and so does one that has no logarithm where that is asked for.
 
     Args:
         trials: of any state.
@@ -101,10 +154,19 @@ def read_rows(
         failures: outcomes of failed trials that a configuration is to blame for.
         but: number of the trial that is being suggested.
         foreign: whether the trials are of another study, whose ranges may be others.
+        fidelity: whether reports are rows of their own. A pruned trial then has no others.
+        log_objectives: indices of objectives whose logarithms the model is to see.
 
     Raises:
-        ConfigError: if a trial was made in another space.
+        ConfigError: if a trial was made in another space, or there is no such objective.
+        UnsupportedError: for `fidelity` with several objectives.
     """
+    log = _logarithms(log_objectives, len(directions))
+    if fidelity and len(directions) > 1:
+        raise UnsupportedError(
+            f"BOSampler(fidelity=True): expected one objective, since trials report for no more, got {len(directions)}; "
+            "leave fidelity out."
+        )
     finished: list[tuple[FrozenTrial, list[float] | None]] = []
     pending: list[list[float]] = []
     for trial in sorted(trials, key=lambda trial: trial.number):
@@ -121,25 +183,36 @@ def read_rows(
                 continue  # a bug or a lost machine says nothing about the configuration
         if not foreign:
             _check_space(trial, codec)
-        finished.append((trial, _values(trial, len(directions))))
+        finished.append((trial, _values(trial, log, fidelity)))
     signs = torch.tensor([1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in directions], dtype=torch.float64)
     failed = torch.tensor([values is None for _, values in finished], dtype=torch.bool)
     y = torch.zeros(len(finished), len(directions), dtype=torch.float64)
     for i, (_, values) in enumerate(finished):
         if values is not None:
             y[i] = torch.tensor(values, dtype=torch.float64) * signs
-    if (~failed).any():
-        y[failed] = y[~failed].min(dim=0).values
+    kept = [trial for trial, _ in finished]
+    pruned = torch.tensor([fidelity and trial.state == TrialState.PRUNED for trial in kept], dtype=torch.bool)
+    compared = ~failed & ~pruned  # a run that was cut short isn't worse than all for that
+    compared = compared if compared.any() else ~failed
+    if compared.any():
+        y[failed] = y[compared].min(dim=0).values
+    noise, single = _noise(kept, y * signs, failed, log)
+    reports = None
+    if fidelity:
+        length = whole_length([trial for trial in trials if trial.number != but])
+        reports = read_reports(kept, failed, length, float(signs[0]), log[0], single)
     x = [codec.encode(trial.params) for trial, _ in finished]
     width = len(codec.columns)
     return Rows(
-        tuple(trial for trial, _ in finished),
+        tuple(kept),
         torch.tensor(x, dtype=torch.float64).reshape(len(x), width),
         y,
         failed,
-        _noise([trial for trial, _ in finished], y, failed),
+        noise,
         torch.tensor(pending, dtype=torch.float64).reshape(len(pending), width),
         signs,
+        log,
+        reports,
     )
 
 
@@ -148,17 +221,26 @@ def queued_or_own(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
-def _values(trial: FrozenTrial, objectives: int) -> list[float] | None:
-    """The trial's values, or None if it failed."""
+def _values(trial: FrozenTrial, log: Sequence[bool], fidelity: bool) -> list[float] | None:
+    """The trial's values as the model takes them, or None if it failed."""
     if trial.state == TrialState.FAIL:
         return None
     values = trial.values
-    if trial.state == TrialState.PRUNED and objectives == 1:
-        reported = [value for _, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)]
-        values = reported[-1:] or values
-    if not values or len(values) != objectives or not all(math.isfinite(value) for value in values):
+    if trial.state == TrialState.PRUNED and len(log) == 1:
+        values = [value for _, value in reported(trial, log[0])][-1:] or (None if fidelity else values)
+    if not values or len(values) != len(log) or not all(map(is_usable, values, log)):
         return None
-    return [float(value) for value in values]
+    return [math.log(value) if has_log else float(value) for value, has_log in zip(values, log, strict=True)]
+
+
+def _logarithms(chosen: Sequence[int], objectives: int) -> tuple[bool, ...]:
+    """By objective, whether the model sees its logarithm."""
+    if beyond := [index for index in chosen if index >= objectives]:
+        raise ConfigError(
+            f"BOSampler(log_objectives=…): expected indices of the study's {objectives} objectives, counted from 0, got "
+            f"{beyond}; correct them."
+        )
+    return tuple(index in chosen for index in range(objectives))
 
 
 def _check_space(trial: FrozenTrial, codec: Codec) -> None:
@@ -176,26 +258,41 @@ def _check_space(trial: FrozenTrial, codec: Codec) -> None:
         )
 
 
-def _noise(trials: Sequence[FrozenTrial], y: Tensor, failed: Tensor) -> Tensor | None:
+def _noise(
+    trials: Sequence[FrozenTrial], values: Tensor, failed: Tensor, log: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
     """Variances of the values, from the trials that are means of replicates (user attributes `yvar` and `seeds`).
 
     A few replicates say little about their own variance, so each is drawn towards that of all; single runs get the latter.
+    The variance of a logarithm is, to first order, that of the value divided by its square.
+
+    Returns:
+        Those of the trials' values, and those of a single run of each, `B x objectives`; None without replicates.
     """
-    columns = []
-    for objective in range(y.shape[1]):
+    columns, singles = [], []
+    for objective in range(values.shape[1]):
         found = [_replicates(trial.user_attrs, objective) for trial in trials]
         replicated = {i: pair for i, pair in enumerate(found) if pair is not None and not failed[i]}
+        if log[objective]:
+            replicated = {
+                i: (variance * math.exp(-2 * float(values[i, objective])), count)
+                for i, (variance, count) in replicated.items()
+            }
         degrees = sum(count - 1 for _, count in replicated.values())
         if degrees == 0:
-            return None
+            return None, None
         pooled = sum((count - 1) * count * variance for variance, count in replicated.values()) / degrees
         column = torch.full((len(trials),), pooled, dtype=torch.float64)
+        alone = column.clone()
         for i, (variance, count) in replicated.items():
             single = ((count - 1) * count * variance + _PRIOR_RUNS * pooled) / (count - 1 + _PRIOR_RUNS)
             column[i] = single / count
-        spread = float(y[:, objective].var()) if len(trials) > 1 else 0.0
-        columns.append(column.clamp(min=max(1e-6 * spread, 1e-12)))
-    return torch.stack(columns, -1)
+            alone[i] = single
+        spread = float(values[:, objective].var()) if len(trials) > 1 else 0.0
+        least = max(1e-6 * spread, 1e-12)
+        columns.append(column.clamp(min=least))
+        singles.append(alone.clamp(min=least))
+    return torch.stack(columns, -1), torch.stack(singles, -1)
 
 
 def _replicates(attrs: Mapping[str, Any], objective: int) -> tuple[float, int] | None:
