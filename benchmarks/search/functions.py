@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
 
 Params = Mapping[str, Any]
 
@@ -29,6 +30,8 @@ class Problem:
         optimum: the best value, free of noise.
         value: of a configuration's active parameters, free of noise; NaN if it diverges.
         noise_sd: standard deviation of the noise, from the value.
+        steps: of a run, after each of which it reports; 0 of one without a curve.
+        share: what part of a configuration's value a run of it has reached after a step, 1 at the last.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Problem:
     value: Callable[[Params], float]
     conditions: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     noise_sd: Callable[[float], float] = lambda value: 0.0
+    steps: int = 0
+    share: Callable[[Params, int], float] | None = None
 
     def regret(self, params: Params) -> float:
         """How far a configuration is from the optimum, free of noise; a diverging one is as bad as a value of 0."""
@@ -187,6 +192,32 @@ def rlmix(variant: int = 0) -> Problem:
     return Problem(f"rlmix-{variant}", kinds, "maximize", best(), value, conditions, noise_sd)
 
 
+def rlmix_curves() -> Problem:
+    """RLMix of variant 0 as runs of ten steps that learn at different speeds, so that their curves cross.
+
+    A run has reached (1 − exp(−t/τ)) / (1 − exp(−10/τ)) of its value after step t. τ is between 1 and 12 steps: longer with
+    a small learning rate, few updates a step and long rollouts, so that some of the best configurations begin slowly.
+    """
+    plain = rlmix(0)
+
+    def share(params: Params, step: int) -> float:
+        slow = {name: position(plain.distributions[name], params[name]) for name in ("lr", "utd", "rollout")}
+        tau = 12.0 ** (0.5 * (1 - slow["lr"]) + 0.25 * (1 - slow["utd"]) + 0.25 * slow["rollout"])
+        return (1 - math.exp(-step / tau)) / (1 - math.exp(-10 / tau))
+
+    return replace(plain, name="rlmix-curves", steps=10, share=share)
+
+
+def suggest(trial: Trial, problem: Problem) -> dict[str, Any]:
+    """Every active parameter, parents first."""
+    params: dict[str, Any] = {}
+    for name, distribution in problem.distributions.items():
+        parents = problem.conditions.get(name, {})
+        if all(params.get(parent) in values for parent, values in parents.items()):
+            params[name] = trial._suggest(name, distribution)
+    return params
+
+
 def _rosenbrock(a: float, b: float) -> float:
     return (100 * (b - a**2) ** 2 + (1 - a) ** 2) / 300
 
@@ -279,4 +310,5 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "func2c": func2c,
     "func3c": func3c,
     **{f"rlmix-{variant}": (lambda variant=variant: rlmix(variant)) for variant in range(6)},
+    "rlmix-curves": rlmix_curves,
 }

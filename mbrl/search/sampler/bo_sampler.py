@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +10,13 @@ import torch
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
 from mbrl.arguments import check_whole
 from mbrl.data import derived_seed
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.search.sampler.acquisition import Region, acquisition, maximise
 from mbrl.search.sampler.codec import Codec
 from mbrl.search.sampler.rows import VISIBLE_FAILURES, Rows, queued_or_own, read_rows, suggestion_index
@@ -43,10 +44,19 @@ class BOSampler(BaseSampler):
         previous: finished trials of an earlier study over the same parameters, with the same directions: the model learns
             from them how far to trust them. Their numbers may lie outside the ranges; those that lack an active parameter
             can't be used and are left out.
+        fidelity: whether values that trials reported (`trial.report(value, step)`) tell the model of the run's end, by how
+            far the run was: a share of the largest step that any trial reported. Of a completed trial those at about a
+            third and two thirds count, beside its value; of a pruned one the last three, and nothing else, where without
+            this the last one counts as if it were a result. Those of a failed trial don't count. All that is suggested and
+            predicted is of whole runs. It costs up to three times the rows.
+        log_objectives: indices of objectives, counted from 0, whose logarithms are modelled, as fits times and errors that
+            span orders of magnitude. A value that isn't above 0 counts as failed, with a warning when it is told. What the
+            model expects is given in the objective's own units.
         seed: of all that is drawn.
 
     Raises:
         ConfigError: for a space, condition, start or number that can't be used.
+        UnsupportedError: when it is asked for a trial, for `fidelity` with several objectives.
     """
 
     def __init__(
@@ -59,12 +69,17 @@ class BOSampler(BaseSampler):
         trust_region: bool = True,
         failures: Sequence[str] = VISIBLE_FAILURES,
         previous: Sequence[FrozenTrial] = (),
+        fidelity: bool = False,
+        log_objectives: Sequence[int] = (),
         seed: int = 0,
     ) -> None:
         check_whole("BOSampler(startup=…)", startup, 1)
+        for index in log_objectives:
+            check_whole("BOSampler(log_objectives=…)", index, 0)
         self.codec = Codec(distributions, conditions)
         self.startup, self.trust_region, self.seed = startup, trust_region, seed
         self.failures, self.previous = tuple(failures), tuple(previous)
+        self.fidelity, self.log_objectives = fidelity, tuple(log_objectives)
         self.start = None if start is None else self._checked_start(start)
 
     def _checked_start(self, start: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,6 +124,17 @@ class BOSampler(BaseSampler):
             f"BOSampler: expected a parameter of the declared space, got '{param_name}'; add it to `distributions`."
         )
 
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Warns of a value that has no logarithm; Optuna calls it when a trial is told."""
+        for index in self.log_objectives:
+            if values is not None and index < len(values) and not values[index] > 0:
+                warnings.warn(
+                    f"BOSampler(log_objectives=…): expected values above 0 of objective {index}, got {values[index]:g} in "
+                    f"trial {trial.number}, which counts as failed; leave that objective out of log_objectives.",
+                    MbrlWarning,
+                    stacklevel=2,
+                )
+
     def _start_is_due(self, trials: Sequence[FrozenTrial], number: int) -> bool:
         """Whether no trial has the start's configuration, nor an earlier one may be about to take it."""
         for trial in trials:
@@ -146,12 +172,24 @@ class BOSampler(BaseSampler):
         Raises:
             ConfigError: if a trial was made in another space.
         """
-        return read_rows(study.get_trials(deepcopy=False), study.directions, self.codec, self.failures, but)
+        return self.read(study.get_trials(deepcopy=False), study.directions, but)
+
+    def read(
+        self,
+        trials: Sequence[FrozenTrial],
+        directions: Sequence[StudyDirection],
+        but: int | None = None,
+        foreign: bool = False,
+    ) -> Rows:
+        """Trials as rows, as this sampler's options say; the rest is as for `read_rows`."""
+        return read_rows(
+            trials, directions, self.codec, self.failures, but, foreign, self.fidelity, log_objectives=self.log_objectives
+        )
 
     def fitted(self, study: Study, rows: Rows) -> Surrogate:
         """The model of the rows and of the previous study's; draws from torch's global generator only in a refit."""
         usable = [trial for trial in self.previous if trial.state.is_finished() and not self.codec.missing(trial.params)]
-        previous = read_rows(usable, study.directions, self.codec, self.failures, foreign=True) if usable else None
+        previous = self.read(usable, study.directions, foreign=True) if usable else None
         return fit(self.codec, rows, previous)
 
     def _by_model(
@@ -163,19 +201,21 @@ class BOSampler(BaseSampler):
         with as_if_alone("bo sampler", self.seed, index):
             rows = rows.fewer()
             surrogate = self.fitted(study, rows)
-            mean, _ = surrogate.predict(rows.x)
+            known = rows.known()
+            mean, _ = surrogate.predict(known.x)
             order = _by_merit(mean)
             bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64).repeat(1, len(self.codec.columns))
             if self.trust_region and self.codec.numbers and len(rows.signs) == 1:
-                length = side(rows.y[:, 0].tolist(), self.startup, len(self.codec.columns))
-                bounds = self._box(surrogate, rows.x[order[0]], length)
-            score = acquisition(surrogate, rows.x, rows.pending, seed)
-            row, value = maximise(score, Region(self.codec, bounds, held), rows.x[order], seed)
+                startup = int(rows.whole[: self.startup].sum())
+                length = side(known.y[:, 0].tolist(), startup, len(self.codec.columns))
+                bounds = self._box(surrogate, known.x[order[0]], length)
+            score = acquisition(surrogate, known.x, rows.pending, seed)
+            row, value = maximise(score, Region(self.codec, bounds, held), known.x[order], seed)
             expected, sd = surrogate.predict(row[None])
         why = {
             "acquisition": value,
             "side": length,
-            "mean": (expected[0] * rows.signs).tolist(),
+            "mean": rows.own(expected[0]).tolist(),
             "sd": sd[0].tolist(),
             "rows": len(rows),
             "pending": len(rows.pending),

@@ -9,7 +9,6 @@ from optuna.study import Study
 from mbrl.arguments import check_whole
 from mbrl.search.sampler.bo_sampler import BOSampler
 from mbrl.search.sampler.recommend import Recommendation, only_one, ranked
-from mbrl.search.sampler.rows import read_rows
 from mbrl.search.sampler.surrogate import as_if_alone
 
 
@@ -44,7 +43,7 @@ def history(study: Study, sampler: BOSampler, points: int = 20) -> list[Moment]:
     counted = [trial for trial in trials if trial.number in known]
     moments = []
     for count in sorted({round(len(counted) * (point + 1) / points) for point in range(points)}):
-        rows = read_rows(counted[:count], study.directions, sampler.codec, sampler.failures).fewer()
+        rows = sampler.read(counted[:count], study.directions).fewer()
         if not rows.informative:
             continue
         with as_if_alone("recommend", sampler.seed):

@@ -28,14 +28,17 @@ class Recommendation:
     Attributes:
         trial: the first finished trial of the configuration.
         params: its active parameters.
-        mean: expected value, noise-free, in the objective's direction; one an objective if there are several.
-        sd: standard deviation of that expectation.
+        mean: expected value, noise-free, in the objective's direction and units; one an objective if there are several. Of
+            an objective in logarithms the median.
+        sd: standard deviation of that expectation; of an objective in logarithms that of the logarithm.
+        log: by objective, whether it is in logarithms; `mbrl.search.expected` makes intervals of either kind.
     """
 
     trial: FrozenTrial
     params: Mapping[str, Any]
     mean: float | tuple[float, ...]
     sd: float | tuple[float, ...]
+    log: tuple[bool, ...] = (False,)
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class LeaveOneOut:
     """What the model predicts of each trial from all the others, hyperparameters kept.
 
     Attributes:
-        numbers: of the trials.
+        numbers: of the trials; where reports are rows, without those that were pruned, whose value nobody knows.
         observed: their values; of failed trials the worst seen, as the model takes them.
-        mean: predicted.
-        sd: of the prediction, noise included: about two thirds of the observed values lie within it.
+        mean: predicted; of an objective in logarithms the median.
+        sd: of the prediction, noise included: about two thirds of the observed values lie within it. Of an objective in
+            logarithms that of the logarithm.
         failed: which trials failed.
+        log: whether the objective is in logarithms.
     """
 
     numbers: tuple[int, ...]
@@ -55,6 +60,7 @@ class LeaveOneOut:
     mean: tuple[float, ...]
     sd: tuple[float, ...]
     failed: tuple[bool, ...]
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,16 @@ class Effect:
     Attributes:
         name: of the parameter.
         values: that it takes.
-        mean: expected value of each, noise-free.
-        sd: of that expectation.
+        mean: expected value of each, noise-free; of an objective in logarithms the median.
+        sd: of that expectation; of an objective in logarithms that of the logarithm.
+        log: whether the objective is in logarithms.
     """
 
     name: str
     values: tuple[Any, ...]
     mean: tuple[float, ...]
     sd: tuple[float, ...]
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,9 +145,9 @@ def pareto(study: Study, sampler: BOSampler) -> list[Recommendation]:
     found: dict[str, Recommendation] = {}
     for i in front.tolist():
         params = sampler.codec.decode(rows.x[i].tolist())
-        means = tuple((mean[i] * rows.signs).tolist())
+        means = tuple(rows.own(mean[i]).tolist())
         found.setdefault(
-            repr(params), Recommendation(rows.trials[i], dict(rows.trials[i].params), means, tuple(sd[i].tolist()))
+            repr(params), Recommendation(rows.trials[i], dict(rows.trials[i].params), means, tuple(sd[i].tolist()), rows.log)
         )
     return list(found.values())
 
@@ -203,12 +211,15 @@ def ranked(sampler: BOSampler, rows: Rows, surrogate: Surrogate, top: int) -> li
         seen |= same
         trial = rows.trials[int(usable[same[usable]][0])]
         params = {**sampler.codec.decode(rows.x[at].tolist()), **sampler.codec.only_active(trial.params)}
-        found.append(Recommendation(trial, params, float(mean[at, 0] * rows.signs[0]), float(sd[at, 0])))
+        found.append(Recommendation(trial, params, float(rows.own(mean[at])[0]), float(sd[at, 0]), rows.log))
     return found
 
 
 def _leave_one_out(rows: Rows, surrogate: Surrogate) -> LeaveOneOut:
-    """In closed form, from the inverse of the noisy covariance (Rasmussen and Williams 2006, 5.4.2)."""
+    """In closed form, from the inverse of the noisy covariance (Rasmussen and Williams 2006, 5.4.2).
+
+    Of a trial with reports all rows are left out together, since its own curve would tell.
+    """
     model: Any = surrogate.model
     with torch.no_grad():
         model.train()
@@ -219,16 +230,23 @@ def _leave_one_out(rows: Rows, surrogate: Surrogate) -> LeaveOneOut:
         factor = torch.linalg.cholesky(covariance)
         inverse = torch.cholesky_inverse(factor)
         weights = (inverse @ residual)[:, 0]
-        variance = 1.0 / inverse.diagonal()
-        standardised = model.train_targets - weights * variance
+        whole = rows.whole.nonzero()[:, 0]
+        mean, variance = torch.empty(2, len(whole), dtype=torch.float64)
+        for row, trial in enumerate(whole.tolist()):
+            own = [row]
+            if rows.reports is not None:
+                own += (len(whole) + (rows.reports.of == trial).nonzero()[:, 0]).tolist()
+            spread = torch.linalg.inv(inverse[own][:, own])
+            mean[row] = model.train_targets[row] - (spread @ weights[own])[0]
+            variance[row] = spread[0, 0]
         shift, scale = float(model.outcome_transform.means), float(model.outcome_transform.stdvs)
-    count, sign = len(rows), float(rows.signs[0])
     return LeaveOneOut(
-        tuple(trial.number for trial in rows.trials),
-        tuple((rows.y[:, 0] * sign).tolist()),
-        tuple(((standardised[:count] * scale + shift) * sign).tolist()),
-        tuple((variance[:count].sqrt() * scale).tolist()),
-        tuple(rows.failed.tolist()),
+        tuple(rows.trials[i].number for i in whole.tolist()),
+        tuple(rows.own(rows.y[whole])[:, 0].tolist()),
+        tuple(rows.own((mean * scale + shift)[:, None])[:, 0].tolist()),
+        tuple((variance.sqrt() * scale).tolist()),
+        tuple(rows.failed[whole].tolist()),
+        rows.log[0],
     )
 
 
@@ -243,4 +261,4 @@ def _effect(sampler: BOSampler, rows: Rows, surrogate: Surrogate, centre: Tensor
         values = tuple(distribution.choices[math.floor(code)] for code in at)
     else:
         values = tuple(value_at(distribution, position) for position in at)
-    return Effect(column.name, values, tuple((mean[:, 0] * rows.signs[0]).tolist()), tuple(sd[:, 0].tolist()))
+    return Effect(column.name, values, tuple(rows.own(mean)[:, 0].tolist()), tuple(sd[:, 0].tolist()), rows.log[0])
