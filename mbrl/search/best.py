@@ -11,17 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from mbrl.search.confirmation import TEST, Confirmation
 from mbrl.search.confirmation_runs import key
 from mbrl.search.export import Parse, best_yaml
+from mbrl.search.judged import FEW, best_configurations, valued
 from mbrl.search.outcome import is_settled
 from mbrl.search.search_file import SearchFile
-from mbrl.search.study import bo_sampler
 
 FILE = "best.yaml"
-FEW = 5  # trials with a value, below which the model's standard deviations mean nothing
 
 
 @dataclass(frozen=True)
@@ -31,46 +30,42 @@ class Best:
     Attributes:
         trial: its first; None of a start that was confirmed and never tried.
         params: what was chosen.
-        comment: what is known of it, a line each.
+        values: what was observed and is expected of each objective, a sentence each; none of a start that was never tried.
+        comment: all that is known of it, a line each.
     """
 
     trial: int | None
     params: Mapping[str, Any]
+    values: Sequence[str]
     comment: Sequence[str]
 
 
 def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | None = None) -> list[Best]:
     """The confirmed configuration, or that which the model recommends; of several objectives the model's front.
 
-    Whatever sampler chose the trials, they are judged by our model: the best observed run has luck in it. None of a study
-    without a value.
+    None of a study without a value.
     """
-    from mbrl.search.sampler import pareto, ranking  # botorch takes seconds to import
-
-    if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
-        return []
-    sampler = bo_sampler(search)
     several = len(search.objectives) > 1
-    found = pareto(study, sampler) if several else ranking(study, sampler, len(study.get_trials(deepcopy=False)))
+    found = best_configurations(study, search)
     if confirmed is not None:
         same = [one for one in found if key(one.trial.params) == key(confirmed.chosen.params)]
         found = same[:1]
         if not found:
             comment = [_headline(study, f"{confirmed.chosen.label}, chosen on unseen seeds"), *_confirmed(confirmed)]
-            return [Best(confirmed.chosen.trial, confirmed.chosen.params, comment)]
+            return [Best(confirmed.chosen.trial, confirmed.chosen.params, (), comment)]
     made = []
     for one in found if several else found[:1]:
         how = "one of those that no other beats in all objectives" if several else "which the search's model prefers"
         if confirmed is not None:
             how = "the best of those that were run on unseen seeds"
-        lines = [_headline(study, f"trial {one.trial.number}, {how}"), *_values(study, search, one.trial, one.mean, one.sd)]
+        values = _values(study, search, one.trial, one.mean, one.sd)
+        lines = [_headline(study, f"trial {one.trial.number}, {how}"), *values]
         if confirmed is not None:
             lines += _confirmed(confirmed)
         elif not several:
             lines.append(f"Not measured on unseen seeds yet: mbrl search confirm {study.study_name}")
-        made.append(
-            Best(one.trial.number, dict(one.trial.params), [*lines, f"Run it: mbrl {search.command} --config {FILE}"])
-        )
+        lines.append(f"Run it: mbrl {search.command} --config {FILE}")
+        made.append(Best(one.trial.number, dict(one.trial.params), values, lines))
     return made
 
 
@@ -108,11 +103,8 @@ def _headline(study: optuna.Study, what: str) -> str:
 
 def _values(study: optuna.Study, search: SearchFile, trial: FrozenTrial, mean: Any, sd: Any) -> list[str]:
     """Observed and expected values of a configuration, a line an objective."""
-    trials = [
-        other
-        for other in study.get_trials(deepcopy=False)
-        if other.state == TrialState.COMPLETE and key(other.params) == key(trial.params)
-    ]
+    all_valued = valued(study)
+    trials = [other for other in all_valued if key(other.params) == key(trial.params)]
     seeds = [seed for other in trials for seed in other.user_attrs.get("seeds", [])]
     runs = (
         f"{len(seeds)} run{'s' if len(seeds) > 1 else ''}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
@@ -123,10 +115,9 @@ def _values(study: optuna.Study, search: SearchFile, trial: FrozenTrial, mean: A
         values = [(other.values[number], len(other.user_attrs.get("seeds", [None]))) for other in trials]
         observed = sum(value * count for value, count in values) / sum(count for _, count in values)
         expected = f", expected {means[number]:.5g} ± {sds[number]:.2g} (the model's mean and standard deviation)"
-        few = sum(other.state == TrialState.COMPLETE for other in study.get_trials(deepcopy=False)) < FEW
         lines.append(
             f"{objective.metric} ({objective.reduce}, {objective.direction}): observed {observed:.5g} ({runs})"
-            f"{'' if few else expected}."
+            f"{expected if len(all_valued) >= FEW else ''}."
         )
     return lines
 

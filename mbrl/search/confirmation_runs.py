@@ -16,11 +16,11 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.errors import ConfigError, UnsupportedError
-from mbrl.search.outcome import is_settled
+from mbrl.errors import ConfigError, DataError, UnsupportedError
+from mbrl.search.judged import best_configurations
+from mbrl.search.outcome import counts_of, is_settled
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import open_storage, patiently
-from mbrl.search.study import bo_sampler
 
 ROUNDS = "rounds"  # attribute of the confirmation's study: one entry each time that candidates were taken
 
@@ -127,8 +127,6 @@ def new_round(study: optuna.Study, search: SearchFile, top: int) -> Round:
         DataError: if no trial has finished with a value.
         ConfigError: if a trial ran on a seed that is to select or to test.
     """
-    from mbrl.search.sampler import ranking  # botorch takes seconds to import
-
     trials = study.get_trials(deepcopy=False)
     kept = {*search.seeds.select, *search.seeds.test}
     for trial in trials:
@@ -137,7 +135,10 @@ def new_round(study: optuna.Study, search: SearchFile, top: int) -> Round:
                 f"seeds: expected trials of {search.study} on seeds of tune only, got trial {trial.number} on {used}; seeds "
                 "that a choice was made by can't measure it."
             )
-    best = ranking(study, bo_sampler(search), top)
+    best = best_configurations(study, search, top)
+    if not best:
+        got = counts_of(trials) or "none"
+        raise DataError(f"{search.study}: expected a trial that finished with a value, got {got}; run some.")
     found = [Candidate(entry.trial.number, dict(entry.trial.params), _one(entry.mean), _one(entry.sd)) for entry in best]
     start = search.space.start()
     beside = None

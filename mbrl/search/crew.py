@@ -8,7 +8,7 @@ import subprocess
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from mbrl.search.runner import CommandRunner
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import DEFAULT
 from mbrl.search.study import RUNS, pruner_of, sampler_of
-from mbrl.search.worker import DONE, TOO_MANY_ERRORS, Worker
+from mbrl.search.worker import DONE, TOO_MANY_ERRORS, Worker, handled
 
 
 def add_storage(parser: ArgumentParser) -> None:
@@ -155,7 +155,7 @@ def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int
         for worker in workers:
             worker.send_signal(number)
 
-    with _handled(hand_on):
+    with handled(hand_on):
         for number in range(given.workers):
             device = devices[number % len(devices)]
             mine = [*options, *again, "--storage", given.storage, "--workers", "1", *_limits(given)]
@@ -180,16 +180,6 @@ def _limits(given: Namespace) -> list[str]:
 def devices_of(given: Namespace) -> list[str | None]:
     """The devices of `--device`, which workers share out; a single None leaves the choice to the runs."""
     return [None] if given.device is None else [device.strip() for device in given.device.split(",")]
-
-
-@contextmanager
-def _handled(take: Callable[[int, Any], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

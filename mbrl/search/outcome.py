@@ -111,6 +111,12 @@ def label_of(trial: FrozenTrial) -> str:
     return "ok" if trial.state == TrialState.COMPLETE else str(trial.state.name).lower()
 
 
+def counts_of(trials: Sequence[FrozenTrial]) -> str:
+    """How many there are of each outcome, in words; empty of none."""
+    labels = [label_of(trial) for trial in trials]
+    return ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels))
+
+
 def spent(trials: Sequence[FrozenTrial]) -> int:
     """How much of the budget is used: configurations that are settled or running; lost ones and errors are free."""
     return len({root_of(trial) for trial in trials if is_settled(trial) or trial.state == TrialState.RUNNING})

@@ -11,7 +11,7 @@ from mbrl.search.best import leave_best
 from mbrl.search.corners import completed
 from mbrl.search.crew import add_work, check_work, quiet, remarks, work
 from mbrl.search.export import Parse, check
-from mbrl.search.outcome import label_of
+from mbrl.search.outcome import counts_of
 from mbrl.search.search_file import SearchFile, read_search_file
 from mbrl.search.storage import check_url, load_study, redacted
 from mbrl.search.study import RUNS, ask_to_stop, exists, open_study
@@ -70,8 +70,7 @@ def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:
     budget = [f"{number:g} {unit}" for number, unit in ((trials, "trials"), (hours, "hours")) if number is not None]
     state = "a new study"
     if not new:
-        labels = [label_of(trial) for trial in load_study(search.study, given.storage).trials]
-        state = "goes on after " + (", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "none")
+        state = f"goes on after {counts_of(load_study(search.study, given.storage).trials) or 'none'}"
     lines = [
         f"{search.study} in {redacted(given.storage)}: {state}",
         f"  budget   {', '.join(budget)}, {given.workers} at a time",

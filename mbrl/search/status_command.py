@@ -11,13 +11,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.search.crew import add_storage
+from mbrl.search.best import best_of
+from mbrl.search.crew import add_storage, quiet, remarks
 from mbrl.search.export import Parse
-from mbrl.search.outcome import label_of, spent
+from mbrl.search.outcome import counts_of, spent
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import load_study, redacted
 from mbrl.search.study import read_search
-from mbrl.search.warm_start import best, recommended
 from mbrl.search.worker import STOP
 
 
@@ -27,8 +27,10 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
     parser.add_argument("study", metavar="STUDY", help="the study's name")
     add_storage(parser)
     given = parser.parse_args(arguments[1:])
-    study = load_study(given.study, given.storage)
-    sys.stdout.write("\n".join(status(study, read_search(study), redacted(given.storage))) + "\n")
+    with remarks(), quiet():
+        study = load_study(given.study, given.storage)
+        lines = status(study, read_search(study), redacted(given.storage))
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
@@ -41,31 +43,28 @@ def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
         where: the storage, without secrets.
     """
     trials = study.get_trials(deepcopy=False)
-    labels = [label_of(trial) for trial in trials]
-    counts = ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "no trial yet"
     budget = "no limit" if search.budget.trials is None else f"{spent(trials)} of {search.budget.trials}"
     stopping = "; workers are asked to stop" if study.user_attrs.get(STOP) else ""
-    lines = [f"{study.study_name} in {where}", f"  trials    {counts}", f"  budget    {budget}{stopping}"]
+    lines = [
+        f"{study.study_name} in {where}",
+        f"  trials    {counts_of(trials) or 'none yet'}",
+        f"  budget    {budget}{stopping}",
+    ]
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     lines += [f"  running   {_lease(trial)}" for trial in running]
     left = _time_left(search, trials, len(running))
     lines += [] if left is None else [f"  time left about {left}, if trials go on to take as long"]
-    if any(trial.state == TrialState.COMPLETE for trial in trials):
-        lines += _best(study, search)
-    return lines
+    return lines + _best(study, search)
 
 
 def _best(study: optuna.Study, search: SearchFile) -> list[str]:
-    """By the model where there is one: a single observed run is no result."""
-    found = recommended(study)
-    trials = best(study, 1) if found is None else [found.trial]
+    """What the report recommends; of several objectives the front, whose parameters the report writes."""
     lines = []
-    for trial in trials:
-        pairs = zip(search.objectives, trial.values or (), strict=bool(trial.values))  # a failed one has none
-        observed = ", ".join(f"{objective.metric} {value:.5g}" for objective, value in pairs) or label_of(trial)
-        expected = "" if found is None else f", expected {found.mean:.5g} ± {found.sd:.2g}"
-        lines.append(f"  best      trial {trial.number}, observed {observed}{expected}")
-        lines += [f"            {name} = {value}" for name, value in trial.params.items()]
+    for best in best_of(study, search):
+        lines.append(f"  best      trial {best.trial}: {best.values[0]}")
+        lines += [f"            {value}" for value in best.values[1:]]
+        if len(search.objectives) == 1:
+            lines += [f"            {name} = {value}" for name, value in best.params.items()]
     return lines
 
 

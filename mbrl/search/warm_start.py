@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.errors import ConfigError, MbrlWarning
+from mbrl.search.judged import best_configurations, valued
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import load_study, patiently
-from mbrl.search.study import bo_sampler, read_search
-
-if TYPE_CHECKING:
-    from mbrl.search.sampler import Recommendation
+from mbrl.search.study import read_search
 
 _FROM = "from"  # study attribute: the earlier study's name
 _MANY = 3
@@ -32,7 +30,7 @@ def earlier(text: str, url: str) -> tuple[optuna.Study, int]:
     if many and not (many.isdigit() and int(many) > 0):
         raise ConfigError(f"--from: expected STUDY or STUDY:k with a number k above 0, got {text!r}; correct it.")
     study = load_study(name, url)
-    if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
+    if not valued(study):
         raise ConfigError(f"--from: expected a study with results, got {name}, which has none; leave --from out.")
     return study, int(many or _MANY)
 
@@ -40,7 +38,8 @@ def earlier(text: str, url: str) -> tuple[optuna.Study, int]:
 def queue_from(study: optuna.Study, search: SearchFile, text: str, url: str) -> None:
     """Queues the best configurations of an earlier study before anything else is chosen; once, however often it is asked.
 
-    Of each configuration what the new space has and allows is taken; the sampler chooses the rest.
+    They are those that this library's model expects to be best. Of each what the new space has and allows is taken; the
+    sampler chooses the rest.
 
     Args:
         study: the new one.
@@ -60,12 +59,13 @@ def queue_from(study: optuna.Study, search: SearchFile, text: str, url: str) -> 
             f"--from: expected a search that has not begun, got {study.study_name}, which has; leave --from out, or give "
             "the search another name."
         )
-    fitting = [kept for trial in best(source, many) if (kept := _fitting(trial, search))]
+    best = [one.trial for one in best_configurations(source, read_search(source), many)]
+    fitting = [kept for trial in best if (kept := _fitting(trial, search))]
     if not fitting:
         raise ConfigError(
             f"--from: expected parameters of {study.study_name} in {source.study_name}, got none that fit; leave --from out."
         )
-    if not all(set(search.space.distributions()) >= set(trial.params) for trial in best(source, many)):
+    if not all(set(search.space.distributions()) >= set(trial.params) for trial in best):
         warnings.warn(f"{source.study_name} has parameters that this search has not; they are left out.", MbrlWarning, 2)
     for params in fitting:
         study.enqueue_trial(params, user_attrs={"warm": source.study_name})
@@ -79,35 +79,6 @@ def previous_trials(study: optuna.Study, search: SearchFile, url: str) -> Sequen
         return ()
     source = load_study(name, url)
     return source.get_trials(deepcopy=False) if source.directions == study.directions else ()
-
-
-def best(study: optuna.Study, many: int) -> list[FrozenTrial]:
-    """The best configurations, one trial of each: the recommended one first, then by the mean of their results.
-
-    Of several objectives those that no other beats in all.
-    """
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    if len(study.directions) > 1:
-        return study.best_trials[:many]
-    groups: dict[str, list[FrozenTrial]] = {}
-    for trial in trials:
-        groups.setdefault(repr(sorted(trial.params.items())), []).append(trial)
-    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
-    ranked = sorted(groups, key=lambda name: sign * sum(trial.value or 0.0 for trial in groups[name]) / len(groups[name]))
-    first = recommended(study)
-    if first is not None:
-        ranked = list(dict.fromkeys([repr(sorted(first.trial.params.items())), *ranked]))
-    return [groups[name][0] for name in ranked[:many] if name in groups]
-
-
-def recommended(study: optuna.Study) -> Recommendation | None:
-    """What the sampler's model recommends; None of a study with several objectives or a sampler without a model."""
-    search = read_search(study)
-    if search.sampler.name != "bo" or len(search.objectives) > 1:
-        return None
-    from mbrl.search.sampler import recommend
-
-    return recommend(study, bo_sampler(search))
 
 
 def _fitting(trial: FrozenTrial, search: SearchFile) -> dict[str, Any]:

@@ -238,12 +238,19 @@ class Worker:
             self._signal = number
             self._wake.set()
 
-        before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handled(take):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+@contextmanager
+def handled(take: Callable[[int, Any], None]) -> Iterator[None]:
+    """Has `take` told of SIGINT and SIGTERM, by number, and afterwards whoever was told before."""
+    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _checked(outcome: Outcome, objectives: int) -> Outcome:

@@ -235,7 +235,7 @@ def test_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert mbrl("status", "fake") == 0
     text = capsys.readouterr().out
     assert "2 ok, 1 running" in text and "3 of 5" in text and "trial 2  here  last beat " in text
-    assert "time left about" in text and "model.x = " in text and "observed eval/return" in text
+    assert "time left about" in text and "model.x = " in text and "best      trial 1: eval/return" in text
 
 
 def test_stop_and_go() -> None:

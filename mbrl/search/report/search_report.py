@@ -15,10 +15,11 @@ from mbrl.analysis.html import figures, page, png
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.verdicts import in_short
 from mbrl.errors import DataError
-from mbrl.search.best import FEW, FILE, Best, best_of, write_best
+from mbrl.search.best import FILE, Best, best_of, write_best
 from mbrl.search.confirmation import Confirmation
 from mbrl.search.export import Parse
-from mbrl.search.outcome import is_settled, label_of
+from mbrl.search.judged import FEW, valued
+from mbrl.search.outcome import counts_of, is_settled, label_of
 from mbrl.search.report.against import against
 from mbrl.search.report.history import SearchHistory, search_history
 from mbrl.search.report.model_check import ModelCheck, ParameterEffects, model_check, parameter_effects
@@ -127,8 +128,7 @@ def search_report(
     """
     trials = study.get_trials(deepcopy=False)
     if not any(is_settled(trial) for trial in trials):
-        labels = [label_of(trial) for trial in trials]
-        counts = ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "none"
+        counts = counts_of(trials) or "none"
         raise DataError(f"report: expected a study with a trial that came to something, got {counts}; run some trials.")
     metrics = [objective.metric for objective in search.objectives]
     compared: list[Result | Skipped] = [] if other is None else [against(study, other, metric=metrics[0])]
@@ -179,25 +179,24 @@ def _parts(study: optuna.Study, search: SearchFile, metric: str, confirmed: Conf
 def _why_no_model(study: optuna.Study, search: SearchFile) -> str | None:
     if len(search.objectives) > 1:
         return "the search has several objectives; the front is below."
-    values = [trial.value for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    values = len(valued(study))
     if not values:
         return "no trial has finished with a value."
-    if len(values) < FEW:
-        return f"{len(values)} of the trials finished with a value; a model needs {FEW} or more."
+    if values < FEW:
+        return f"{values} of the trials finished with a value; a model needs {FEW} or more."
     return None
 
 
 def _about(study: optuna.Study, search: SearchFile, where: str) -> dict[str, Any]:
     """What was looked at; the cost counts failed trials too."""
     trials = study.get_trials(deepcopy=False)
-    labels = [label_of(trial) for trial in trials]
     steps = [int(trial.user_attrs["env_steps"]) for trial in trials if trial.user_attrs.get("env_steps") is not None]
     hours = sum(float(trial.user_attrs.get("wall_s", 0.0)) for trial in trials) / 3600
     known = study.user_attrs.get("versions", {})
     return {
         "storage": where,
         "objectives": ", ".join(f"{one.direction} {one.metric} ({one.reduce})" for one in search.objectives),
-        "trials": ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)),
+        "trials": counts_of(trials),
         "sampler": search.sampler.name,
         "real steps in all": sum(steps) if steps else None,
         "hours in all": round(hours, 3),
