@@ -23,6 +23,7 @@ SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's proc
 
 _JOURNAL = "journal://"
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+_PACKAGES = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 _KINDS = "sqlite:///FILE, journal://FILE, postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE"
 _LOCK_WAIT_S = 120  # how long a writer of a SQLite file waits for another
 _TAKE_OVER_S = 15  # a journal's lock whose file stood still for so long belonged to a process that was killed
@@ -54,8 +55,10 @@ def open_storage(url: str) -> BaseStorage:
             event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         return storage
     except ImportError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        package = _PACKAGES.get(make_url(url).get_backend_name(), "the driver that it names")
         raise ConfigError(
-            f"--storage: expected the driver of {redacted(url)}, got {' '.join(str(error).split())}; install the driver."
+            f"--storage: expected an installed driver for {redacted(url)}, got: {reason}; install {package} with pip."
         ) from error
     except (StorageInternalError, DBAPIError, OSError) as error:
         cause = error.__cause__ or error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +55,18 @@ def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"--storage: expected sqlite:///FILE, journal://FILE, postgresql://") as caught:
         check_url(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "package"),
+    [("mysql://ann@host/search", "pymysql", "pymysql"), ("postgresql://ann@host/search", "psycopg", r"psycopg\[binary\]")],
+)
+def test_a_driver_that_is_not_there_is_named(url: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        ConfigError, match=rf"--storage: expected .* for {url}, got: .*{module}.*; install {package} with pip\."
+    ):
+        open_storage(url)
 
 
 @pytest.mark.parametrize("scheme", ["sqlite:///", "journal://"])
