@@ -6,6 +6,11 @@ appends to `benchmarks/search/results/sampler.csv`: one row a search, whose nois
 that the method would recommend (best posterior mean for ours, best observed value for the others). A search that has a row
 is skipped, so the same command goes on after a stop. Seeds are paired: trial k of a seed gets the same noise everywhere.
 `--workers 4` simulates that many workers whose trials take random times, without waiting for them.
+
+    python -m benchmarks.search.sampler --problems rlmix-curves --methods bo bo-pruned bo-fidelity --seeds 0 1 2 --trials 50
+
+compares pruning at equal steps: each search ends when it has spent those of so many whole runs. `bo-pruned` counts a pruned
+run with its last report, `bo-fidelity` models how far it was.
 `--summary` prints medians and paired tests of what the file holds.
 """
 
@@ -28,7 +33,8 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 
-from benchmarks.search.functions import PROBLEMS, Problem
+from benchmarks.search.curves import search_curves
+from benchmarks.search.functions import PROBLEMS, Problem, suggest
 from mbrl.search.sampler import BOSampler, recommend
 
 RESULTS = Path(__file__).parent / "results" / "sampler.csv"
@@ -44,6 +50,8 @@ def ours(problem: Problem, seed: int, **options: Any) -> BaseSampler:
 # Whether a failed trial is told as a value of 0, since the library's samplers ignore failed trials.
 METHODS: dict[str, tuple[Callable[[Problem, int], BaseSampler], bool]] = {
     "bo": (ours, False),
+    "bo-pruned": (ours, False),
+    "bo-fidelity": (lambda problem, seed: ours(problem, seed, fidelity=True), False),
     "bo-no-region": (lambda problem, seed: ours(problem, seed, trust_region=False), False),
     "random": (lambda _, seed: optuna.samplers.RandomSampler(seed=seed), False),
     "tpe": (lambda _, seed: optuna.samplers.TPESampler(seed=seed), False),
@@ -51,22 +59,16 @@ METHODS: dict[str, tuple[Callable[[Problem, int], BaseSampler], bool]] = {
     "gp": (lambda _, seed: optuna.samplers.GPSampler(seed=seed), False),
     "gp-told": (lambda _, seed: optuna.samplers.GPSampler(seed=seed), True),
 }
-
-
-def suggest(trial: Trial, problem: Problem) -> dict[str, Any]:
-    """Every active parameter, parents first."""
-    params: dict[str, Any] = {}
-    for name, distribution in problem.distributions.items():
-        parents = problem.conditions.get(name, {})
-        if all(params.get(parent) in values for parent, values in parents.items()):
-            params[name] = trial._suggest(name, distribution)
-    return params
+PRUNE = ("bo-pruned", "bo-fidelity")
 
 
 def search(problem: Problem, method: str, seed: int, trials: int, workers: int) -> dict[str, Any]:
     """One search: the noise-free regret of what it recommends, and of the best that it tried."""
     make, told = METHODS[method]
     sampler = make(problem, seed)
+    if problem.steps:
+        found = search_curves(problem, sampler, seed, trials * problem.steps, prunes=method in PRUNE)
+        return _measured(problem, sampler, found["study"], found["failed"], found["seconds"])
     study = optuna.create_study(direction=problem.direction, sampler=sampler)
     durations = np.random.default_rng([seed, 1])
     running: list[tuple[float, int, Trial, dict[str, Any]]] = []
@@ -92,6 +94,10 @@ def search(problem: Problem, method: str, seed: int, trials: int, workers: int) 
             params = suggest(trial, problem)
             seconds += time.process_time() - began
             heapq.heappush(running, (clock + float(durations.lognormal(0.0, 0.5)), number, trial, params))
+    return _measured(problem, sampler, study, failed, seconds)
+
+
+def _measured(problem: Problem, sampler: BaseSampler, study: optuna.Study, failed: int, seconds: float) -> dict[str, Any]:
     tried = [problem.regret(trial.params) for trial in study.trials]
     if isinstance(sampler, BOSampler):
         chosen = recommend(study, sampler).params
@@ -101,7 +107,7 @@ def search(problem: Problem, method: str, seed: int, trials: int, workers: int) 
         "regret": f"{problem.regret(chosen):.6g}",
         "best_tried": f"{min(tried):.6g}",
         "failed": failed,
-        "cpu_s_per_suggestion": f"{seconds / trials:.3f}",
+        "cpu_s_per_suggestion": f"{seconds / len(study.trials):.3f}",
     }
 
 
@@ -159,7 +165,7 @@ def summary(rows: list[dict[str, str]]) -> str:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", nargs="+", choices=sorted(PROBLEMS), default=sorted(PROBLEMS))
+    parser.add_argument("--problems", nargs="+", choices=sorted(PROBLEMS), default=sorted(set(PROBLEMS) - {"rlmix-curves"}))
     parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=["bo"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--trials", type=int, default=50)
@@ -170,6 +176,12 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.summary:
         print(summary(read(arguments.results)))
         return
+    for name in arguments.problems:
+        curves = PROBLEMS[name]().steps > 0
+        if curves and arguments.workers > 1:
+            parser.error(f"--workers: expected 1 with {name}, whose searches end when their steps are spent")
+        if not curves and (prune := [method for method in arguments.methods if method in PRUNE]):
+            parser.error(f"--methods: expected {name} to have curves for {', '.join(prune)}, it has none")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     optuna_warnings_off()
     arguments.results.parent.mkdir(parents=True, exist_ok=True)

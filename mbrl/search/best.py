@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 
 from mbrl.search.confirmation import TEST, Confirmation
 from mbrl.search.confirmation_runs import key
+from mbrl.search.expected import in_words
 from mbrl.search.export import Parse, best_yaml
 from mbrl.search.judged import FEW, best_configurations, valued
 from mbrl.search.outcome import is_settled
@@ -114,7 +115,8 @@ def _values(study: optuna.Study, search: SearchFile, trial: FrozenTrial, mean: A
     for number, objective in enumerate(search.objectives):
         values = [(other.values[number], len(other.user_attrs.get("seeds", [None]))) for other in trials]
         observed = sum(value * count for value, count in values) / sum(count for _, count in values)
-        expected = f", expected {means[number]:.5g} ± {sds[number]:.2g} (the model's mean and standard deviation)"
+        what = "median and a standard deviation either way" if objective.log else "mean and standard deviation"
+        expected = f", expected {in_words(means[number], sds[number], objective.log)} (the model's {what})"
         lines.append(
             f"{objective.metric} ({objective.reduce}, {objective.direction}): observed {observed:.5g} ({runs})"
             f"{expected if len(all_valued) >= FEW else ''}."

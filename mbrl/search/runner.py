@@ -147,6 +147,9 @@ class CommandRunner:
             value = reduced([number for _, number in series], objective.reduce)
             if not math.isfinite(value):
                 return "diverged", f"{objective.metric} is not finite", ()
+            if objective.log and value <= 0:
+                detail = f"expected {objective.metric} above 0, got {value:g}; remove `log: true` from the objective."
+                return "error", detail, ()
             found.append(value)
         return "ok", "", tuple(found)
 

@@ -121,7 +121,7 @@ class SearchFile:
             seeds=read_seeds(written.get("seeds", {})),
             budget=read_budget(written["budget"]),
             pruner=read_pruner(written.get("pruner", {}), objectives),
-            sampler=read_sampler(written.get("sampler", {})),
+            sampler=read_sampler(written.get("sampler", {}), objectives),
             limits=read_limits(written.get("limits", {})),
             text=text,
         )
@@ -137,14 +137,17 @@ class SearchFile:
     def hash(self) -> str:
         """SHA-256, in hex, of what makes trials comparable: command, configurations, fixed, objectives, space and seeds.
 
-        Comments, budget, limits, sampler and pruner may change while a study goes on.
+        Comments, budget, limits, sampler, pruner and `log` of objectives may change while a study goes on.
         """
         written = read_mapping(self.text, self.study)
         facts = {
             "command": self.command,
             "configs": [read_mapping(text, name) for name, text in self.configs],
             "fixed": dict(self.fixed),
-            "objectives": [vars(objective) for objective in self.objectives],
+            "objectives": [
+                {name: getattr(objective, name) for name in ("metric", "direction", "reduce")}
+                for objective in self.objectives
+            ],
             "space": [[name, entry] for name, entry in written["space"].items()],
             "seeds": vars(self.seeds),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mbrl.errors import ConfigError
@@ -20,11 +20,14 @@ class Objective:
         direction: `"maximize"` or `"minimize"`.
         reduce: what a run's values of it come to: `last`, `mean_last_<k>`, `mean` (the area under the curve divided by its
             length, if evaluations are evenly spaced), `max` or `min`.
+        log: whether the sampler's model sees its logarithm, as fits times and errors; all that is shown is in its own units.
+            A value must then be above 0. What a trial is worth doesn't depend on it: it may change while a search goes on.
     """
 
     metric: str
     direction: Literal["maximize", "minimize"]
     reduce: str = "last"
+    log: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,14 @@ class SamplerChoice:
         name: `"bo"` (this library's), or Optuna's `"random"`, `"tpe"` and `"gp"`, to compare with.
         startup: trials before the sampler uses a model.
         trust_region: whether `bo` searches near the best so far, in a box that grows and shrinks.
+        fidelity: whether `bo` learns of a run's end from what runs reported on their way, pruned ones above all.
         seed: of the sampler.
     """
 
     name: Literal["bo", "random", "tpe", "gp"] = "bo"
     startup: int = 10
     trust_region: bool = True
+    fidelity: bool = False
     seed: int = 0
 
 
@@ -125,14 +130,14 @@ def read_objectives(written: Any) -> tuple[Objective, ...]:
     made = []
     for number, entry in enumerate(written):
         where = f"objectives.{number}"
-        entry = _mapping(where, entry, ("metric", "direction", "reduce"))
+        entry = _mapping(where, entry, ("metric", "direction", "reduce", "log"))
         if not isinstance(entry.get("metric"), str) or not entry["metric"]:
             raise ConfigError(f"{where}.metric: expected a metric's name, got {entry.get('metric')!r}; give one.")
         direction = _one_of(f"{where}.direction", entry.get("direction"), ("maximize", "minimize"))
         reduce = entry.get("reduce", "last")
         if not isinstance(reduce, str) or not _REDUCE.fullmatch(reduce):
             raise ConfigError(f"{where}.reduce: expected last, mean_last_<k>, mean, max or min, got {reduce!r}; choose one.")
-        made.append(Objective(entry["metric"], direction, reduce))
+        made.append(Objective(entry["metric"], direction, reduce, _flag(f"{where}.log", entry.get("log", False))))
     if len({(entry.metric, entry.reduce) for entry in made}) < len(made):
         raise ConfigError("objectives: expected different ones, got one twice; remove it.")
     return tuple(made)
@@ -211,24 +216,28 @@ def read_pruner(written: Any, objectives: Sequence[Objective]) -> PrunerChoice:
     return PrunerChoice(name, float(fraction), min_trials, float(percentile))
 
 
-def read_sampler(written: Any) -> SamplerChoice:
+def read_sampler(written: Any, objectives: Sequence[Objective]) -> SamplerChoice:
     """Reads `sampler`.
 
     Raises:
         ConfigError: naming what is wrong.
     """
     default = SamplerChoice()
-    entry = _mapping("sampler", written, ("name", "startup", "trust_region", "seed"))
+    entry = _mapping("sampler", written, ("name", "startup", "trust_region", "fidelity", "seed"))
     name = _one_of("sampler.name", entry.get("name", default.name), ("bo", "random", "tpe", "gp"))
-    takes = {"bo": ("startup", "trust_region", "seed"), "random": ("seed",)}.get(name, ("startup", "seed"))
+    takes = {"bo": ("startup", "trust_region", "fidelity", "seed"), "random": ("seed",)}.get(name, ("startup", "seed"))
     _refuse_unused("sampler", name, entry, takes)
-    trust_region = entry.get("trust_region", default.trust_region)
-    if not isinstance(trust_region, bool):
-        raise ConfigError(f"sampler.trust_region: expected true or false, got {trust_region!r}; correct it.")
+    fidelity = _flag("sampler.fidelity", entry.get("fidelity", default.fidelity))
+    if fidelity and len(objectives) > 1:
+        raise ConfigError(
+            f"sampler.fidelity: expected false, since runs report for one objective only, got true with {len(objectives)}; "
+            "remove it."
+        )
     return SamplerChoice(
         name,
         _whole("sampler.startup", entry.get("startup", default.startup), 1),
-        trust_region,
+        _flag("sampler.trust_region", entry.get("trust_region", default.trust_region)),
+        fidelity,
         _whole("sampler.seed", entry.get("seed", default.seed), 0),
     )
 
@@ -268,6 +277,12 @@ def _refuse_unused(where: str, name: str, entry: Mapping[str, Any], takes: Seque
 def _one_of(where: str, written: Any, choices: Sequence[str]) -> Any:
     if written not in choices:
         raise ConfigError(f"{where}: expected one of {', '.join(choices)}, got {written!r}; choose one.")
+    return written
+
+
+def _flag(where: str, written: Any) -> bool:
+    if not isinstance(written, bool):
+        raise ConfigError(f"{where}: expected true or false, got {written!r}; correct it.")
     return written
 
 

@@ -153,6 +153,8 @@ def bo_sampler(search: SearchFile, previous: Sequence[FrozenTrial] = ()) -> BOSa
         startup=choice.startup,
         trust_region=choice.trust_region,
         previous=previous,
+        fidelity=choice.fidelity,
+        log_objectives=[index for index, objective in enumerate(search.objectives) if objective.log],
         seed=choice.seed,
     )
 

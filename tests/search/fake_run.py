@@ -1,6 +1,6 @@
 """What a worker starts in place of `mbrl fit`: it takes the same arguments and leaves the same files, within milliseconds.
 
-The setting `model.mode` says how it ends; `model.x` and the seed are its value.
+The setting `model.mode` says how it ends; `model.x` and the seed are its value, `model.pace` how slow its clock says it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
         argument.removeprefix("--").split("=", 1) for argument in arguments if argument.startswith("--") and "=" in argument
     )
     model = json.loads(options["config"])["model"]
-    mode, value = model["mode"], model["x"] + int(options["seed_everything"])
+    mode, value, pace = model["mode"], model["x"] + int(options["seed_everything"]), model.get("pace", 1.0)
     folder = Path(options["trainer.folder"])
     (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"steps": 50}}}))
     (folder / "seen.json").write_text(
@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
             if mode == "no metric":
                 line = {"env_steps": step, "train/return": value}
             else:
-                line = {"env_steps": step, "eval/return": None if mode == "null" else value + step, "time/wall_s": step / 10}
+                seen = None if mode == "null" else value + step
+                line = {"env_steps": step, "eval/return": seen, "time/wall_s": pace * step / 10}
             metrics.write(json.dumps(line) + "\n")
             metrics.flush()
             if mode in ("hang", "stubborn"):

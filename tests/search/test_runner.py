@@ -54,10 +54,11 @@ def run(
     seeds: tuple[int, ...] = (3,),
     job: dict[str, Any] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    x: float = 1.5,
     **changes: Any,
 ) -> Outcome:
     runner = CommandRunner(search(**changes), Path("runs/fake"), poll_s=0.02, patience_s=0.5, clock=clock)
-    params = {"model.mode": mode, "model.x": 1.5}
+    params = {"model.mode": mode, "model.x": x}
     return runner.run(Job(number=0, params=params, seeds=seeds, folder=Path("runs/fake/0"), **(job or {})))
 
 
@@ -100,6 +101,16 @@ def test_seeds_are_averaged() -> None:
 def test_several_objectives() -> None:
     two = [*WRITTEN["objectives"], {"metric": "time/wall_s", "direction": "minimize", "reduce": "last"}]
     assert run("ok", objectives=two).values == (49.5, 5.0)
+    two[1]["log"] = True
+    assert run("ok", objectives=two).values == (49.5, 5.0), "in its own units"
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_what_has_no_logarithm_is_an_error_of_the_search_file(value: float) -> None:
+    evaluated = [{"metric": "eval/return", "direction": "maximize", "log": True}]
+    outcome = run("ok", x=value - 53.0, objectives=evaluated)  # seed 3 at step 50
+    assert (outcome.outcome, outcome.values) == ("error", ())
+    assert outcome.detail == f"expected eval/return above 0, got {value:g}; remove `log: true` from the objective."
 
 
 @pytest.mark.parametrize(

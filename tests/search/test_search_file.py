@@ -48,6 +48,7 @@ def test_what_is_left_out_has_the_documented_values() -> None:
     assert (made.budget.trials, made.budget.hours) == (60, None)
     assert made.pruner.name == "none"
     assert (made.sampler.name, made.sampler.startup, made.sampler.trust_region) == ("bo", 10, True)
+    assert not made.sampler.fidelity and not made.objectives[0].log
     limits = made.limits
     assert (limits.trial_minutes, limits.stall_minutes, limits.retries, limits.errors_in_a_row) == (600, 30, 2, 3)
 
@@ -59,14 +60,15 @@ def test_what_is_written_is_taken() -> None:
         pruner={"name": "percentile", "warmup_fraction": 0.5, "min_trials": 3, "percentile": 40},
         sampler={"name": "tpe", "startup": 4, "seed": 9},
         limits={"trial_minutes": 2, "stall_minutes": None, "retries": 0, "errors_in_a_row": 1},
-        objectives=[{"metric": "a", "direction": "minimize"}],
+        objectives=[{"metric": "a", "direction": "minimize", "log": True}],
     )
+    assert search(sampler={"fidelity": True}).sampler.fidelity
     assert (made.seeds.tune, made.seeds.per_trial) == ((3, 1), 2)
     assert (made.budget.trials, made.budget.hours) == (None, 1.5)
     assert vars(made.pruner) == {"name": "percentile", "warmup_fraction": 0.5, "min_trials": 3, "percentile": 40.0}
     assert (made.sampler.name, made.sampler.startup, made.sampler.seed) == ("tpe", 4, 9)
     assert vars(made.limits) == {"trial_minutes": 2.0, "stall_minutes": None, "retries": 0, "errors_in_a_row": 1}
-    assert vars(made.objectives[0]) == {"metric": "a", "direction": "minimize", "reduce": "last"}
+    assert vars(made.objectives[0]) == {"metric": "a", "direction": "minimize", "reduce": "last", "log": True}
 
 
 def test_the_command_line_has_all_that_a_run_needs() -> None:
@@ -118,11 +120,14 @@ def test_the_hash_sees_what_makes_trials_comparable_and_nothing_else() -> None:
         search(budget={"trials": 5}),
         search(limits={"retries": 0}),
         search(sampler={"name": "random"}),
+        search(sampler={"fidelity": True}),
+        search(objectives=[{**WRITTEN["objectives"][0], "log": True}]),
         search(pruner={"name": "median"}),
         SearchFile.from_text("# a comment\n" + one.text, CONFIGS),
         SearchFile.from_text(one.text, [("base.yaml", "# a comment\n" + BASE), CONFIGS[1]]),
     ]
     assert [other.hash for other in same] == [one.hash] * len(same)
+    assert same[4].objectives == one.objectives, "with another log they can be compared"
     space = dict(WRITTEN["space"])
     other_order = dict(reversed(space.items()))
     others = [
@@ -164,6 +169,12 @@ def test_the_hash_sees_what_makes_trials_comparable_and_nothing_else() -> None:
             "objectives.0.reduce: expected",
         ),
         ({"objectives": [{"metric": "a", "direction": "minimize", "weight": 1}]}, "objectives.0.weight: expected one of"),
+        (
+            {"objectives": [{"metric": "a", "direction": "minimize", "log": 1}]},
+            "objectives.0.log: expected true or false, got 1",
+        ),
+        ({"sampler": {"fidelity": "yes"}}, "sampler.fidelity: expected true or false, got 'yes'"),
+        ({"sampler": {"name": "tpe", "fidelity": True}}, "sampler.fidelity: expected startup, seed with sampler tpe"),
         ({"objectives": 2 * [{"metric": "a", "direction": "minimize"}]}, "objectives: expected different ones"),
         ({"seeds": {"tune": [0, 50]}}, r"seeds: expected tune and select to share none, .* got \[50\]"),
         ({"seeds": {"test": [3]}}, r"seeds: expected tune and test to share none"),
@@ -217,6 +228,10 @@ def test_several_objectives_can_not_be_pruned_by() -> None:
     assert len(search(objectives=two).objectives) == 2
     with pytest.raises(ConfigError, match=r"pruner\.name: expected none, since 2 objectives can't be pruned by, got median"):
         search(objectives=two, pruner={"name": "median"})
+    with pytest.raises(
+        ConfigError, match=r"sampler\.fidelity: expected false, since runs report for one .* true with 2; remove"
+    ):
+        search(objectives=two, sampler={"fidelity": True})
 
 
 def test_a_seed_in_a_configuration_is_refused() -> None:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
 from mbrl.analysis.verdicts import in_short
+from mbrl.search.expected import in_words, interval
 from mbrl.search.outcome import label_of
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class SearchHistory(Result):
             x = [self.trials[moment.trials - 1].number for moment in self.moments]
             mean = [float(moment.recommended.mean) for moment in self.moments]  # type: ignore[arg-type]
             sd = [float(moment.recommended.sd) for moment in self.moments]  # type: ignore[arg-type]
-            low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
+            log = self.moments[-1].recommended.log[0]
+            low, high = zip(*(interval(m, s, log) for m, s in zip(mean, sd, strict=True)), strict=True)
             axes.fill_between(x, low, high, color="0.85", label="± standard deviation")
             axes.plot(x, mean, "-s", color="black", markersize=3, label="recommended, expected")
         axes.set_xlabel("trial")
@@ -98,11 +100,12 @@ def _(part: SearchHistory) -> list[str]:
     if not part.moments:
         return [f"{len(part.trials)} trials."]
     last = part.moments[-1].recommended
+    expected = in_words(float(last.mean), float(last.sd), last.log[0], digits=4)  # type: ignore[arg-type]
     failed = sum(trial.value is None for trial in part.trials)
     said = [f"{len(part.trials)} trials" + (f", {failed} of which failed." if failed else ".")]
     said.append(
-        f"Trial {last.trial.number} is recommended: {part.metric} {last.trial.value:.4g} observed, {last.mean:.4g} ± "
-        f"{last.sd:.2g} expected. The best observed value, {part.best[-1]:.4g}, has luck in it."
+        f"Trial {last.trial.number} is recommended: {part.metric} {last.trial.value:.4g} observed, {expected} expected. "
+        f"The best observed value, {part.best[-1]:.4g}, has luck in it."
     )
     return said
 

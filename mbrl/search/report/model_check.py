@@ -15,6 +15,7 @@ from mbrl.analysis.axes import log_scale, whole_numbers
 from mbrl.analysis.rank import spearman
 from mbrl.analysis.result import Result
 from mbrl.analysis.verdicts import in_short
+from mbrl.search.expected import deviation, interval
 from mbrl.search.report.names import short_names
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class ParameterEffects(Result):
 
     def table(self) -> dict[str, list[Any]]:
         rows = [
-            (effect.name, value, mean, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd)
+            (effect.name, value, mean, *interval(mean, sd, effect.log, _TWO_SIDED))
             for effect in self.effects
             for value, mean, sd in zip(effect.values, effect.mean, effect.sd, strict=True)
         ]
@@ -88,9 +89,8 @@ class ParameterEffects(Result):
 
     def _panel(self, axes: Axes, effect: Effect) -> None:
         distribution = self.distributions[effect.name]
-        low, high = (
-            [mean + sign * _TWO_SIDED * sd for mean, sd in zip(effect.mean, effect.sd, strict=True)] for sign in (-1, 1)
-        )
+        ends = (interval(mean, sd, effect.log, _TWO_SIDED) for mean, sd in zip(effect.mean, effect.sd, strict=True))
+        low, high = zip(*ends, strict=True)
         points = [(trial.params[effect.name], trial.value) for trial in self.trials if effect.name in trial.params]
         if isinstance(distribution, CategoricalDistribution):
             places = {value: place for place, value in enumerate(effect.values)}
@@ -164,7 +164,9 @@ class ModelCheck(Result):
         figure = Figure(figsize=(5.2, 4.8), layout="constrained")
         axes = figure.subplots()
         found = self.left_out
-        axes.errorbar(found.observed, found.mean, found.sd, linestyle="", color="0.7", elinewidth=1, zorder=1)
+        pairs = [(mean, interval(mean, sd, found.log)) for mean, sd in zip(found.mean, found.sd, strict=True)]
+        lengths = [[mean - low for mean, (low, _) in pairs], [high - mean for mean, (_, high) in pairs]]
+        axes.errorbar(found.observed, found.mean, lengths, linestyle="", color="0.7", elinewidth=1, zorder=1)
         for failed, shape, label in ((False, "o", "trial"), (True, "x", "failed, counted as the worst")):
             here = [pair for pair, bad in zip(zip(found.observed, found.mean, strict=True), found.failed, strict=True)
                     if bad is failed]  # fmt: skip
@@ -225,7 +227,7 @@ def model_check(said: Predictions, *, metric: str = "value") -> ModelCheck:
     """
     found = said.leave_one_out
     count = len(found.numbers)
-    off = [abs(o - m) / s for o, m, s in zip(found.observed, found.mean, found.sd, strict=True)]
+    off = [abs(deviation(o, m, s, found.log)) for o, m, s in zip(found.observed, found.mean, found.sd, strict=True)]
     within = (sum(one <= 1 for one in off) / count, sum(one <= 2 for one in off) / count)
     observed, mean = (torch.tensor(values, dtype=torch.float64) for values in (found.observed, found.mean))
     correlation = spearman(mean, observed) if count >= 3 else None
