@@ -108,7 +108,8 @@ def test_several_objectives() -> None:
 @pytest.mark.parametrize("value", [0.0, -1.0])
 def test_what_has_no_logarithm_is_an_error_of_the_search_file(value: float) -> None:
     evaluated = [{"metric": "eval/return", "direction": "maximize", "log": True}]
-    outcome = run("ok", x=value - 53.0, objectives=evaluated)  # seed 3 at step 50
+    space = {**WRITTEN["space"], "model.x": {"float": [-60, 10]}}
+    outcome = run("ok", x=value - 53.0, objectives=evaluated, space=space)  # seed 3 at step 50
     assert (outcome.outcome, outcome.values) == ("error", ())
     assert outcome.detail == f"expected eval/return above 0, got {value:g}; remove `log: true` from the objective."
 
