@@ -8,18 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from mbrl.search.confirmation import TEST, Confirmation
 from mbrl.search.confirmation_runs import key
-from mbrl.search.expected import in_words
+from mbrl.search.expected import in_words, interval
 from mbrl.search.export import Parse, best_yaml
 from mbrl.search.judged import FEW, best_configurations, valued
 from mbrl.search.outcome import is_settled
 from mbrl.search.search_file import SearchFile
+
+if TYPE_CHECKING:
+    from mbrl.search.sampler import Recommendation
 
 FILE = "best.yaml"
 
@@ -31,14 +33,24 @@ class Best:
     Attributes:
         trial: its first; None of a start that was confirmed and never tried.
         params: what was chosen.
+        comment: what is known of it, a line each.
         values: what was observed and is expected of each objective, a sentence each; none of a start that was never tried.
-        comment: all that is known of it, a line each.
+        brief: the same in a few words.
+        expected: what the model expects of each objective, and a standard deviation below and above; none where trials are
+            too few for a model.
     """
 
     trial: int | None
     params: Mapping[str, Any]
-    values: Sequence[str]
     comment: Sequence[str]
+    values: Sequence[str] = ()
+    brief: str = ""
+    expected: Sequence[tuple[float, float, float]] = ()
+
+
+def file_of(search: SearchFile, trial: int | None) -> str:
+    """The file for the configuration of a trial; of several objectives each on the front has its own."""
+    return FILE if len(search.objectives) == 1 else f"best-{trial}.yaml"
 
 
 def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | None = None) -> list[Best]:
@@ -53,20 +65,23 @@ def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | N
         found = same[:1]
         if not found:
             comment = [_headline(study, f"{confirmed.chosen.label}, chosen on unseen seeds"), *_confirmed(confirmed)]
-            return [Best(confirmed.chosen.trial, confirmed.chosen.params, (), comment)]
+            return [Best(confirmed.chosen.trial, confirmed.chosen.params, comment)]
     made = []
     for one in found if several else found[:1]:
         how = "one of those that no other beats in all objectives" if several else "which the search's model prefers"
         if confirmed is not None:
             how = "the best of those that were run on unseen seeds"
-        values = _values(study, search, one.trial, one.mean, one.sd)
+        known = _known(study, search, one)
+        values = [value.sentence for value in known]
         lines = [_headline(study, f"trial {one.trial.number}, {how}"), *values]
         if confirmed is not None:
             lines += _confirmed(confirmed)
         elif not several:
             lines.append(f"Not measured on unseen seeds yet: mbrl search confirm {study.study_name}")
-        lines.append(f"Run it: mbrl {search.command} --config {FILE}")
-        made.append(Best(one.trial.number, dict(one.trial.params), values, lines))
+        lines.append(f"Run it: mbrl {search.command} --config {file_of(search, one.trial.number)}")
+        brief = "; ".join(value.brief for value in known)
+        expected = [value.expected for value in known if value.expected is not None]
+        made.append(Best(one.trial.number, dict(one.trial.params), lines, values, brief, expected))
     return made
 
 
@@ -102,26 +117,39 @@ def _headline(study: optuna.Study, what: str) -> str:
     return f"Study {study.study_name} after {settled} trial{'' if settled == 1 else 's'}: {what}."
 
 
-def _values(study: optuna.Study, search: SearchFile, trial: FrozenTrial, mean: Any, sd: Any) -> list[str]:
-    """Observed and expected values of a configuration, a line an objective."""
+@dataclass(frozen=True)
+class _Known:
+    """Of a configuration and an objective."""
+
+    sentence: str
+    brief: str
+    expected: tuple[float, float, float] | None
+
+
+def _known(study: optuna.Study, search: SearchFile, one: Recommendation) -> list[_Known]:
+    """Observed and expected values of a configuration, by objective."""
     all_valued = valued(study)
-    trials = [other for other in all_valued if key(other.params) == key(trial.params)]
+    trials = [other for other in all_valued if key(other.params) == key(one.trial.params)]
     seeds = [seed for other in trials for seed in other.user_attrs.get("seeds", [])]
     runs = (
         f"{len(seeds)} run{'s' if len(seeds) > 1 else ''}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     )
-    means, sds = (mean, sd) if isinstance(mean, tuple) else ((mean,), (sd,))
-    lines = []
-    for number, objective in enumerate(search.objectives):
+    means: tuple[float, ...] = one.mean if isinstance(one.mean, tuple) else (one.mean,)
+    sds: tuple[float, ...] = one.sd if isinstance(one.sd, tuple) else (one.sd,)
+    known = []
+    for number, (objective, mean, sd) in enumerate(zip(search.objectives, means, sds, strict=True)):
         values = [(other.values[number], len(other.user_attrs.get("seeds", [None]))) for other in trials]
         observed = sum(value * count for value, count in values) / sum(count for _, count in values)
-        what = "median and a standard deviation either way" if objective.log else "mean and standard deviation"
-        expected = f", expected {in_words(means[number], sds[number], objective.log)} (the model's {what})"
-        lines.append(
-            f"{objective.metric} ({objective.reduce}, {objective.direction}): observed {observed:.5g} ({runs})"
-            f"{expected if len(all_valued) >= FEW else ''}."
-        )
-    return lines
+        sentence = f"{objective.metric} ({objective.reduce}, {objective.direction}): observed {observed:.5g} ({runs})"
+        brief, expected = f"{objective.metric} {observed:.5g}", None
+        if len(all_valued) >= FEW:
+            what = "median and a standard deviation either way" if objective.log else "mean and standard deviation"
+            said = in_words(mean, sd, objective.log)
+            sentence += f", expected {said} (the model's {what})"
+            brief += f", expected {said}"
+            expected = (mean, *interval(mean, sd, objective.log))
+        known.append(_Known(f"{sentence}.", brief, expected))
+    return known
 
 
 def _confirmed(confirmed: Confirmation) -> list[str]:

@@ -34,6 +34,8 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
     )
     given = parser.parse_args(arguments[1:])
     check_url(given.storage)
+    if given.out is not None and given.out.exists() and not given.out.is_dir():
+        raise ConfigError(f"--out: expected a folder, got {given.out}, which is a file; give another.")
     with remarks(), quiet():
         study = load_study(given.study, given.storage)
         search = read_search(study)
@@ -53,7 +55,13 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         folder = RUNS / search.study / "report" if given.out is None else given.out
         configs = found.write(folder, parse)
     lines = [f"{search.study}: {found.about['trials']}"]
-    lines += [f"  {line}" for best in found.best for line in best.comment]
+    if len(search.objectives) > 1:
+        lines += (
+            [f"  {len(found.best)} configurations that none is expected to beat in all objectives:"] if found.best else []
+        )
+        lines += [f"    trial {best.trial}: {best.brief}" for best in found.best]
+    else:
+        lines += [f"  {line}" for best in found.best for line in best.comment]
     lines += [f"  {part.title}: {sentence}" for part in found.parts for sentence in in_short(part)]
     lines += [f"  {path.stem:<8} {path}" for path in configs] or ["  no best.yaml: no trial has finished with a value"]
     sys.stdout.write("\n".join([*lines, f"  report   {folder / PAGE}"]) + "\n")

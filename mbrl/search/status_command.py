@@ -59,12 +59,12 @@ def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
 
 def _best(study: optuna.Study, search: SearchFile) -> list[str]:
     """What the report recommends; of several objectives the front, whose parameters the report writes."""
+    if len(search.objectives) > 1:
+        return [f"  front     trial {best.trial}: {best.brief}" for best in best_of(study, search)]
     lines = []
     for best in best_of(study, search):
         lines.append(f"  best      trial {best.trial}: {best.values[0]}")
-        lines += [f"            {value}" for value in best.values[1:]]
-        if len(search.objectives) == 1:
-            lines += [f"            {name} = {value}" for name, value in best.params.items()]
+        lines += [f"            {name} = {value}" for name, value in best.params.items()]
     return lines
 
 

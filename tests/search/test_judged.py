@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,12 @@ def test_several_objectives_have_a_front_by_what_is_expected() -> None:
     for many, kept in ((1, [9.5]), (2, [9.5, 0.5]), (3, [9.5, 6.0, 0.5]), (7, sorted(front, reverse=True))):
         assert [one.params["model.x"] for one in best_configurations(made, search, many)] == kept
     lines = status(made, search, URL)
-    assert sum(line.startswith("  best ") for line in lines) == 6 and not any("model.x" in line for line in lines)
-    assert "  best      trial 5: a (last, maximize): observed 9.5 (1 run, seed 0), expected" in "\n".join(lines)
-    assert "            b (last, minimize): observed 29.5 (1 run" in "\n".join(lines)
+    shown = [line for line in lines if line.startswith("  front ")]
+    assert len(shown) == 6 and not any("model.x" in line for line in lines)
+    assert re.fullmatch(r"  front     trial 5: a 9\.5, expected 9\.\S+ ± \S+; b 29\.5, expected 29\S* ± \S+", shown[0])
+    assert [best.comment[-1] for best in best_of(made, search)[:2]] == [
+        f"Run it: mbrl fit --config best-{number}.yaml" for number in (5, 4)
+    ]
 
 
 def test_nothing_to_judge() -> None:

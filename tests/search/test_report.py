@@ -24,6 +24,9 @@ from mbrl.search.confirmation_runs import confirmation_study, new_round, queue, 
 from mbrl.search.report import against, search_history
 from mbrl.search.report.history import best_so_far
 from mbrl.search.report.names import short_names
+from mbrl.search.report.optuna_pictures import _front
+from mbrl.search.report.region import SearchRegion
+from mbrl.search.report.trial_runs import Timeline
 from mbrl.search.sampler import BOSampler
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import load_study
@@ -157,7 +160,42 @@ def test_several_objectives(capsys: pytest.CaptureFixture[str]) -> None:
     assert report("fake", "--out", "here") == 0
     assert {"pareto_front.png", "hypervolume.png", "slice_0.png", "importances_1.png"} <= set(os.listdir("here"))
     assert {path.name for path in Path("here").glob("best*.yaml")} == {f"best-{number}.yaml" for number in range(6)}
-    assert "has several objectives" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "has several objectives" in text and "6 configurations that none is expected to beat" in text
+    assert text.count("; b ") == 6 and "best-0  " in text
+    Path("file").touch()
+    with pytest.raises(ConfigError, match="--out: expected a folder, got file, which is a file"):
+        report("fake", "--out", "file")
+
+
+def test_the_front_is_drawn_where_it_is_expected() -> None:
+    from matplotlib import pyplot as plt
+
+    trials = [optuna.trial.create_trial(values=[float(x), 2.0 * x]) for x in range(3)]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    for expected, at in (([(0.5, 0.25, 0.75), (3.0, 2.0, 4.5)], (0.5, 3.0)), ([], (1.0, 2.0))):
+        axes = _front(trials, ["a", "b"], {1: expected})
+        observed, across, up, square = axes.get_lines()
+        assert list(observed.get_xdata()) == [0.0, 1.0, 2.0] and (square.get_xdata()[0], square.get_ydata()[0]) == at
+        assert [text.get_text() for text in axes.texts] == ["1"]
+        if expected:
+            assert list(across.get_xdata()) == [0.25, 0.75] and list(up.get_ydata()) == [2.0, 4.5]
+        plt.close(axes.figure)
+
+
+def test_the_region_is_drawn_where_there_is_something_to_see() -> None:
+    with_side = SearchRegion({3: {"side": 0.8, "pending": 0}, 4: {"side": 0.4, "pending": 2}})
+    busy, alone = SearchRegion({3: {"side": None, "pending": 2}}), SearchRegion({3: {"side": None, "pending": 0}})
+    assert with_side.worth_drawing and busy.worth_drawing and not alone.worth_drawing
+    assert len(with_side.plot().axes) == 2 and len(busy.plot().axes) == 1
+
+
+@pytest.mark.parametrize(("hours", "label", "end"), [(1.5, "minutes", 90.0), (3.0, "hours", 3.0)])
+def test_the_timeline_has_a_unit_that_fits(hours: float, label: str, end: float) -> None:
+    axes = Timeline([(0, "ok", "here", 0.0, hours)]).plot().axes[0]
+    assert axes.get_xlabel() == f"{label} since the first began"
+    assert axes.patches[0].get_width() == pytest.approx(end)
 
 
 @pytest.mark.parametrize("count", [1, 3])

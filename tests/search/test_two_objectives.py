@@ -68,7 +68,7 @@ def mbrl(*arguments: str) -> int:
 
 
 def test_from_the_file_to_the_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mbrl.search.report.search_report.optuna_pictures", lambda study, metrics: [])  # tested elsewhere
+    monkeypatch.setattr("mbrl.search.report.search_report.optuna_pictures", lambda *given: [])  # tested elsewhere
     assert mbrl("run", "search.yaml") == 0
     study = load_study("quick", URL)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 7
@@ -79,7 +79,7 @@ def test_from_the_file_to_the_report(capsys: pytest.CaptureFixture[str], monkeyp
     capsys.readouterr()
 
     assert mbrl("status", "quick") == 0
-    assert "time/wall_s (last, minimize): observed" in capsys.readouterr().out
+    assert "; time/wall_s " in capsys.readouterr().out
     assert mbrl("report", "quick") == 0
     folder = Path("runs/quick/report")
     front = {trial.number for trial in study.best_trials}

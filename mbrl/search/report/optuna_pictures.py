@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from mbrl.analysis.axes import log_scale, whole_numbers
 from mbrl.search.report.names import renamed
 
 _DPI = 110
@@ -36,12 +37,16 @@ class Picture:
     reason: str = ""
 
 
-def optuna_pictures(study: optuna.Study, metrics: Sequence[str]) -> list[Picture]:
+def optuna_pictures(
+    study: optuna.Study, metrics: Sequence[str], front: Mapping[int, Sequence[tuple[float, float, float]]]
+) -> list[Picture]:
     """The plots that a study has enough trials for.
 
     Args:
         study: with a trial that came to something.
         metrics: of the objectives, for labels.
+        front: of several objectives, the trials whose configurations are recommended, and what is expected of each
+            objective, with a standard deviation below and above; nothing expected where there is no model.
     """
     from optuna.visualization import matplotlib as plots
 
@@ -51,7 +56,7 @@ def optuna_pictures(study: optuna.Study, metrics: Sequence[str]) -> list[Picture
         pictures = []
         if len(metrics) > 1:
             pictures += [
-                _draw("pareto_front", "What no other trial beats", lambda: _front(short, metrics), complete),
+                _draw("pareto_front", "What none is expected to beat", lambda: _front(complete, metrics, front), complete),
                 _draw(
                     "hypervolume", "Hypervolume", lambda: plots.plot_hypervolume_history(short, _reference(short)), complete
                 ),
@@ -117,6 +122,12 @@ def _draw(name: str, title: str, draw: Callable[[], Any], trials: Sequence[Any],
     figure = axes.figure
     if name.startswith("parallel"):
         figure.set_size_inches(11, 5)  # an axis for each parameter
+    if name == "hypervolume":
+        axes.xaxis.set_major_locator(whole_numbers())
+    for one in figure.axes:  # of a range below some decades Optuna writes labels over each other
+        for x, scale in ((True, one.get_xscale()), (False, one.get_yscale())):
+            if scale == "log":
+                log_scale(one, x=x)
     try:
         return Picture(name, title, _png(figure))
     finally:
@@ -158,26 +169,31 @@ def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
     return [name for name, seen in values.items() if len(seen) > 1]
 
 
-def _front(study: optuna.Study, metrics: Sequence[str]) -> Any:
-    """Ours: in grey the front of Optuna's can't be told from the other trials."""
+def _front(
+    trials: Sequence[FrozenTrial], metrics: Sequence[str], front: Mapping[int, Sequence[tuple[float, float, float]]]
+) -> Any:
+    """Ours: Optuna's is of what was observed, while the report recommends by what is expected."""
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(5.5, 4.5))
-    best = {trial.number for trial in study.best_trials}
-    for on_front, look, label in ((False, "o", "beaten"), (True, "s", "not beaten")):
-        values = [
-            trial.values
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if (trial.number in best) is on_front
-        ]
-        face = "black" if on_front else "white"
-        axes.plot(
-            [row[0] for row in values], [row[1] for row in values], look, color="black", markerfacecolor=face, label=label
-        )
+    axes = plt.subplots(figsize=(6.5, 4.8))[1]
+    axes.plot(
+        [trial.values[0] for trial in trials], [trial.values[1] for trial in trials], "o", color="0.55",
+        markerfacecolor="white", markersize=5, label="observed",
+    )  # fmt: skip
+    observed = {trial.number: trial.values for trial in trials}
+    label = "recommended, expected ± standard deviation" if any(front.values()) else "recommended"
+    for number, expected in front.items():
+        (x, *x_ends), (y, *y_ends) = expected[:2] if expected else [(value,) * 3 for value in observed[number][:2]]
+        for xs, ys in ((x_ends, (y, y)), ((x, x), y_ends)):
+            axes.plot(xs, ys, "-", color="black", linewidth=1)
+        axes.plot([x], [y], "s", color="black", markersize=4, label=label)
+        axes.annotate(str(number), (x, y), xytext=(4, -10), textcoords="offset points", fontsize=8)
+        label = ""  # once
     axes.set_xlabel(metrics[0])
     axes.set_ylabel(metrics[1])
-    axes.legend()
-    figure.suptitle("The first two objectives")
+    axes.grid(color="0.93")
+    axes.legend(fontsize=8)
+    axes.set_title("The first two objectives, and the numbers of the recommended trials", fontsize=10)
     return axes
 
 

@@ -46,32 +46,37 @@ class SearchRegion(Result):
             "most under way": max(said["pending"] for said in self.chosen.values()),
         }
 
+    @property
+    def worth_drawing(self) -> bool:
+        """Whether there was a trust region, or anything under way."""
+        return any(said.get("side") is not None or said["pending"] for said in self.chosen.values())
+
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7.0, 3.8), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        at = list(self.chosen)
         sides = [(number, said["side"]) for number, said in self.chosen.items() if said.get("side") is not None]
+        pending = [said["pending"] for said in self.chosen.values()]
+        figure = Figure(figsize=(7.0, 3.8 if sides else 2.4), layout="constrained")
+        panels = list(figure.subplots(2 if sides else 1, 1, sharex=True, squeeze=False)[:, 0])
         if sides:
-            x, y = zip(*sides, strict=True)
-            upper.plot(x, y, "-o", drawstyle="steps-post", color="black", markersize=3)
+            upper = panels[0]
+            upper.plot(*zip(*sides, strict=True), "-o", drawstyle="steps-post", color="black", markersize=3)
             upper.set_yscale("log", base=2)
             upper.set_ylim(2.0**-5.5, 2)  # what it may be
             upper.yaxis.set_major_formatter("{x:g}")
-        else:
-            upper.text(0.5, 0.5, "no trust region", transform=upper.transAxes, ha="center", va="center")
-        upper.set_ylabel("side of the trust\nregion (ranges)", fontsize=9)
-        lower.bar(at, [said["pending"] for said in self.chosen.values()], color="0.6", edgecolor="black", linewidth=0.5)
-        lower.set_ylim(0, 1.1 * max(1, *(said["pending"] for said in self.chosen.values())))
+            upper.set_ylabel("side of the trust\nregion (ranges)", fontsize=9)
+        lower = panels[-1]
+        lower.bar(list(self.chosen), pending, color="0.6", edgecolor="black", linewidth=0.5)
+        lower.set_ylim(0, 1.1 * max(1, *pending))
         lower.set_ylabel("under way when\nit chose", fontsize=9)
         lower.set_xlabel("trial")
         for axes in (lower.xaxis, lower.yaxis):
             axes.set_major_locator(whole_numbers())
-        for panel in (upper, lower):
+        for panel in panels:
             panel.grid(color="0.93")
             panel.set_axisbelow(True)
-        figure.suptitle("Where the sampler looked, and how many others ran meanwhile", fontsize=10)
+        where = "How near the best the sampler stayed, and how" if sides else "How"
+        figure.suptitle(f"{where} many others ran when it chose", fontsize=10)
         return figure
 
 

@@ -15,7 +15,7 @@ from mbrl.analysis.html import figures, page, png
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.verdicts import in_short
 from mbrl.errors import DataError
-from mbrl.search.best import FILE, Best, best_of, write_best
+from mbrl.search.best import Best, best_of, file_of, write_best
 from mbrl.search.confirmation import Confirmation
 from mbrl.search.export import Parse
 from mbrl.search.judged import FEW, valued
@@ -87,7 +87,7 @@ class SearchReport:
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for best in self.best:
-            name = FILE if len(self.search.objectives) == 1 else f"best-{best.trial}.yaml"
+            name = file_of(self.search, best.trial)
             write_best(best, self.search, folder / name, parse)
             written.append(folder / name)
         write_trials(self.study, folder / TRIALS)
@@ -132,13 +132,15 @@ def search_report(
         raise DataError(f"report: expected a study with a trial that came to something, got {counts}; run some trials.")
     metrics = [objective.metric for objective in search.objectives]
     compared: list[Result | Skipped] = [] if other is None else [against(study, other, metric=metrics[0])]
+    best = best_of(study, search, confirmed)
+    front = {one.trial: one.expected for one in best if one.trial is not None}
     return SearchReport(
         search,
         study,
         _about(study, search, where),
-        best_of(study, search, confirmed),
+        best,
         [*_parts(study, search, metrics[0], confirmed), *compared],
-        optuna_pictures(study, metrics),
+        optuna_pictures(study, metrics, front),
     )
 
 
@@ -158,6 +160,9 @@ def _parts(study: optuna.Study, search: SearchFile, metric: str, confirmed: Conf
         parts += [Skipped(kind.name, kind.title, reason) for kind in (SearchHistory, ParameterEffects, ModelCheck)]
     region = search_region(study)
     none = "no configuration was chosen by our model: the search is too short, or its sampler another."
+    if region is not None and not region.worth_drawing:
+        none = f"the model chose {len(region.chosen)} configurations, without a trust region and one at a time."
+        region = None
     parts.append(Skipped(SearchRegion.name, SearchRegion.title, none) if region is None else region)
     if confirmed is None:
         ask = f"mbrl search confirm {study.study_name} measures the best configurations on unseen seeds."

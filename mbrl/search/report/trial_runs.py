@@ -53,6 +53,7 @@ class Timeline(Result):
         figure = Figure(figsize=(7.0, min(9.0, 1.6 + 0.09 * len(self.trials))), layout="constrained")
         axes = figure.subplots()
         latest = max(begin if end is None else end for *_, begin, end in self.trials)
+        unit, scale = ("hours", 1.0) if latest >= 2 else ("minutes", 60.0)
         looks = {"ok": ("0.5", ""), "pruned": ("0.8", ""), "running": ("white", "...")}
         seen: set[str] = set()
         for number, outcome, _, began, end in self.trials:
@@ -60,9 +61,18 @@ class Timeline(Result):
             colour, hatch = looks.get(what, ("white", "////" if what == "failed" else ""))
             width = (latest if end is None else end) - began
             label = None if what in seen else what
-            axes.barh(number, width, left=began, color=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=label)
+            axes.barh(
+                number,
+                scale * width,
+                left=scale * began,
+                color=colour,
+                hatch=hatch,
+                edgecolor="black",
+                linewidth=0.5,
+                label=label,
+            )
             seen.add(what)
-        axes.set_xlabel("hours since the first began")
+        axes.set_xlabel(f"{unit} since the first began")
         axes.set_ylabel("trial")
         axes.yaxis.set_major_locator(whole_numbers())
         axes.invert_yaxis()
