@@ -115,6 +115,8 @@ class Confirmation(Result):
                     shape = "kx" if run.value is None else "ko"
                     axes.plot([run.counted], [row], shape, markerfacecolor="white", markersize=5, markeredgewidth=1)
         kept = {(TEST, self.chosen.label): ", chosen"}
+        if self.start is not None and self.start.trial is not None:  # else its label says so
+            kept[TEST, self.start.label] = ", the start"
         name_rows(axes, [f"{stage}: {label}{kept.get((stage, label), '')}" for stage, label in rows])
         axes.set_xlabel(f"{self.metric}, {'more' if self.maximize else 'less'} is better")
         axes.grid(axis="x", color="0.9")

@@ -293,7 +293,7 @@ def test_the_figure_and_the_summary() -> None:
     assert found is not None
     axes = found.plot().axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "select: trial 2", "select: trial 1", "test: trial 2, chosen", "test: trial 0",
+        "select: trial 2", "select: trial 1", "test: trial 2, chosen", "test: trial 0, the start",
     ]  # fmt: skip
     assert "eval/return, more is better" in axes.get_xlabel()
     numbers = found.summary()["interquartile mean"]["test: trial 2"]

@@ -91,6 +91,7 @@ class Against(Result):
                 label=label,
             )
         left.set_xlabel(self.metric)
+        left.locator_params(axis="x", nbins=5)  # labels such as −1460 need room
         left.set_ylabel("share of trials with at most that")
         left.set_ylim(-0.02, 1.02)
         right.set_xlabel("trials")
