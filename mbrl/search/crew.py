@@ -21,9 +21,11 @@ from mbrl.search.outcome import Outcome, spent
 from mbrl.search.run_process import CHILD, environment
 from mbrl.search.runner import CommandRunner
 from mbrl.search.search_file import SearchFile
-from mbrl.search.storage import DEFAULT
+from mbrl.search.storage import DEFAULT, patiently
 from mbrl.search.study import RUNS, pruner_of, sampler_of
 from mbrl.search.worker import DONE, TOO_MANY_ERRORS, Worker, handled
+
+TRIALS = "trials"  # study attribute: the budget of whoever came last, where it isn't the search file's
 
 
 def add_storage(parser: ArgumentParser) -> None:
@@ -86,6 +88,8 @@ def work(
     study.pruner = pruner_of(search)
     limits, budget = search.limits, search.budget
     trials = budget.trials if given.trials is None else given.trials
+    if patiently(lambda: study.user_attrs).get(TRIALS, budget.trials) != trials:
+        patiently(lambda: study.set_user_attr(TRIALS, trials))
     folder = RUNS / search.study
     worker = Worker(
         study,

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.search.best import best_of
-from mbrl.search.crew import add_storage, quiet, remarks
+from mbrl.search.crew import TRIALS, add_storage, quiet, remarks
 from mbrl.search.export import Parse
 from mbrl.search.outcome import counts_of, spent
 from mbrl.search.search_file import SearchFile
@@ -43,7 +43,8 @@ def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
         where: the storage, without secrets.
     """
     trials = study.get_trials(deepcopy=False)
-    budget = "no limit" if search.budget.trials is None else f"{spent(trials)} of {search.budget.trials}"
+    most = study.user_attrs.get(TRIALS, search.budget.trials)
+    budget = "no limit" if most is None else f"{spent(trials)} of {most}"
     stopping = "; workers are asked to stop" if study.user_attrs.get(STOP) else ""
     lines = [
         f"{study.study_name} in {where}",
@@ -52,7 +53,7 @@ def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
     ]
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     lines += [f"  running   {_lease(trial)}" for trial in running]
-    left = _time_left(search, trials, len(running))
+    left = _time_left(most, trials, len(running))
     lines += [] if left is None else [f"  time left about {left}, if trials go on to take as long"]
     return lines + _best(study, search)
 
@@ -79,10 +80,10 @@ def _lease(trial: FrozenTrial) -> str:
     return f"trial {trial.number}  {where}  {age}".replace("    ", "  ")
 
 
-def _time_left(search: SearchFile, trials: Sequence[FrozenTrial], workers: int) -> str | None:
+def _time_left(most: int | None, trials: Sequence[FrozenTrial], workers: int) -> str | None:
     """A guess from the trials that ended; None where there is nothing to guess from."""
     times = [float(trial.user_attrs["wall_s"]) for trial in trials if trial.user_attrs.get("wall_s")]
-    if search.budget.trials is None or not times or workers == 0:
+    if most is None or not times or workers == 0:
         return None
-    to_do = max(0, search.budget.trials - spent(trials)) + workers / 2  # those that run are half done
+    to_do = max(0, most - spent(trials)) + workers / 2  # those that run are half done
     return str(timedelta(seconds=round(to_do * sum(times) / len(times) / workers)))
