@@ -166,12 +166,14 @@ def enqueue(study: optuna.Study, trial: FrozenTrial, tries: int, **marks: Any) -
         tries: how often the configuration was lost.
         **marks: further attributes.
     """
-    fixed = trial.system_attrs.get("fixed_params") or (trial.params if "seeds" in trial.user_attrs else None)
-    if fixed is None:
+    fixed = dict(trial.system_attrs.get("fixed_params", {}))
+    if "seeds" in trial.user_attrs:  # all was chosen, and its folder may hold a checkpoint of just that
+        fixed |= trial.params
+    if not fixed:
         return False
     attributes: dict[str, Any] = {"root": root_of(trial), "tries": tries, "retry_of": trial.number}
     for name in ("order", "seeds", "acq", "warm", "asked"):
         if name in trial.user_attrs:
             attributes[name] = trial.user_attrs[name]
-    study.enqueue_trial(dict(fixed), user_attrs={**attributes, **marks})
+    study.enqueue_trial(fixed, user_attrs={**attributes, **marks})
     return True

@@ -31,7 +31,7 @@ from mbrl.search.search_options import (
 )
 from mbrl.search.setting import MISSING, get, merged, nested, put, split_index
 from mbrl.search.space import Space
-from mbrl.search.yaml_text import read_mapping, read_value
+from mbrl.search.yaml_text import read_mapping, read_value, with_sorted_keys
 from mbrl.spec import check_allowed
 
 KEYS = ("study", "command", "config", "fixed", "objectives", "space", "seeds", "budget", "pruner", "sampler", "limits")
@@ -151,7 +151,7 @@ class SearchFile:
             "space": [[name, entry] for name, entry in written["space"].items()],
             "seeds": vars(self.seeds),
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(with_sorted_keys(facts)).encode()).hexdigest()
 
     def base(self) -> dict[str, Any]:
         """The configurations merged in order, with `fixed` over them, as nested mappings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,11 @@ class _Loader(yaml.SafeLoader):
 
 _FLOAT = re.compile(r"^[-+]?(?:\d+[eE][-+]?\d+|(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_DATE = "tag:yaml.org,2002:timestamp"  # a text to the command line's parser
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in pairs if tag != _DATE]
+    for first, pairs in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def read_mapping(text: str, where: str) -> dict[str, Any]:
@@ -48,7 +54,18 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict):
         raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(found).__name__}; correct it.")
+    if (odd := _odd(found)) is not None:
+        raise ConfigError(f"{where}: expected numbers, texts, lists and mappings, got {odd}; write it as one of these.")
     return found
+
+
+def _odd(value: Any) -> str | None:
+    """The first kind of value that no JSON, and so no command line, holds: what YAML's explicit tags make."""
+    if isinstance(value, dict):
+        return next((odd for item in (*value, *value.values()) if (odd := _odd(item)) is not None), None)
+    if isinstance(value, list):
+        return next((odd for item in value if (odd := _odd(item)) is not None), None)
+    return None if value is None or isinstance(value, (bool, int, float, str)) else type(value).__name__
 
 
 def read_value(text: str) -> Any:
@@ -57,6 +74,17 @@ def read_value(text: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError:
         return None
+
+
+def with_sorted_keys(value: Any) -> Any:
+    """The same with the keys of all mappings in order; those that have none, such as `null` and `big`, by their JSON."""
+    if isinstance(value, Mapping):
+        try:
+            keys = sorted(value)
+        except TypeError:
+            keys = sorted(value, key=json.dumps)
+        return {key: with_sorted_keys(value[key]) for key in keys}
+    return [with_sorted_keys(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def write_mapping(mapping: Mapping[str, Any]) -> str:

@@ -296,6 +296,35 @@ def test_no_mapping_is_refused(text: str, message: str) -> None:
         read_mapping(text, "f.yaml")
 
 
+def test_a_date_is_a_text_as_to_the_parser() -> None:
+    assert read_mapping("a: 2020-01-01\nb: [2020-01-01 10:00:00]", "x.yaml") == {
+        "a": "2020-01-01",
+        "b": ["2020-01-01 10:00:00"],
+    }
+    assert yaml.safe_load(write_mapping({"a": "2020-01-01"})) == {"a": "2020-01-01"}
+
+
+@pytest.mark.parametrize("text", ["a: !!binary aGVsbG8=", "a: {b: [!!set {c, d}]}", "a: !!timestamp 2020-01-01"])
+def test_what_no_command_line_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"x.yaml: expected numbers, texts, lists and mappings, got (bytes|set|date); write"
+    ):
+        read_mapping(text, "x.yaml")
+
+
+def test_labels_of_any_kind_make_a_hash() -> None:
+    """JSON, from which it is made, sorts no texts among numbers."""
+    labels = {None: [1], "big": {1: "a", "b": 2}, True: 3, 4: 4}
+    one, other = (
+        search(space={"model.a": {"choice": dict(pairs)}}) for pairs in (labels.items(), list(labels.items())[::-1])
+    )
+    assert one.hash == search(space={"model.a": {"choice": labels}}).hash and one.space.parameters[0].labels[0] == "null"
+    assert one.hash == other.hash != search(space={"model.a": {"choice": {**labels, 4: 5}}}).hash
+    assert search().hash == "3d7b936b49ca37f61bb14b72269cb329b7b335900b25da3c3127834ab0434f7a", (
+        "that of studies that exist stays"
+    )
+
+
 def test_what_is_written_reads_back() -> None:
     mapping = {"b": [1, 2.5, None], "a": {"x": 1e-5, "y": [{"class_path": "K", "init_args": {"w": [1]}}]}, "t": "1e-3"}
     text = write_mapping(mapping)

@@ -351,6 +351,18 @@ def test_a_signal_gives_the_trial_back() -> None:
     assert labels(study) == ["ok", "lost", "ok", "ok"] and study.trials[2].params == study.trials[1].params
 
 
+def test_what_was_queued_in_part_and_chosen_in_part_is_run_again_as_it_was() -> None:
+    """Its folder has a checkpoint of that configuration, so that what was chosen counts as much as what was queued."""
+    study = new_study()
+    study.enqueue_trial({"kind": "plain"}, user_attrs={"warm": "earlier"})
+    given_back, again = worker(study, Quadratic(after=lambda job: Outcome("interrupted")), trials=1), Quadratic()
+    given_back._one()
+    study.sampler = optuna.samplers.RandomSampler(seed=77)  # what is known by then may make another choice
+    worker(study, again, trials=1, sampler=None).work()
+    assert labels(study) == ["lost", "ok"] and again.jobs[0].folder.name == "0"
+    assert study.trials[1].params == study.trials[0].params and set(study.trials[0].params) == {"kind", "x"}
+
+
 def test_workers_together_run_the_budget_exactly() -> None:
     study = new_study()
     work = [worker(study, Quadratic(0.01), trials=9, beat_s=1.0, grace_s=30.0).work for _ in range(3)]
