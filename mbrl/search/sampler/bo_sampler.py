@@ -42,8 +42,8 @@ class BOSampler(BaseSampler):
         failures: values of the user attribute `outcome` of failed trials that the configuration is to blame for: they count
             with the worst value seen. `("all",)` counts every failed trial, as fits an objective that returns NaN.
         previous: finished trials of an earlier study over the same parameters, with the same directions: the model learns
-            from them how far to trust them. Their numbers may lie outside the ranges; those that lack an active parameter
-            can't be used and are left out.
+            from them how far to trust them. Their numbers may lie outside the ranges; those that lack an active parameter,
+            or have a choice that isn't there any more, can't be used and are left out.
         fidelity: whether values that trials reported (`trial.report(value, step)`) tell the model of the run's end, by how
             far the run was: a share of the largest step that any trial reported. Of a completed trial those at about a
             third and two thirds count, beside its value; of a pruned one the last three, and nothing else, where without
@@ -188,7 +188,7 @@ class BOSampler(BaseSampler):
 
     def fitted(self, study: Study, rows: Rows) -> Surrogate:
         """The model of the rows and of the previous study's; draws from torch's global generator only in a refit."""
-        usable = [trial for trial in self.previous if trial.state.is_finished() and not self.codec.missing(trial.params)]
+        usable = [trial for trial in self.previous if trial.state.is_finished() and self.codec.holds(trial.params)]
         previous = self.read(usable, study.directions, foreign=True) if usable else None
         return fit(self.codec, rows, previous)
 

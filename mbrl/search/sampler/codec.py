@@ -143,7 +143,7 @@ class Codec:
     def _column(self, name: str, distribution: BaseDistribution) -> Column:
         parents: dict[int, frozenset[float]] = {}
         for parent, values in self.conditions.get(name, {}).items():
-            parents |= self._parent_codes(name, parent, values)
+            _and(parents, self._parent_codes(name, parent, values))
         if isinstance(distribution, CategoricalDistribution):
             size = len(distribution.choices)
             return Column(name, "category", tuple(float(code) for code in range(size)), float(size), parents)
@@ -164,7 +164,7 @@ class Codec:
             raise ConfigError(f"BOSampler(conditions=…): expected values of '{parent}' for '{name}', got none; name one.")
         found: dict[int, frozenset[float]] = {}
         for grandparent, allowed in self.conditions.get(parent, {}).items():
-            found |= self._parent_codes(parent, grandparent, allowed)
+            _and(found, self._parent_codes(parent, grandparent, allowed))
         return found
 
     def is_active(self, name: str, params: Mapping[str, Any]) -> bool:
@@ -199,6 +199,19 @@ class Codec:
             else:
                 lacking.append(name)
         return lacking
+
+    def holds(self, params: Mapping[str, Any]) -> bool:
+        """Whether a configuration, perhaps of another space, can be a row; its numbers may lie outside the ranges."""
+        if self.missing(params):
+            return False
+        for name, value in self.only_active(params).items():
+            distribution = self.distributions[name]
+            if isinstance(distribution, CategoricalDistribution):
+                if value not in distribution.choices:
+                    return False
+            elif not isinstance(value, int | float) or (getattr(distribution, "log", False) and value <= 0):
+                return False
+        return True
 
     def encode(self, params: Mapping[str, Any]) -> list[float]:
         """A configuration as a row; inactive parameters, and those that `params` lacks, hold their fill.
@@ -275,6 +288,12 @@ class Codec:
             return rows
         fill = torch.tensor([column.fill for column in self.columns], dtype=rows.dtype, device=rows.device)
         return torch.where(self.active(rows), rows, fill)
+
+
+def _and(parents: dict[int, frozenset[float]], more: Mapping[int, frozenset[float]]) -> None:
+    """Adds conditions to those that are there; of one column both must hold."""
+    for column, codes in more.items():
+        parents[column] = parents.get(column, codes) & codes
 
 
 def _single(distribution: BaseDistribution) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mbrl.errors import DataError, UnsupportedError
 from mbrl.search.sampler.bo_sampler import BOSampler
-from mbrl.search.sampler.codec import value_at
+from mbrl.search.sampler.codec import position, value_at
 from mbrl.search.sampler.rows import Rows
 from mbrl.search.sampler.surrogate import Surrogate, as_if_alone
 
@@ -254,6 +254,8 @@ def _effect(sampler: BOSampler, rows: Rows, surrogate: Surrogate, centre: Tensor
     column = sampler.codec.columns[index]
     distribution: Any = sampler.codec.distributions[column.name]
     at: Sequence[float] = column.values or torch.linspace(0, 1, points, dtype=torch.float64).tolist()
+    if column.kind == "number" and distribution.step is not None:  # of many whole numbers those nearest, and each once
+        at = list(dict.fromkeys(position(distribution, value_at(distribution, one)) for one in at))
     line = centre.repeat(len(at), 1)
     line[:, index] = torch.tensor(at, dtype=torch.float64)
     mean, sd = surrogate.predict(line)

@@ -289,7 +289,7 @@ def _noise(
             column[i] = single / count
             alone[i] = single
         spread = float(values[:, objective].var()) if len(trials) > 1 else 0.0
-        least = max(1e-6 * spread, 1e-12)
+        least = 1e-6 * spread if spread > 0 else 1e-12
         columns.append(column.clamp(min=least))
         singles.append(alone.clamp(min=least))
     return torch.stack(columns, -1), torch.stack(singles, -1)

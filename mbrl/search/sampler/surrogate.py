@@ -17,6 +17,7 @@ from botorch.models import MixedSingleTaskGP, ModelListGP, SingleTaskGP
 from botorch.models.kernels import CategoricalKernel
 from botorch.models.model import Model
 from botorch.models.transforms.input import InputTransform
+from botorch.models.transforms.outcome import Standardize
 from gpytorch import ExactMarginalLogLikelihood
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
@@ -183,9 +184,15 @@ def _model(codec: Codec, x: Tensor, y: Tensor, noise: Tensor | None) -> SingleTa
         inner = Codec({name: kind for name, kind in codec.distributions.items() if name != _LEFT}, codec.conditions)
         kernel = OverRuns(_model(inner, x[:, :-1], y, noise).covar_module)
         return SingleTaskGP(
-            x, y, train_Yvar=noise, covar_module=kernel, likelihood=_likelihood(noise), input_transform=_imputation(codec)
+            x,
+            y,
+            train_Yvar=noise,
+            covar_module=kernel,
+            likelihood=_likelihood(noise),
+            outcome_transform=_units(y),
+            input_transform=_imputation(codec),
         ).double()
-    likelihood, transform = _likelihood(noise), _imputation(codec)
+    likelihood, transform, units = _likelihood(noise), _imputation(codec), _units(y)
     if codec.categories:
         model: SingleTaskGP = MixedSingleTaskGP(
             x,
@@ -194,6 +201,7 @@ def _model(codec: Codec, x: Tensor, y: Tensor, noise: Tensor | None) -> SingleTa
             train_Yvar=noise,
             cont_kernel_factory=_number_kernel,
             likelihood=likelihood,
+            outcome_transform=units,
             input_transform=transform,
         )
         for kernel in model.covar_module.modules():
@@ -203,8 +211,21 @@ def _model(codec: Codec, x: Tensor, y: Tensor, noise: Tensor | None) -> SingleTa
                 _give_prior(kernel, "lengthscale", 1.0)
     else:
         kernel = _number_kernel(torch.Size(), x.shape[1])
-        model = SingleTaskGP(x, y, train_Yvar=noise, covar_module=kernel, likelihood=likelihood, input_transform=transform)
+        model = SingleTaskGP(
+            x,
+            y,
+            train_Yvar=noise,
+            covar_module=kernel,
+            likelihood=likelihood,
+            outcome_transform=units,
+            input_transform=transform,
+        )
     return model.double()
+
+
+def _units(y: Tensor) -> Standardize:
+    """Values by their mean and spread; botorch takes one below 1e-8 for none, and squared errors may differ by less."""
+    return Standardize(m=1, min_stdv=min(1e-8, max(1e-12 * float(y.abs().max()), 1e-100)))
 
 
 def _likelihood(noise: Tensor | None) -> GaussianLikelihood | None:

@@ -324,3 +324,51 @@ def test_an_earlier_study_helps_and_needs_no_equal_units() -> None:
             study.add_trial(create_trial(value=-((x - 0.8) ** 2), params={"x": x}, distributions=LINE))
         found[name] = abs(suggest(study.ask(), sampler)["x"] - 0.8)
     assert found["with"] < 0.1
+
+
+def test_trials_of_an_earlier_study_that_no_row_can_hold_are_left_out() -> None:
+    """Of a choice that is gone, of a number that the scale has not, of one that was a choice: what is left still helps."""
+    space: dict[str, BaseDistribution] = {"c": CategoricalDistribution(("a", "b")), "x": FloatDistribution(0.1, 1, log=True)}
+    wide = {"c": CategoricalDistribution(("a", "b", "z")), "x": FloatDistribution(-1, 3)}
+    labels = {"c": CategoricalDistribution(("a", 1.5)), "x": CategoricalDistribution(("0.5", "small"))}
+    earlier = [
+        create_trial(value=1.0, params=params, distributions=kinds)
+        for kinds, found in (
+            (wide, [{"c": "z", "x": 0.5}, {"c": "a", "x": -0.5}, {"c": "a", "x": 0.0}, {"c": "b", "x": 3.0}]),
+            (labels, [{"c": 1.5, "x": "small"}, {"c": "a", "x": "0.5"}]),
+        )
+        for params in found
+    ]
+    sampler = BOSampler(space, startup=2, previous=earlier)
+    study = optuna.create_study(sampler=sampler)
+    for x in (0.2, 0.4, 0.6):
+        study.add_trial(create_trial(value=x, params={"c": "a", "x": x}, distributions=space))
+    assert set(suggest(study.ask(), sampler)) == {"c", "x"}
+    with as_if_alone("test"):
+        [inputs] = sampler.fitted(study, sampler.rows(study)).model.train_inputs  # type: ignore[union-attr,misc]
+    assert inputs[:, -1].tolist() == [0, 0, 0, 1] and inputs[3, 0] == 1
+
+
+def test_an_effect_is_of_the_values_that_it_names() -> None:
+    space: dict[str, BaseDistribution] = {"n": IntDistribution(1, 30, log=True)}
+    sampler = BOSampler(space)
+    study = optuna.create_study(sampler=sampler)
+    for n in (1, 2, 3, 5, 9, 20, 30):
+        study.add_trial(create_trial(value=float((n - 8) ** 2), params={"n": n}, distributions=space))
+    told = predictions(study, sampler)
+    [effect] = told.effects
+    assert effect.values[:3] == (1, 2, 3) and effect.values[-1] == 30 and len(set(effect.values)) == len(effect.values)
+    assert effect.mean[effect.values.index(told.recommended.params["n"])] == pytest.approx(told.recommended.mean)
+
+
+def test_the_size_of_values_changes_nothing() -> None:
+    """Squared errors of a model that is almost exact are tiny, and differ."""
+    found = []
+    for size in (1.0, 1e-11):
+        sampler = BOSampler(LINE)
+        study = optuna.create_study(sampler=sampler)
+        for x in (0.0, 0.1, 0.35, 0.6, 0.8, 1.0):
+            study.add_trial(create_trial(value=size * (1 + (x - 0.3) ** 2), params={"x": x}, distributions=LINE))
+        said = predictions(study, sampler, points=3)
+        found.append((said.recommended.params["x"], *(mean / size for mean in said.effects[0].mean)))
+    assert found[1] == pytest.approx(found[0], rel=1e-4) and found[0][0] == 0.35

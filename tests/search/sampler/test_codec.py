@@ -134,3 +134,13 @@ def test_other_distributions_are_refused() -> None:
 
     with pytest.raises(ConfigError, match="float, int or categorical distribution for 'x'"):
         Codec({"x": Odd()})
+
+
+def test_conditions_that_meet_at_one_parent_must_all_hold() -> None:
+    """Through parents with a single value, which have no columns of their own."""
+    kinds = {"g": CategoricalDistribution("abc"), "p": CategoricalDistribution(("one",)), "q": CategoricalDistribution((1,))}
+    conditions = {"p": {"g": "ab"}, "q": {"g": "bc"}, "x": {"p": ("one",), "q": (1,)}, "y": {"g": "a", "q": (1,)}}
+    codec = Codec({**kinds, "x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}, conditions)
+    rows = torch.tensor([[code, 0.1, 0.1] for code in (0.0, 1.0, 2.0)], dtype=torch.float64)
+    assert codec.active(rows).tolist() == [[True, False, False], [True, True, False], [True, False, False]]
+    assert codec.missing({"g": "b"}) == ["x"] and codec.missing({"g": "a"}) == codec.missing({"g": "c"}) == []

@@ -140,6 +140,16 @@ def test_noise_of_replicates_by_hand() -> None:
     assert rows.noise[:, 0].tolist() == pytest.approx(expected)
 
 
+def test_noise_is_in_the_units_of_the_values() -> None:
+    found = []
+    for size in (1.0, 1e-8):
+        attrs = [{"yvar": size**2 * variance, "seeds": [0, 1]} for variance in (1e-3, 3e-3)]
+        rows = read([trial(i, value=size * i, attrs=one) for i, one in enumerate(attrs)])
+        assert rows.noise is not None
+        found.append((rows.noise / size**2)[:, 0].tolist())
+    assert found[0] == pytest.approx(found[1]) and found[0] == pytest.approx([1.8e-3, 2.2e-3])
+
+
 def test_noise_is_inferred_without_replicates() -> None:
     assert read([trial(0, value=1.0, attrs={"seeds": [0]}), trial(1, value=2.0)]).noise is None
     assert read([trial(0, value=1.0, attrs={"seeds": [0, 1], "yvar": float("nan")})]).noise is None
