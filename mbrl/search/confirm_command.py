@@ -22,6 +22,7 @@ from mbrl.search.confirmation_runs import (
     missing,
     new_round,
     queue,
+    store_choice,
     store_round,
 )
 from mbrl.search.crew import add_storage, check_work, devices_of, quiet, remarks, several
@@ -113,6 +114,8 @@ def _run_all(
         return code
     chosen = chosen_of(confirmation, search, study)
     assert chosen is not None  # all of the first stage has come to something
+    if made.chosen is None:
+        store_choice(confirmation, chosen)
     return _stage(confirmation, search, [(tested_candidates(made, chosen), test)], given, allow)
 
 

@@ -141,17 +141,20 @@ def _(part: Confirmation) -> list[str]:
 def chosen_of(confirmation: optuna.Study, search: SearchFile, tried: optuna.Study) -> Candidate | None:
     """The candidate with the best interquartile mean on select seeds; None before all of them have run.
 
-    Failed runs count as the worst value that any run had. Of equals the one that the model liked more.
+    Failed runs count as the worst value that any run of the search or on a select seed had: test seeds choose nothing. Of
+    equals the one that the model liked more.
     """
     made = last_round(confirmation)
     if made is None:
         return None
+    if made.chosen is not None:
+        return made.candidates[made.chosen]
     if len(made.candidates) == 1:
         return made.candidates[0]
     if missing(confirmation, made.candidates, search.seeds.select):
         return None
     runs = settled_runs(confirmation)
-    worst = _worst(confirmation, tried)
+    worst = _worst(confirmation, tried, search.seeds.select)
     scores = [_scores(runs, candidate, search.seeds.select, worst) for candidate in made.candidates]
     means = [float(interquartile_mean(torch.tensor(values, dtype=torch.float64))) for values in scores]
     best = max(means) if _maximize(tried) else min(means)
@@ -172,7 +175,8 @@ def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: opt
     tested = tested_candidates(made, chosen)
     if missing(confirmation, tested, search.seeds.test):
         return None
-    maximize, worst, known = _maximize(tried), _worst(confirmation, tried), settled_runs(confirmation)
+    maximize, known = _maximize(tried), settled_runs(confirmation)
+    worst = _worst(confirmation, tried, (*search.seeds.select, *search.seeds.test))
     selected = made.candidates if len(made.candidates) > 1 else ()
     runs: list[Run] = []
     estimates: dict[tuple[str, str], Estimate] = {}
@@ -237,9 +241,10 @@ def _scores(
     return [worst if trial.state != TrialState.COMPLETE or trial.value is None else trial.value for trial in found]
 
 
-def _worst(confirmation: optuna.Study, tried: optuna.Study) -> float:
-    """Of all runs with a value; that a search has one is what its candidates say."""
-    trials = [*confirmation.get_trials(deepcopy=False), *tried.get_trials(deepcopy=False)]
+def _worst(confirmation: optuna.Study, tried: optuna.Study, seeds: Sequence[int]) -> float:
+    """Of all runs of a search, and those of its confirmation on these seeds; that one has a value its candidates say."""
+    trials = [run for run in confirmation.get_trials(deepcopy=False) if set(run.user_attrs.get("seeds", ())) & set(seeds)]
+    trials += tried.get_trials(deepcopy=False)
     values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
     return min(values) if _maximize(tried) else max(values)
 

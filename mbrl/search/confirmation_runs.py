@@ -58,12 +58,14 @@ class Round:
         top: how many candidates were asked for.
         candidates: best first.
         start: the search's start, which is measured beside the one that is kept; None if the file gives none.
+        chosen: place of the candidate that was kept; None before that.
     """
 
     after: int
     top: int
     candidates: tuple[Candidate, ...]
     start: Candidate | None
+    chosen: int | None = None
 
 
 def confirmation_study(search: SearchFile, url: str) -> optuna.Study:
@@ -117,6 +119,7 @@ def last_round(confirmation: optuna.Study) -> Round | None:
         stored["top"],
         tuple(Candidate(**entry) for entry in stored["candidates"]),
         None if start is None else Candidate(**start),
+        stored.get("chosen"),
     )
 
 
@@ -156,8 +159,16 @@ def store_round(confirmation: optuna.Study, made: Round) -> None:
         "top": made.top,
         "candidates": [vars(candidate) for candidate in made.candidates],
         "start": None if made.start is None else vars(made.start),
+        "chosen": made.chosen,
     }
     patiently(lambda: confirmation.set_user_attr(ROUNDS, [*rounds, entry]))
+
+
+def store_choice(confirmation: optuna.Study, chosen: Candidate) -> None:
+    """Keeps which candidate of the newest round runs on test seeds, so that nothing that comes later chooses another."""
+    *rounds, last = patiently(lambda: confirmation.user_attrs)[ROUNDS]
+    place = [Candidate(**entry) for entry in last["candidates"]].index(chosen)
+    patiently(lambda: confirmation.set_user_attr(ROUNDS, [*rounds, {**last, "chosen": place}]))
 
 
 def settled_runs(confirmation: optuna.Study) -> dict[tuple[str, int], FrozenTrial]:

@@ -189,6 +189,29 @@ def test_failed_runs_count_as_the_worst_and_are_said(capsys: pytest.CaptureFixtu
     assert "1 of which failed" in text and "2 of 6 runs failed; each counts as the worst value" in text
 
 
+def test_the_choice_stays_whatever_the_test_seeds_and_later_trials_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed run counts as the worst of all, which a test run or a further trial may lower."""
+    mean = {6.0: 151.0, 4.0: 149.0}
+
+    def run(self: Instant, job: Job) -> Outcome:
+        [seed] = job.seeds
+        if (job.params["model.x"], seed) == (6.0, 51):
+            return Outcome("diverged")
+        return Outcome("ok", values=(mean.get(job.params["model.x"], 1.0) if seed < 100 else 2.0,))
+
+    monkeypatch.setattr(Instant, "run", run)
+    tried = study({2.0: 148.0, 4.0: 149.0, 6.0: 151.0})
+    assert mbrl("confirm", "fake", "--top", "2") == 0
+    found = read()
+    assert found is not None and found.chosen.params == {"model.x": 6.0}, "(151 + 148) / 2 is more than 149"
+    tried.enqueue_trial({"model.x": 9.5})
+    trial = tried.ask()
+    read_search(tried).space.suggest(trial)
+    tried.tell(trial, 0.0)
+    again = read()
+    assert again is not None and again.chosen == found.chosen
+
+
 def test_the_same_command_goes_on_and_repeats_nothing() -> None:
     tried = study(TRIED)
     found = confirmation_study(read_search(tried), URL)
