@@ -67,7 +67,9 @@ def queue_from(study: optuna.Study, search: SearchFile, text: str, url: str) -> 
         )
     if not all(set(search.space.distributions()) >= set(trial.params) for trial in best):
         warnings.warn(f"{source.study_name} has parameters that this search has not; they are left out.", MbrlWarning, 2)
-    for params in fitting:
+    # one that was killed at this queued the first of them
+    there = sum(trial.user_attrs.get("warm") == source.study_name for trial in study.get_trials(deepcopy=False))
+    for params in fitting[there:]:
         study.enqueue_trial(params, user_attrs={"warm": source.study_name})
     study.set_user_attr(_FROM, source.study_name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from mbrl.search.run_process import CHILD
 from mbrl.search.search_file import SearchFile
 from mbrl.search.storage import load_study
 from mbrl.search.study import pruner_of, sampler_of
+from mbrl.search.warm_start import queue_from
 
 FAKE = str(Path(__file__).parent / "fake_run.py")
 ROOT = Path(__file__).parents[2]
@@ -286,6 +288,20 @@ def test_beginning_with_what_an_earlier_study_found() -> None:
             mbrl("run", write(study="new"), "--from", wrong)
     with pytest.raises(ConfigError, match="got none that fit"):
         mbrl("run", write(study="far", space={"model.x": {"float": [20, 30]}}), "--from", "old")
+
+
+def test_queuing_that_was_killed_goes_on_without_repeating() -> None:
+    mbrl("run", write(study="old", budget={"trials": 3}))
+    search = SearchFile.from_text(yaml.safe_dump(WRITTEN), [("base.yaml", "model: {x: 0}\n")])
+    study = studies.open_study(search, URL)
+    queue_from(study, search, "old:2", URL)
+    whole = [trial.system_attrs["fixed_params"] for trial in study.trials]
+    for left in (1, 2, 3):  # after so many entries, before the study said that all were there
+        part = studies.open_study(dataclasses.replace(search, study=f"part{left}"), URL)
+        for params in whole[1:left]:
+            part.enqueue_trial(params, user_attrs={"warm": "old"})
+        queue_from(part, search, "old:2", URL)
+        assert [trial.system_attrs["fixed_params"] for trial in part.trials] == whole
 
 
 # several processes ---------------------------------------------------------------------------------------------------
