@@ -235,15 +235,18 @@ class SearchFile:
     def _check_settings(self) -> None:
         """Refuses keys that a search sets itself, and keys that are both fixed and searched."""
         searched = [parameter.name for parameter in self.space.parameters]
-        for where, names in (("fixed", list(self.fixed)), ("space", searched)):
-            for name in names:
-                if name in _OURS:
-                    raise ConfigError(f"{name}: expected out of {where}, since a search sets it for each run; remove it.")
+        given = [("fixed", name, value) for name, value in self.fixed.items()]
+        for parameter in self.space.parameters:
+            given += [("space", parameter.name, value) for value in parameter.values or (None,)]
+        for where, name, value in given:
+            within = nested({name: value}) if not split_index(name)[1] else {}  # none of ours is in a list
+            for ours in _OURS:
+                if get(within, ours) is not MISSING:
+                    raise ConfigError(f"{ours}: expected out of {where}, since a search sets it for each run; remove it.")
         for name in self.fixed:
             for other in searched:
-                in_list = bool(
-                    split_index(name)[1]
-                )  # a mapping that is chosen merges with what is fixed, a list replaces it
+                # a mapping that is chosen merges with what is fixed, a list replaces it
+                in_list = bool(split_index(name)[1])
                 if name == other or (in_list and name.startswith(f"{other}.")):
                     raise ConfigError(
                         f"{name}: expected in fixed or in the space, got both, and {other} would overwrite it; remove one."

@@ -153,6 +153,11 @@ def test_the_hash_sees_what_makes_trials_comparable_and_nothing_else() -> None:
         ({"config": ["task.yaml", "base.yaml"]}, r"config: expected the texts of \['task.yaml', 'base.yaml'\]"),
         ({"fixed": [1]}, "fixed: expected a mapping"),
         ({"fixed": {"seed_everything": 1}}, "seed_everything: expected out of fixed, since a search sets it"),
+        ({"fixed": {"trainer": {"folder": "x"}}}, "trainer.folder: expected out of fixed, since a search sets it"),
+        (
+            {"space": {"data": {"choice": {"a": {"init_args": {"seed": 1}}, "b": {"init_args": {"steps": 5}}}}}},
+            "data.init_args.seed: expected out of space, since a search sets it",
+        ),
         ({"fixed": {"trainer.folder": "x"}}, "trainer.folder: expected out of fixed"),
         ({"fixed": {"ckpt_path": "x"}}, "ckpt_path: expected out of fixed"),
         ({"space": {"data.init_args.seed": {"int": [0, 9]}}}, "data.init_args.seed: expected out of space"),
