@@ -28,8 +28,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.search.sampler import provenance
 from mbrl.analysis.aggregates import score_statistics
+from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.improvement import probability_of_improvement
-from mbrl.analysis.run_scores import draw_estimate, name_rows
+from mbrl.analysis.run_scores import Estimate, draw_estimate, name_rows
 from mbrl.search.confirmation import TEST, read_confirmation
 from mbrl.search.confirmation_runs import find_confirmation
 from mbrl.search.reduce import reduced
@@ -41,6 +42,7 @@ SPACE = Path("configs/search/mbpo_pendulum.yaml")
 RESULTS = Path(__file__).parent / "results" / "pendulum"
 STORAGE = "sqlite:///pendulum.db"
 BO, RANDOM = "mbpo-pendulum", "mbpo-pendulum-random"
+START, GAINS = "start of both searches", ("gain_on_the_same_seed", "gain_low", "gain_high")
 DOCUMENTED = RUNS / "mbpo-pendulum-documented"
 
 
@@ -97,7 +99,7 @@ def test_values() -> dict[str, list[float]]:
         start = confirmed.start or confirmed.chosen  # where the start itself was the best
         for label, arm in (
             (confirmed.chosen.label, f"best of the {name} search"),
-            (start.label, "start of both searches"),
+            (start.label, START),
         ):
             arms[arm] = [one.counted for one in confirmed.runs if (one.stage, one.label) == (TEST, label)]
     found = read_search_file(SPACE)
@@ -166,7 +168,18 @@ def summary(arms: Mapping[str, Sequence[float]]) -> None:
         estimate = means[arm]["iqm"]
         draw_estimate(axes, row, estimate)
         axes.plot(values, [row] * len(values), "ko", markerfacecolor="white", markersize=5, markeredgewidth=1)
-        rows.append({"arm": arm, "runs": len(values), "iqm": estimate.value, "low": estimate.low, "high": estimate.high})
+        gain = paired_gain(values, arms[START]) if arm != START else None
+        rows.append(
+            {
+                "arm": arm,
+                "runs": len(values),
+                **{
+                    name: f"{number:.5g}" for name, number in zip(("iqm", "low", "high"), estimate_of(estimate), strict=True)
+                },
+                **{name: "" for name in GAINS},
+                **({} if gain is None else {name: f"{number:.5g}" for name, number in zip(GAINS, gain, strict=True)}),
+            }
+        )
     name_rows(axes, list(arms))
     axes.set_xlabel("mean return of the last two evaluations of 1,000 steps, more is better")
     axes.grid(axis="x", color="0.9")
@@ -177,6 +190,22 @@ def summary(arms: Mapping[str, Sequence[float]]) -> None:
     write_csv(RESULTS / "better.csv", columns(better.table()))
     for line in rows:
         print(line)
+
+
+def estimate_of(found: Estimate) -> tuple[float, float, float]:
+    """Value and interval."""
+    assert found.low is not None and found.high is not None
+    return found.value, found.low, found.high
+
+
+def paired_gain(values: Sequence[float], others: Sequence[float]) -> tuple[float, float, float]:
+    """Interquartile mean of the differences on the same seeds, with its 95 % bootstrap interval."""
+    difference = torch.tensor(values, dtype=torch.float64) - torch.tensor(others, dtype=torch.float64)
+    interval = bootstrap_interval(
+        lambda strata: interquartile_mean(strata[0]), [difference], generator=torch.Generator().manual_seed(0)
+    )
+    assert interval is not None
+    return float(interquartile_mean(difference)), float(interval[0]), float(interval[1])
 
 
 def columns(table: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

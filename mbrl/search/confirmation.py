@@ -12,10 +12,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.analysis.aggregates import score_statistics
-from mbrl.analysis.bootstrap import interquartile_mean
+from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.improvement import probability_of_improvement
 from mbrl.analysis.result import Result
-from mbrl.analysis.run_scores import Estimate, draw_estimate, name_rows, plain
+from mbrl.analysis.run_scores import Estimate, draw_estimate, estimate, name_rows, plain
 from mbrl.analysis.verdicts import in_short
 from mbrl.search.confirmation_runs import Candidate, Round, key, last_round, missing, settled_runs
 from mbrl.search.outcome import label_of
@@ -64,6 +64,8 @@ class Confirmation(Result):
         estimates: interquartile mean by stage and label, with its bootstrap interval.
         better: probability that a run of the chosen configuration is better than one of the start, on test seeds; None
             without a start.
+        gain: interquartile mean of the differences between the two on the same seed, above 0 where the chosen one is better:
+            it leaves out what a seed does to both, which may be more than what a configuration does.
     """
 
     name = "confirmation"
@@ -76,6 +78,7 @@ class Confirmation(Result):
     start: Candidate | None
     estimates: Mapping[tuple[str, str], Estimate]
     better: Estimate | None
+    gain: Estimate | None = None
     notes: Sequence[str] = ()
 
     @property
@@ -96,11 +99,15 @@ class Confirmation(Result):
             f"{stage}: {label}": {
                 "runs": sum((run.stage, run.label) == (stage, label) for run in self.runs),
                 "failed": self.failed(stage, label),
-                **plain(estimate),
+                **plain(value),
             }
-            for (stage, label), estimate in self.estimates.items()
+            for (stage, label), value in self.estimates.items()
         }
-        return {"interquartile mean": found, "better than the start": None if self.better is None else plain(self.better)}
+        return {
+            "interquartile mean": found,
+            "better than the start": None if self.better is None else plain(self.better),
+            "gain on the same seed": None if self.gain is None else plain(self.gain),
+        }
 
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
@@ -132,6 +139,8 @@ def _(part: Confirmation) -> list[str]:
         start = part.start.label
         said.append(f"{_named_start(part.start)} on the same seeds: {_interval(part.estimates[TEST, start])}.")
         said.append(f"A run of the chosen one is better with probability {_interval(part.better)}.")
+    if part.gain is not None:
+        said.append(f"On the same seed it gains {_interval(part.gain)}.")
     failures = sum(run.value is None for run in part.runs)
     if failures:
         said.append(f"{failures} of {len(part.runs)} runs failed; each counts as the worst value that any run had.")
@@ -187,7 +196,7 @@ def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: opt
         estimates |= {(stage, label): kinds["iqm"] for label, kinds in found.items()}
         for candidate in candidates:
             runs += [_run(stage, candidate, seed, known[key(candidate.params), seed], worst) for seed in seeds]
-    better = None
+    better = gain = None
     start = tested[1] if len(tested) > 1 else None
     if start is not None:
         sign = 1.0 if maximize else -1.0
@@ -196,9 +205,13 @@ def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: opt
         }
         compared = probability_of_improvement(signed, generator=generator, level=_LEVEL)
         better = compared.estimates[chosen.label, start.label]
-    return Confirmation(
-        search.objectives[0].metric, maximize, tuple(runs), chosen, start, estimates, better, _notes(confirmation, search)
-    )
+        one, other = (torch.tensor(values[""], dtype=torch.float64) for values in signed.values())
+        interval = bootstrap_interval(
+            lambda strata: interquartile_mean(strata[0]), [one - other], generator=generator, level=_LEVEL
+        )
+        gain = estimate(interquartile_mean(one - other), interval)
+    notes = _notes(confirmation, search)
+    return Confirmation(search.objectives[0].metric, maximize, tuple(runs), chosen, start, estimates, better, gain, notes)
 
 
 def tested_candidates(made: Round, chosen: Candidate) -> tuple[Candidate, ...]:

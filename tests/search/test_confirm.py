@@ -131,11 +131,13 @@ def test_the_best_are_selected_and_one_is_tested_beside_the_start(capsys: pytest
     assert found.value.value == pytest.approx(458 / 3) and found.estimates["test", "trial 0"].value == pytest.approx(446 / 3)
     assert (found.value.low, found.value.high) == (151.0, 154.0), "of three runs it is their range"
     assert found.better is not None and found.better.value == 1.0
+    assert found.gain == Estimate(4.0, 4.0, 4.0), "what the seed adds to both falls out"
     text = capsys.readouterr().out
     assert "trial 2 on 3 test seeds: interquartile mean 152.7 (95 % interval 151 to 154)." in text
     assert (
         "The start (trial 0) on the same seeds: 148.7" in text and "model.x = 6.0" in text and "3 test seeds are few" in text
     )
+    assert "On the same seed it gains 4 (95 % interval 4 to 4)." in text
     assert rows("test")[0]["folder"].startswith("runs/fake/confirmation/")
     assert len(load_study("fake", URL).trials) == 4, "the search's table is as it was"
 
@@ -175,6 +177,7 @@ def test_less_is_better() -> None:
     assert only is not None and only.chosen.params == {"model.x": 4.0} and only.better is not None
     assert not any(run.stage == "select" for run in only.runs), "of one there is nothing to select"
     assert only.better.value == pytest.approx(1.5 / 9), "one pair of nine, and one tie"
+    assert only.gain == Estimate(-2.0, -2.0, -2.0), "above 0 is better, whichever way the objective goes"
 
 
 def test_failed_runs_count_as_the_worst_and_are_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,4 +324,4 @@ def test_the_figure_and_the_summary() -> None:
     assert "eval/return, more is better" in axes.get_xlabel()
     numbers = found.summary()["interquartile mean"]["test: trial 2"]
     assert numbers["runs"] == 3 and numbers["failed"] == 1 and numbers["value"] == found.value.value
-    assert isinstance(found.better, Estimate) and len(in_short(found)) == 4
+    assert isinstance(found.better, Estimate) and len(in_short(found)) == 5
