@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -168,18 +169,10 @@ def summary(arms: Mapping[str, Sequence[float]]) -> None:
         estimate = means[arm]["iqm"]
         draw_estimate(axes, row, estimate)
         axes.plot(values, [row] * len(values), "ko", markerfacecolor="white", markersize=5, markeredgewidth=1)
-        gain = paired_gain(values, arms[START]) if arm != START else None
-        rows.append(
-            {
-                "arm": arm,
-                "runs": len(values),
-                **{
-                    name: f"{number:.5g}" for name, number in zip(("iqm", "low", "high"), estimate_of(estimate), strict=True)
-                },
-                **{name: "" for name in GAINS},
-                **({} if gain is None else {name: f"{number:.5g}" for name, number in zip(GAINS, gain, strict=True)}),
-            }
-        )
+        names = ("iqm", "low", "high", *GAINS)
+        numbers = [*estimate_of(estimate), *(paired_gain(values, arms[START]) if arm != START else (math.nan,) * 3)]
+        line = {name: "" if math.isnan(number) else f"{number:.5g}" for name, number in zip(names, numbers, strict=True)}
+        rows.append({"arm": arm, "runs": len(values), **line})
     name_rows(axes, list(arms))
     axes.set_xlabel("mean return of the last two evaluations of 1,000 steps, more is better")
     axes.grid(axis="x", color="0.9")
