@@ -44,6 +44,7 @@ RESULTS = Path(__file__).parent / "results" / "pendulum"
 STORAGE = "sqlite:///pendulum.db"
 BO, RANDOM = "mbpo-pendulum", "mbpo-pendulum-random"
 START, GAINS = "start of both searches", ("gain_on_the_same_seed", "gain_low", "gain_high")
+PRESET = "preset as documented"
 DOCUMENTED = RUNS / "mbpo-pendulum-documented"
 
 
@@ -82,7 +83,7 @@ def confirm(workers: int) -> None:
         if not (folder / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
             run("fit", *configs, *settings, f"--seed_everything={seed}", f"--trainer.folder={folder}")
-            (folder / "done").touch()
+            (folder / "done").write_text(provenance()["commit"], encoding="utf-8")
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(documented, found.seeds.test))
@@ -104,7 +105,7 @@ def test_values() -> dict[str, list[float]]:
         ):
             arms[arm] = [one.counted for one in confirmed.runs if (one.stage, one.label) == (TEST, label)]
     found = read_search_file(SPACE)
-    arms["preset as documented"] = [documented_value(found, seed) for seed in found.seeds.test]
+    arms[PRESET] = [documented_value(found, seed) for seed in found.seeds.test]
     return arms
 
 
@@ -138,11 +139,18 @@ def collect() -> None:
                 shutil.copy(report / f"{picture}.png", RESULTS / f"{picture}.png")
     arms = test_values()
     seeds = read_search_file(SPACE).seeds.test
-    about = {**provenance(), "wall_clock_hours": f"{hours(BO):.2f} (Bayesian), {hours(RANDOM):.2f} (random)"}
+    wall = f"{hours(BO):.2f} (Bayesian), {hours(RANDOM):.2f} (random)"
+    searched = load_study(BO, STORAGE).user_attrs["versions"]["git"][
+        :7
+    ]  # tables may be drawn at a later commit than the runs'
+    documented = (DOCUMENTED / f"seed{seeds[0]}" / "done").read_text(encoding="utf-8")
+    about = {
+        arm: {**provenance(), "commit": documented if arm == PRESET else searched, "wall_clock_hours": wall} for arm in arms
+    }
     write_csv(
         RESULTS / "test_seeds.csv",
         [
-            {"arm": arm, "seed": seed, "value": f"{value:.6g}", **about}
+            {"arm": arm, "seed": seed, "value": f"{value:.6g}", **about[arm]}
             for arm, values in arms.items()
             for seed, value in zip(seeds, values, strict=True)
         ],
