@@ -140,9 +140,7 @@ def collect() -> None:
     arms = test_values()
     seeds = read_search_file(SPACE).seeds.test
     wall = f"{hours(BO):.2f} (Bayesian), {hours(RANDOM):.2f} (random)"
-    searched = load_study(BO, STORAGE).user_attrs["versions"]["git"][
-        :7
-    ]  # not that of the tables
+    searched = load_study(BO, STORAGE).user_attrs["versions"]["git"][:7]  # not that of the tables
     documented = (DOCUMENTED / f"seed{seeds[0]}" / "done").read_text(encoding="utf-8")
     about = {
         arm: {**provenance(), "commit": documented if arm == PRESET else searched, "wall_clock_hours": wall} for arm in arms
