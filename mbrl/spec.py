@@ -1,8 +1,9 @@
 """Specs: how a configurable object is described by plain data and made again from it.
 
-A spec is `{"class_path": "package.module.Class", "init_args": {...}}`, the form that LightningCLI reads from YAML, with
-nested objects as nested specs. Objects record it at construction, whether YAML or Python made them, so a checkpoint can
-hold it and `from_spec` can rebuild the object in a process that never saw the script.
+A spec is `{"class_path": "package.Class", "init_args": {...}}`, the form that LightningCLI reads from YAML, with nested
+objects as nested specs. Objects record it at construction, whether YAML or Python made them, so a checkpoint can hold it
+and `from_spec` can rebuild the object in a process that never saw the script. A class's address is its public name, so
+that files may move beneath it.
 
 Names in files run nothing by themselves: `import_name` resolves only names in `mbrl` and in modules that the caller
 allows.
@@ -10,15 +11,20 @@ allows.
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import inspect
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
-from mbrl.errors import CheckpointError, ConfigError, UntrustedNameError
+from mbrl.errors import CheckpointError, ConfigError, MbrlWarning, UntrustedNameError
 
 
 class Configurable:
@@ -97,19 +103,23 @@ def _recording(init: Any) -> Any:
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = _bound(signature, self, args, kwargs)
+        given = {*bound.arguments, *kwargs}
+        bound.apply_defaults()
         if "_spec" not in self.__dict__:  # the outermost constructor sees what the user wrote
-            bound = _bound(signature, self, args, kwargs)
-            bound.apply_defaults()
-            arguments: dict[str, Any] = {}
-            for name, value in list(bound.arguments.items())[1:]:
-                kind = signature.parameters[name].kind
-                if kind is inspect.Parameter.VAR_KEYWORD:
-                    arguments.update(value)
-                elif kind is not inspect.Parameter.VAR_POSITIONAL:
-                    arguments[name] = value
-            where = type(self).__name__
-            init_args = {name: plain(value, f"{where}({name}=…)") for name, value in arguments.items()}
+            _tell_if_unreachable(type(self))
+            init_args = _plain_arguments(self, signature, bound)
             object.__setattr__(self, "_spec", {"class_path": class_path(type(self)), "init_args": init_args})
+            object.__setattr__(self, "_passes_on", _passes_keywords_on(init))
+            try:
+                init(self, *args, **kwargs)
+            finally:
+                object.__delattr__(self, "_passes_on")
+            return
+        if self.__dict__.get("_passes_on"):  # what the constructor outside left at our defaults belongs to its spec too
+            defaults = _plain_arguments(self, signature, bound)
+            self._spec["init_args"].update({name: defaults[name] for name in defaults if name not in given})
+            object.__setattr__(self, "_passes_on", _passes_keywords_on(init))
         init(self, *args, **kwargs)
 
     return wrapped
@@ -123,9 +133,65 @@ def _bound(signature: inspect.Signature, made: Any, args: tuple[Any, ...], kwarg
         raise TypeError(f"{type(made).__name__}: {error}; it takes {takes}.") from None
 
 
+def _plain_arguments(made: Any, signature: inspect.Signature, bound: inspect.BoundArguments) -> dict[str, Any]:
+    """The arguments of a constructor by name, as plain data, those of `**kwargs` among them."""
+    arguments: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            arguments.update(value)
+        elif kind is not inspect.Parameter.VAR_POSITIONAL:
+            arguments[name] = value
+    where = type(made).__name__
+    return {name: plain(value, f"{where}({name}=…)") for name, value in arguments.items()}
+
+
+@functools.cache
+def _passes_keywords_on(init: Any) -> bool:
+    """Whether a constructor hands its `**kwargs` to another `__init__`, so that it takes what that one takes."""
+    parameters = inspect.signature(init).parameters.values()
+    keywords = next((item.name for item in parameters if item.kind is inspect.Parameter.VAR_KEYWORD), None)
+    if keywords is None:
+        return False
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
+    except (OSError, TypeError, SyntaxError):  # typed at a prompt
+        return False
+    return any(
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "__init__"
+        and any(
+            item.arg is None and isinstance(item.value, ast.Name) and item.value.id == keywords for item in call.keywords
+        )
+        for call in ast.walk(tree)
+    )
+
+
 def class_path(cls: type) -> str:
-    """The dotted name under which `cls` can be imported."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    """The public name of `cls`: in the shortest package whose `__all__` exports it, or else where it is defined."""
+    return next(_exports(cls), f"{cls.__module__}.{cls.__qualname__}")
+
+
+def _exports(cls: type) -> Iterator[str]:
+    parts = cls.__module__.split(".")
+    for length in range(1, len(parts) + 1):
+        package = sys.modules.get(".".join(parts[:length]))
+        if cls.__name__ in getattr(package, "__all__", ()) and getattr(package, cls.__name__, None) is cls:
+            yield f"{'.'.join(parts[:length])}.{cls.__name__}"
+
+
+@functools.cache
+def _tell_if_unreachable(cls: Any) -> None:
+    """Warns of a class that no other process could import, so that nobody learns it when a checkpoint is loaded."""
+    where = "a function" if "<locals>" in cls.__qualname__ else "the script itself" if cls.__module__ == "__main__" else None
+    if where is not None:
+        warnings.warn(
+            f"{cls.__qualname__}: expected a class that other processes can import, as checkpoints hold its name, got one "
+            f"that is defined in {where}; a checkpoint with it can't be loaded elsewhere until you move it to a module.",
+            MbrlWarning,
+            4,
+        )
 
 
 def plain(value: Any, where: str = "value") -> Any:
@@ -248,7 +314,8 @@ def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
     """Imports the object with a dotted name.
 
     Args:
-        name: such as `my_package.rewards.swing_up`.
+        name: such as `my_package.rewards.swing_up`. Of a class whose file has moved since, its former name is read too, as
+            long as a package on the way exports it.
         allow: modules, besides `mbrl`, in which names may be looked up; None for a name that the user wrote in their own
             YAML or Python, which may lie anywhere.
 
@@ -258,13 +325,45 @@ def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
     """
     if allow is not None:
         check_allowed(name, allow)
+    found, home = _found(name, importlib.import_module, allow)
+    if allow is not None:  # a trusted module's imports are no way out: mbrl.spec.os.system is os.system
+        origin = found.__name__ if inspect.ismodule(found) else getattr(found, "__module__", None)
+        check_allowed(origin or home, allow)
+    return found
+
+
+def address(name: str) -> str:
+    """The public name of the class that `name` means, whichever of its names that is; imports nothing but `mbrl`.
+
+    Args:
+        name: such as `mbrl.models.gaussian_ensemble.GaussianEnsemble`; one that isn't known to name a class is returned
+            as it is.
+    """
+    try:
+        if name.startswith("mbrl."):
+            found = import_name(name)
+        else:
+            found, _ = _found(name, _already_imported, None)
+    except (ConfigError, UntrustedNameError):
+        return name
+    return class_path(found) if isinstance(found, type) else name
+
+
+def _already_imported(name: str) -> ModuleType:
+    if name not in sys.modules:
+        raise ModuleNotFoundError(name=name)
+    return sys.modules[name]
+
+
+def _found(name: str, module: Callable[[str], ModuleType], allow: Sequence[str] | None) -> tuple[Any, str]:
+    """The object with a dotted name, and the module that was entered for it."""
     parts = name.split(".")
     if not all(parts):
         parts = []
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])
         try:
-            found: Any = importlib.import_module(module_name)
+            found: Any = module(module_name)
         except ModuleNotFoundError as error:
             if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
                 raise  # the module exists, and something that it imports doesn't
@@ -275,13 +374,15 @@ def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
                     check_allowed(found.__name__, allow)
                 found = getattr(found, part)
         except AttributeError:
+            for length in range(cut, 0, -1):  # its file has moved: the nearest package that exports it knows where to
+                package = module(".".join(parts[:length]))
+                moved = getattr(package, parts[-1], None) if parts[-1] in getattr(package, "__all__", ()) else None
+                if isinstance(moved, type):
+                    return moved, package.__name__
             raise ConfigError(
                 f"expected {name} to exist, but {module_name} has no {'.'.join(parts[cut:])}; check the spelling."
             ) from None
-        if allow is not None:  # a trusted module's imports are no way out: mbrl.spec.os.system is os.system
-            home = found.__name__ if inspect.ismodule(found) else getattr(found, "__module__", None)
-            check_allowed(home or module_name, allow)
-        return found
+        return found, module_name
     raise ConfigError(
         f"expected a dotted name such as package.module.name, and {name!r} can't be imported; check the spelling, and "
         "that its folder is on the path (--allow MODULE puts the current folder there)."

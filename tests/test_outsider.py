@@ -259,7 +259,7 @@ def test_checkpoint_of_another_planner_or_task(tmp_path: Path, run: Path, capsys
     again = config("shooting", run, **SMALL)
     assert "holds a run; resume it with --ckpt_path last" in refused(again)
     other = refused(config("dyna", tmp_path / "dyna"), "--ckpt_path", str(run))
-    assert "model.class_path was 'mine.shooting.Shooting' and is 'mbrl.planners.dyna.Dyna' now" in other
+    assert "model.class_path was 'mine.shooting.Shooting' and is 'mbrl.planners.Dyna' now" in other
     assert "plans" not in other  # another class's settings say nothing
     pendulum = config("shooting", tmp_path / "p", lambda made: made["data"]["init_args"].update(PENDULUM), **SMALL)
     assert "env_id 'Pendulum-v1' against 'mine.lift:Lift-v0'" in refused(pendulum, "--ckpt_path", str(run), command="test")

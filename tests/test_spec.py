@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import importlib
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from mbrl.errors import ConfigError, UntrustedNameError
-from mbrl.spec import Configurable, check_allowed, from_spec, import_name, is_spec, name_of, plain
+from mbrl.errors import ConfigError, MbrlWarning, UntrustedNameError
+from mbrl.models import GaussianEnsemble
+from mbrl.planners import ICEM
+from mbrl.spec import Configurable, address, check_allowed, class_path, from_spec, import_name, is_spec, name_of, plain
 
 HERE = __name__
 
@@ -68,6 +72,69 @@ def test_the_outermost_constructor_is_recorded() -> None:
     assert Inherits(9).spec["class_path"] == f"{HERE}.Inherits"
     assert Inherits(9).spec["init_args"]["size"] == 9
     assert Bare().spec == {"class_path": f"{HERE}.Bare", "init_args": {}}
+
+
+class Middle(Part):
+    def __init__(self, weight: float = 0.5, **part: Any) -> None:
+        super().__init__(**part)
+        self.weight = weight
+
+
+class Outer(Middle):
+    def __init__(self, slope: float = 1.0, **rest: Any) -> None:
+        super().__init__(names=("own",), **rest)
+        self.slope = slope
+
+
+class KeepsItsKeywords(Part):
+    def __init__(self, **more: float) -> None:
+        super().__init__()
+        self.more = more
+
+
+def test_keywords_that_are_passed_on_record_the_parents_defaults() -> None:
+    outer = Outer(size=4)
+    assert outer.spec["init_args"] == {"slope": 1.0, "size": 4, "weight": 0.5}  # names are its own business
+    again = from_spec(outer.spec, allow=[HERE])
+    assert again.spec == outer.spec
+    assert (again.size, again.names, again.weight) == (4, ("own",), 0.5)
+    assert Middle().spec["init_args"] == {"weight": 0.5, "size": 3, "names": ["a"]}
+    assert KeepsItsKeywords(x=1.0).spec["init_args"] == {"x": 1.0}  # they reach no parent, who has its own defaults
+
+
+def test_a_class_is_known_by_the_shortest_package_that_exports_it() -> None:
+    assert class_path(GaussianEnsemble) == "mbrl.models.GaussianEnsemble"
+    assert class_path(ICEM) == "mbrl.planners.ICEM"
+    assert class_path(Part) == f"{HERE}.Part"
+    for name in ("mbrl.models.gaussian_ensemble.GaussianEnsemble", "mbrl.models.moved.GaussianEnsemble"):
+        assert address(name) == "mbrl.models.GaussianEnsemble"
+        assert import_name(name) is GaussianEnsemble
+    for name in ("mbrl.models.Gone", "not_imported_here.X", "", "word", "os.path"):
+        assert address(name) == name
+    assert "not_imported_here" not in sys.modules
+
+
+def test_every_public_configurable_class_has_a_public_name() -> None:
+    for package in ("data", "envs", "models", "planners", "policies", "uncertainty"):
+        module = importlib.import_module(f"mbrl.{package}")
+        for name in module.__all__:
+            found = getattr(module, name)
+            if isinstance(found, type):
+                assert class_path(found) == f"mbrl.{package}.{name}"
+
+
+def test_a_class_that_nobody_else_can_import_is_told_when_it_is_made() -> None:
+    class Local(Part):
+        pass
+
+    with pytest.warns(MbrlWarning, match=r"Local: .*is defined in a function; .*until you move it to a module"):
+        Local()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Local()  # once is enough
+    script = type("Script", (Part,), {"__module__": "__main__"})
+    with pytest.warns(MbrlWarning, match=r"Script: .*is defined in the script itself"):
+        script()
 
 
 def test_a_later_change_of_an_argument_does_not_reach_the_spec() -> None:

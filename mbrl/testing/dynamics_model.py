@@ -209,7 +209,7 @@ class _Suite(Clauses):
                 state = self.start(follow=follow)
                 for number, action in enumerate(plan.unbind(1)):
                     step = self.model.step(state, action)
-                    self.same(whole[number], step, "rollout is its steps one by one")
+                    self.same(whole[number], step, "rollout is its steps one by one", self.tolerance)
                     state = step.state
 
     def states(self) -> None:
@@ -281,9 +281,9 @@ class _Suite(Clauses):
             step = twin.step(twin.start(self.starts, noise("step")), action)
             self.same(step, self.model.step(self.start(), action), "a model from spec and state dict steps the same")
 
-    def same(self, one: ModelStep, other: ModelStep, clause: str) -> None:
+    def same(self, one: ModelStep, other: ModelStep, clause: str, tolerance: float = 0.0) -> None:
         for name in ("obs", "action", "next_obs", "reward", "terminated"):
-            self.equal(getattr(one, name), getattr(other, name), clause)
+            self.equal(getattr(one, name), getattr(other, name), clause, tolerance)
 
     def close(self, one: Tensor, other: Tensor, clause: str) -> None:
         self.equal(one, other, clause, self.tolerance)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
+from mbrl.spec import address
 from mbrl.training.checkpoint import MODEL, find_last
 
 # What a resumed run may change: how long it goes on and what is looked at, never what is computed.
@@ -67,7 +68,11 @@ def find_checkpoint(path: str | os.PathLike[str], run: Path, *, clean: bool = Fa
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested plain data by dotted name."""
+    """Nested plain data by dotted name, classes by their public names."""
+    if name.endswith("class_path") and isinstance(value, str):
+        return {name: address(value)}
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+        value = {str(number): item for number, item in enumerate(value)}
     if not (isinstance(value, Mapping) and value):
         return {name: list(value) if isinstance(value, tuple) else value}
     found: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError, MbrlWarning
 from mbrl.spec import check_allowed, from_spec
 from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.commands.config_text import MODE
 from mbrl.training.commands.empty_keys import refuse_empty_unknown
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
@@ -48,6 +49,9 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
 
 class MbrlParser(LightningArgumentParser):
     """A parser whose errors are one sentence."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"parser_mode": MODE, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints what is wrong and exits with 2."""
