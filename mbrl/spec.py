@@ -107,7 +107,8 @@ def _recording(init: Any) -> Any:
         given = {*bound.arguments, *kwargs}
         bound.apply_defaults()
         if "_spec" not in self.__dict__:  # the outermost constructor sees what the user wrote
-            _tell_if_unreachable(type(self))
+            made: Any = type(self)
+            _tell_if_unreachable(made)
             init_args = _plain_arguments(self, signature, bound)
             object.__setattr__(self, "_spec", {"class_path": class_path(type(self)), "init_args": init_args})
             object.__setattr__(self, "_passes_on", _passes_keywords_on(init))

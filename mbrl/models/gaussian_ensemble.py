@@ -29,11 +29,8 @@ from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
 from mbrl.models.fit_run import FitRun
 from mbrl.models.fitting import Bootstrap, Keep, Stopping
 from mbrl.models.gradient_model import GradientModel
-from mbrl.models.log_var_bounds import LogVarBounds
-from mbrl.models.member_rows import layout
-from mbrl.models.normalizer import InputNormalizer
 from mbrl.models.obs_state import ObsState
-from mbrl.models.stacked_mlp import ACTIVATIONS, Precision, StackedMLP
+from mbrl.networks import ACTIVATIONS, InputNormalizer, LogVarBounds, Precision, StackedMLP, layout
 
 
 class GaussianEnsemble(GradientModel, HasMembers, Differentiable):

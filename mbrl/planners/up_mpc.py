@@ -23,8 +23,8 @@ from mbrl.arguments import check_whole
 from mbrl.data import Generator, ModelState, ModelStep, RowGenerator, draw_balanced
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
-from mbrl.models.member_rows import predict_members
 from mbrl.models.obs_state import ObsState
+from mbrl.models.predict_members import predict_members
 from mbrl.planners.penalties import check_measure
 from mbrl.planners.selectors import ActionSelector, Situation
 from mbrl.uncertainty import Sample, SampleSpread, UncertaintyMeasure

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.errors import ShapeError
-from mbrl.policies.relu_stack import Precision, ReluStack, xavier_uniform
+from mbrl.networks import Precision, ReluStack, xavier_uniform
 
 
 class Critics(nn.Module):

@@ -32,10 +32,9 @@ from torch.optim import Optimizer
 
 from mbrl.data import Generator, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
+from mbrl.networks import LeanAdam, Precision
 from mbrl.policies.base import CriticTerm, Learner
 from mbrl.policies.critics import Critics
-from mbrl.policies.lean_adam import LeanAdam
-from mbrl.policies.relu_stack import Precision
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from mbrl.data import Generator, draw_normal
 from mbrl.errors import ConfigError, ShapeError, UnsupportedError
+from mbrl.networks import Precision, ReluStack, xavier_uniform
 from mbrl.policies.base import Policy
-from mbrl.policies.relu_stack import Precision, ReluStack, xavier_uniform
 
 # Rows a pass without gradients on the CPU: a layer's output then stays in a core's second-level cache, where fresh
 # temporaries for a hundred thousand rows would be bound by page faults.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbrl.models.log_var_bounds import LogVarBounds
+from mbrl.networks.log_var_bounds import LogVarBounds
 
 
 @pytest.mark.check("coplanner-7")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mbrl.errors import ConfigError
-
-Precision = Literal["fp32", "bf16"]
+from mbrl.networks.precision import Precision
 
 
 class ReluStack(nn.Module):

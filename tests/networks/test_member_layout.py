@@ -5,7 +5,8 @@ import torch
 
 from mbrl.data import Task, make_generator
 from mbrl.models import GaussianEnsemble
-from mbrl.models.member_rows import block_layout, layout, padded_layout, predict_members
+from mbrl.models.predict_members import predict_members
+from mbrl.networks.member_layout import block_layout, layout, padded_layout
 
 MEMBERS = 4
 DRAWS = {

@@ -12,9 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mbrl.data import Prediction
-from mbrl.models.base import DynamicsModel
-
 
 @dataclass(frozen=True)
 class MemberLayout:
@@ -88,25 +85,3 @@ def block_layout(member: Tensor, members: int, blocks_per_member: int = 8) -> Me
     place = torch.empty_like(order).scatter_(0, order, slot)
     owner = torch.searchsorted(ends, torch.arange(blocks, device=device), right=True).clamp_(max=members - 1)  # G
     return MemberLayout(owner, index.view(blocks, size), place)
-
-
-def predict_members(model: DynamicsModel, obs: Tensor, action: Tensor, members: Tensor) -> Prediction:
-    """What a few members of a model predict, for the price of those: the drawn-member path, each asked of every row.
-
-    Args:
-        model: with members.
-        obs: `B x S`, environment units.
-        action: `B x A` in [−1, 1].
-        members: `n` int64.
-
-    Returns:
-        A `Prediction` with dims `n x B x …`, in the order of `members`.
-    """
-    number, rows = members.shape[0], obs.shape[0]
-    said = model.predict(obs.repeat(number, 1), action.repeat(number, 1), members.repeat_interleave(rows))  # n·B x …
-
-    def apart(part: Tensor | None) -> Tensor | None:
-        return None if part is None else part.unflatten(0, (number, rows))
-
-    mean, var = said.mean.unflatten(0, (number, rows)), said.var.unflatten(0, (number, rows))
-    return Prediction(mean, var, apart(said.reward_mean), apart(said.reward_var), apart(said.terminated_logit))

@@ -10,7 +10,7 @@ from torch import nn
 
 from mbrl.data import make_generator
 from mbrl.errors import ConfigError
-from mbrl.policies.relu_stack import ReluStack
+from mbrl.networks.relu_stack import ReluStack
 
 
 def stack(precision: str = "fp32", copies: int = 3) -> ReluStack:

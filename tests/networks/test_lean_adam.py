@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from mbrl.policies.lean_adam import LeanAdam
+from mbrl.networks.lean_adam import LeanAdam
 
 
 def groups(seed: int = 0) -> list[dict[str, Any]]:

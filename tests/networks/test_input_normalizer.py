@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mbrl.data import make_generator
-from mbrl.models.normalizer import InputNormalizer
+from mbrl.networks.input_normalizer import InputNormalizer
 
 
 def columns() -> torch.Tensor:

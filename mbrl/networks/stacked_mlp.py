@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mbrl.errors import ConfigError
-
-Precision = Literal["fp32", "bf16"]
+from mbrl.networks.precision import Precision
 
 # Each takes (x, inplace); GELU and softplus have no in-place form.
 ACTIVATIONS: dict[str, Callable[[Tensor, bool], Tensor]] = {

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mbrl.data import make_generator
 from mbrl.errors import ConfigError
-from mbrl.models.stacked_mlp import ACTIVATIONS, StackedMLP, truncated_normal
+from mbrl.networks.stacked_mlp import ACTIVATIONS, StackedMLP, truncated_normal
 
 SIZES = (5, 16, 12, 4)
 

@@ -1,0 +1,26 @@
+"""What models and critics share: stacked networks, normalisation, a fused optimiser.
+
+Two kinds of stacked network, since two lines of work initialise theirs differently: `StackedMLP` for dynamics models (PETS),
+`ReluStack` for actors and critics (MBPO).
+"""
+
+from mbrl.networks.input_normalizer import InputNormalizer
+from mbrl.networks.lean_adam import LeanAdam
+from mbrl.networks.log_var_bounds import LogVarBounds
+from mbrl.networks.member_layout import MemberLayout, layout
+from mbrl.networks.precision import Precision
+from mbrl.networks.relu_stack import ReluStack, xavier_uniform
+from mbrl.networks.stacked_mlp import ACTIVATIONS, StackedMLP
+
+__all__ = [
+    "ACTIVATIONS",
+    "InputNormalizer",
+    "LeanAdam",
+    "LogVarBounds",
+    "MemberLayout",
+    "Precision",
+    "ReluStack",
+    "StackedMLP",
+    "layout",
+    "xavier_uniform",
+]
