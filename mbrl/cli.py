@@ -15,7 +15,7 @@ from mbrl import __version__
 
 
 def _lightning(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.training.commands.lightning import run  # torch and Lightning take seconds to import
+    from mbrl.training.commands.fit import run  # torch and Lightning take seconds to import
 
     return run(arguments, allow)
 
@@ -33,19 +33,19 @@ def _check(arguments: list[str], allow: Sequence[str]) -> int:
 
 
 def _plot(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.analysis.plot_command import run
+    from mbrl.analysis.commands.plot import run
 
     return run(arguments, allow)
 
 
 def _report(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.analysis.report_command import run
+    from mbrl.analysis.commands.report import run
 
     return run(arguments, allow)
 
 
 def _search(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.search.commands import run
+    from mbrl.search.commands.subcommands import run
 
     def parse(of_a_run: list[str]) -> Mapping[str, object]:
         from mbrl.training.commands.parsed import parsed

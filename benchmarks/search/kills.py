@@ -19,8 +19,8 @@ from pathlib import Path
 
 import optuna
 
-from mbrl.search.outcome import label_of
-from mbrl.search.storage import load_study
+from mbrl.search.study.outcome import label_of
+from mbrl.search.study.storage import load_study
 from tests.search.kills import create, kill_at_random, problems, start
 from tests.search.postgres import PASSWORD, missing, server
 

@@ -28,16 +28,16 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.search.sampler import provenance
-from mbrl.analysis.aggregates import score_statistics
-from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
-from mbrl.analysis.improvement import probability_of_improvement
-from mbrl.analysis.run_scores import Estimate, draw_estimate, name_rows
-from mbrl.search.confirmation import TEST, read_confirmation
-from mbrl.search.confirmation_runs import find_confirmation
-from mbrl.search.reduce import reduced
-from mbrl.search.search_file import SearchFile, read_search_file
-from mbrl.search.storage import load_study, open_storage
-from mbrl.search.study import RUNS
+from mbrl.analysis.runs.aggregates import score_statistics
+from mbrl.analysis.runs.bootstrap import bootstrap_interval, interquartile_mean
+from mbrl.analysis.runs.improvement import probability_of_improvement
+from mbrl.analysis.runs.run_scores import Estimate, draw_estimate, name_rows
+from mbrl.search.confirmation.confirmation import TEST, read_confirmation
+from mbrl.search.confirmation.runs import find_confirmation
+from mbrl.search.file.search_file import SearchFile, read_search_file
+from mbrl.search.study.storage import load_study, open_storage
+from mbrl.search.study.study import RUNS
+from mbrl.search.work.reduce import reduced
 
 SPACE = Path("configs/search/mbpo_pendulum.yaml")
 RESULTS = Path(__file__).parent / "results" / "pendulum"

@@ -17,7 +17,7 @@ from mbrl.data import ReplayBuffer, Task, Transitions, make_generator, mixed_bat
 from mbrl.envs import VectorExperience, make_task
 from mbrl.models import GaussianEnsemble
 from mbrl.planners import CEM, PETS, UPMPC, Dyna, PolicySample
-from mbrl.planners.imagination import Imagination
+from mbrl.planners.rollouts.imagination import Imagination
 from mbrl.policies import SAC
 
 ENV_ID = "Hopper-v5"

@@ -1,34 +1,34 @@
 """Where, how far ahead and how confidently a model is wrong, and what runs achieved."""
 
-from mbrl.analysis.aggregates import ScoreStatistics, score_statistics
-from mbrl.analysis.baselines import LinearBaseline
-from mbrl.analysis.bootstrap import bootstrap_interval, interquartile_mean
-from mbrl.analysis.calibration_result import Calibration
 from mbrl.analysis.episodes import split_episodes, windows
-from mbrl.analysis.improvement import Improvement, probability_of_improvement
-from mbrl.analysis.learning_curves import learning_curves
-from mbrl.analysis.learning_curves_result import Curve, LearningCurves
-from mbrl.analysis.lipschitz import LipschitzEstimate, local_lipschitz
-from mbrl.analysis.live import LiveModelReport
-from mbrl.analysis.model_report import report
-from mbrl.analysis.one_step import one_step_error
-from mbrl.analysis.one_step_result import OneStepError
-from mbrl.analysis.open_loop import open_loop_error
-from mbrl.analysis.open_loop_result import OpenLoopError
-from mbrl.analysis.plan_result import PlanOutcome
-from mbrl.analysis.profiles import PerformanceProfiles, performance_profiles
-from mbrl.analysis.promises import plan_outcome
-from mbrl.analysis.reliability import calibration
-from mbrl.analysis.report_files import Report
+from mbrl.analysis.forecasts.linear_baseline import LinearBaseline
+from mbrl.analysis.model_error.calibration import calibration
+from mbrl.analysis.model_error.calibration_result import Calibration
+from mbrl.analysis.model_error.lipschitz import LipschitzEstimate, local_lipschitz
+from mbrl.analysis.model_error.one_step import one_step_error
+from mbrl.analysis.model_error.one_step_result import OneStepError
+from mbrl.analysis.model_error.open_loop import open_loop_error
+from mbrl.analysis.model_error.open_loop_result import OpenLoopError
+from mbrl.analysis.model_error.plan_outcome import plan_outcome
+from mbrl.analysis.model_error.plan_outcome_result import PlanOutcome
+from mbrl.analysis.model_error.reward_and_termination import reward_and_termination
+from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
+from mbrl.analysis.model_error.uncertainty_against_error import uncertainty_against_error
+from mbrl.analysis.model_error.uncertainty_against_error_result import UncertaintyAgainstError
+from mbrl.analysis.model_error.value_error import value_error
+from mbrl.analysis.model_error.value_error_result import ValueAwareError
+from mbrl.analysis.model_report.live_model_report import LiveModelReport
+from mbrl.analysis.model_report.report import report
+from mbrl.analysis.model_report.report_files import Report
 from mbrl.analysis.result import Result, Skipped
-from mbrl.analysis.reward_error import reward_and_termination
-from mbrl.analysis.reward_result import RewardAndTermination
-from mbrl.analysis.run_curves import RunCurves, read_curves
-from mbrl.analysis.run_scores import normalized_scores
-from mbrl.analysis.uncertainty_error import uncertainty_against_error
-from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
-from mbrl.analysis.value_aware import value_error
-from mbrl.analysis.value_result import ValueAwareError
+from mbrl.analysis.runs.aggregates import ScoreStatistics, score_statistics
+from mbrl.analysis.runs.bootstrap import bootstrap_interval, interquartile_mean
+from mbrl.analysis.runs.improvement import Improvement, probability_of_improvement
+from mbrl.analysis.runs.learning_curves import learning_curves
+from mbrl.analysis.runs.learning_curves_result import Curve, LearningCurves
+from mbrl.analysis.runs.profiles import PerformanceProfiles, performance_profiles
+from mbrl.analysis.runs.run_curves import RunCurves, read_curves
+from mbrl.analysis.runs.run_scores import normalized_scores
 
 __all__ = [
     "Calibration",

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from functools import singledispatch
 
-from mbrl.analysis.calibration_result import Calibration
-from mbrl.analysis.one_step_result import POLICY_ACTIONS, POLICY_ROWS, OneStepError
-from mbrl.analysis.open_loop_result import MEAN, OpenLoopError
-from mbrl.analysis.plan_result import PlanOutcome
+from mbrl.analysis.model_error.calibration_result import Calibration
+from mbrl.analysis.model_error.one_step_result import POLICY_ACTIONS, POLICY_ROWS, OneStepError
+from mbrl.analysis.model_error.open_loop_result import MEAN, OpenLoopError
+from mbrl.analysis.model_error.plan_outcome_result import PlanOutcome
+from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
+from mbrl.analysis.model_error.uncertainty_against_error_result import UncertaintyAgainstError
+from mbrl.analysis.model_error.uncertainty_scores import DATASET, ROLLOUTS
+from mbrl.analysis.model_error.value_error_result import ValueAwareError
 from mbrl.analysis.result import Result, Skipped
-from mbrl.analysis.reward_result import RewardAndTermination
-from mbrl.analysis.uncertainty_result import UncertaintyAgainstError
-from mbrl.analysis.uncertainty_scores import DATASET, ROLLOUTS
-from mbrl.analysis.value_result import ValueAwareError
 
 _EXACT = "Zero to rounding."
 

@@ -2,9 +2,9 @@
 
 from mbrl.models.base import Differentiable, DynamicsModel, Exact, HasMembers, WantsValueFunction, require
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
-from mbrl.models.environment import ModelEnv, ModelVectorEnv
+from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
-from mbrl.models.gradient_model import GradientModel
+from mbrl.models.model_env import ModelEnv, ModelVectorEnv
 from mbrl.models.obs_state import ObsState
 from mbrl.models.simulator import SimState, SimulatorModel
 

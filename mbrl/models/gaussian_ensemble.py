@@ -26,9 +26,9 @@ from torch.nn import functional as F
 from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction, draw_normal
 from mbrl.errors import ConfigError, ShapeError
 from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
-from mbrl.models.fit_run import FitRun
-from mbrl.models.fitting import Bootstrap, Keep, Stopping
-from mbrl.models.gradient_model import GradientModel
+from mbrl.models.fitting.fit_run import FitRun
+from mbrl.models.fitting.gradient_model import GradientModel
+from mbrl.models.fitting.rules import Bootstrap, Keep, Stopping
 from mbrl.models.obs_state import ObsState
 from mbrl.networks import ACTIVATIONS, InputNormalizer, LogVarBounds, Precision, StackedMLP, layout
 

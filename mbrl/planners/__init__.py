@@ -3,14 +3,10 @@
 from mbrl.planners.base import Planner
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate
-from mbrl.planners.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.memory import Memory
-from mbrl.planners.online import OnlinePlanner
-from mbrl.planners.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty, check_measure
-from mbrl.planners.penalty_weight import PenaltyWeight
+from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.pets import PETS
-from mbrl.planners.plan_objective import PlanObjective
-from mbrl.planners.plan_optimizers import (
+from mbrl.planners.plans import (
     CEM,
     ICEM,
     MPPI,
@@ -20,8 +16,12 @@ from mbrl.planners.plan_optimizers import (
     PlanProblem,
     RandomShooting,
 )
-from mbrl.planners.selectors import ActionSelector, PolicyMode, PolicySample, Situation
-from mbrl.planners.up_mpc import UPMPC, best_candidate
+from mbrl.planners.plans.objective import PlanObjective
+from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
+from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty, check_measure
+from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
+from mbrl.planners.rollouts.selectors import ActionSelector, PolicyMode, PolicySample, Situation
+from mbrl.planners.rollouts.up_mpc import UPMPC, best_candidate
 
 __all__ = [
     "CEM",

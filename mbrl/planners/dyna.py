@@ -20,12 +20,12 @@ from mbrl.arguments import check_whole
 from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, mixed_batch
 from mbrl.errors import ConfigError, DivergedError
 from mbrl.models import DynamicsModel
-from mbrl.planners.hooks import BatchContext, BatchHook, RolloutHook
-from mbrl.planners.imagination import Imagination
 from mbrl.planners.memory import Memory
-from mbrl.planners.online import OnlinePlanner
-from mbrl.planners.schedule import check_schedule, rollout_capacity, rollout_length
-from mbrl.planners.selectors import ActionSelector, PolicySample, Situation
+from mbrl.planners.online_planner import OnlinePlanner
+from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutHook
+from mbrl.planners.rollouts.imagination import Imagination
+from mbrl.planners.rollouts.schedule import check_schedule, rollout_capacity, rollout_length
+from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
 from mbrl.policies import CriticTerm, Learner
 
 

@@ -20,11 +20,11 @@ from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction, mix
 from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
 from mbrl.planners.memory import Memory
-from mbrl.planners.online import OnlinePlanner
-from mbrl.planners.penalties import check_measure
-from mbrl.planners.plan_objective import PlanObjective
-from mbrl.planners.plan_optimizers.base import Plan, PlanOptimizer, PlanProblem
-from mbrl.planners.propagation import PROPAGATIONS, Propagation
+from mbrl.planners.online_planner import OnlinePlanner
+from mbrl.planners.plans.base import Plan, PlanOptimizer, PlanProblem
+from mbrl.planners.plans.objective import PlanObjective
+from mbrl.planners.plans.propagation import PROPAGATIONS, Propagation
+from mbrl.planners.rollouts.penalties import check_measure
 from mbrl.policies import Learner
 from mbrl.uncertainty import UncertaintyMeasure
 
@@ -44,7 +44,7 @@ class PETS(OnlinePlanner):
         particles: `P`, rollouts over which a plan's return is averaged; None: 20 [Chua2018]_, and 1 where more would be
             equal (an exact model, `expectation`). More make returns less noisy and cost as much more.
         propagation: how a plan is followed through members and noise: `ts1`, `ts_inf`, `expectation`, `ds` or `mm` (see
-            `mbrl.planners.propagation`).
+            `mbrl.planners.plans.propagation`).
         discount: γ inside a plan; 1 weighs all steps alike [Chua2018]_, less prefers early rewards.
         warmup_steps: real steps of uniform actions before the first fit. A fixed model needs none: set it to 0.
         refit_every: real steps between fits, counted from the warm-up's end; a fixed model has none.

@@ -19,15 +19,15 @@ from pytorch_lightning.loggers import Logger
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
 from mbrl.spec import Configurable, plain
+from mbrl.training.callbacks.checkpoint_callback import CheckpointCallback
+from mbrl.training.callbacks.epoch_lines import EpochLines
+from mbrl.training.callbacks.progress import ProgressCallback
+from mbrl.training.callbacks.run_clock import RunClock
+from mbrl.training.callbacks.run_start import RunStart
 from mbrl.training.checkpoint import FolderCheckpointIO
-from mbrl.training.checkpoint_callback import CheckpointCallback
-from mbrl.training.epoch_lines import EpochLines
 from mbrl.training.flags import COMPUTING, check_flags, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
-from mbrl.training.progress import ProgressCallback
-from mbrl.training.run_clock import RunClock
 from mbrl.training.run_folder import METRICS, default_folder, inside
-from mbrl.training.run_start import RunStart
 
 
 class RunTrainer(pl.Trainer):

@@ -17,8 +17,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from mbrl.data.offline_columns import write_arrays
 from mbrl.errors import CheckpointError, ConfigError, RunFolderError
 from mbrl.planners import Planner
+from mbrl.training.callbacks.checkpoint_callback import remove_all
 from mbrl.training.checkpoint import find_last, read_manifest
-from mbrl.training.checkpoint_callback import remove_all
 from mbrl.training.files import write_whole
 from mbrl.training.flags import check_flags
 from mbrl.training.load import load_into

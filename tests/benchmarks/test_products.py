@@ -42,7 +42,7 @@ def test_planned_rollout_count_is_what_a_rollout_does() -> None:
     from mbrl.data import Task, Transitions, make_generator
     from mbrl.models import GaussianEnsemble
     from mbrl.planners import UPMPC
-    from mbrl.planners.imagination import Imagination
+    from mbrl.planners.rollouts.imagination import Imagination
     from mbrl.policies import SAC
 
     task = Task("x", 11, 3, (-1.0,) * 3, (1.0,) * 3, known_terminated="mbrl.envs.terminations.never")

@@ -11,8 +11,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.models.fitting.test_lightning_fit import Rows, ensemble, trainer, weights
 from tests.models.linear_task import TASK, linear_rows
-from tests.models.test_lightning_fit import Rows, ensemble, trainer, weights
 
 
 class Gather(pl.Callback):

@@ -16,7 +16,7 @@ from mbrl.models import DynamicsModel
 from mbrl.planners import ActionSelector, BatchContext, BatchHook, Dyna, PolicyMode, Situation, evaluate
 from mbrl.policies import CriticTerm, Learner, Policy
 from tests.planners.exact_models import WALK, WalkModel
-from tests.planners.test_imagination import NoisyPolicy
+from tests.planners.rollouts.test_imagination import NoisyPolicy
 
 
 class Line(Experience):

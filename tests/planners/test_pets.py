@@ -16,7 +16,7 @@ from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import GaussianEnsemble, SimulatorModel
 from mbrl.models.closed_form import Pendulum
 from mbrl.planners import PETS, evaluate
-from mbrl.planners.plan_optimizers import (
+from mbrl.planners.plans import (
     CEM,
     ICEM,
     MPPI,

@@ -11,9 +11,9 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 
-from mbrl.search.outcome import Job, Outcome
-from mbrl.search.storage import load_study
-from mbrl.search.worker import Worker
+from mbrl.search.study.outcome import Job, Outcome
+from mbrl.search.study.storage import load_study
+from mbrl.search.work.worker import Worker
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

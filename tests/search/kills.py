@@ -14,8 +14,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.search.outcome import is_settled, root_of, spent
-from mbrl.search.storage import load_study, open_storage
+from mbrl.search.study.outcome import is_settled, root_of, spent
+from mbrl.search.study.storage import load_study, open_storage
 
 ROOT = Path(__file__).parents[2]
 QUEUED = 5  # configurations that were queued before anyone worked

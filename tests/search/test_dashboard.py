@@ -15,11 +15,11 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from mbrl.search.outcome import Outcome
-from mbrl.search.search_file import SearchFile
-from mbrl.search.storage import open_storage
-from mbrl.search.study import open_study
-from mbrl.search.worker import Worker
+from mbrl.search.file.search_file import SearchFile
+from mbrl.search.study.outcome import Outcome
+from mbrl.search.study.storage import open_storage
+from mbrl.search.study.study import open_study
+from mbrl.search.work.worker import Worker
 from tests.search.fake_problem import Quadratic, random_sampler
 
 with warnings.catch_warnings():

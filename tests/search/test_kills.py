@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mbrl.search.outcome import label_of
-from mbrl.search.storage import load_study
+from mbrl.search.study.outcome import label_of
+from mbrl.search.study.storage import load_study
 from tests.search.kills import create, kill_at_random, problems, start
 
 

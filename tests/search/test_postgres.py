@@ -11,7 +11,7 @@ import pytest
 from optuna.storages import RDBStorage
 
 from mbrl.errors import DataError
-from mbrl.search.storage import load_study, open_storage
+from mbrl.search.study.storage import load_study, open_storage
 from tests.search.kills import kill_at_random, problems
 from tests.search.postgres import PASSWORD, missing, server
 
@@ -38,7 +38,7 @@ class Closed(RDBStorage):
 def _no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.delenv("PGPASSWORD", raising=False)
     monkeypatch.setenv("PGPASSFILE", str(tmp_path / "pgpass"))
-    monkeypatch.setattr("mbrl.search.storage.RDBStorage", Closed)
+    monkeypatch.setattr("mbrl.search.study.storage.RDBStorage", Closed)
     yield
     while Closed.made:
         storage = Closed.made.pop()

@@ -12,12 +12,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from mbrl.search.lease import identity
-from mbrl.search.ledger import Ledger
-from mbrl.search.outcome import Job, Outcome, is_lost, is_settled, order_of
-from mbrl.search.report.region import search_region
+from mbrl.search.report.search_region import search_region
 from mbrl.search.sampler import BOSampler
-from mbrl.search.worker import Worker
+from mbrl.search.study.lease import identity
+from mbrl.search.study.ledger import Ledger
+from mbrl.search.study.outcome import Job, Outcome, is_lost, is_settled, order_of
+from mbrl.search.work.worker import Worker
 from tests.search.fake_problem import Quadratic, random_sampler
 
 SPACE = {
@@ -84,7 +84,7 @@ def searched(
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "_tell", tell)
-        patch.setattr("mbrl.search.worker.identity", lambda: {**identity(), "started": 1})  # a process that is gone
+        patch.setattr("mbrl.search.work.worker.identity", lambda: {**identity(), "started": 1})  # a process that is gone
         for _ in range(len(deaths)):
             with pytest.raises(Killed):
                 work()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mbrl.search.export import check
-from mbrl.search.search_file import SearchFile, read_search_file
-from mbrl.search.space import Space
-from mbrl.search.yaml_text import read_mapping, write_mapping
+from mbrl.search.file.export import check
+from mbrl.search.file.search_file import SearchFile, read_search_file
+from mbrl.search.file.space import Space
+from mbrl.search.file.yaml_text import read_mapping, write_mapping
 from mbrl.training.commands.parsed import parsed
 
 ROOT = Path(__file__).parents[2]

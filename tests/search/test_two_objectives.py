@@ -14,12 +14,12 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from mbrl.search.best import best_of
-from mbrl.search.commands import run as search_command
+from mbrl.search.commands.subcommands import run as search_command
+from mbrl.search.file.search_file import SearchFile, read_search_file
 from mbrl.search.sampler import pareto
-from mbrl.search.search_file import SearchFile, read_search_file
-from mbrl.search.storage import load_study
-from mbrl.search.study import bo_sampler, open_study
+from mbrl.search.study.best_yaml import best_of
+from mbrl.search.study.storage import load_study
+from mbrl.search.study.study import bo_sampler, open_study
 
 URL = "journal://study.log"
 # As a run on a small task: the overlay shortens it, and what is searched trades its return for time.
@@ -41,9 +41,9 @@ sampler: {name: bo, startup: 6}
 
 @pytest.fixture(autouse=True)
 def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mbrl.search.run_process.CHILD", (str(Path(__file__).parent / "fake_run.py"),))
-    monkeypatch.setattr("mbrl.search.runner.POLL_S", 0.02)
-    monkeypatch.setattr("mbrl.search.crew.DEFAULT", URL)
+    monkeypatch.setattr("mbrl.search.work.run_process.CHILD", (str(Path(__file__).parent / "fake_run.py"),))
+    monkeypatch.setattr("mbrl.search.work.command_runner.POLL_S", 0.02)
+    monkeypatch.setattr("mbrl.search.commands.workers.DEFAULT", URL)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # on a busy disk it is most of a test
     monkeypatch.chdir(tmp_path)
     Path("base.yaml").write_text("model: {x: 0, pace: 1.0}\n")

@@ -11,7 +11,7 @@ from mbrl.data import ReplayBuffer, Task, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.models import GaussianEnsemble
 from mbrl.planners import PETS, Dyna, PolicyMode, PolicySample
-from mbrl.planners.plan_optimizers import CEM, ICEM, MPPI, GradientShooting
+from mbrl.planners.plans import CEM, ICEM, MPPI, GradientShooting
 from mbrl.policies import SAC, TanhGaussianPolicy
 from mbrl.testing import (
     LinearModel,

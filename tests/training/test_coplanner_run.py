@@ -19,7 +19,7 @@ from mbrl.planners import UPMPC, Dyna, PolicySample, evaluate
 from mbrl.policies import SAC
 from mbrl.testing import check_planner, linear_task
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint
-from mbrl.training.commands.lightning import MbrlCLI
+from mbrl.training.commands.fit import MbrlCLI
 from mbrl.training.run_folder import holds_run
 from tests.test_metrics_doc import documented, written
 from tests.training.test_kill_and_resume import same_run, same_state

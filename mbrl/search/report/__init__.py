@@ -1,9 +1,9 @@
 """What a search found, as pictures, tables and a page; most of them also of any Optuna study."""
 
 from mbrl.search.report.against import Against, against
-from mbrl.search.report.history import SearchHistory, search_history
 from mbrl.search.report.model_check import ModelCheck, ParameterEffects, model_check, parameter_effects
-from mbrl.search.report.region import SearchRegion, search_region
+from mbrl.search.report.search_history import SearchHistory, search_history
+from mbrl.search.report.search_region import SearchRegion, search_region
 
 __all__ = [
     "Against",

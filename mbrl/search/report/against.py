@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial
 
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
-from mbrl.analysis.run_scores import LINES
+from mbrl.analysis.runs.run_scores import LINES
 from mbrl.analysis.verdicts import in_short
 from mbrl.errors import DataError
-from mbrl.search.outcome import is_settled
-from mbrl.search.report.history import best_so_far
+from mbrl.search.report.search_history import best_so_far
+from mbrl.search.study.outcome import is_settled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,11 +12,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial
 
 from mbrl.analysis.axes import log_scale, whole_numbers
-from mbrl.analysis.rank import spearman
+from mbrl.analysis.correlations import spearman
 from mbrl.analysis.result import Result
 from mbrl.analysis.verdicts import in_short
-from mbrl.search.expected import deviation, interval
 from mbrl.search.report.names import short_names
+from mbrl.search.sampler.expected import deviation, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,23 +11,23 @@ from typing import Any
 
 import optuna
 
-from mbrl.analysis.html import figures, page, png
+from mbrl.analysis.model_report.page import figures, page, png
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.verdicts import in_short
 from mbrl.errors import DataError
-from mbrl.search.best import Best, best_of, file_of, write_best
-from mbrl.search.confirmation import Confirmation
-from mbrl.search.export import Parse
-from mbrl.search.judged import FEW, valued
-from mbrl.search.outcome import counts_of, is_settled, label_of
+from mbrl.search.confirmation.confirmation import Confirmation
+from mbrl.search.file.export import Parse
+from mbrl.search.file.search_file import SearchFile
 from mbrl.search.report.against import against
-from mbrl.search.report.history import SearchHistory, search_history
 from mbrl.search.report.model_check import ModelCheck, ParameterEffects, model_check, parameter_effects
 from mbrl.search.report.optuna_pictures import Picture, optuna_pictures
-from mbrl.search.report.region import SearchRegion, search_region
+from mbrl.search.report.search_history import SearchHistory, search_history
+from mbrl.search.report.search_region import SearchRegion, search_region
 from mbrl.search.report.trial_runs import Curves, Timeline, curves, timeline
-from mbrl.search.search_file import SearchFile
-from mbrl.search.study import bo_sampler
+from mbrl.search.study.best_configurations import FEW, valued
+from mbrl.search.study.best_yaml import Best, best_of, file_of, write_best
+from mbrl.search.study.outcome import counts_of, is_settled, label_of
+from mbrl.search.study.study import bo_sampler
 from mbrl.training.files import write_whole
 
 PAGE, SUMMARY, TRIALS = "report.html", "summary.md", "trials.csv"

@@ -1,7 +1,7 @@
 """A sampler for Optuna: Bayesian optimisation over mixed and conditional spaces, and what its model says afterwards."""
 
 from mbrl.search.sampler.bo_sampler import BOSampler
-from mbrl.search.sampler.history import Moment, history
+from mbrl.search.sampler.past_recommendations import Moment, history
 from mbrl.search.sampler.recommend import (
     Effect,
     LeaveOneOut,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.search.sampler.codec import Codec
-from mbrl.search.sampler.reports import Reports, is_usable, read_reports, reported, whole_length
+from mbrl.search.sampler.reported_values import Reports, is_usable, read_reports, reported, whole_length
 
 VISIBLE_FAILURES = ("diverged", "oom", "timeout")
 EVERY_FAILURE = "all"

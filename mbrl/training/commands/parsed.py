@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
-from mbrl.training.commands.lightning import MbrlCLI, MbrlParser, process_arguments, quiet
+from mbrl.training.commands.fit import MbrlCLI, MbrlParser, process_arguments, quiet
 from mbrl.training.flags import check_flags
 from mbrl.training.parts import check_can_fit, check_parts
 

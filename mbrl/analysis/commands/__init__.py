@@ -1,0 +1,1 @@
+"""`mbrl report` and `mbrl plot`."""

@@ -1,0 +1,111 @@
+"""`mbrl plot`: learning curves of runs with bands over their seeds, as a figure, a CSV file and a table of final scores."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mbrl.analysis.runs.improvement import Improvement, probability_of_improvement
+from mbrl.analysis.runs.learning_curves import STATISTICS, learning_curves
+from mbrl.analysis.runs.learning_curves_result import LearningCurves
+from mbrl.analysis.runs.run_curves import CLOCKS, GROUPINGS, RunCurves, read_curves
+from mbrl.data.streams import make_generator
+from mbrl.errors import ConfigError
+
+_FORMATS = (".png", ".pdf", ".svg")
+
+
+def run(arguments: list[str], allow: Sequence[str]) -> int:
+    """Draws what the arguments name and prints the table of final scores."""
+    parser = argparse.ArgumentParser(prog="mbrl plot", description=__doc__)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN",
+        help="the folder of a run or of its seeds (runs/NAME), or a CSV file with seed, env_steps and the metric; "
+        "LABEL=RUN names its group",
+    )  # fmt: skip
+    parser.add_argument("--metric", default="eval/return", help="as in metrics.jsonl (default: eval/return)")
+    parser.add_argument("--x", default="env_steps", choices=CLOCKS, help="horizontal axis (default: env_steps)")
+    parser.add_argument(
+        "--statistic", default="iqm", choices=list(STATISTICS), help="over the runs of a group (default: iqm)"
+    )
+    parser.add_argument(
+        "--group",
+        default="name",
+        choices=GROUPINGS,
+        help="name: one curve for the seeds in one folder; run: one for each run",
+    )
+    parser.add_argument("--level", type=float, default=0.95, help="of the bootstrap intervals (default: 0.95)")
+    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
+    parser.add_argument("--points", type=int, default=200, help="of a curve at most (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, help="figure, .png, .pdf or .svg (default: METRIC.png); an older one is replaced"
+    )
+    parser.add_argument("--csv", type=Path, help="the curves as numbers (default: beside the figure)")
+    given = parser.parse_args(arguments[1:])
+    figure = given.out or Path(given.metric.replace("/", "_") + ".png")
+    numbers = given.csv or figure.with_suffix(".csv")
+    _check_outputs(figure, numbers)
+    read = read_curves(given.runs, given.metric, given.x, given.group)
+    generator = make_generator("cpu", given.seed, "bootstrap")
+    curves = learning_curves(
+        read.groups, generator=generator, metric=given.metric, x_name=given.x, statistic=given.statistic,
+        points=given.points, resamples=given.resamples, level=given.level,
+    )  # fmt: skip
+    _check_replaced(numbers, list(curves.table()))
+    lines = curves.lines()
+    better = _improvement(curves, read, given.resamples, given.level, given.seed)
+    if better is not None:
+        lines += ["", *_improvement_lines(better, given.metric)]
+    lines += ["", *(f"note: {note}" for note in (*read.notes, *curves.notes))] if read.notes or curves.notes else []
+    beside = figure.with_name(f".{figure.name}")  # the older figure stays until the new one is whole
+    curves.plot().savefig(beside, dpi=150, format=figure.suffix[1:])
+    beside.replace(figure)
+    curves.to_csv(numbers)
+    sys.stdout.write("\n".join([*lines, "", f"figure   {figure}", f"numbers  {numbers}"]) + "\n")
+    return 0
+
+
+def _improvement(curves: LearningCurves, read: RunCurves, resamples: int, level: float, seed: int) -> Improvement | None:
+    """P(X > Y) of the runs' last values, where they can be compared and some have an interval."""
+    finals = {name: {"": band.last} for name, band in curves.groups.items() if band.final is not None}
+    if len(finals) < 2 or len(set(read.tasks.values())) > 1:
+        return None
+    generator = make_generator("cpu", seed, "improvement")
+    found = probability_of_improvement(finals, generator=generator, resamples=resamples, level=level)
+    return found if any(pair.low is not None for pair in found.estimates.values()) else None
+
+
+def _improvement_lines(better: Improvement, metric: str) -> list[str]:
+    lines = [f"probability that a run of X ends with a higher {metric} than one of Y"]
+    for (first, second), found in better.estimates.items():
+        if found.low is not None:  # of single runs it would be 0 or 1
+            lines.append(f"P({first} > {second}) = {found.value:.2f}  [{found.low:.2f}, {found.high:.2f}]")
+    return lines
+
+
+def _check_outputs(figure: Path, numbers: Path) -> None:
+    if figure.suffix not in _FORMATS:
+        raise ConfigError(f"--out: expected a name that ends in {', '.join(_FORMATS)}, got {figure}; change the ending.")
+    if numbers.suffix != ".csv":
+        raise ConfigError(f"--csv: expected a name that ends in .csv, got {numbers}; change the ending.")
+    for path in (figure, numbers):
+        if not path.parent.is_dir():
+            raise ConfigError(
+                f"expected a folder {path.parent} to write {path.name} into, but there is none; make it first."
+            )
+
+
+def _check_replaced(numbers: Path, columns: list[str]) -> None:
+    """Only a table of this command's own kind is replaced, not a run's metrics or what was read."""
+    if not numbers.exists():
+        return
+    with numbers.open(newline="", encoding="utf-8") as file:
+        header = next(csv.reader(file), [])
+    if header[:1] != columns[:1] or header[3:] != columns[3:]:
+        raise ConfigError(
+            f"--csv: expected a new file or an older one of mbrl plot, but {numbers} holds something else; rename it."
+        )

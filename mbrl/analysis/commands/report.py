@@ -1,0 +1,154 @@
+"""`mbrl report`: where, how far ahead and how confidently a trained model is wrong, as one HTML page with its numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mbrl.analysis.forecasts.exact_model import AUTO, NONE
+from mbrl.analysis.model_report.report import report
+from mbrl.analysis.model_report.report_files import check_folder
+from mbrl.analysis.verdicts import in_short
+from mbrl.data import Task, Transitions, read_offline
+from mbrl.data.task import check_same_task
+from mbrl.envs.check import check_functions
+from mbrl.errors import ConfigError
+from mbrl.spec import from_spec
+from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.load import module_of
+from mbrl.training.output import say
+from mbrl.training.resume import find_checkpoint
+from mbrl.training.run_folder import inside
+from mbrl.uncertainty import UncertaintyMeasure
+
+_CHECKED_ROWS = 10_000  # of the dataset, on which known functions must agree
+
+
+def run(arguments: list[str], allow: Sequence[str]) -> int:
+    """Writes the report that the arguments ask for and prints what it says in short."""
+    parser = argparse.ArgumentParser(prog="mbrl report", description=__doc__)
+    parser.add_argument("--ckpt", required=True, help="a run folder, a checkpoint folder, or its model.pt")
+    parser.add_argument(
+        "--data", required=True, help="a .npz, an HDF5 file in D4RL's layout, or a Minari dataset; best one that the model "
+        "wasn't fitted to",
+    )  # fmt: skip
+    parser.add_argument("--training_data", help="what the model was fitted to: distances are then to these rows")
+    parser.add_argument("--out", type=Path, help="folder for the report (default: report in the run folder)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a report that is there")
+    parser.add_argument("--horizon", type=int, default=25, help="steps of open-loop rollouts and returns (default: 25)")
+    parser.add_argument(
+        "--measures", nargs="+", metavar="MEASURE",
+        help="of uncertainty: names in mbrl.uncertainty, dotted names, or JSON with class_path and init_args (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--truth", default=AUTO,
+        help=f"an exact model of the environment: {AUTO} (its closed form or simulator), {NONE}, or a class by its name in "
+        "mbrl.models or its dotted name",
+    )  # fmt: skip
+    parser.add_argument("--decisions", type=int, help="of the planner to compare with reality (default: 10, or 3 if quick)")
+    parser.add_argument("--clip_actions", action="store_true", help="take the dataset's actions beyond the bounds for these")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, windows and draws")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
+    given = parser.parse_args(arguments[1:])
+    for option in ("horizon", "threads", "decisions"):
+        number = getattr(given, option)
+        if number is not None and number < 1:
+            raise ConfigError(f"--{option}: expected at least 1, got {number}; raise it.")
+    measures = None if given.measures is None else [_measure(text, allow) for text in given.measures]
+    checkpoint = find_checkpoint(given.ckpt, Path(given.ckpt))
+    if checkpoint is None:
+        raise ConfigError("--ckpt: expected the path of a run, got last; give the run folder.")
+    folder = inside(checkpoint) / "report" if given.out is None else given.out
+    check_folder(folder, overwrite=given.overwrite)
+    torch.set_num_threads(given.threads)
+
+    began = time.perf_counter()
+
+    def progress(text: str) -> None:
+        say(f"{time.perf_counter() - began:5.0f} s  {text}")
+
+    progress(f"reading {checkpoint}")
+    module: Any = module_of(read_checkpoint(checkpoint, buffers=False), checkpoint, allow)
+    progress(f"reading {given.data}")
+    rows = _rows(given.data, module.built_task, clip_actions=given.clip_actions)
+    trained = None
+    if given.training_data is not None:
+        progress(f"reading {given.training_data}")
+        trained = _rows(given.training_data, module.built_task, clip_actions=given.clip_actions)
+    found = report(
+        module,
+        rows,
+        horizon=given.horizon,
+        training_rows=trained,
+        measures=measures,
+        truth=given.truth,
+        decisions=given.decisions,
+        quick=given.quick,
+        seed=given.seed,
+        allow=allow,
+        progress=progress,
+        about={"checkpoint": str(checkpoint), "data": given.data, "training_data": given.training_data},
+    )
+    progress("drawing")
+    page = found.write(folder, overwrite=given.overwrite)
+    progress("done")
+    lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in in_short(part)))]
+    sys.stdout.write("\n".join([*lines, "", f"report   {page}"]) + "\n")
+    return 0
+
+
+def _rows(path: str, task: Task, *, clip_actions: bool) -> Transitions:
+    """The steps of a dataset of `task`; no environment is made.
+
+    Raises:
+        DataError: if it can't be read or lacks a column.
+        TaskError: if it is of another task than the checkpoint.
+    """
+    dataset = read_offline(path)
+    facts = dataset.facts
+    # how long an episode may be says nothing of its steps
+    there, here = (
+        {name: value for name, value in kwargs.items() if name != "max_episode_steps"}
+        for kwargs in (facts.env_kwargs, task.env_kwargs)
+    )
+    said = {
+        "env_id": facts.env_id,
+        "env_kwargs": there,
+        "obs_size": dataset.obs_size,
+        "action_size": dataset.action_size,
+        "action_low": list(task.action_low if facts.action_low is None else facts.action_low),
+        "action_high": list(task.action_high if facts.action_high is None else facts.action_high),
+        "action_repeat": facts.action_repeat if facts.env_id else task.action_repeat,
+    }
+    check_same_task(replace(task, env_kwargs=here), said, f"{path} beside the checkpoint")
+    head = dataset.head(_CHECKED_ROWS).transitions(task, clip_actions=clip_actions, dtype=torch.float64)
+    check_functions(task, head, f"of {dataset.source}")
+    return dataset.transitions(task, clip_actions=clip_actions)
+
+
+def _measure(text: str, allow: Sequence[str]) -> UncertaintyMeasure:
+    """A measure by its name in `mbrl.uncertainty`, a dotted name, or JSON with `class_path` and `init_args`."""
+    spec = {"class_path": text if "." in text else f"mbrl.uncertainty.{text}", "init_args": {}}
+    if text.lstrip().startswith("{"):
+        try:
+            spec = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(
+                f"--measures: expected a name or JSON, got {text} ({error}); quote it for the shell."
+            ) from None
+        path = spec.get("class_path")
+        if isinstance(path, str) and "." not in path:
+            spec["class_path"] = f"mbrl.uncertainty.{path}"
+    found = from_spec(spec, allow)
+    if not isinstance(found, UncertaintyMeasure):
+        raise ConfigError(f"--measures: expected measures of uncertainty, got {text}; see mbrl.uncertainty.")
+    return found

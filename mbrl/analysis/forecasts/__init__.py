@@ -1,0 +1,1 @@
+"""What the analyses ask of a model, and what they compare its answers with."""

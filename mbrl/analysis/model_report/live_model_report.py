@@ -1,0 +1,234 @@
+"""`LiveModelReport`: a model's error, what its disagreement is worth, and the return so far, drawn during training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+
+from mbrl.analysis.axes import log_scale
+from mbrl.analysis.episodes import split_episodes
+from mbrl.analysis.model_error.open_loop import open_loop_error
+from mbrl.analysis.model_error.open_loop_result import MEAN
+from mbrl.analysis.model_error.uncertainty_against_error import DATASET, UncertaintyAgainstError, uncertainty_against_error
+from mbrl.analysis.model_report.page import png
+from mbrl.arguments import check_whole
+from mbrl.data import Transitions, make_generator
+from mbrl.errors import MbrlError, RunFolderError, UnsupportedError
+from mbrl.planners import OnlinePlanner
+from mbrl.spec import Configurable
+from mbrl.training.callbacks.run_clock import evaluating
+from mbrl.uncertainty import MeanDisagreement
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mbrl.training.run_trainer import RunTrainer
+
+FOLDER = "live"  # in the run folder, where there is no TensorBoard
+
+
+class LiveModelReport(Configurable, pl.Callback):
+    """Looks at a planner's model on the newest real steps, every so many of them.
+
+    Three figures go to TensorBoard (`live/model_error`, `live/disagreement`, `live/return`), with the numbers behind them as
+    curves, or, where there is no TensorBoard logger, to `live/` in the run folder, the newest in place of the one before.
+    Nothing of the run changes: whatever is drawn comes from generators of the callback's own, made anew from (seed, step),
+    and no metric line is written.
+
+    The newest steps are partly rows that the model was fitted to; `mbrl report` looks at others.
+
+    Args:
+        every: real steps between looks; fewer cost more time.
+        horizon: steps of an open-loop rollout, at most as many as the longest of the newest episodes has.
+        rows: the newest real steps to look at.
+
+    Raises:
+        ConfigError: for a number out of range.
+        UnsupportedError: when a run begins, if it isn't that of a planner with a model.
+    """
+
+    def __init__(self, every: int = 1000, horizon: int = 10, rows: int = 1000) -> None:
+        for name, number in (("every", every), ("horizon", horizon), ("rows", rows)):
+            check_whole(f"LiveModelReport({name}=…)", number, 1)
+        self.every = every
+        self.horizon = horizon
+        self.rows = rows
+        self._before = 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuses a run that has nothing to show.
+
+        Raises:
+            UnsupportedError: without a planner that has a model and collects real steps.
+        """
+        if stage == "fit" and not isinstance(pl_module, OnlinePlanner):
+            raise UnsupportedError(
+                f"LiveModelReport: expected a planner with a model to look at, got {type(pl_module).__name__}; leave it out "
+                "of trainer.callbacks, and use mbrl report afterwards."
+            )
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        if isinstance(pl_module, OnlinePlanner):
+            self._before = pl_module.env_steps
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not isinstance(pl_module, OnlinePlanner) or not trainer.is_global_zero:
+            return
+        now = pl_module.env_steps
+        if now // self.every == self._before // self.every or now < pl_module.warmup_steps:
+            return  # before the warm-up's end the model knows nothing
+        try:
+            figures, numbers = self.looked_at(pl_module, trainer.metrics_file.read())
+        except MbrlError as error:  # a picture that can't be drawn ends no run
+            trainer.say(f"live view at step {now}: {error}")
+            return
+        _show(trainer, now, figures, numbers)
+
+    @torch.no_grad()
+    def looked_at(
+        self, planner: OnlinePlanner, lines: Sequence[Mapping[str, Any]]
+    ) -> tuple[dict[str, Figure], dict[str, float]]:
+        """Figures and numbers of a planner in training.
+
+        Args:
+            planner: with real steps in its buffer.
+            lines: of its `metrics.jsonl` so far, for the return.
+
+        Raises:
+            DataError: if the newest steps are too few to look at.
+        """
+        model, now = planner.dynamics, planner.env_steps
+        episodes = newest_episodes(planner, self.rows)
+        horizon = min(self.horizon, max(len(episode) for episode in episodes))
+        figures: dict[str, Figure] = {}
+        numbers: dict[str, float] = {}
+        with evaluating(planner):
+            ahead = open_loop_error(
+                model,
+                episodes,
+                generator=make_generator("cpu", planner.seed, "live view", now, "open loop"),
+                horizon=horizon,
+                most=100,
+                particles=4,
+            )
+            figures["model_error"] = ahead.plot()
+            figures["model_error"].axes[0].set_title(f"Open-loop error on the newest real steps, step {now}", fontsize=11)
+            numbers["one_step_error"] = float(ahead.curves[MEAN].median[0])
+            numbers[f"error_after_{horizon}_steps"] = float(ahead.curves[MEAN].median[-1])
+            found = uncertainty_against_error(
+                model,
+                episodes,
+                measures=[MeanDisagreement()],
+                generator=make_generator("cpu", planner.seed, "live view", now, "disagreement"),
+                most=self.rows,
+            )
+        (score,) = found.scores
+        if score.spearman is not None:
+            numbers["disagreement_rank_correlation"] = score.spearman
+        if score.measure in found.uncertainty.get(DATASET, {}):
+            numbers["disagreement"] = float(found.uncertainty[DATASET][score.measure].mean())
+            figures["disagreement"] = draw_disagreement(found, score.measure, now)
+        returns = draw_returns(lines)
+        if returns is not None:
+            figures["return"] = returns
+        return figures, numbers
+
+
+def newest_episodes(planner: OnlinePlanner, rows: int) -> list[Transitions]:
+    """The newest `rows` real steps of a planner as episodes; those of several environments are told apart."""
+    buffer = planner.real_buffer
+    first = max(0, len(buffer) - rows)
+    some = buffer.gather(torch.arange(first, len(buffer), device=buffer.device))
+    order = torch.argsort(some.extras["episode"], stable=True)
+    return split_episodes(some.select(order))
+
+
+def draw_disagreement(found: UncertaintyAgainstError, measure: str, now: int) -> Figure:
+    """The error of real steps against the members' disagreement there."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    spread, error = found.uncertainty[DATASET][measure], found.error[DATASET]
+    axes.plot(spread, error, "o", color="C0", markersize=2.5, alpha=0.5)
+    if len(spread) and bool((spread > 0).all()) and bool((error > 0).all()):
+        log_scale(axes)
+        log_scale(axes, x=True)
+    score = found.score(measure)
+    told = "undefined" if score is None or score.spearman is None else f"{score.spearman:.2f}"
+    axes.set_xlabel("disagreement of the members (environment units)")
+    axes.set_ylabel("one-step error\n(standard deviations of the change)")
+    axes.set_title(f"Disagreement and error on the newest real steps, step {now}:\nrank correlation {told}", fontsize=11)
+    axes.grid(color="0.9")
+    return figure
+
+
+def draw_returns(lines: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """Returns of training episodes and evaluations over real steps; None before there is one."""
+    from matplotlib.figure import Figure
+
+    styles: dict[str, dict[str, Any]] = {
+        "train/return": {"linestyle": ":", "color": "0.4", "label": "training episodes"},
+        "eval/return": {"linestyle": "-", "color": "C0", "marker": "o", "markersize": 4, "label": "evaluation"},
+    }
+    figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, style in styles.items():
+        points = [(line["env_steps"], line[name]) for line in lines if line.get(name) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), **style)
+    if not axes.lines:
+        return None
+    axes.set_xlabel("real environment steps")
+    axes.set_ylabel("return of an episode")
+    axes.set_title("The return so far")
+    axes.grid(color="0.9")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _show(trainer: RunTrainer, now: int, figures: Mapping[str, Figure], numbers: Mapping[str, float]) -> None:
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    for board in boards:
+        for name, figure in figures.items():
+            board.experiment.add_image(f"live/{name}", pixels(figure), now, dataformats="HWC")
+        for name, value in numbers.items():
+            board.experiment.add_scalar(f"live/{name}", value, now)
+    if boards:
+        return
+    folder = trainer.run_folder / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, figure in figures.items():
+            _replace(folder / f"{name}.png", png(figure))
+    except OSError as error:
+        raise RunFolderError(
+            f"expected room for the live view in {folder}, but writing failed ({error.strerror}); free space and resume "
+            "with --ckpt_path last."
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Never half a picture; not flushed to disk, since the next one is soon there."""
+    beside = path.with_name(f".{path.name}")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """A figure as an image, `height x width x 3`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

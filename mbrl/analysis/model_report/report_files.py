@@ -1,0 +1,134 @@
+"""A model report: what all analyses found, and the files that tell it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mbrl.analysis.model_error.calibration_result import Calibration
+from mbrl.analysis.model_error.one_step_result import OneStepError
+from mbrl.analysis.model_error.open_loop_result import OpenLoopError
+from mbrl.analysis.model_error.plan_outcome_result import PlanOutcome
+from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
+from mbrl.analysis.model_error.uncertainty_against_error_result import UncertaintyAgainstError
+from mbrl.analysis.model_error.value_error_result import ValueAwareError
+from mbrl.analysis.model_report.page import page
+from mbrl.analysis.result import Result, Skipped, finite
+from mbrl.analysis.verdicts import in_short
+from mbrl.errors import ConfigError, RunFolderError
+from mbrl.training.files import write_whole
+
+PAGE, NUMBERS = "report.html", "report.json"
+_PROBE = ".writable"
+
+PARTS: tuple[type[Result], ...] = (
+    OpenLoopError, OneStepError, Calibration, UncertaintyAgainstError, RewardAndTermination, ValueAwareError, PlanOutcome,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all analyses found.
+
+    Attributes:
+        about: what was looked at, plain data by name.
+        parts: a result each, or why there is none.
+    """
+
+    about: Mapping[str, Any]
+    parts: Sequence[Result | Skipped] = field(repr=False)
+
+    def part(self, name: str) -> Result | Skipped:
+        """The part of that name, such as `open_loop`.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        for part in self.parts:
+            if part.name == name:
+                return part
+        raise ConfigError(f"Report.part: expected one of {', '.join(part.name for part in self.parts)}, got {name!r}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """All summaries and notes as plain data, with null for what is undefined."""
+        parts = {part.name: {**part.to_json(), "in_short": in_short(part)} for part in self.parts}
+        return {"about": finite(self.about), "parts": parts}
+
+    def write(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Writes `report.html`, `report.json` and a CSV file for each result, all of them or none.
+
+        Args:
+            folder: made if there is none.
+            overwrite: whether to replace a report that is there.
+
+        Returns:
+            The page.
+
+        Raises:
+            RunFolderError: if the folder holds a report already, or is none.
+        """
+        folder = Path(folder)
+        check_folder(folder, overwrite=overwrite)
+        text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts)
+        made = _made(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as beside:
+                tables = [part for part in self.parts if isinstance(part, Result)]
+                for table in tables:
+                    table.to_csv(Path(beside) / f"{table.name}.csv")
+                write_whole(Path(beside) / NUMBERS, f"{json.dumps(self.to_json(), indent=1, allow_nan=False)}\n".encode())
+                write_whole(Path(beside) / PAGE, text.encode())
+                for name in (*(f"{table.name}.csv" for table in tables), NUMBERS, PAGE):
+                    os.replace(Path(beside) / name, folder / name)
+            for part in self.parts:
+                if not isinstance(part, Result):
+                    (folder / f"{part.name}.csv").unlink(missing_ok=True)  # of an older report, which this one replaces
+        finally:
+            _leave_no_empty(made)
+        return folder / PAGE
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that holds a report, which took time to make, and one that can't be written, before more time goes.
+
+    Raises:
+        RunFolderError: naming what is there, or what is wrong.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"expected a folder for the report, but {folder} is a file; name another.")
+    names = [PAGE, NUMBERS, *(f"{kind.name}.csv" for kind in PARTS)]
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise RunFolderError(
+            f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another folder, or "
+            "--overwrite to replace them (from Python: overwrite=True)."
+        )
+    made = _made(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _PROBE).touch()
+        (folder / _PROBE).unlink()
+    except OSError as error:
+        raise RunFolderError(
+            f"expected a folder for the report that can be written, but {folder} can't be ({error.strerror}); give --out "
+            "another, or change its permissions."
+        ) from error
+    finally:
+        _leave_no_empty(made)  # the analyses may still refuse, and then nothing is left behind
+
+
+def _made(folder: Path) -> list[Path]:
+    """The folders that are to be made for `folder`, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _leave_no_empty(made: Sequence[Path]) -> None:
+    for path in made:
+        if path.exists() and not any(path.iterdir()):
+            path.rmdir()

@@ -1,0 +1,1 @@
+"""What runs achieved: learning curves, aggregates, comparisons."""

@@ -1,0 +1,227 @@
+"""`read_curves`: the learning curves of run folders and of CSV files, in groups of seeds."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from mbrl.analysis.runs.learning_curves_result import Curve
+from mbrl.errors import DataError, RunFolderError
+from mbrl.training.metrics_file import MetricsFile
+from mbrl.training.run_folder import METRICS, SUMMARY, inside
+
+CLOCKS = ("env_steps", "time/wall_s", "epoch")  # what a curve can be drawn over
+GROUPINGS = ("name", "run")
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """What was read.
+
+    Attributes:
+        groups: curves by the group's name, in the order given.
+        tasks: the environment's id by group, where a run's configuration says it.
+        notes: what was left out, which runs aren't finished, and whether tasks differ.
+    """
+
+    groups: Mapping[str, Sequence[Curve]]
+    tasks: Mapping[str, str]
+    notes: Sequence[str]
+
+
+def read_curves(
+    runs: Sequence[str], metric: str = "eval/return", x_name: str = "env_steps", grouping: str = "name"
+) -> RunCurves:
+    """Reads a metric of runs and puts them into groups.
+
+    Args:
+        runs: each the folder of a run, a folder that holds runs as `seed0`, `seed1`, …, or a CSV file with a column for x
+            and one for the metric (either may leave out what is before its slash, as in `return`) and, if it holds several
+            runs, `seed`. `LABEL=RUN` names its group; those of one label are one group.
+        metric: as in the runs' metric lines.
+        x_name: one of `CLOCKS`; lines without it are left out.
+        grouping: `name` makes one group of the `seed…` folders in one folder, `run` one of each run.
+
+    Raises:
+        RunFolderError: if there is no such folder, or it holds no runs or metrics.
+        DataError: if no run has the metric (the message names those there are), or a group's tasks differ.
+    """
+    if x_name not in CLOCKS:
+        raise DataError(f"expected x to be one of {', '.join(CLOCKS)}, got {x_name}.")
+    if grouping not in GROUPINGS:
+        raise DataError(f"expected runs in groups by one of {', '.join(GROUPINGS)}, got {grouping}.")
+    found: dict[tuple[str, str], list[Curve]] = {}  # (what makes the group, its label) → curves
+    tasks: dict[tuple[str, str], dict[str, str]] = {}
+    notes: list[str] = []
+    unfinished: list[str] = []
+    seen: set[tuple[str, str, Path]] = set()
+    for text in runs:
+        label, path = _split_label(text)
+        if path.is_file() and path.suffix == ".csv":
+            name = path.name.removesuffix(".csv").removesuffix(".curve")
+            for curve in _csv_curves(path, metric, x_name):
+                own = f"{name}/{curve.run}" if grouping == "run" and label is None else (label or name)
+                found.setdefault(("label" if label else str(path.resolve()), own), []).append(curve)
+            continue
+        folders = _run_folders(path)
+        failed: list[RunFolderError | DataError] = []
+        for folder in folders:
+            group = _group(folder, label, grouping)
+            if (*group, folder) in seen:  # a run that is named twice is still one run
+                continue
+            seen.add((*group, folder))
+            try:
+                curve = _run_curve(folder, metric, x_name)
+            except (RunFolderError, DataError) as error:
+                failed.append(error)
+                continue
+            found.setdefault(group, []).append(curve)
+            task = _task(folder)
+            if task is not None:
+                tasks.setdefault(group, {})[task] = f"{folder.parent.name}/{folder.name}"
+            if not (folder / SUMMARY).exists():
+                unfinished.append(f"{folder.parent.name}/{folder.name}")
+        if failed and len(failed) == len(folders):
+            raise failed[0]
+        notes += [f"Left out: {error}" for error in failed]
+    for group, known in tasks.items():
+        if len(known) > 1:
+            which = " and ".join(f"{task} ({run})" for task, run in known.items())
+            raise DataError(f"expected runs of one task in {group[1]}, got {which}; label them apart, as in LABEL=RUN.")
+    names = _names(list(found))
+    of_groups = {names[group]: next(iter(known)) for group, known in tasks.items()}
+    if len(set(of_groups.values())) > 1:
+        said = [
+            f"{task} ({', '.join(n for n, t in of_groups.items() if t == task)})"
+            for task in dict.fromkeys(of_groups.values())
+        ]
+        notes.append(f"The tasks differ, so the values can't be compared: {', '.join(said)}.")
+    if unfinished:
+        notes.append(f"Not finished: {', '.join(unfinished)}.")
+    return RunCurves({names[group]: curves for group, curves in found.items()}, of_groups, notes)
+
+
+# folders -----------------------------------------------------------------------------------------------------------------
+
+
+def _split_label(text: str) -> tuple[str | None, Path]:
+    label, equals, rest = text.partition("=")
+    if equals and label and rest and not Path(text).exists():
+        return label, Path(rest)
+    return None, Path(text)
+
+
+def _run_folders(path: Path) -> list[Path]:
+    if path.name == METRICS:
+        path = path.parent
+    path = inside(path)
+    if not path.is_dir():
+        raise RunFolderError(
+            f"expected a run folder at {path}, but there is none; give the folder of a run, or of its seeds, such as "
+            "runs/NAME."
+        )
+    if (path / METRICS).exists():
+        return [path.resolve()]
+    seeds = [folder.resolve() for folder in path.glob("seed*") if folder.is_dir()]
+    if seeds:
+        return sorted(seeds, key=_natural)
+    files = [*path.glob(f"*/{METRICS}"), *path.glob(f"*/seed*/{METRICS}")]
+    below = sorted({str(path / file.relative_to(path).parts[0]) for file in files})
+    hint = f"; it holds others, give those: {', '.join(below[:8])}" if below else "; train first, or give another folder"
+    raise RunFolderError(f"expected {METRICS} or folders seed0, seed1, … in {path}, got neither{hint}.")
+
+
+def _natural(path: Path) -> tuple[int, str]:
+    digits = re.search(r"\d+", path.name)
+    return (int(digits.group()) if digits else -1, path.name)
+
+
+def _group(folder: Path, label: str | None, grouping: str) -> tuple[str, str]:
+    if label is not None:
+        return "label", label
+    seed = re.fullmatch(r"seed\d+", folder.name) is not None
+    if grouping == "name" and seed:
+        return str(folder.parent), folder.parent.name
+    return str(folder), f"{folder.parent.name}/{folder.name}" if seed else folder.name
+
+
+def _names(groups: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The label of each group, or its whole path where two have the same label."""
+    labels = [label for _, label in groups]
+    return {group: group[1] if labels.count(group[1]) == 1 or group[0] == "label" else group[0] for group in groups}
+
+
+def _run_curve(folder: Path, metric: str, x_name: str) -> Curve:
+    path = folder / METRICS
+    lines = MetricsFile(path, x_name).read()
+    if not lines:
+        others = " or ".join(name for name in CLOCKS if MetricsFile(path, name).read())
+        if not others:
+            raise RunFolderError(f"expected metrics in {path}, got none; train first, or give another folder.")
+        raise DataError(f"expected lines with {x_name} in {path}, got none; draw them over {others} instead.")
+    known = [line for line in lines if metric in line]
+    if not known:
+        names = sorted({name for line in lines for name in line} - {x_name})
+        raise DataError(f"expected the metric {metric} in {path}, got none of it; choose one of {', '.join(names)}.")
+    return _curve(folder.name, [(line[x_name], line[metric]) for line in known])
+
+
+def _curve(run: str, points: Sequence[tuple[float | None, float | None]]) -> Curve:
+    # in the order of x, and of two at one x the later; None is what JSON has in place of NaN
+    known = {x: math.nan if y is None else y for x, y in points if x is not None}
+    ordered = sorted(known)
+    as_tensor = [torch.tensor(values, dtype=torch.float64) for values in (ordered, [known[x] for x in ordered])]
+    return Curve(run, *as_tensor)
+
+
+def _task(folder: Path) -> str | None:
+    path = folder / "config.yaml"
+    if not path.exists():
+        return None
+    try:
+        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        raise RunFolderError(f"expected YAML in {path}, got something else; restore the file, or move it away.") from None
+    for name in ("data", "init_args", "env_id"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
+
+
+# CSV files ---------------------------------------------------------------------------------------------------------------
+
+
+def _csv_curves(path: Path, metric: str, x_name: str) -> list[Curve]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows, columns = list(reader), list(reader.fieldnames or ())
+    wanted = []
+    for name in (x_name, metric):
+        short = name.rpartition("/")[2]
+        column = next((known for known in (name, short) if known in columns), None)
+        if column is None:
+            either = name if name == short else f"{name} or {short}"
+            have = ", ".join(columns) or "no columns"
+            raise DataError(f"expected a column {either} in {path}, got none; choose one of {have}.")
+        wanted.append(column)
+    seeds: dict[str, list[tuple[float | None, float | None]]] = {}
+    for number, row in enumerate(rows, 2):
+        if not row[wanted[1]]:  # a metric that did not occur in this row
+            continue
+        try:
+            point = (float(row[wanted[0]]), float(row[wanted[1]]))
+        except (TypeError, ValueError):
+            raise DataError(
+                f"expected numbers in line {number} of {path}, got {row[wanted[0]]!r} and {row[wanted[1]]!r}; correct it."
+            ) from None
+        seeds.setdefault(f"seed{row['seed']}" if "seed" in row else path.stem, []).append(point)
+    if not seeds:
+        raise DataError(f"expected rows with {wanted[1]} in {path}, got none; give another file.")
+    return [_curve(run, points) for run, points in seeds.items()]

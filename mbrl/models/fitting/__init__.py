@@ -1,0 +1,1 @@
+"""How models are fitted: minibatches, early stopping, best weights, and `mbrl fit` of a model alone."""

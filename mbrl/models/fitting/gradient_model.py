@@ -1,0 +1,244 @@
+"""`GradientModel`: what every model that is fitted by gradient shares, in a planner and in `mbrl fit` of it alone."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mbrl.data import Task, Transitions, ValueFunction
+from mbrl.errors import ConfigError
+from mbrl.models.fitting.fit_run import FitRun
+from mbrl.models.fitting.lightning_fit import LightningFit, refuse_divergence
+from mbrl.models.fitting.rules import BestWeights, Bootstrap, Keep, MemberBatches, Split, Stopping
+
+
+class GradientModel(LightningFit):
+    """Fitted by minibatches, with early stopping on a holdout and the best weights kept.
+
+    A subclass makes its parameters and implements `loss` and `score`. `update` is the one update step; `refit` runs it to
+    the end inside a planner, and under `mbrl fit` Lightning runs it with its own clock (there `max_epochs`, `max_steps`,
+    clipping and accumulation are the Trainer's, and `max_epochs` and `max_updates` here say nothing).
+
+    Args:
+        members: `E`, networks that are fitted side by side.
+        lr: Adam's learning rate; higher fits faster and less steadily.
+        batch_size: rows a member and update.
+        holdout: share of the rows held out of a fit, drawn anew each time; 0 trains on all rows until a cap.
+        holdout_max: rows held out at most, None for no cap.
+        holdout_by: hold out single rows or whole episodes (`"row"`, `"episode"`).
+        bootstrap: what each member sees, see `MemberBatches`.
+        stopping: whose early-stopping rule, see `BestWeights`.
+        patience: epochs without improvement that are tolerated; more fits longer.
+        threshold: relative fall of the holdout error that counts as an improvement.
+        best_weights: what is restored after a fit, see `BestWeights`.
+        max_epochs: epochs of a `refit` at most, None for no cap; a slow improvement alone never ends one.
+        max_updates: updates of a `refit` at most, None for no cap.
+
+    Raises:
+        ConfigError: for a number out of range, or a fit that would never end.
+    """
+
+    fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "gradient"
+
+    def __init__(
+        self,
+        *,
+        members: int = 1,
+        lr: float = 1e-3,
+        batch_size: int = 256,
+        holdout: float = 0.2,
+        holdout_max: int | None = 5000,
+        holdout_by: Literal["row", "episode"] = "row",
+        bootstrap: Bootstrap = "replacement",
+        stopping: Stopping = "mbpo",
+        patience: int = 5,
+        threshold: float = 0.01,
+        best_weights: Keep = "member",
+        max_epochs: int | None = 1000,
+        max_updates: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, number in (
+            ("members", members),
+            ("batch_size", batch_size),
+            ("holdout_max", holdout_max),
+            ("patience", patience),
+            ("max_epochs", max_epochs),
+            ("max_updates", max_updates),
+        ):
+            if number is not None and number < 1:
+                raise ConfigError(f"{self._with(name)}: expected at least 1, got {number}.")
+        if not lr > 0:
+            raise ConfigError(f"{self._with('lr')}: expected a learning rate above 0, got {lr}.")
+        if not 0 <= holdout < 1:
+            raise ConfigError(f"{self._with('holdout')}: expected a share of at least 0 and below 1, got {holdout}.")
+        self._one_of("holdout_by", holdout_by, ("row", "episode"))
+        self._one_of("bootstrap", bootstrap, ("replacement", "permutation", "none"))
+        self._one_of("stopping", stopping, ("mbpo", "mbrl-lib"))
+        self._one_of("best_weights", best_weights, ("member", "ensemble", "never"))
+        if holdout == 0 and max_epochs is None and max_updates is None:
+            raise ConfigError(
+                f"{self._with('holdout')}: expected max_epochs or max_updates beside a holdout of 0, since nothing else "
+                "ends the fit, got neither; set one."
+            )
+        if holdout == 0 and best_weights != "never":
+            raise ConfigError(
+                f"{self._with('holdout')}: expected best_weights='never' beside a holdout of 0, since only a holdout tells "
+                f"which weights are best, got {best_weights!r}; set it, or hold rows out."
+            )
+        self.members = members
+        self.lr = lr
+        self.batch_size = batch_size
+        self.holdout = holdout
+        self.holdout_max = holdout_max
+        self.holdout_by = holdout_by
+        self.bootstrap = bootstrap
+        self.stopping = stopping
+        self.patience = patience
+        self.threshold = threshold
+        self.best_weights = best_weights
+        self.max_epochs = max_epochs
+        self.max_updates = max_updates
+        self._optimizer: Optimizer | None = None
+
+    # what a subclass says ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def loss(self, batch: Transitions, value: ValueFunction | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss that `update` descends, and metrics: scalar tensors, on the device.
+
+        Args:
+            batch: `E x B` transitions, each member its own, or `B`, which all members share.
+            value: for models that are `WantsValueFunction`; others have no use for it.
+        """
+
+    @abstractmethod
+    def score(self, rows: Transitions) -> Tensor:
+        """The error of each member on `B` rows, `E`: a mean over rows, lower is better. No graph, no read-back."""
+
+    def fit_inputs(self, run: FitRun) -> None:
+        """Takes statistics of the data (normalisers) before a fit begins."""
+
+    def rank_members(self, scores: Tensor) -> None:
+        """Sees the members' holdout scores (`E`) after a fit, once the best weights are back."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam's parameter groups."""
+        return [{"params": list(self.parameters())}]
+
+    def own_parameters(self) -> set[str]:
+        """Names of the parameters whose first dim is `E`; those that all members share are not among them."""
+        return {name for name, _ in self.named_parameters()}
+
+    # fitting -----------------------------------------------------------------------------------------------------------
+
+    def build(self, task: Task, seed: int = 0) -> None:
+        self.seed = seed
+        self._optimizer = self._fit_run = self._pending = None
+        super().build(task, seed)
+
+    def make_optimizers(self) -> list[Optimizer]:
+        """One fused Adam, kept from one fit to the next."""
+        if self._optimizer is None:
+            self.built_task  # noqa: B018 - refuses before build
+            self._optimizer = torch.optim.Adam(self.parameter_groups(), lr=self.lr, fused=True)
+        return [self._optimizer]
+
+    def update(self, batch: Transitions, value: ValueFunction | None = None) -> dict[str, Tensor]:
+        """One update step; returns the loss and its metrics as scalar tensors, still on the device.
+
+        Args:
+            batch: as in `loss`.
+            value: as in `loss`.
+        """
+        (optimizer,) = self.make_optimizers()
+        optimizer.zero_grad(set_to_none=True)
+        loss, metrics = self.loss(batch, value)
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.detach(), **metrics}
+
+    def begin_fit(self, rows: Transitions, generator: torch.Generator) -> FitRun:
+        """Splits `rows` (`N`), draws what each member sees, and takes the statistics of the data.
+
+        Raises:
+            DataError: if there are too few rows, or they are not finite.
+        """
+        self.built_task  # noqa: B018 - refuses before build
+        rows = rows.to(self.device)
+        split = Split.draw(rows, generator, self.holdout, self.holdout_max, self.holdout_by)
+        batches = MemberBatches(split.train, self.members, self.batch_size, self.bootstrap, generator)
+        best = BestWeights(
+            dict(self.named_parameters()),
+            self.own_parameters(),
+            self.members,
+            self.stopping,
+            self.patience,
+            self.threshold,
+            self.best_weights,
+        )
+        run = FitRun(rows, split, batches, best)
+        self.fit_inputs(run)
+        return run
+
+    def end_fit(self, run: FitRun) -> Tensor | None:
+        """Restores the best weights and ranks the members; returns their scores (`E`), None without a holdout."""
+        run.best.restore()
+        if run.holdout is None:
+            return None
+        scores = self.score(run.holdout)
+        self.rank_members(scores)
+        return scores
+
+    def refit(
+        self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None = None
+    ) -> dict[str, float | Tensor]:
+        """Fits to all of `rows` from where weights and optimiser stand, until early stopping or a cap.
+
+        Returns:
+            `loss` (mean over the last epoch), `epochs`, `updates`, and with a holdout `holdout_mse` (mean over members,
+            best weights).
+
+        Raises:
+            DataError: if there are too few rows, or they are not finite.
+            DivergedError: if the loss or a holdout error is no longer finite; looked at once an epoch.
+        """
+        run = self.begin_fit(rows, generator)
+        held = run.holdout
+        if held is not None and run.best.needs_start:
+            run.best.begin(self.score(held))
+        epochs = updates = 0
+        stop = False
+        while not stop:
+            total, before = torch.zeros((), dtype=torch.float64, device=self.device), updates
+            for batch in run.epoch():
+                total += self.update(batch, value)["loss"]
+                updates += 1
+                if updates == self.max_updates:
+                    break
+            epochs += 1
+            loss = total / (updates - before)
+            refuse_divergence(self, loss, "loss")
+            if held is not None:
+                scores = self.score(held)
+                refuse_divergence(self, scores, "holdout error")
+                stop = run.best.update(scores)
+            stop = stop or epochs == self.max_epochs or updates == self.max_updates
+        report: dict[str, float | Tensor] = {"loss": loss, "epochs": float(epochs), "updates": float(updates)}
+        final = self.end_fit(run)
+        if final is not None:
+            report["holdout_mse"] = final.mean()
+        return report
+
+    # messages ----------------------------------------------------------------------------------------------------------
+
+    def _with(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=…)"
+
+    def _one_of(self, name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+        if value not in allowed:
+            raise ConfigError(f"{self._with(name)}: expected one of {', '.join(map(str, allowed))}, got {value!r}.")

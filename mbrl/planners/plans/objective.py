@@ -1,0 +1,98 @@
+"""`PlanObjective`: the returns of many plans in a model, which every MPC optimiser maximises.
+
+    symbol  meaning
+    J       mean over P particles of Σ_{t<H} γ^t alive_t (r_t + c u_t) + γ^H alive_H V(s_H)
+    alive   1 until the step after a predicted termination, whose own reward still counts
+    c u_t   uncertainty of the prediction at step t and its rate: below 0 a penalty, above 0 a bonus
+    V       the terminal value, if there is a critic
+
+Chua2018: PETS (undiscounted, no terminal value). Hansen2024: "TD-MPC2" (discounted, with a terminal value).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mbrl.data import Generator, ModelState, ValueFunction
+from mbrl.errors import UnsupportedError
+from mbrl.models import DynamicsModel
+from mbrl.planners.plans.propagation import Propagation, follow_plans
+from mbrl.uncertainty import Sample, UncertaintyMeasure
+
+
+@dataclass
+class PlanObjective:
+    """Returns of `K` plans for each of `N` states.
+
+    Attributes:
+        dynamics: the model.
+        particles: `P`, rollouts of a plan, over which its return is averaged.
+        propagation: how a plan is followed; see `mbrl.planners.plans.propagation`.
+        discount: γ.
+        terminal_value: of observations `B x S`, `B`; None for no terminal value.
+        uncertainty, uncertainty_rate: a measure and its weight c in reward units per unit of it; None for neither.
+        value: critics, for a measure that asks them.
+    """
+
+    dynamics: DynamicsModel
+    particles: int = 1
+    propagation: Propagation = "ts_inf"
+    discount: float = 1.0
+    terminal_value: Callable[[Tensor], Tensor] | None = None
+    uncertainty: UncertaintyMeasure | None = None
+    uncertainty_rate: float = 0.0
+    value: ValueFunction | None = None
+
+    def returns(self, state: ModelState, actions: Tensor, noise: Generator | None = None) -> Tensor:
+        """The return of each plan; −inf where a particle's states or rewards stop being finite before it terminates.
+
+        Such a plan left what the model can predict; counted as zero it would beat every plan with a negative return.
+
+        Args:
+            state: where the plans begin, `N` rows; its generator draws the model's noise.
+            actions: `N x K x H x A` in [−1, 1].
+            noise: what the uncertainty measure draws from, for measures that draw.
+
+        Returns:
+            `N x K`, differentiable in `actions` if the model is and gradients are enabled.
+
+        Raises:
+            UnsupportedError: if there is an uncertainty, and the model gives no all-member prediction for it.
+        """
+        environments, plans = actions.shape[:2]
+        want = ("prediction",) if self.uncertainty is not None else ()
+        total: Tensor | None = None
+        weight = 1.0
+        for step in follow_plans(self.dynamics, state, actions, self.particles, self.propagation, want):
+            reward = step.reward  # P·K·N
+            if self.uncertainty is not None:
+                if step.prediction is None:
+                    raise UnsupportedError(
+                        f"PlanObjective(uncertainty={type(self.uncertainty).__name__}) can't use "
+                        f"{type(self.dynamics).__name__}: its step leaves out the prediction that it was asked for; have "
+                        'it honour want=("prediction",).'
+                    )
+                sample = Sample.of(step, self.value, self.dynamics.built_task)
+                unsure = self.uncertainty(step.prediction, self.dynamics.drawn_members, sample, noise)
+                reward = reward + self.uncertainty_rate * unsure
+            if total is None:
+                total = weight * reward
+                alive = ~step.terminated
+                fine = step.finite
+            else:
+                total = torch.where(alive, torch.add(total, reward, alpha=weight), total)
+                fine = fine & (step.finite | ~alive)
+                alive = alive & ~step.terminated
+            weight *= self.discount
+            last = step.next_obs
+        assert total is not None  # a horizon is at least 1
+        if self.terminal_value is not None:
+            total = torch.where(alive, torch.add(total, self.terminal_value(last), alpha=weight), total)
+        fine = fine & torch.isfinite(total)
+        shape = (self.particles, plans, environments)
+        mean = total.view(shape).mean(0)  # K x N
+        return torch.where(fine.view(shape).all(0), mean, -torch.inf).T  # N x K

@@ -1,0 +1,1 @@
+"""`mbrl search …`: one subcommand a module."""

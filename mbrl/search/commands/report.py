@@ -1,0 +1,68 @@
+"""`mbrl search report`: plots, tables and the best configuration of a study."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mbrl.analysis.verdicts import in_short
+from mbrl.errors import ConfigError
+from mbrl.search.commands.workers import add_storage, quiet, remarks
+from mbrl.search.confirmation.confirmation import read_confirmation
+from mbrl.search.confirmation.runs import find_confirmation
+from mbrl.search.file.export import Parse
+from mbrl.search.report.search_report import PAGE, search_report
+from mbrl.search.study.storage import check_url, load_study, open_storage, redacted
+from mbrl.search.study.study import RUNS, read_search
+
+
+def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+    """Writes a study's report and prints what it says in short."""
+    parser = argparse.ArgumentParser(
+        prog="mbrl search report",
+        description="Writes plots, tables and the best configuration of a study: report.html, its pictures as PNG and its "
+        "tables as CSV, trials.csv, summary.md, and best.yaml, which mbrl fit --config takes. What an older report left "
+        "there is replaced.",
+    )
+    parser.add_argument("study", metavar="STUDY", help="the study's name")
+    add_storage(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for it (default: runs/STUDY/report)")
+    parser.add_argument(
+        "--against", metavar="STUDY", help="put another study of the same storage beside it, such as a random one"
+    )
+    given = parser.parse_args(arguments[1:])
+    check_url(given.storage)
+    if given.out is not None and given.out.exists() and not given.out.is_dir():
+        raise ConfigError(f"--out: expected a folder, got {given.out}, which is a file; give another.")
+    with remarks(), quiet():
+        study = load_study(given.study, given.storage)
+        search = read_search(study)
+        search.check_names(allow)  # the parser makes the parts that the study names
+        other = None
+        if given.against is not None:
+            other = load_study(given.against, given.storage)
+            theirs = read_search(other)
+            if theirs.objectives != search.objectives:
+                raise ConfigError(
+                    f"--against: expected a study with the objectives of {given.study}, got others of {given.against}; name "
+                    "another study."
+                )
+        runs = find_confirmation(study, open_storage(given.storage)) if len(search.objectives) == 1 else None
+        confirmed = None if runs is None else read_confirmation(runs, search, study)
+        found = search_report(study, search, where=redacted(given.storage), confirmed=confirmed, other=other)
+        folder = RUNS / search.study / "report" if given.out is None else given.out
+        configs = found.write(folder, parse)
+    lines = [f"{search.study}: {found.about['trials']}"]
+    if len(search.objectives) > 1:
+        lines += (
+            [f"  {len(found.best)} configurations that none is expected to beat in all objectives:"] if found.best else []
+        )
+        lines += [f"    trial {best.trial}: {best.brief}" for best in found.best]
+    else:
+        lines += [f"  {line}" for best in found.best for line in best.comment]
+    lines += [f"  {part.title}: {sentence}" for part in found.parts for sentence in in_short(part)]
+    lines += [f"  {path.stem:<8} {path}" for path in configs] or ["  no best.yaml: no trial has finished with a value"]
+    sys.stdout.write("\n".join([*lines, f"  report   {folder / PAGE}"]) + "\n")
+    return 0

@@ -1,0 +1,47 @@
+"""`mbrl search retry`: queues failed trials again, such as those that ended by an error that was mended since."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from optuna.trial import TrialState
+
+from mbrl.errors import ConfigError
+from mbrl.search.commands.workers import add_storage
+from mbrl.search.file.export import Parse
+from mbrl.search.study.outcome import enqueue, label_of
+from mbrl.search.study.storage import load_study
+
+
+def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+    """Queues them, whatever the budget; each goes on in its run folder."""
+    parser = argparse.ArgumentParser(
+        prog="mbrl search retry",
+        description="Queues failed trials again, with the same configuration, seeds and run folder, where they go on from "
+        "the last checkpoint; mbrl search run, or a worker that is at work, runs them, whatever the budget.",
+    )
+    parser.add_argument("study", metavar="STUDY", help="the study's name")
+    parser.add_argument("numbers", metavar="N", type=int, nargs="+", help="numbers of trials")
+    add_storage(parser)
+    given = parser.parse_args(arguments[1:])
+    study = load_study(given.study, given.storage)
+    trials = study.get_trials(deepcopy=False)
+    for number in given.numbers:
+        if (
+            not 0 <= number < len(trials)
+            or trials[number].state != TrialState.FAIL
+            or "seeds" not in trials[number].user_attrs
+        ):
+            what = label_of(trials[number]) if 0 <= number < len(trials) else f"one of 0 to {len(trials) - 1} or none"
+            raise ConfigError(f"{number}: expected the number of a failed trial that was run, got {what}; leave it out.")
+        waiting = [
+            trial.number for trial in trials if trial.user_attrs.get("retry_of") == number and "asked" in trial.user_attrs
+        ]
+        if any(trials[other].state == TrialState.WAITING for other in waiting):
+            raise ConfigError(f"{number}: expected a trial that isn't queued, got one that is; leave it out.")
+    for number in dict.fromkeys(given.numbers):
+        enqueue(study, trials[number], 0, asked=True)
+        sys.stdout.write(f"trial {number} ({label_of(trials[number])}) is queued again\n")
+    return 0

@@ -1,0 +1,27 @@
+"""`mbrl search stop`: lets all workers of a study finish what they run, and leave."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mbrl.search.commands.workers import add_storage
+from mbrl.search.file.export import Parse
+from mbrl.search.study.storage import load_study
+from mbrl.search.study.study import ask_to_stop
+
+
+def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+    """Marks the study; `mbrl search run` takes the mark away."""
+    parser = argparse.ArgumentParser(
+        prog="mbrl search stop",
+        description="Workers of the study, on all machines, finish the trial that they run and leave; mbrl search run "
+        "goes on.",
+    )
+    parser.add_argument("study", metavar="STUDY", help="the study's name")
+    add_storage(parser)
+    given = parser.parse_args(arguments[1:])
+    ask_to_stop(load_study(given.study, given.storage), True)
+    sys.stdout.write(f"{given.study}: workers leave after the trial that they run\n")
+    return 0

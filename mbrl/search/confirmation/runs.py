@@ -1,0 +1,212 @@
+"""The runs that confirm a search: which are due, queued, and what came of them.
+
+They are trials of a study of their own beside the search's, one a (configuration, seed), so that leases, retries, several
+workers and machines are those of the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from mbrl.errors import ConfigError, DataError, UnsupportedError
+from mbrl.search.file.search_file import SearchFile
+from mbrl.search.study.best_configurations import best_configurations
+from mbrl.search.study.outcome import counts_of, is_settled
+from mbrl.search.study.storage import open_storage, patiently
+
+ROUNDS = "rounds"  # attribute of the confirmation's study: one entry each time that candidates were taken
+
+_SUFFIX = " confirmation"  # with a space, which no search's name has
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration to confirm.
+
+    Attributes:
+        trial: of the search, its first of the configuration; None for the start where the search never ran it.
+        params: what was chosen.
+        mean: what the search's model expected; None of the start.
+        sd: of that.
+    """
+
+    trial: int | None
+    params: Mapping[str, Any]
+    mean: float | None = None
+    sd: float | None = None
+
+    @property
+    def label(self) -> str:
+        """A name for people."""
+        return "the start" if self.trial is None else f"trial {self.trial}"
+
+
+@dataclass(frozen=True)
+class Round:
+    """The candidates that were taken at some time.
+
+    Attributes:
+        after: how many trials of the search had come to something.
+        top: how many candidates were asked for.
+        candidates: best first.
+        start: the search's start, which is measured beside the one that is kept; None if the file gives none.
+        chosen: place of the candidate that was kept; None before that.
+    """
+
+    after: int
+    top: int
+    candidates: tuple[Candidate, ...]
+    start: Candidate | None
+    chosen: int | None = None
+
+
+def confirmation_study(search: SearchFile, url: str) -> optuna.Study:
+    """Makes the study of the confirmation's runs, or takes it up again.
+
+    Raises:
+        UnsupportedError: of a search with several objectives.
+        ConfigError: if it belongs to another search of the same name.
+    """
+    if len(search.objectives) > 1:
+        raise UnsupportedError(
+            f"{search.study}: expected a search with one objective, got {len(search.objectives)}; take one of the front, "
+            "which mbrl search report lists, and compare runs of it with mbrl plot."
+        )
+    study = optuna.create_study(
+        study_name=search.study + _SUFFIX,
+        storage=open_storage(url),
+        direction=search.objectives[0].direction,
+        load_if_exists=True,
+        sampler=RandomSampler(seed=0),  # draws nothing: all is queued
+        pruner=NopPruner(),
+    )
+    known = patiently(lambda: study.user_attrs).get("hash")
+    if known is None:
+        patiently(lambda: study.set_user_attr("hash", search.hash))
+    elif known != search.hash:
+        raise ConfigError(
+            f"{search.study}: expected its own confirmation, got that of another search of this name; delete the study "
+            f"'{study.study_name}', or give the search another name."
+        )
+    return study
+
+
+def find_confirmation(study: optuna.Study, storage: BaseStorage) -> optuna.Study | None:
+    """The study of a search's confirmation, if there is one in its storage."""
+    name = study.study_name + _SUFFIX
+    if name not in [other.study_name for other in storage.get_all_studies()]:
+        return None
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def last_round(confirmation: optuna.Study) -> Round | None:
+    """The newest round, or None before the first."""
+    rounds = patiently(lambda: confirmation.user_attrs).get(ROUNDS)
+    if not rounds:
+        return None
+    stored = rounds[-1]
+    start = stored["start"]
+    return Round(
+        stored["after"],
+        stored["top"],
+        tuple(Candidate(**entry) for entry in stored["candidates"]),
+        None if start is None else Candidate(**start),
+        stored.get("chosen"),
+    )
+
+
+def new_round(study: optuna.Study, search: SearchFile, top: int) -> Round:
+    """The best configurations of a search by its model, and its start.
+
+    Raises:
+        DataError: if no trial has finished with a value.
+        ConfigError: if a trial ran on a seed that is to select or to test.
+    """
+    trials = study.get_trials(deepcopy=False)
+    kept = {*search.seeds.select, *search.seeds.test}
+    for trial in trials:
+        if used := sorted(kept & set(trial.user_attrs.get("seeds", []))):
+            raise ConfigError(
+                f"seeds: expected trials of {search.study} on seeds of tune only, got trial {trial.number} on {used}; seeds "
+                "that a choice was made by can't measure it."
+            )
+    best = best_configurations(study, search, top)
+    if not best:
+        got = counts_of(trials) or "none"
+        raise DataError(f"{search.study}: expected a trial that finished with a value, got {got}; run some.")
+    found = [Candidate(entry.trial.number, dict(entry.trial.params), _one(entry.mean), _one(entry.sd)) for entry in best]
+    start = search.space.start()
+    beside = None
+    if start is not None:
+        ran = [trial.number for trial in trials if trial.params == start and is_settled(trial)]
+        beside = Candidate(ran[0] if ran else None, start)
+    return Round(sum(is_settled(trial) for trial in trials), top, tuple(found), beside)
+
+
+def store_round(confirmation: optuna.Study, made: Round) -> None:
+    """Keeps it, so that the same candidates are gone on with after a stop."""
+    rounds = list(patiently(lambda: confirmation.user_attrs).get(ROUNDS, ()))
+    entry = {
+        "after": made.after,
+        "top": made.top,
+        "candidates": [vars(candidate) for candidate in made.candidates],
+        "start": None if made.start is None else vars(made.start),
+        "chosen": made.chosen,
+    }
+    patiently(lambda: confirmation.set_user_attr(ROUNDS, [*rounds, entry]))
+
+
+def store_choice(confirmation: optuna.Study, chosen: Candidate) -> None:
+    """Keeps which candidate of the newest round runs on test seeds, so that nothing that comes later chooses another."""
+    *rounds, last = patiently(lambda: confirmation.user_attrs)[ROUNDS]
+    place = [Candidate(**entry) for entry in last["candidates"]].index(chosen)
+    patiently(lambda: confirmation.set_user_attr(ROUNDS, [*rounds, {**last, "chosen": place}]))
+
+
+def settled_runs(confirmation: optuna.Study) -> dict[tuple[str, int], FrozenTrial]:
+    """What is known, by configuration (see `key`) and seed: runs with a value, and runs that failed by their setting."""
+    found: dict[tuple[str, int], FrozenTrial] = {}
+    for trial in patiently(lambda: confirmation.get_trials(deepcopy=False)):
+        if is_settled(trial):
+            found.setdefault((key(trial.params), trial.user_attrs["seeds"][0]), trial)
+    return found
+
+
+def queue(confirmation: optuna.Study, candidates: Sequence[Candidate], seeds: Sequence[int]) -> int:
+    """Queues the runs that are neither known nor on their way; returns how many there were to queue.
+
+    Those that ended by an error are queued again.
+    """
+    there = set(settled_runs(confirmation))
+    for trial in patiently(lambda: confirmation.get_trials(deepcopy=False)):
+        if trial.state in (TrialState.WAITING, TrialState.RUNNING):
+            params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            there |= {(key(params), seed) for seed in trial.user_attrs.get("seeds", ())}
+    due = [(candidate, seed) for candidate in candidates for seed in seeds if (key(candidate.params), seed) not in there]
+    for candidate, seed in due:
+        confirmation.enqueue_trial(dict(candidate.params), user_attrs={"seeds": [seed], "asked": True})
+    return len(due)
+
+
+def missing(confirmation: optuna.Study, candidates: Sequence[Candidate], seeds: Sequence[int]) -> int:
+    """How many runs have not come to anything yet."""
+    there = settled_runs(confirmation)
+    return sum((key(candidate.params), seed) not in there for candidate in candidates for seed in seeds)
+
+
+def key(params: Mapping[str, Any]) -> str:
+    """The same for the same configuration, whether a whole number was written as 2 or as 2.0."""
+    return repr(sorted((name, value if isinstance(value, str) else float(value)) for name, value in params.items()))
+
+
+def _one(value: float | tuple[float, ...]) -> float:
+    assert isinstance(value, float)  # of one objective
+    return value

@@ -1,0 +1,1 @@
+"""The search file: what is searched, on what command, within which limits."""

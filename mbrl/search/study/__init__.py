@@ -1,0 +1,1 @@
+"""A study: where its trials lie, what is written into it, and what it recommends."""

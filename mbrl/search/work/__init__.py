@@ -1,0 +1,1 @@
+"""Running trials: the worker, the runs that it starts, and their processes."""

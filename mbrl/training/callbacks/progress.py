@@ -1,0 +1,102 @@
+"""`ProgressCallback`: a bar that counts real environment steps, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mbrl.planners import Planner
+from mbrl.training.callbacks.checkpoint_callback import position
+
+if TYPE_CHECKING:
+    from mbrl.training.run_trainer import RunTrainer
+
+_LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class ProgressCallback(pl.Callback):
+    """Shows steps, return, model loss and steps per second on stderr.
+
+    Args:
+        console: where to write; stderr by default, so that stdout stays free for results.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._bar: Progress | None = None
+        self._shown: dict[str, float] = {}
+        self._last_line = 0.0
+
+    def on_train_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        if not trainer.is_global_zero:
+            return
+        total = _total(trainer, pl_module)
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console, transient=False)
+            unit = "steps" if isinstance(pl_module, Planner) else "epochs"
+            self._bar.add_task(unit, total=total, completed=_done(trainer, pl_module), text="")
+            self._bar.start()
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=_done(trainer, pl_module))
+
+    def show(self, trainer: RunTrainer, module: pl.LightningModule, line: Mapping[str, float]) -> None:
+        """Takes in a metric line."""
+        self._shown.update(line)
+        text = summary_text(self._shown)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=_done(trainer, module), text=text)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_EVERY or "eval/return" in line:
+            self._last_line = now
+            total = _total(trainer, module)
+            unit = "step" if isinstance(module, Planner) else "epoch"
+            done = f"{unit} {_done(trainer, module)}" + (f"/{total}" if total else "")
+            self.console.print(f"{done}  {text}", highlight=False, soft_wrap=True, markup=False)
+
+    def on_train_end(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        self._stop()
+
+    def on_exception(  # type: ignore[override]
+        self, trainer: RunTrainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def summary_text(shown: Mapping[str, float]) -> str:
+    """What a line of progress says of the metrics so far."""
+    parts = []
+    for label, name, form in (
+        ("eval return", "eval/return", "{:.1f}"),
+        ("return", "train/return", "{:.1f}"),
+        ("model loss", "model/loss", "{:.3g}"),
+        ("steps/s", "time/steps_per_second", "{:.1f}"),
+    ):
+        if name in shown:
+            parts.append(f"{label} {form.format(shown[name])}")
+    return ", ".join(parts)
+
+
+def _done(trainer: RunTrainer, module: pl.LightningModule) -> int:
+    return position(trainer, module)
+
+
+def _total(trainer: RunTrainer, module: pl.LightningModule) -> int | None:
+    if isinstance(module, Planner):
+        return getattr(trainer.datamodule, "steps", None)  # type: ignore[attr-defined]
+    return trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
