@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 
 from mbrl.analysis.runs.run_scores import Estimate
 from mbrl.analysis.verdicts import in_short
+from mbrl.cli import dispatch
 from mbrl.errors import ConfigError, DataError, UnsupportedError
-from mbrl.search.commands.subcommands import run as search_command
 from mbrl.search.confirmation.confirmation import Confirmation, read_confirmation
 from mbrl.search.confirmation.runs import Candidate, confirmation_study, find_confirmation, queue
 from mbrl.search.file.search_file import SearchFile
@@ -76,7 +76,7 @@ def parse(arguments: list[str]) -> Mapping[str, Any]:
 
 
 def mbrl(*arguments: str) -> int:
-    return search_command(["search", *arguments], (), parse)
+    return dispatch(["search", *arguments], (), parse)
 
 
 def study(values: Mapping[float, float | None], **changes: Any) -> optuna.Study:
