@@ -16,7 +16,7 @@ from mbrl.analysis.correlations import spearman
 from mbrl.analysis.result import Result
 from mbrl.analysis.verdicts import in_short
 from mbrl.search.report.names import short_names
-from mbrl.search.sampler.expected import deviation, interval
+from mbrl.search.study.expected_values import deviation, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

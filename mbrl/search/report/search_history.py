@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
 from mbrl.analysis.verdicts import in_short
-from mbrl.search.sampler.expected import in_words, interval
+from mbrl.search.study.expected_values import in_words, interval
 from mbrl.search.study.outcome import label_of
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ class Recommendation:
         mean: expected value, noise-free, in the objective's direction and units; one an objective if there are several. Of
             an objective in logarithms the median.
         sd: standard deviation of that expectation; of an objective in logarithms that of the logarithm.
-        log: by objective, whether it is in logarithms; `mbrl.search.sampler.expected` makes intervals of either kind.
+        log: by objective, whether it is in logarithms; `mbrl.search.study.expected_values` makes intervals of either kind.
     """
 
     trial: FrozenTrial

@@ -16,8 +16,8 @@ from mbrl.search.confirmation.confirmation import TEST, Confirmation
 from mbrl.search.confirmation.runs import key
 from mbrl.search.file.export import Parse, best_yaml
 from mbrl.search.file.search_file import SearchFile
-from mbrl.search.sampler.expected import in_words, interval
 from mbrl.search.study.best_configurations import FEW, best_configurations, valued
+from mbrl.search.study.expected_values import in_words, interval
 from mbrl.search.study.outcome import is_settled
 
 if TYPE_CHECKING:

@@ -185,8 +185,10 @@ def load_study(name: str, url: str) -> optuna.Study:
     """The study of that name.
 
     Raises:
-        ConfigError, DataError: as `open_storage`; `ConfigError` also if there is no such study.
+        ConfigError: if there is no such study; as `open_storage` for its address.
+        DataError: if the storage can't be opened.
     """
+    check_url(url)
     if is_missing(url):
         raise ConfigError(f"--storage: expected a file of studies, got {url}, which isn't there; check the path.")
     storage = open_storage(url)
