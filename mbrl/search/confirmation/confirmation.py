@@ -162,16 +162,16 @@ def chosen_of(confirmation: optuna.Study, search: SearchFile, tried: optuna.Stud
         return made.candidates[0]
     if missing(confirmation, made.candidates, search.seeds.select):
         return None
-    runs = settled_runs(confirmation)
+    known = settled_runs(confirmation)
     worst = _worst(confirmation, tried, search.seeds.select)
-    scores = [_scores(runs, candidate, search.seeds.select, worst) for candidate in made.candidates]
-    means = [float(interquartile_mean(torch.tensor(values, dtype=torch.float64))) for values in scores]
+    runs = [_runs(known, SELECT, candidate, search.seeds.select, worst) for candidate in made.candidates]
+    means = [float(interquartile_mean(torch.tensor(_counted(ones), dtype=torch.float64))) for ones in runs]
     best = max(means) if _maximize(tried) else min(means)
     return made.candidates[means.index(best)]
 
 
 def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: optuna.Study) -> Confirmation | None:
-    """What a confirmation found; None until all its runs have come to something.
+    """Reads what a confirmation found; None until all its runs are settled.
 
     Args:
         confirmation: its study.
@@ -190,19 +190,18 @@ def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: opt
     runs: list[Run] = []
     estimates: dict[tuple[str, str], Estimate] = {}
     generator = torch.Generator().manual_seed(0)
+    counted: dict[str, dict[str, list[float]]] = {}  # by label, of one stage; the tests come last and stay
     for stage, candidates, seeds in ((SELECT, selected, search.seeds.select), (TEST, tested, search.seeds.test)):
-        scores = {candidate.label: {"": _scores(known, candidate, seeds, worst)} for candidate in candidates}
-        found = score_statistics(scores, generator=generator, level=_LEVEL).estimates if scores else {}
+        made_runs = {candidate.label: _runs(known, stage, candidate, seeds, worst) for candidate in candidates}
+        counted = {label: {"": _counted(ones)} for label, ones in made_runs.items()}
+        found = score_statistics(counted, generator=generator, level=_LEVEL).estimates if counted else {}
         estimates |= {(stage, label): kinds["iqm"] for label, kinds in found.items()}
-        for candidate in candidates:
-            runs += [_run(stage, candidate, seed, known[key(candidate.params), seed], worst) for seed in seeds]
+        runs += [run for ones in made_runs.values() for run in ones]
     better = gain = None
     start = tested[1] if len(tested) > 1 else None
     if start is not None:
         sign = 1.0 if maximize else -1.0
-        signed = {
-            one.label: {"": [sign * value for value in _scores(known, one, search.seeds.test, worst)]} for one in tested
-        }
+        signed = {label: {"": [sign * value for value in values[""]]} for label, values in counted.items()}
         compared = probability_of_improvement(signed, generator=generator, level=_LEVEL)
         better = compared.estimates[chosen.label, start.label]
         one, other = (torch.tensor(values[""], dtype=torch.float64) for values in signed.values())
@@ -240,22 +239,28 @@ def _is_test(trial: FrozenTrial, search: SearchFile) -> bool:
     return bool(trial.params) and bool(set(trial.user_attrs.get("seeds", ())) & set(search.seeds.test))
 
 
-def _run(stage: str, candidate: Candidate, seed: int, trial: FrozenTrial, worst: float) -> Run:
-    value = trial.value if trial.state == TrialState.COMPLETE else None
-    counted = worst if value is None else value
-    folder = f"{trial.user_attrs.get('run_dir', '')}/seed{seed}"
-    return Run(stage, candidate.label, seed, label_of(trial), value, counted, folder)
+def _runs(
+    known: Mapping[tuple[str, int], FrozenTrial], stage: str, candidate: Candidate, seeds: Sequence[int], worst: float
+) -> list[Run]:
+    """The runs of a configuration, one per seed; failed ones count as `worst`."""
+    runs = []
+    for seed in seeds:
+        trial = known[key(candidate.params), seed]
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        folder = f"{trial.user_attrs.get('run_dir', '')}/seed{seed}"
+        runs.append(Run(stage, candidate.label, seed, label_of(trial), value, worst if value is None else value, folder))
+    return runs
 
 
-def _scores(
-    runs: Mapping[tuple[str, int], FrozenTrial], candidate: Candidate, seeds: Sequence[int], worst: float
-) -> list[float]:
-    found = [runs[key(candidate.params), seed] for seed in seeds]
-    return [worst if trial.state != TrialState.COMPLETE or trial.value is None else trial.value for trial in found]
+def _counted(runs: Sequence[Run]) -> list[float]:
+    return [run.counted for run in runs]
 
 
 def _worst(confirmation: optuna.Study, tried: optuna.Study, seeds: Sequence[int]) -> float:
-    """Of all runs of a search, and those of its confirmation on these seeds; that one has a value its candidates say."""
+    """The worst value of any run of a search, or of its confirmation on these seeds; it is what a failed run counts as.
+
+    There is one: a configuration is confirmed only if a trial of it finished with a value.
+    """
     trials = [run for run in confirmation.get_trials(deepcopy=False) if set(run.user_attrs.get("seeds", ())) & set(seeds)]
     trials += tried.get_trials(deepcopy=False)
     values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]

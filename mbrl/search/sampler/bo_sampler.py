@@ -19,9 +19,10 @@ from mbrl.data import derived_seed
 from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.search.sampler.acquisition import Region, acquisition, maximise
 from mbrl.search.sampler.codec import Codec
-from mbrl.search.sampler.rows import VISIBLE_FAILURES, Rows, queued_or_own, read_rows, suggestion_index
+from mbrl.search.sampler.rows import Rows, queued_or_own, read_rows, suggestion_index
 from mbrl.search.sampler.surrogate import Surrogate, as_if_alone, fit
 from mbrl.search.sampler.trust_region import box, side
+from mbrl.search.study.outcome import VISIBLE
 
 
 class BOSampler(BaseSampler):
@@ -67,7 +68,7 @@ class BOSampler(BaseSampler):
         start: Mapping[str, Any] | None = None,
         startup: int = 10,
         trust_region: bool = True,
-        failures: Sequence[str] = VISIBLE_FAILURES,
+        failures: Sequence[str] = VISIBLE,
         previous: Sequence[FrozenTrial] = (),
         fidelity: bool = False,
         log_objectives: Sequence[int] = (),

@@ -174,19 +174,14 @@ class Codec:
 
     def only_active(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The declared parameters that are active, in declared order; single-valued ones and inactive leftovers left out."""
-        kept: dict[str, Any] = {}
-        known: dict[str, Any] = {}
-        for name, distribution in self.distributions.items():
-            if name in params and self.is_active(name, known):
-                known[name] = params[name]
-                if not distribution.single():
-                    kept[name] = params[name]
-            elif distribution.single() and self.is_active(name, known):
-                known[name] = _single(distribution)
-        return kept
+        return {name: value for name, value in self._followed(params)[0].items() if not self.distributions[name].single()}
 
     def missing(self, params: Mapping[str, Any]) -> list[str]:
         """The active parameters that `params` lacks; single-valued ones may be left out."""
+        return self._followed(params)[1]
+
+    def _followed(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """The values of the active parameters, and the active ones that `params` lacks."""
         known: dict[str, Any] = {}
         lacking = []
         for name, distribution in self.distributions.items():
@@ -198,7 +193,7 @@ class Codec:
                 known[name] = _single(distribution)
             else:
                 lacking.append(name)
-        return lacking
+        return known, lacking
 
     def holds(self, params: Mapping[str, Any]) -> bool:
         """Whether a configuration, perhaps of another space, can be a row; its numbers may lie outside the ranges."""

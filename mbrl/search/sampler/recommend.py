@@ -1,4 +1,4 @@
-"""What the model says of a study: the configuration to take, how well it predicts, what each parameter does."""
+"""Statements of the model on a study: the configuration to take, how well it predicts, what each parameter does."""
 
 from __future__ import annotations
 
@@ -106,10 +106,7 @@ def recommend(study: Study, sampler: BOSampler) -> Recommendation:
         DataError: if no trial has finished with a value.
         UnsupportedError: with several objectives, of which `pareto` gives the front.
     """
-    only_one(study)
-    with as_if_alone("recommend", sampler.seed):
-        rows, surrogate = _fitted(study, sampler)
-        return ranked(sampler, rows, surrogate, 1)[0]
+    return ranking(study, sampler, 1)[0]
 
 
 def ranking(study: Study, sampler: BOSampler, top: int) -> list[Recommendation]:

@@ -15,8 +15,8 @@ from torch import Tensor
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.search.sampler.codec import Codec
 from mbrl.search.sampler.reported_values import Reports, is_usable, read_reports, reported, whole_length
+from mbrl.search.study.outcome import VISIBLE, root_of
 
-VISIBLE_FAILURES = ("diverged", "oom", "timeout")
 EVERY_FAILURE = "all"
 
 MOST_ROWS, BEST_ROWS = 500, 300  # of which a model is made; a suggestion's time grows with their cube
@@ -124,18 +124,14 @@ def suggestion_index(trials: Sequence[FrozenTrial], number: int) -> int:
     order = next((trial.user_attrs.get("order") for trial in trials if trial.number == number), None)
     if order is not None:
         return int(order)
-    return number - sum(trial.number < number and _is_retry(trial) for trial in trials)
-
-
-def _is_retry(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("root", trial.number) != trial.number
+    return number - sum(trial.number < number and root_of(trial) != trial.number for trial in trials)
 
 
 def read_rows(
     trials: Sequence[FrozenTrial],
     directions: Sequence[StudyDirection],
     codec: Codec,
-    failures: Sequence[str] = VISIBLE_FAILURES,
+    failures: Sequence[str] = VISIBLE,
     but: int | None = None,
     foreign: bool = False,
     fidelity: bool = False,

@@ -180,46 +180,24 @@ def _scale(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _model(codec: Codec, x: Tensor, y: Tensor, noise: Tensor | None) -> SingleTaskGP:
+    options: dict[str, Any] = {
+        "train_Yvar": noise,
+        "likelihood": _likelihood(noise),
+        "outcome_transform": _units(y),
+        "input_transform": ImputeInactive(codec) if any(column.parents for column in codec.columns) else None,
+    }
     if codec.columns[-1].name == _LEFT:
         inner = Codec({name: kind for name, kind in codec.distributions.items() if name != _LEFT}, codec.conditions)
         kernel = OverRuns(_model(inner, x[:, :-1], y, noise).covar_module)
-        return SingleTaskGP(
-            x,
-            y,
-            train_Yvar=noise,
-            covar_module=kernel,
-            likelihood=_likelihood(noise),
-            outcome_transform=_units(y),
-            input_transform=_imputation(codec),
-        ).double()
-    likelihood, transform, units = _likelihood(noise), _imputation(codec), _units(y)
-    if codec.categories:
-        model: SingleTaskGP = MixedSingleTaskGP(
-            x,
-            y,
-            codec.categories,
-            train_Yvar=noise,
-            cont_kernel_factory=_number_kernel,
-            likelihood=likelihood,
-            outcome_transform=units,
-            input_transform=transform,
-        )
-        for kernel in model.covar_module.modules():
-            if isinstance(kernel, ScaleKernel):
-                _give_prior(kernel, "outputscale", 0.5)
-            elif isinstance(kernel, CategoricalKernel):
-                _give_prior(kernel, "lengthscale", 1.0)
-    else:
-        kernel = _number_kernel(torch.Size(), x.shape[1])
-        model = SingleTaskGP(
-            x,
-            y,
-            train_Yvar=noise,
-            covar_module=kernel,
-            likelihood=likelihood,
-            outcome_transform=units,
-            input_transform=transform,
-        )
+        return SingleTaskGP(x, y, covar_module=kernel, **options).double()
+    if not codec.categories:
+        return SingleTaskGP(x, y, covar_module=_number_kernel(torch.Size(), x.shape[1]), **options).double()
+    model = MixedSingleTaskGP(x, y, codec.categories, cont_kernel_factory=_number_kernel, **options)
+    for part in model.covar_module.modules():
+        if isinstance(part, ScaleKernel):
+            _give_prior(part, "outputscale", 0.5)
+        elif isinstance(part, CategoricalKernel):
+            _give_prior(part, "lengthscale", 1.0)
     return model.double()
 
 
@@ -236,10 +214,6 @@ def _likelihood(noise: Tensor | None) -> GaussianLikelihood | None:
         noise_prior=LogNormalPrior(NOISE_LOCATION, NOISE_SCALE),
         noise_constraint=LogGreaterThan(LEAST_NOISE, math.exp(NOISE_LOCATION)),
     )
-
-
-def _imputation(codec: Codec) -> ImputeInactive | None:
-    return ImputeInactive(codec) if any(column.parents for column in codec.columns) else None
 
 
 def _number_kernel(batch_shape: torch.Size, ard_num_dims: int, active_dims: Sequence[int] | None = None) -> RBFKernel:
