@@ -17,17 +17,14 @@ from typing import Any
 from mbrl.errors import ConfigError
 from mbrl.search.file.search_options import (
     Budget,
-    Limits,
     Objective,
     PrunerChoice,
+    RunLimits,
     SamplerChoice,
     Seeds,
-    read_budget,
-    read_limits,
+    check_several,
     read_objectives,
-    read_pruner,
-    read_sampler,
-    read_seeds,
+    read_part,
 )
 from mbrl.search.file.settings import MISSING, get, merged, nested, put, split_index
 from mbrl.search.file.space import Space
@@ -76,7 +73,7 @@ class SearchFile:
     budget: Budget
     pruner: PrunerChoice
     sampler: SamplerChoice
-    limits: Limits
+    limits: RunLimits
     text: str
 
     @classmethod
@@ -110,21 +107,21 @@ class SearchFile:
             raise ConfigError(
                 f"config: expected the texts of {names}, got {[path for path, _ in configs]}; give each in order."
             )
-        objectives = read_objectives(written["objectives"])
         made = cls(
             study=_study(written["study"]),
             command=command,
             configs=tuple((path, config) for path, config in configs),
             fixed=_fixed(written.get("fixed", {})),
-            objectives=objectives,
+            objectives=read_objectives(written["objectives"]),
             space=Space.from_mapping(written["space"]),
-            seeds=read_seeds(written.get("seeds", {})),
-            budget=read_budget(written["budget"]),
-            pruner=read_pruner(written.get("pruner", {}), objectives),
-            sampler=read_sampler(written.get("sampler", {}), objectives),
-            limits=read_limits(written.get("limits", {})),
+            seeds=read_part(Seeds, "seeds", written.get("seeds", {})),
+            budget=read_part(Budget, "budget", written["budget"]),
+            pruner=read_part(PrunerChoice, "pruner", written.get("pruner", {})),
+            sampler=read_part(SamplerChoice, "sampler", written.get("sampler", {})),
+            limits=read_part(RunLimits, "limits", written.get("limits", {})),
             text=text,
         )
+        check_several(made.objectives, made.pruner, made.sampler)
         made._check_settings()
         return made
 
