@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne, Widths
 from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction, draw_normal
 from mbrl.errors import ConfigError, ShapeError
 from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
@@ -30,7 +31,7 @@ from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.fitting.rules import Bootstrap, Keep, Stopping
 from mbrl.models.obs_state import ObsState
-from mbrl.networks import ACTIVATIONS, InputNormalizer, LogVarBounds, Precision, StackedMLP, layout
+from mbrl.networks import Activation, InputNormalizer, LogVarBounds, Precision, StackedMLP, layout
 
 
 class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
@@ -83,10 +84,10 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
     def __init__(
         self,
-        members: int = 7,
-        elites: int | None = 5,
-        hidden: Sequence[int] = (200, 200, 200, 200),
-        activation: str = "silu",
+        members: Count = 7,
+        elites: Count | None = 5,
+        hidden: Widths = (200, 200, 200, 200),
+        activation: Activation = "silu",
         *,
         learn_reward: Literal["auto"] | bool = "auto",
         learn_terminated: Literal["auto"] | bool = "auto",
@@ -94,25 +95,25 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         bounds: Literal["learned", "frozen"] = "learned",
         log_var_min: float = -10.0,
         log_var_max: float = 0.5,
-        bound_penalty: float = 0.01,
-        weight_decay: float | Sequence[float] | None = None,
+        bound_penalty: NonNegative = 0.01,
+        weight_decay: NonNegative | Sequence[NonNegative] | None = None,
         decay_form: Literal["half", "full", "adam"] = "half",
         normalizer_rows: Literal["train", "all"] = "train",
         normalizer_ddof: Literal[0, 1] = 0,
-        lr: float = 1e-3,
-        batch_size: int = 256,
-        holdout: float = 0.2,
-        holdout_max: int | None = 5000,
+        lr: Positive = 1e-3,
+        batch_size: Count = 256,
+        holdout: ShareBelowOne = 0.2,
+        holdout_max: Count | None = 5000,
         holdout_by: Literal["row", "episode"] = "row",
         bootstrap: Bootstrap = "replacement",
         stopping: Stopping = "mbpo",
-        patience: int = 5,
-        threshold: float = 0.01,
+        patience: Count = 5,
+        threshold: NonNegative = 0.01,
         best_weights: Keep = "member",
-        max_epochs: int | None = 1000,
-        max_updates: int | None = None,
+        max_epochs: Count | None = 1000,
+        max_updates: Count | None = None,
         precision: Precision = "fp32",
-        chunk_rows: int = 400,
+        chunk_rows: Count = 400,
     ) -> None:
         super().__init__(
             members=members,
@@ -129,29 +130,17 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             max_epochs=max_epochs,
             max_updates=max_updates,
         )
-        self._one_of("activation", activation, tuple(ACTIVATIONS))
-        self._one_of("learn_reward", learn_reward, ("auto", True, False))
-        self._one_of("learn_terminated", learn_terminated, ("auto", True, False))
-        self._one_of("bounds", bounds, ("learned", "frozen"))
-        self._one_of("decay_form", decay_form, ("half", "full", "adam"))
-        self._one_of("normalizer_rows", normalizer_rows, ("train", "all"))
-        self._one_of("normalizer_ddof", normalizer_ddof, (0, 1))
-        self._one_of("precision", precision, ("fp32", "bf16"))
-        if elites is not None and not 1 <= elites <= members:
-            raise ConfigError(f"{self._with('elites')}: expected 1 to {members} (members), or None for all, got {elites}.")
+        if elites is not None and elites > members:
+            raise ConfigError(f"{self._with('elites')}: expected at most the {members} members, got {elites}; lower it.")
         if holdout == 0 and elites not in (None, members):
             raise ConfigError(
                 f"{self._with('elites')}: expected None beside a holdout of 0, since elites are chosen on the holdout, got "
                 f"{elites}; set it, or hold rows out."
             )
-        if not hidden or min(hidden) < 1:
-            raise ConfigError(f"{self._with('hidden')}: expected widths of at least 1, got {list(hidden)}.")
         if not log_var_min < log_var_max:
             raise ConfigError(
                 f"{self._with('log_var_min')}: expected less than log_var_max {log_var_max}, got {log_var_min}; swap them."
             )
-        if chunk_rows < 1:
-            raise ConfigError(f"{self._with('chunk_rows')}: expected at least 1, got {chunk_rows}.")
         self.elites = members if elites is None else elites
         self.hidden = tuple(hidden)
         self.activation = activation
@@ -181,9 +170,9 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             return [*[2.5e-5, 5e-5, *[7.5e-5] * layers][: layers - 1], 1e-4]
         numbers = [weight_decay] * layers if isinstance(weight_decay, (int, float)) else weight_decay
         decay = [float(number) for number in numbers]
-        if len(decay) != layers or min(decay) < 0:
+        if len(decay) != layers:
             raise ConfigError(
-                f"{self._with('weight_decay')}: expected {layers} numbers of at least 0, one for each hidden layer and the "
+                f"{self._with('weight_decay')}: expected {layers} numbers, one for each hidden layer and the "
                 f"output, got {weight_decay!r}; one number serves all layers."
             )
         return decay

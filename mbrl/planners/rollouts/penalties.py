@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mbrl.arguments import NonNegative, Positive
 from mbrl.data import ModelStep, Transitions, make_generator
 from mbrl.errors import ConfigError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact, HasMembers
@@ -107,7 +108,7 @@ class UncertaintyPenalty(RolloutHook):
     metric = "penalty_weight"
 
     def __init__(
-        self, measure: UncertaintyMeasure, weight: float, target: float | None = None, weight_lr: float = 0.01
+        self, measure: UncertaintyMeasure, weight: NonNegative, target: Positive | None = None, weight_lr: Positive = 0.01
     ) -> None:
         self.measure = measure
         self.weight = PenaltyWeight(type(self).__name__, weight, target, weight_lr)
@@ -162,7 +163,7 @@ class BatchPenalty(BatchHook):
     """
 
     def __init__(
-        self, measure: UncertaintyMeasure, weight: float, target: float | None = None, weight_lr: float = 0.01
+        self, measure: UncertaintyMeasure, weight: NonNegative, target: Positive | None = None, weight_lr: Positive = 0.01
     ) -> None:
         self.measure = measure
         self.weight = PenaltyWeight("BatchPenalty", weight, target, weight_lr)
