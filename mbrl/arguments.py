@@ -14,6 +14,7 @@ import functools
 import inspect
 import numbers
 import reprlib
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -181,8 +182,8 @@ def resolved_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 @functools.cache
 def declarations(function: Callable[..., Any]) -> dict[str, Any]:
-    """The resolved annotations of a function's arguments; those that only a type checker can resolve are left out."""
-    known = getattr(inspect.unwrap(function), "__globals__", {})
+    """The resolved annotations of a function or dataclass; those that only a type checker can resolve are left out."""
+    known = vars(sys.modules[function.__module__]) if function.__module__ in sys.modules else {}
     found: dict[str, Any] = {}
     for name, annotation in inspect.get_annotations(function).items():
         try:

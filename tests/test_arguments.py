@@ -268,7 +268,7 @@ class Loose:
     def __init__(
         self,
         planner: OnlyForTypeCheckers | None = None,
-        bare=None,  # type: ignore[no-untyped-def]  # noqa: ANN001
+        bare=None,  # type: ignore[no-untyped-def]
         size: int = None,  # type: ignore[assignment]  # noqa: RUF013
         *names: str,
         **numbers: Natural,
