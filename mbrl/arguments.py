@@ -14,6 +14,7 @@ import functools
 import inspect
 import numbers
 import reprlib
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -168,10 +169,21 @@ def _given(bound: inspect.BoundArguments) -> Iterator[tuple[str, inspect.Paramet
             yield name, parameter, value
 
 
+def resolved_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """A function's signature with its limits on numbers, for the command line's help, which would resolve none itself."""
+    signature = inspect.signature(function)
+    known = declarations.__wrapped__(function)  # not remembered: a name may be defined further down
+    for name, declared in known.items():
+        if get_origin(declared) is Annotated and get_origin(get_args(declared)[0]):  # a list, which the parser must know
+            known[name] = get_args(declared)[0]
+    parameters = signature.parameters.values()
+    return signature.replace(parameters=[one.replace(annotation=known.get(one.name, one.annotation)) for one in parameters])
+
+
 @functools.cache
 def declarations(function: Callable[..., Any]) -> dict[str, Any]:
-    """The resolved annotations of a function's arguments; those that only a type checker can resolve are left out."""
-    known = getattr(inspect.unwrap(function), "__globals__", {})
+    """The resolved annotations of a function or dataclass; those that only a type checker can resolve are left out."""
+    known = vars(sys.modules[function.__module__]) if function.__module__ in sys.modules else {}
     found: dict[str, Any] = {}
     for name, annotation in inspect.get_annotations(function).items():
         try:
@@ -223,4 +235,4 @@ def _described(declared: Any, limits: str = "") -> str:
     if kind in _WORDS:
         return _WORDS[kind]
     name = getattr(kind, "__name__", str(kind))
-    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from mbrl.arguments import bound_arguments, check_arguments
+from mbrl.arguments import bound_arguments, check_arguments, resolved_signature
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning, UntrustedNameError
 
 
@@ -125,6 +125,7 @@ def _recording(init: Any) -> Any:
             if outermost:
                 object.__delattr__(self, "_passes_on")
 
+    wrapped.__signature__ = resolved_signature(init)  # type: ignore[attr-defined]
     return wrapped
 
 

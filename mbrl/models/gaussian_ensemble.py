@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne, Widths
+from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne, Widths, check_whole
 from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction, draw_normal
 from mbrl.errors import ConfigError, ShapeError
 from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
@@ -130,8 +130,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             max_epochs=max_epochs,
             max_updates=max_updates,
         )
-        if elites is not None and elites > members:
-            raise ConfigError(f"{self._with('elites')}: expected at most the {members} members, got {elites}; lower it.")
+        if elites is not None:
+            check_whole(self._with("elites"), elites, 1, members)
         if holdout == 0 and elites not in (None, members):
             raise ConfigError(
                 f"{self._with('elites')}: expected None beside a holdout of 0, since elites are chosen on the holdout, got "

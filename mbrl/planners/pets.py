@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.arguments import Count, Limits, Natural
+from mbrl.arguments import Count, Limits, Natural, check_whole
 from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction, mixed_batch
 from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
@@ -84,8 +84,7 @@ class PETS(OnlinePlanner):
         super().__init__(
             dynamics, warmup_steps=warmup_steps, warmup="uniform", refit_every=refit_every, real_capacity=real_capacity
         )
-        if warmup_steps == 0 and dynamics.fitting != "fixed":
-            raise ConfigError("PETS(warmup_steps=…): expected at least 1 with a model that is fitted, got 0; raise it.")
+        check_whole("PETS(warmup_steps=…)", warmup_steps, 0 if dynamics.fitting == "fixed" else 1)
         if (uncertainty is None) != (uncertainty_rate == 0.0):
             raise ConfigError(
                 f"PETS(uncertainty_rate=…): expected a rate other than 0 with an uncertainty, and 0 without one, got "

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Count, Natural
+from mbrl.arguments import Count, Natural, check_whole
 from mbrl.errors import ConfigError, ShapeError
 from mbrl.models import DynamicsModel
 from mbrl.planners.plans.base import PlanOptimizer, PlanProblem
@@ -155,11 +155,7 @@ class SamplingOptimizer(PlanOptimizer):
     """
 
     def __init__(self, candidates: Count, policy_candidates: Natural = 0) -> None:
-        if policy_candidates >= candidates:
-            raise ConfigError(
-                f"{type(self).__name__}(policy_candidates=…): expected fewer than the {candidates} candidates, got "
-                f"{policy_candidates}; take fewer, or more candidates."
-            )
+        check_whole(f"{type(self).__name__}(policy_candidates=…)", policy_candidates, 0, candidates - 1)
         self.candidates = candidates
         self.policy_candidates = policy_candidates
 

@@ -18,9 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Count, Share
+from mbrl.arguments import Count, Share, check_whole
 from mbrl.data import Generator, ModelState, ModelStep, RowGenerator, draw_balanced
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.models.obs_state import ObsState
 from mbrl.models.predict_members import predict_members
@@ -111,11 +111,8 @@ class UPMPC(ActionSelector):
         terminal_value: Literal["mean", "min"] | None = None,
         normalize: bool = False,
     ) -> None:
-        if uncertainty_steps is not None and uncertainty_steps > horizon:
-            raise ConfigError(
-                f"UPMPC(uncertainty_steps=…): expected at most the horizon, {horizon}, got {uncertainty_steps}; lower it, "
-                "or leave it out for all steps."
-            )
+        if uncertainty_steps is not None:
+            check_whole("UPMPC(uncertainty_steps=…)", uncertainty_steps, 1, horizon)
         self.rate = rate
         self.candidates = candidates
         self.horizon = horizon

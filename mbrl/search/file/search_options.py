@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import combinations
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from mbrl.arguments import Count, Items, Limits, Natural, Positive, ShareBelowOne, check_argument
+from mbrl.arguments import Count, Items, Limits, Natural, Positive, ShareBelowOne, check_argument, declarations
 from mbrl.errors import ConfigError
 
 Part = TypeVar("Part")
@@ -167,15 +167,14 @@ def read_part(kind: type[Part], where: str, written: Any) -> Part:
     Raises:
         ConfigError: naming what is wrong.
     """
-    declared = get_type_hints(kind, include_extras=True)
-    declared.pop("TAKES", None)
+    declared = {one.name: declarations(kind)[one.name] for one in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(written, Mapping):
         raise ConfigError(f"{where}: expected a mapping with {', '.join(declared)}, got {written!r}.")
     for key in written:
         if key not in declared:
             raise ConfigError(f"{where}.{key}: expected one of {', '.join(declared)}, got this one; correct or remove it.")
     for key, limits in declared.items():
-        if key in written or not hasattr(kind, key):  # a field without a default is no attribute of its class
+        if key in written or not hasattr(kind, key):  # a dataclass has the default of a field as its attribute
             check_argument(f"{where}.{key}", written.get(key), limits)
     made: Any = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in written.items()})
     takes = made.TAKES[made.name] if hasattr(kind, "TAKES") else declared
