@@ -26,7 +26,7 @@ from mbrl.search.file.search_options import (
     read_objectives,
     read_part,
 )
-from mbrl.search.file.settings import MISSING, get, merged, nested, put, split_index
+from mbrl.search.file.settings import MISSING, get, merged, nested, split_index, with_lists
 from mbrl.search.file.space import Space
 from mbrl.search.file.yaml_text import read_mapping, read_value, with_sorted_keys
 from mbrl.spec import check_allowed
@@ -155,7 +155,7 @@ class SearchFile:
         mapping: dict[str, Any] = {}
         for name, text in self.configs:
             mapping = merged(mapping, read_mapping(text, name))
-        return merged(mapping, nested(self._fixed_settings(mapping)))
+        return merged(mapping, nested(with_lists(self.fixed.items(), mapping)))
 
     def settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Dotted setting → value of `fixed` and of what is chosen, parents first.
@@ -167,8 +167,7 @@ class SearchFile:
             ConfigError: as `Space.settings` does.
         """
         base = self.base()
-        fixed = self._fixed_settings(base)
-        return {**fixed, **self.space.settings(chosen, base)}
+        return {**with_lists(self.fixed.items(), base), **self.space.settings(chosen, base)}
 
     def argv(
         self, chosen: Mapping[str, Any], seed: int, folder: str | Path, config_paths: Sequence[str | Path] | None = None
@@ -217,17 +216,6 @@ class SearchFile:
         for text in _texts([*parts, dict(self.fixed), choices]):
             if _DOTTED.fullmatch(text):
                 check_allowed(text, allow)
-
-    def _fixed_settings(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """`fixed` with places of lists put into their lists."""
-        settings: dict[str, Any] = {}
-        for name, value in self.fixed.items():
-            key, path = split_index(name)
-            if path and key not in settings:
-                found = get(base, key)
-                settings[key] = None if found is MISSING else found
-            settings[key] = put(settings.get(key), path, value, name)
-        return settings
 
     def _check_settings(self) -> None:
         """Refuses keys that a search sets itself, and keys that are both fixed and searched."""

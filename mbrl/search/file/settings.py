@@ -6,7 +6,7 @@ A part of a key that is a number is a place in a list: `model.init_args.rollout_
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mbrl.errors import ConfigError
@@ -24,7 +24,7 @@ def split_index(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def get(mapping: Mapping[str, Any], name: str) -> Any:
-    """What `mapping` holds at a dotted key, or `MISSING`."""
+    """Looks up a dotted key in nested mappings; `MISSING` if it isn't there."""
     found: Any = mapping
     for part in name.split("."):
         if not isinstance(found, Mapping) or part not in found:
@@ -70,6 +70,36 @@ def put(target: Any, path: tuple[str, ...], value: Any, name: str) -> Any:
         target = {}
     target[path[0]] = put(target.get(path[0]), path[1:], value, name)
     return target
+
+
+def with_lists(settings: Iterable[tuple[str, Any]], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts settings of places in lists into their lists: dotted key → value, where a list is whole.
+
+    Args:
+        settings: dotted keys, each with its value, in order.
+        base: the configuration below, from which a list comes that no earlier setting holds.
+
+    Raises:
+        ConfigError: if a place in a list doesn't exist.
+    """
+    whole: dict[str, Any] = {}
+    for name, value in settings:
+        key, path = split_index(name)
+        if path and key not in whole:
+            found = _list_below(key, whole, base)
+            whole[key] = None if found is MISSING else copy.deepcopy(found)
+        whole[key] = put(whole.get(key), path, value, name)
+    return whole
+
+
+def _list_below(key: str, settings: Mapping[str, Any], base: Mapping[str, Any]) -> Any:
+    """The list at `key`: inside the value of a setting, or in the configuration below."""
+    for parent, value in reversed(list(settings.items())):
+        if key.startswith(f"{parent}.") and isinstance(value, Mapping):
+            found = get(value, key.removeprefix(f"{parent}."))
+            if found is not MISSING:
+                return found
+    return get(base, key)
 
 
 def _replaced(before: Any, value: Any) -> Any:

@@ -13,7 +13,6 @@ Optuna stores numbers and labels; `chosen` below is that, a mapping of names to 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ from optuna.trial import Trial
 
 from mbrl.errors import ConfigError
 from mbrl.search.file.parameter import Parameter, read_parameter
-from mbrl.search.file.settings import MISSING, get, nested, put, split_index
+from mbrl.search.file.settings import nested, with_lists
 
 
 class Space:
@@ -96,15 +95,8 @@ class Space:
         """
         active = self.active(chosen)
         self._check_complete(chosen, active)
-        settings: dict[str, Any] = {}
-        for parameter in active:
-            value = parameter.value(chosen[parameter.name])
-            key, path = split_index(parameter.name)
-            if path and key not in settings:
-                found = _list_below(key, settings, base or {})
-                settings[key] = copy.deepcopy(None if found is MISSING else found)
-            settings[key] = put(settings.get(key), path, value, parameter.name)
-        return settings
+        values = [(parameter.name, parameter.value(chosen[parameter.name])) for parameter in active]
+        return with_lists(values, base or {})
 
     def nested(self, chosen: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What is chosen as the mapping of a `--config` file; arguments and errors are those of `settings`."""
@@ -152,16 +144,6 @@ class Space:
             if name not in names:
                 why = "is switched off by what is chosen" if name in known else "is not in the space"
                 raise ConfigError(f"{name}: expected parameters that count, got this one, which {why}; leave it out.")
-
-
-def _list_below(key: str, settings: Mapping[str, Any], base: Mapping[str, Any]) -> Any:
-    """The list at `key`: inside a value that is chosen already, or in the configuration below."""
-    for parent, value in reversed(list(settings.items())):
-        if key.startswith(f"{parent}.") and isinstance(value, Mapping):
-            found = get(value, key.removeprefix(f"{parent}."))
-            if found is not MISSING:
-                return found
-    return get(base, key)
 
 
 def _check_when(parameter: Parameter, earlier: Mapping[str, Parameter]) -> None:

@@ -147,41 +147,37 @@ def search_report(
 def _parts(study: optuna.Study, search: SearchFile, metric: str, confirmed: Confirmation | None) -> list[Result | Skipped]:
     from mbrl.search.sampler import predictions  # botorch takes seconds to import
 
-    parts: list[Result | Skipped] = []
-    reason = _why_no_model(study, search)
-    if reason is None:
+    history = effects = check = None
+    single = len(search.objectives) == 1
+    reason = why_no_effects = _why_no_model(study, search)
+    if not reason:
         sampler = bo_sampler(search)
         said = predictions(study, sampler)
-        parts.append(search_history(study, sampler, metric=metric))
+        history, check = search_history(study, sampler, metric=metric), model_check(said, metric=metric)
         effects = parameter_effects(study, said, search.space.distributions(), metric=metric)
-        parts.append(effects if effects.effects else Skipped(effects.name, effects.title, "no parameter has a range."))
-        parts.append(model_check(said, metric=metric))
-    else:
-        parts += [Skipped(kind.name, kind.title, reason) for kind in (SearchHistory, ParameterEffects, ModelCheck)]
+        effects, why_no_effects = (effects, "") if effects.effects else (None, "no parameter has a range.")
     region = search_region(study)
-    none = "no configuration was chosen by our model: the search is too short, or its sampler another."
+    why_no_region = "no configuration was chosen by our model: the search is too short, or its sampler another."
     if region is not None and not region.worth_drawing:
-        none = f"the model chose {len(region.chosen)} configurations, without a trust region and one at a time."
+        why_no_region = f"the model chose {len(region.chosen)} configurations, without a trust region and one at a time."
         region = None
-    parts.append(Skipped(SearchRegion.name, SearchRegion.title, none) if region is None else region)
-    if confirmed is None:
-        ask = f"mbrl search confirm {study.study_name} measures the best configurations on unseen seeds."
-        why = (
-            ask
-            if len(search.objectives) == 1
-            else "a search with several objectives has no single configuration to confirm."
-        )
-        parts.append(Skipped(Confirmation.name, Confirmation.title, why))
-    else:
-        parts.append(confirmed)
-    found = curves(study, metric) if len(search.objectives) == 1 else None
-    parts.append(Skipped(Curves.name, Curves.title, "no trial reported a curve.") if found is None else found)
-    began = timeline(study)
-    parts.append(Skipped(Timeline.name, Timeline.title, "no trial says when it began.") if began is None else began)
-    return parts
+    why_unconfirmed = "a search with several objectives has no single configuration to confirm."
+    if single:
+        why_unconfirmed = f"mbrl search confirm {study.study_name} measures the best configurations on unseen seeds."
+    parts: list[tuple[type[Result], Result | None, str]] = [
+        (SearchHistory, history, reason),
+        (ParameterEffects, effects, why_no_effects),
+        (ModelCheck, check, reason),
+        (SearchRegion, region, why_no_region),
+        (Confirmation, confirmed, why_unconfirmed),
+        (Curves, curves(study, metric) if single else None, "no trial reported a curve."),
+        (Timeline, timeline(study), "no trial says when it began."),
+    ]
+    return [Skipped(kind.name, kind.title, why) if part is None else part for kind, part, why in parts]
 
 
-def _why_no_model(study: optuna.Study, search: SearchFile) -> str | None:
+def _why_no_model(study: optuna.Study, search: SearchFile) -> str:
+    """The reason why the model has nothing to say; empty if it has."""
     if len(search.objectives) > 1:
         return "the search has several objectives; the front is below."
     values = len(valued(study))
@@ -189,7 +185,7 @@ def _why_no_model(study: optuna.Study, search: SearchFile) -> str | None:
         return "no trial has finished with a value."
     if values < FEW:
         return f"{values} of the trials finished with a value; a model needs {FEW} or more."
-    return None
+    return ""
 
 
 def _about(study: optuna.Study, search: SearchFile, where: str) -> dict[str, Any]:
