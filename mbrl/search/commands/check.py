@@ -1,4 +1,4 @@
-"""`mbrl search check`: whether a search can start, before any trial."""
+"""`mbrl search check`: tells whether a search can start, before any trial."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mbrl.search.file.search_file import read_search_file
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
-    """Checks a search file and prints what it says, and one of its command lines."""
+    """Checks a search file and prints its settings, and one of its command lines."""
     parser = argparse.ArgumentParser(prog="mbrl search check", description=__doc__)
     parser.add_argument("search", metavar="SEARCH.yaml", help="the search file")
     given = parser.parse_args(arguments[1:])

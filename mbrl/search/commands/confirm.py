@@ -1,4 +1,4 @@
-"""`mbrl search confirm`: what a search's best configurations are worth on seeds that it never used."""
+"""`mbrl search confirm`: measures a search's best configurations on seeds that it never used."""
 
 from __future__ import annotations
 

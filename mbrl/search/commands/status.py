@@ -1,4 +1,4 @@
-"""`mbrl search status`: how far a study is, who works on it, and what it recommends."""
+"""`mbrl search status`: shows how far a study is, who works on it, and its best configuration."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _lease(trial: FrozenTrial) -> str:
 
 
 def _time_left(most: int | None, trials: Sequence[FrozenTrial], workers: int) -> str | None:
-    """A guess from the trials that ended; None where there is nothing to guess from."""
+    """Guesses the time left from the trials that ended; None where there is nothing to guess from."""
     times = [float(trial.user_attrs["wall_s"]) for trial in trials if trial.user_attrs.get("wall_s")]
     if most is None or not times or workers == 0:
         return None

@@ -1,4 +1,4 @@
-"""`Confirmation`: what the configurations that a search recommends are worth on seeds that it never used."""
+"""`Confirmation`: the values of a search's recommended configurations on seeds that it never used."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Run:
         label: of the configuration.
         seed: of the run.
         outcome: `ok`, or how it failed.
-        value: None of a failed one.
-        counted: the value, or what a failed run counts as: the worst that any run of the search or its confirmation had.
-        folder: where it ran.
+        value: None for a failed one.
+        counted: the value; for a failed run the worst that any run of the search or its confirmation had.
+        folder: of the run.
     """
 
     stage: str
@@ -53,7 +53,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Confirmation(Result):
-    """The runs of a confirmation and what they say.
+    """The runs of a confirmation and their statistics.
 
     Attributes:
         metric: the objective.
@@ -83,11 +83,11 @@ class Confirmation(Result):
 
     @property
     def value(self) -> Estimate:
-        """What the chosen configuration is worth: the interquartile mean of its test runs."""
+        """The value of the chosen configuration: the interquartile mean of its test runs."""
         return self.estimates[TEST, self.chosen.label]
 
     def failed(self, stage: str, label: str) -> int:
-        """How many runs of a configuration failed."""
+        """Counts the failed runs of a configuration."""
         return sum(run.value is None for run in self.runs if (run.stage, run.label) == (stage, label))
 
     def table(self) -> dict[str, list[Any]]:
@@ -148,10 +148,10 @@ def _(part: Confirmation) -> list[str]:
 
 
 def chosen_of(confirmation: optuna.Study, search: SearchFile, tried: optuna.Study) -> Candidate | None:
-    """The candidate with the best interquartile mean on select seeds; None before all of them have run.
+    """Finds the candidate with the best interquartile mean on select seeds; None before all of them have run.
 
-    Failed runs count as the worst value that any run of the search or on a select seed had: test seeds choose nothing. Of
-    equals the one that the model liked more.
+    Failed runs count as the worst value that any run of the search or on a select seed had: test seeds choose nothing. Among
+    equals the model's order decides.
     """
     made = last_round(confirmation)
     if made is None:
@@ -214,7 +214,7 @@ def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: opt
 
 
 def tested_candidates(made: Round, chosen: Candidate) -> tuple[Candidate, ...]:
-    """What runs on test seeds: the chosen configuration, and the start if that is another."""
+    """Lists the configurations that run on test seeds: the chosen one, and the start if that is another."""
     if made.start is None or key(made.start.params) == key(chosen.params):
         return (chosen,)
     return (chosen, made.start)

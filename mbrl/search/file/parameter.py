@@ -1,4 +1,4 @@
-"""`Parameter`: one key of a search space, its values, and when it counts."""
+"""`Parameter`: one key of a search space, its values, and the choices under which it counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_NAME = 512  # Optuna's databases keep no more
 
 
 def label_of(value: Any) -> str:
-    """The label under which a scalar of a choice is stored: its text as YAML writes it."""
+    """Makes the label under which a scalar of a choice is stored: its text as YAML writes it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -32,10 +32,11 @@ class Parameter:
     Attributes:
         name: a dotted setting of `mbrl fit`; a number in it is a place in a list.
         kind: `"float"`, `"int"` or `"choice"`.
-        low, high: the range of a number, both ends in it; None for a choice.
+        low: the least of a number; None for a choice.
+        high: the largest, itself in the range; None for a choice.
         log: whether a number is searched on a log scale.
-        labels: what is stored of a choice.
-        values: what the labels stand for, any YAML.
+        labels: texts that are stored for the values of a choice.
+        values: the values themselves, any YAML.
         when: labels of earlier choices of which one each must be taken for this parameter to count, parent → labels.
         start: the known good value (a choice's label), or None.
     """
@@ -51,7 +52,7 @@ class Parameter:
     start: float | int | str | None = None
 
     def distribution(self) -> BaseDistribution:
-        """The same as Optuna keeps it."""
+        """Makes Optuna's distribution of it."""
         if self.kind == "choice":
             return CategoricalDistribution(self.labels)
         if self.kind == "int":
@@ -68,7 +69,7 @@ class Parameter:
         return trial.suggest_float(self.name, float(self.low or 0), float(self.high or 0), log=self.log)
 
     def value(self, stored: Any) -> Any:
-        """What a stored number or label stands for.
+        """Turns a stored number or label into its value.
 
         Raises:
             ConfigError: if it is no value of this parameter.
@@ -90,7 +91,7 @@ class Parameter:
 
 
 def read_parameter(name: str, written: Any) -> Parameter:
-    """One entry of a space file.
+    """Reads one entry of a search space.
 
     Args:
         name: the key.

@@ -1,4 +1,4 @@
-"""`SearchFile`: what a search tries, on what command, with which seeds and limits, all in one YAML file.
+"""`SearchFile`: the space, the command, the seeds and the limits of a search, all in one YAML file.
 
 The file and the texts of the configurations that it names are all that a search needs: a study keeps both, so that a second
 machine needs no files.
@@ -57,9 +57,13 @@ class SearchFile:
         command: the command of a trial, `fit`.
         configs: (name, text) of the configurations, merged in order as on the command line.
         fixed: dotted setting → value, the same in every trial.
-        objectives: what is optimised; more than one make the study multi-objective.
-        space: what is chosen.
-        seeds, budget, pruner, sampler, limits: see their classes.
+        objectives: metrics that are optimised; more than one make the study multi-objective.
+        space: settings that are chosen.
+        seeds: of runs, to tune, to select and to test with.
+        budget: trials or hours after which the search ends.
+        pruner: choice of what ends trials early.
+        sampler: choice of what proposes configurations.
+        limits: of single runs and of errors.
         text: the file as it was written.
     """
 
@@ -158,7 +162,7 @@ class SearchFile:
         return merged(mapping, nested(with_lists(self.fixed.items(), mapping)))
 
     def settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Dotted setting → value of `fixed` and of what is chosen, parents first.
+        """Makes settings of `fixed` and of what is chosen: dotted key → value, parents first.
 
         Args:
             chosen: numbers and labels of the active parameters, as `Space.suggest` gives them.
@@ -172,7 +176,7 @@ class SearchFile:
     def argv(
         self, chosen: Mapping[str, Any], seed: int, folder: str | Path, config_paths: Sequence[str | Path] | None = None
     ) -> list[str]:
-        """The arguments after `mbrl` of one run: `fit`, configurations, `fixed` with what is chosen, seed and folder.
+        """Makes the arguments after `mbrl` of one run: `fit`, configurations, `fixed` with the choice, seed and folder.
 
         `fixed` and what is chosen are one more `--config`, written out as JSON: as single arguments the parser takes no null
         for a setting of a part of a part, and minds their order. A run of the same arguments in a folder that holds its

@@ -1,4 +1,4 @@
-"""Dotted settings, and how they are put into the nested mappings of a configuration.
+"""Dotted settings such as `model.init_args.horizon`, put into the nested mappings of a configuration.
 
 A part of a key that is a number is a place in a list: `model.init_args.rollout_length.3`.
 """
@@ -15,7 +15,7 @@ MISSING = object()
 
 
 def split_index(name: str) -> tuple[str, tuple[str, ...]]:
-    """The key up to a list, and the way on inside it: `a.b.0.c` gives `a.b` and `("0", "c")`; no list, no way."""
+    """Splits a key at a list: `a.b.0.c` gives `a.b` and `("0", "c")`, the path inside it, which is empty without a list."""
     parts = name.split(".")
     for place, part in enumerate(parts):
         if part.isdigit():
@@ -34,7 +34,7 @@ def get(mapping: Mapping[str, Any], name: str) -> Any:
 
 
 def put(target: Any, path: tuple[str, ...], value: Any, name: str) -> Any:
-    """`target` with `value` at `path`; mappings are made on the way, places in lists must exist.
+    """Puts `value` at `path` of `target`; mappings are made on the way, places in lists must exist.
 
     A class named by its path alone becomes a mapping when something is put below it, and a class put in place of a mapping
     keeps that mapping's `init_args` only if it is the same class.
@@ -42,7 +42,7 @@ def put(target: Any, path: tuple[str, ...], value: Any, name: str) -> Any:
     Args:
         target: a mapping, a list, or a class path; changed in place where it can be.
         path: the parts of the key below `target`.
-        value: what to put there.
+        value: put there.
         name: the whole key, for messages.
 
     Raises:
@@ -109,9 +109,9 @@ def _replaced(before: Any, value: Any) -> Any:
 
 
 def merged(before: Any, after: Any) -> Any:
-    """`after` laid over `before`, as the parser lays one `--config` over another: mappings merge, all else is replaced.
+    """Lays `after` over `before`, as the parser lays one `--config` over another: mappings merge, all else is replaced.
 
-    What a class that is replaced leaves behind is kept here; the parser knows which of it the new class takes.
+    Settings of a class that is replaced are kept here; the parser knows which of them the new class takes.
     """
     if isinstance(before, str) and isinstance(after, Mapping) and set(after) == {"init_args"}:
         before = {"class_path": before}  # a class named by its path alone
@@ -126,7 +126,7 @@ def merged(before: Any, after: Any) -> Any:
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted settings, in order, as nested mappings."""
+    """Makes nested mappings of dotted settings, in order."""
     mapping: dict[str, Any] = {}
     for name, value in settings.items():
         mapping = merged(mapping, put({}, tuple(name.split(".")), value, name))

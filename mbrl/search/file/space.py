@@ -25,7 +25,7 @@ from mbrl.search.file.settings import nested, with_lists
 
 
 class Space:
-    """What a search may choose.
+    """The settings that a search may choose.
 
     Args:
         parameters: parents before children.
@@ -47,7 +47,7 @@ class Space:
 
     @classmethod
     def from_mapping(cls, mapping: Any) -> Space:
-        """The space of a search file.
+        """Reads the space of a search file.
 
         Raises:
             ConfigError: naming the key and what is wrong.
@@ -61,7 +61,7 @@ class Space:
         return {parameter.name: parameter.distribution() for parameter in self.parameters}
 
     def conditions(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Of each parameter that doesn't always count: parent → its labels of which one must be taken."""
+        """Conditions of each parameter that doesn't always count: parent → its labels of which one must be taken."""
         return {parameter.name: dict(parameter.when) for parameter in self.parameters if parameter.when}
 
     def active(self, chosen: Mapping[str, Any]) -> tuple[Parameter, ...]:
@@ -84,7 +84,7 @@ class Space:
         return chosen
 
     def settings(self, chosen: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What is chosen as settings: dotted key → value, classes first, and a list as a whole.
+        """Makes settings of what is chosen: dotted key → value, classes first, and a list as a whole.
 
         Args:
             chosen: numbers and labels of the active parameters.
@@ -99,7 +99,7 @@ class Space:
         return with_lists(values, base or {})
 
     def nested(self, chosen: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What is chosen as the mapping of a `--config` file; arguments and errors are those of `settings`."""
+        """Makes the mapping of a `--config` file of what is chosen; arguments and errors are those of `settings`."""
         return nested(self.settings(chosen, base))
 
     def start(self) -> dict[str, Any] | None:

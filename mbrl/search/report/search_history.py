@@ -1,4 +1,4 @@
-"""How a search went: what it observed, and what its model would have recommended on the way."""
+"""History of a search: the observed values, and the configurations that its model would have recommended on the way."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class SearchHistory(Result):
     """The trials in order, and moments at which the model was asked for its recommendation.
 
     Attributes:
-        metric: what a value is.
-        trials: that came to something.
+        metric: name of the values.
+        trials: settled ones.
         best: the best value observed up to each of them; None before the first.
-        moments: each with how many of the trials the model knew.
+        moments: each with the number of trials that the model knew.
     """
 
     name = "history"
@@ -111,13 +111,13 @@ def _(part: SearchHistory) -> list[str]:
 
 
 def search_history(study: optuna.Study, sampler: BOSampler, *, points: int = 20, metric: str = "value") -> SearchHistory:
-    """How a search went.
+    """Reads the history of a search.
 
     Args:
         study: with one objective and a trial with a value.
         sampler: of the study, or one made for its space.
         points: moments at which the model is asked; more cost a fit each.
-        metric: what a value is, for labels.
+        metric: name of the values, for labels.
 
     Raises:
         UnsupportedError: with several objectives.
@@ -133,7 +133,7 @@ def search_history(study: optuna.Study, sampler: BOSampler, *, points: int = 20,
 
 
 def best_so_far(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[float | None]:
-    """The best value up to each trial; None before the first."""
+    """Finds the best value up to each trial; None before the first."""
     choose = max if direction == StudyDirection.MAXIMIZE else min
     found: list[float | None] = []
     for trial in trials:
@@ -143,7 +143,7 @@ def best_so_far(trials: Sequence[FrozenTrial], direction: StudyDirection) -> lis
 
 
 def draw_failed(axes: Axes, at: Sequence[float]) -> None:
-    """Crosses at the lower edge, where no value is."""
+    """Draws failed trials as crosses at the lower edge, where no value is."""
     if at:
         axes.plot(
             at, [0.02] * len(at), "x", color="black", transform=axes.get_xaxis_transform(), markersize=5, label="failed"

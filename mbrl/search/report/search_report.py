@@ -1,4 +1,4 @@
-"""`SearchReport`: all that a study says, and the files that tell it."""
+"""`SearchReport`: the report of a study, and the files that it is written to."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _FACTS = ("seeds", "values", "yvar", "tries", "root", "wall_s", "env_steps", "ho
 
 @dataclass(frozen=True)
 class SearchReport:
-    """What a study says.
+    """The report of a study.
 
     Attributes:
         search: the search file.
         study: of the trials.
-        about: what was looked at, by name.
-        best: the configuration to take, several of several objectives, none of a study without a value.
-        parts: results, and why others are missing.
-        pictures: Optuna's.
+        about: facts on the study, by name.
+        best: configuration to take; several with several objectives, none for a study without a value.
+        parts: results, and reasons why others are missing.
+        pictures: Optuna's plots.
     """
 
     search: SearchFile
@@ -59,7 +59,7 @@ class SearchReport:
     pictures: Sequence[Picture] = field(repr=False)
 
     def summary(self) -> str:
-        """The report in short, as Markdown."""
+        """Writes the report in short, as Markdown."""
         lines = [f"# {self.study.study_name}", ""]
         lines += [f"- {name}: {value}" for name, value in self.about.items()]
         for best in self.best:
@@ -72,14 +72,14 @@ class SearchReport:
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path, parse: Parse) -> list[Path]:
-        """Writes page, pictures, tables and the best configuration; what an older report left there is replaced.
+        """Writes page, pictures, tables and the best configuration; files of an older report are replaced.
 
         Args:
             folder: made if there is none.
             parse: the command line's parser.
 
         Returns:
-            The configurations: `best.yaml`, or `best-<trial>.yaml` of each on the front of several objectives.
+            The configurations: `best.yaml`, or `best-<trial>.yaml` for each on the front of several objectives.
 
         Raises:
             MbrlError: if the parser refuses a configuration.
@@ -114,22 +114,22 @@ def search_report(
     confirmed: Confirmation | None = None,
     other: optuna.Study | None = None,
 ) -> SearchReport:
-    """All that a study says.
+    """Makes the report of a study.
 
     Args:
         study: of the search.
         search: its file.
         where: the storage, without secrets.
-        confirmed: what its confirmation found.
+        confirmed: result of its confirmation.
         other: another study of the same objective to put beside it.
 
     Raises:
-        DataError: if no trial has come to something, or `other` can't be compared.
+        DataError: if no trial is settled, or `other` can't be compared.
     """
     trials = study.get_trials(deepcopy=False)
     if not any(is_settled(trial) for trial in trials):
         counts = counts_of(trials) or "none"
-        raise DataError(f"report: expected a study with a trial that came to something, got {counts}; run some trials.")
+        raise DataError(f"report: expected a study with a trial that has finished, got {counts}; run some trials.")
     metrics = [objective.metric for objective in search.objectives]
     compared: list[Result | Skipped] = [] if other is None else [against(study, other, metric=metrics[0])]
     best = best_of(study, search, confirmed)
@@ -189,7 +189,7 @@ def _why_no_model(study: optuna.Study, search: SearchFile) -> str:
 
 
 def _about(study: optuna.Study, search: SearchFile, where: str) -> dict[str, Any]:
-    """What was looked at; the cost counts failed trials too."""
+    """Facts on the study; the cost counts failed trials too."""
     trials = study.get_trials(deepcopy=False)
     steps = [int(trial.user_attrs["env_steps"]) for trial in trials if trial.user_attrs.get("env_steps") is not None]
     hours = sum(float(trial.user_attrs.get("wall_s", 0.0)) for trial in trials) / 3600
@@ -208,7 +208,7 @@ def _about(study: optuna.Study, search: SearchFile, where: str) -> dict[str, Any
 
 
 def write_trials(study: optuna.Study, path: Path) -> None:
-    """Writes a study's table: a row a trial, parameters under their dotted names, an empty cell for what isn't there."""
+    """Writes a study's table: one row per trial, parameters under their dotted names, empty cells for missing values."""
     trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     many = len(study.directions)

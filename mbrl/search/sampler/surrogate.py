@@ -62,7 +62,7 @@ class ImputeInactive(InputTransform):
 
 @contextmanager
 def as_if_alone(*seed: object) -> Iterator[None]:
-    """Has botorch draw from a stream of its own, and keeps its advice on scaling, jitter and iterations to itself."""
+    """Lets botorch draw from a stream of its own, and hides its advice on scaling, jitter and iterations."""
     with default_draws(*seed), warnings.catch_warnings(record=True) as caught:
         for category in (BotorchWarning, NumericalWarning):
             warnings.simplefilter("ignore", category)
@@ -79,7 +79,7 @@ class Surrogate:
     Attributes:
         model: botorch's, of one objective or several, larger is better.
         maximised: whether the likelihood was; else the hyperparameters are where their search began.
-        extra: columns that the model has after the space's, 0 in this study.
+        extra: number of columns that the model has after the space's; they are 0 in this study.
     """
 
     model: Model
@@ -87,17 +87,17 @@ class Surrogate:
     extra: int
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Rows of the space, `B… x columns`, as the model wants them."""
+        """Adds the extra columns to rows of the space, `B… x columns`."""
         return torch.cat([x, x.new_zeros(*x.shape[:-1], self.extra)], -1) if self.extra else x
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the noise-free values at rows of the space, `B x objectives` each."""
+        """Predicts mean and standard deviation of the noise-free values at rows of the space, `B x objectives` each."""
         with torch.no_grad():
             posterior: Any = self.model.posterior(self.inputs(x))
         return posterior.mean, posterior.variance.clamp(min=0).sqrt()
 
     def lengthscales(self, numbers: Sequence[int]) -> Tensor:
-        """How far one must go along each numeric column until values change, the geometric mean over the model's kernels."""
+        """Computes the lengthscale of each numeric column, the geometric mean over the model's kernels."""
         found = [kernel.lengthscale.detach().flatten() for kernel in self.model.modules() if isinstance(kernel, RBFKernel)]
         if not found:
             return torch.ones(len(numbers), dtype=torch.float64)
@@ -133,7 +133,7 @@ class OverRuns(Kernel):
 
 
 def fit(codec: Codec, rows: Rows, previous: Rows | None = None) -> Surrogate:
-    """The model of a study's rows.
+    """Fits the model of a study's rows.
 
     Args:
         codec: the search space; categories get a Hamming kernel, added to and multiplied with that of the numbers.

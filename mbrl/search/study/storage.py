@@ -1,4 +1,4 @@
-"""Where a study lies: a SQLite file, a journal file, or a database server; passwords stay out of every URL."""
+"""Storages of studies: a SQLite file, a journal file, or a database server; passwords stay out of every URL."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def check_url(url: str) -> None:
 
 
 def redacted(url: str) -> str:
-    """The URL without what may be secret: a password, and all that follows `?`."""
+    """Removes from a URL all that may be secret: a password, and everything after `?`."""
     head, scheme, rest = url.partition("://")
     if not scheme:
         return url if "@" not in url else "…@" + url.rpartition("@")[2]
@@ -106,8 +106,8 @@ def patiently(operation: Callable[[], Result], *, patience_s: float = 60.0) -> R
     """Does something with a storage, again where a lock or a lost connection was in the way.
 
     Args:
-        operation: what to do; safe to repeat.
-        patience_s: for how long to try; more rides out longer absences of a server.
+        operation: a call that is safe to repeat.
+        patience_s: seconds to go on trying; more rides out longer absences of a server.
     """
     until = time.monotonic() + patience_s
     wait = 0.1
@@ -174,7 +174,7 @@ def _engine(url: URL) -> dict[str, Any]:
 
 
 def is_missing(url: str) -> bool:
-    """Whether a URL names a file that isn't there; opening it would make one."""
+    """Tells whether a URL names a file that isn't there; opening it would make one."""
     for scheme in ("sqlite:///", _JOURNAL):
         if url.startswith(scheme):
             return not Path(url.removeprefix(scheme)).exists()
@@ -182,7 +182,7 @@ def is_missing(url: str) -> bool:
 
 
 def load_study(name: str, url: str) -> optuna.Study:
-    """The study of that name.
+    """Loads the study of a name.
 
     Raises:
         ConfigError: if there is no such study; as `open_storage` for its address.

@@ -216,7 +216,7 @@ def test_all_failed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_nothing_to_report_and_nothing_to_compare() -> None:
     study(count=0)
-    with pytest.raises(DataError, match="expected a study with a trial that came to something, got 1 waiting"):
+    with pytest.raises(DataError, match="expected a study with a trial that has finished, got 1 waiting"):
         report("fake")
     one, _ = study(study="one", count=2)
     study(lambda params: [1.0, 2.0], study="two", count=2, objectives=TWO)
