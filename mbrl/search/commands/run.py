@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 
 from mbrl.search.commands.workers import add_storage, add_work, check_work, work
-from mbrl.search.file.corners import completed
-from mbrl.search.file.export import Parse, check
+from mbrl.search.file.export import Parse, check, example_command
 from mbrl.search.file.search_file import SearchFile, read_search_file
 from mbrl.search.study.best_yaml import leave_best
 from mbrl.search.study.outcome import counts_of
@@ -62,9 +60,6 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
 
 def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:
     """Says what a run would do, for `--dry-run`."""
-    seed = search.seeds.tune[0]
-    example = search.space.start() or completed(search.space, {}, high=False)
-    command = search.argv(example, seed, RUNS / search.study / "0" / f"seed{seed}")
     trials = search.budget.trials if given.trials is None else given.trials
     hours = search.budget.hours if given.hours is None else given.hours
     budget = [f"{number:g} {unit}" for number, unit in ((trials, "trials"), (hours, "hours")) if number is not None]
@@ -75,6 +70,6 @@ def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:
         f"{search.study} in {redacted(given.storage)}: {state}",
         f"  budget   {', '.join(budget)}, {given.workers} at a time",
         f"  sampler  {search.sampler.name}, pruner {search.pruner.name}",
-        f"  a trial  {shlex.join(['mbrl', *command])}",
+        f"  a trial  {example_command(search)}",
     ]
     return "\n".join(lines) + "\n"

@@ -65,7 +65,7 @@ def enabling(space: Space, parameter: Parameter) -> dict[str, Any]:
             if not allowed[parent]:
                 raise ConfigError(
                     f"{parameter.name}.when: expected conditions that can hold together, got ones that leave no value of "
-                    f"{parent}, so that it would never count; correct them."
+                    f"{parent}, so that it would never count."
                 )
             open_ends.append(parents[parent])
     return {parent: labels[0] for parent, labels in allowed.items()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mbrl.errors import ConfigError, MbrlError
-from mbrl.search.file.corners import corners
+from mbrl.search.file.corners import completed, corners
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.file.settings import merged, nested
 from mbrl.search.file.yaml_text import write_mapping
@@ -79,6 +80,12 @@ def check(search: SearchFile, parse: Parse) -> int:
                 names = _blamed(search, chosen, paths, parse)
                 raise ConfigError(f"{names}, at {what}: {error}") from error
     return count
+
+
+def example_command(search: SearchFile) -> str:
+    """Writes the command line of the first trial, or of any trial if the search has no start."""
+    chosen, seed = search.space.start() or completed(search.space, {}, high=False), search.seeds.tune[0]
+    return shlex.join(["mbrl", *search.argv(chosen, seed, f"runs/{search.study}/0/seed{seed}")])
 
 
 def _blamed(search: SearchFile, chosen: Mapping[str, Any], paths: list[Path], parse: Parse) -> str:

@@ -76,16 +76,14 @@ class Parameter:
         """
         if self.kind == "choice":
             if stored not in self.labels:
-                raise ConfigError(
-                    f"{self.name}: expected one of {', '.join(self.labels)}, got {stored!r}; choose one of these."
-                )
+                raise ConfigError(f"{self.name}: expected one of {', '.join(self.labels)}, got {stored!r}.")
             return self.values[self.labels.index(stored)]
         assert self.low is not None and self.high is not None  # numbers have both
         whole = self.kind == "int"
         if not _is_number(stored) or (whole and stored != int(stored)) or not self.low <= stored <= self.high:
             raise ConfigError(
                 f"{self.name}: expected {'a whole number' if whole else 'a number'} from {self.low} to {self.high}, got "
-                f"{stored!r}; correct it."
+                f"{stored!r}."
             )
         return int(stored) if whole else float(stored)
 
@@ -102,14 +100,14 @@ def read_parameter(name: str, written: Any) -> Parameter:
         ConfigError: naming the key and what is wrong.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
-        raise ConfigError(f"space: expected dotted settings such as model.init_args.real_ratio, got {name!r}; correct it.")
+        raise ConfigError(f"space: expected dotted settings such as model.init_args.real_ratio, got {name!r}.")
     if not isinstance(written, Mapping):
-        raise ConfigError(f"{name}: expected a mapping such as {{float: [0.1, 1.0]}}, got {written!r}; correct it.")
+        raise ConfigError(f"{name}: expected a mapping such as {{float: [0.1, 1.0]}}, got {written!r}.")
     kinds = [kind for kind in ("float", "int", "choice") if kind in written]
     if len(kinds) != 1:
         raise ConfigError(
             f"{name}: expected one of float, int and choice, got "
-            f"{' and '.join(kinds) or ', '.join(map(str, written)) or 'none'}; give one."
+            f"{' and '.join(kinds) or ', '.join(map(str, written)) or 'none'}."
         )
     kind = kinds[0]
     takes = (kind, "when", "start") if kind == "choice" else (kind, "log", "when", "start")
@@ -125,7 +123,7 @@ def read_parameter(name: str, written: Any) -> Parameter:
         low, high = _range(name, kind, written[kind])
         log = written.get("log", False)
         if not isinstance(log, bool):
-            raise ConfigError(f"{name}.log: expected true or false, got {log!r}; correct it.")
+            raise ConfigError(f"{name}.log: expected true or false, got {log!r}.")
         if log and low <= 0:
             raise ConfigError(f"{name}: expected a range above 0 for a log scale, got [{low}, {high}]; raise it.")
         made = Parameter(name, "int" if kind == "int" else "float", low, high, log, when=when)
@@ -149,9 +147,7 @@ def _range(name: str, kind: str, written: Any) -> tuple[float | int, float | int
         fine = all(isinstance(end, int) for end in written)
     if not fine:
         numbers = "whole numbers" if kind == "int" else "numbers"
-        raise ConfigError(
-            f"{name}: expected {kind}: [low, high], two {numbers} with low < high, got {written!r}; correct it."
-        )
+        raise ConfigError(f"{name}: expected {kind}: [low, high], two {numbers} with low < high, got {written!r}.")
     return (written[0], written[1]) if kind == "int" else (float(written[0]), float(written[1]))
 
 
@@ -175,10 +171,10 @@ def _choices(name: str, written: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]
 
 def _when(name: str, written: Any) -> dict[str, tuple[str, ...]]:
     if not isinstance(written, Mapping) or not written:
-        raise ConfigError(f"{name}.when: expected {{parameter: [values]}}, got {written!r}; correct it.")
+        raise ConfigError(f"{name}.when: expected {{parameter: [values]}}, got {written!r}.")
     when = {}
     for parent, labels in written.items():
         if not isinstance(labels, list) or not labels or any(isinstance(label, (dict, list)) for label in labels):
-            raise ConfigError(f"{name}.when: expected {parent}: [values or labels of it], got {labels!r}; correct it.")
+            raise ConfigError(f"{name}.when: expected {parent}: [values or labels of it], got {labels!r}.")
         when[str(parent)] = tuple(dict.fromkeys(map(label_of, labels)))
     return when

@@ -103,7 +103,7 @@ class SearchFile:
                 raise ConfigError(f"{key}: expected in {name}, got none; add it.")
         command = written.get("command", "fit")
         if command != "fit":
-            raise ConfigError(f"command: expected fit, the one command that a search runs, got {command!r}; correct it.")
+            raise ConfigError(f"command: expected fit, the one command that a search runs, got {command!r}.")
         names = _names(written.get("config", []))
         if configs is None:
             configs = [(path, _text_of(path)) for path in names]
@@ -190,7 +190,7 @@ class SearchFile:
         """
         paths = self.config if config_paths is None else config_paths
         if len(paths) != len(self.configs):
-            raise ConfigError(f"config_paths: expected {len(self.configs)}, got {len(paths)}; give one for each.")
+            raise ConfigError(f"config_paths: expected {len(self.configs)}, got {len(paths)}.")
         arguments = [self.command]
         for path in paths:
             arguments += ["--config", str(path)]
@@ -278,13 +278,13 @@ def _study(written: Any) -> str:
 
 def _names(written: Any) -> list[str]:
     if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
-        raise ConfigError(f"config: expected a list of YAML files, got {written!r}; correct it.")
+        raise ConfigError(f"config: expected a list of YAML files, got {written!r}.")
     return list(written)
 
 
 def _fixed(written: Any) -> dict[str, Any]:
     if not isinstance(written, Mapping) or not all(isinstance(key, str) for key in written):
-        raise ConfigError(f"fixed: expected a mapping of dotted settings to values, got {written!r}; correct it.")
+        raise ConfigError(f"fixed: expected a mapping of dotted settings to values, got {written!r}.")
     return dict(written)
 
 

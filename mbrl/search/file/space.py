@@ -53,7 +53,7 @@ class Space:
             ConfigError: naming the key and what is wrong.
         """
         if not isinstance(mapping, Mapping):
-            raise ConfigError(f"space: expected a mapping of settings to ranges, got {mapping!r}; correct it.")
+            raise ConfigError(f"space: expected a mapping of settings to ranges, got {mapping!r}.")
         return cls(read_parameter(name, written) for name, written in mapping.items())
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -138,7 +138,7 @@ class Space:
     def _check_complete(self, chosen: Mapping[str, Any], active: tuple[Parameter, ...]) -> None:
         names = {parameter.name for parameter in active}
         for name in names - set(chosen):
-            raise ConfigError(f"{name}: expected a value, since it counts under what is chosen, got none; give one.")
+            raise ConfigError(f"{name}: expected a value, since it counts under what is chosen, got none.")
         known = {parameter.name for parameter in self.parameters}
         for name in chosen:
             if name not in names:
@@ -158,6 +158,5 @@ def _check_when(parameter: Parameter, earlier: Mapping[str, Parameter]) -> None:
         for label in labels:
             if label not in earlier[parent].labels:
                 raise ConfigError(
-                    f"{where}: expected choices of {parent}, which are {', '.join(earlier[parent].labels)}, got {label}; "
-                    "correct it."
+                    f"{where}: expected choices of {parent}, which are {', '.join(earlier[parent].labels)}, got {label}."
                 )

@@ -49,11 +49,11 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
     try:
         found = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: expected YAML, got {' '.join(str(error).split())}; correct it.") from error
+        raise ConfigError(f"{where}: expected YAML, got {' '.join(str(error).split())}.") from error
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(found).__name__}; correct it.")
+        raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(found).__name__}.")
     if (odd := _odd(found)) is not None:
         raise ConfigError(f"{where}: expected numbers, texts, lists and mappings, got {odd}; write it as one of these.")
     return found

@@ -88,8 +88,7 @@ class BOSampler(BaseSampler):
             distribution = self.codec.distributions.get(name)
             if distribution is None or not _contains(distribution, value):
                 raise ConfigError(
-                    f"BOSampler(start=…): expected values of the declared space, got {name}={value!r} for {distribution!r}; "
-                    "correct it."
+                    f"BOSampler(start=…): expected values of the declared space, got {name}={value!r} for {distribution!r}."
                 )
         return self.codec.only_active(start)
 

@@ -234,7 +234,7 @@ def _logarithms(chosen: Sequence[int], objectives: int) -> tuple[bool, ...]:
     if beyond := [index for index in chosen if index >= objectives]:
         raise ConfigError(
             f"BOSampler(log_objectives=…): expected indices of the study's {objectives} objectives, counted from 0, got "
-            f"{beyond}; correct them."
+            f"{beyond}."
         )
     return tuple(index in chosen for index in range(objectives))
 

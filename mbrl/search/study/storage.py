@@ -83,7 +83,7 @@ def check_url(url: str) -> None:
         parsed = None
     kind = "" if parsed is None else parsed.get_backend_name()
     if parsed is None or kind not in ("sqlite", *_DRIVERS) or not parsed.database:
-        raise ConfigError(f"--storage: expected {_KINDS}, got {redacted(url)!r}; write one of these.")
+        raise ConfigError(f"--storage: expected {_KINDS}, got {redacted(url)!r}.")
     if parsed.password is not None or any("pass" in name.lower() for name in parsed.query):
         raise ConfigError(
             f"--storage: expected a URL without a password, got one in {redacted(url)}; leave it out, and set the "

@@ -28,7 +28,7 @@ def earlier(text: str, url: str) -> tuple[optuna.Study, int]:
     """
     name, _, many = text.partition(":")
     if many and not (many.isdigit() and int(many) > 0):
-        raise ConfigError(f"--from: expected STUDY or STUDY:k with a number k above 0, got {text!r}; correct it.")
+        raise ConfigError(f"--from: expected STUDY or STUDY:k with a number k above 0, got {text!r}.")
     study = load_study(name, url)
     if not valued(study):
         raise ConfigError(f"--from: expected a study with results, got {name}, which has none; leave --from out.")

@@ -150,7 +150,7 @@ def environment(device: str | None, given: Mapping[str, str]) -> dict[str, str]:
         return kept
     found = re.fullmatch(r"cuda:(\d+)", device)
     if device != "cpu" and found is None:
-        raise ConfigError(f"--device: expected cpu or cuda:<number>, got {device!r}; correct it.")
+        raise ConfigError(f"--device: expected cpu or cuda:<number>, got {device!r}.")
     if found is None:
         return {**kept, "CUDA_VISIBLE_DEVICES": ""}
     number, visible = int(found[1]), given.get("CUDA_VISIBLE_DEVICES")
