@@ -234,7 +234,7 @@ def read_limits(written: Any) -> Limits:
 
 def _read(kind: type[Kind], where: str, written: Any) -> Kind:
     """A dataclass from a mapping of some of its fields, each as the dataclass declares it."""
-    declared = declarations(kind)
+    declared = declarations(kind)  # type: ignore[arg-type]
     if not isinstance(written, Mapping):
         raise ConfigError(f"{where}: expected a mapping with {', '.join(declared)}, got {written!r}.")
     for key in written:
