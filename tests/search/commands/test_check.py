@@ -88,7 +88,7 @@ def test_a_good_space_is_taken_and_nothing_is_left_behind(tmp_path: Path, monkey
         ),
         (
             {"model.init_args.updates_per_step": {"float": [1, 20]}},
-            r"model\.init_args\.updates_per_step, at the lowest numbers: updates_per_step: expected int, got 1\.0",
+            r"model\.init_args\.updates_per_step, at the lowest numbers: updates_per_step: expected a whole number, got 1\.0",
         ),
         (
             {DYNAMICS: {"choice": ["mbrl.models.Nope", "mbrl.models.Pendulum"]}},
@@ -102,7 +102,7 @@ def test_a_good_space_is_taken_and_nothing_is_left_behind(tmp_path: Path, monkey
         ),
         (
             {"model.init_args.learner.init_args.actor_lr": {"float": [0.0, 0.01]}},
-            r"actor_lr, at the lowest numbers: SAC\(actor_lr=…\): expected a number above 0, got 0\.0\.$",
+            r"actor_lr, at the lowest numbers: SAC\(actor_lr=…\): expected a finite number above 0, got 0\.0\.$",
         ),
         (
             {f"{DYNAMICS}.init_args.members": {"int": [2, 7]}},
