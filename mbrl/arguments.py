@@ -201,14 +201,16 @@ def _accepts(declared: Any, value: Any) -> bool:
     if kind in (Union, UnionType):
         return any(_accepts(part, value) for part in parts)
     if kind is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in parts)
+        same = (choice for choice in parts if isinstance(value, bool) == isinstance(choice, bool))  # else True is 1
+        return any(isinstance(value, type(choice)) and value == choice for choice in same)
     if kind in (int, float):
         number: Any = numbers.Integral if kind is int else numbers.Real  # NumPy's are such too
         return not isinstance(value, bool) and isinstance(value, number) and abs(value) < float("inf")  # nor is NaN
     if kind in _LISTS:
         return isinstance(value, (list, tuple)) and _items_are_fine(kind, parts, value)
-    if kind is None:
-        return value is None
+    if kind in (Mapping, dict) and parts:
+        fits = isinstance(value, Mapping) and all(_accepts(parts[0], key) for key in value)
+        return fits and all(_accepts(parts[1], item) for item in value.values())
     unknown = kind is Any or not isinstance(kind, type) or getattr(kind, "_is_protocol", False)
     return unknown or isinstance(value, kind)
 

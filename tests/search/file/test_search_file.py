@@ -149,7 +149,7 @@ def test_the_hash_sees_what_makes_trials_comparable_and_nothing_else() -> None:
         ({"study": "left out"}, "study: expected in the search file, got none"),
         ({"study": "../evil"}, r"study: expected a name of letters.* got '\.\./evil'"),
         ({"command": "test"}, "command: expected fit, the one command that a search runs, got 'test'"),
-        ({"config": "base.yaml"}, "config: expected a list of YAML files, got 'base.yaml'"),
+        ({"config": "base.yaml"}, "config: expected a list, each text, got 'base.yaml'"),
         ({"config": ["task.yaml", "base.yaml"]}, r"config: expected the texts of \['task.yaml', 'base.yaml'\]"),
         ({"fixed": [1]}, "fixed: expected a mapping"),
         ({"fixed": {"seed_everything": 1}}, "seed_everything: expected out of fixed, since a search sets it"),
