@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from itertools import pairwise
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from mbrl.errors import ArgumentError, ConfigError
 
@@ -110,7 +110,8 @@ def check_argument(where: str, value: object, declared: Any) -> None:
         ConfigError: otherwise.
     """
     if not _accepts(declared, value):
-        raise ConfigError(f"{where}: expected {described(declared)}, got {_REPR.repr(value)}.")
+        came = " ".join(_REPR.repr(value).split())  # a module's has lines
+        raise ConfigError(f"{where}: expected {described(declared)}, got {came}.")
 
 
 def check_whole(where: str, value: int, least: int = 1, most: int | None = None) -> None:
@@ -120,13 +121,14 @@ def check_whole(where: str, value: int, least: int = 1, most: int | None = None)
 
 def checked(init: Init) -> Init:
     """A constructor that refuses arguments other than its signature declares, of a class that isn't `Configurable`."""
-    signature = inspect.signature(init)
+    signature = resolved_signature(init)
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         check_arguments(init, self, bound_arguments(signature, self, args, kwargs))
         init(self, *args, **kwargs)
 
+    wrapped.__signature__ = signature  # type: ignore[attr-defined]
     return wrapped  # type: ignore[return-value]
 
 
@@ -211,7 +213,7 @@ def _accepts(declared: Any, value: Any) -> bool:
     if kind in (Mapping, dict) and parts:
         fits = isinstance(value, Mapping) and all(_accepts(parts[0], key) for key in value)
         return fits and all(_accepts(parts[1], item) for item in value.values())
-    unknown = kind is Any or not isinstance(kind, type) or getattr(kind, "_is_protocol", False)
+    unknown = kind is Any or not isinstance(kind, type) or getattr(kind, "_is_protocol", False) or is_typeddict(kind)
     return unknown or isinstance(value, kind)
 
 
