@@ -19,9 +19,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from itertools import pairwise
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from mbrl.errors import ConfigError
+from mbrl.errors import ArgumentError, ConfigError
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -110,7 +110,8 @@ def check_argument(where: str, value: object, declared: Any) -> None:
         ConfigError: otherwise.
     """
     if not _accepts(declared, value):
-        raise ConfigError(f"{where}: expected {_described(declared)}, got {_REPR.repr(value)}.")
+        came = " ".join(_REPR.repr(value).split())  # a module's has lines
+        raise ConfigError(f"{where}: expected {described(declared)}, got {came}.")
 
 
 def check_whole(where: str, value: int, least: int = 1, most: int | None = None) -> None:
@@ -120,13 +121,14 @@ def check_whole(where: str, value: int, least: int = 1, most: int | None = None)
 
 def checked(init: Init) -> Init:
     """A constructor that refuses arguments other than its signature declares, of a class that isn't `Configurable`."""
-    signature = inspect.signature(init)
+    signature = resolved_signature(init)
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         check_arguments(init, self, bound_arguments(signature, self, args, kwargs))
         init(self, *args, **kwargs)
 
+    wrapped.__signature__ = signature  # type: ignore[attr-defined]
     return wrapped  # type: ignore[return-value]
 
 
@@ -136,13 +138,13 @@ def bound_arguments(
     """A constructor's arguments by name, without defaults.
 
     Raises:
-        TypeError: naming the class of `made` and what it takes, if they don't fit the signature.
+        ArgumentError: naming the class of `made` and what it takes, if they don't fit the signature.
     """
     try:
         return signature.bind(made, *args, **kwargs)
     except TypeError as error:
         takes = ", ".join(list(signature.parameters)[1:]) or "nothing"
-        raise TypeError(f"{type(made).__name__}: {error}; it takes {takes}.") from None
+        raise ArgumentError(f"{type(made).__name__}: {error}; it takes {takes}.") from None
 
 
 def check_arguments(init: Callable[..., None], made: Any, bound: inspect.BoundArguments) -> None:
@@ -201,15 +203,17 @@ def _accepts(declared: Any, value: Any) -> bool:
     if kind in (Union, UnionType):
         return any(_accepts(part, value) for part in parts)
     if kind is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in parts)
+        same = (choice for choice in parts if isinstance(value, bool) == isinstance(choice, bool))  # else True is 1
+        return any(isinstance(value, type(choice)) and value == choice for choice in same)
     if kind in (int, float):
         number: Any = numbers.Integral if kind is int else numbers.Real  # NumPy's are such too
         return not isinstance(value, bool) and isinstance(value, number) and abs(value) < float("inf")  # nor is NaN
     if kind in _LISTS:
         return isinstance(value, (list, tuple)) and _items_are_fine(kind, parts, value)
-    if kind is None:
-        return value is None
-    unknown = kind is Any or not isinstance(kind, type) or getattr(kind, "_is_protocol", False)
+    if kind in (Mapping, dict) and parts:
+        fits = isinstance(value, Mapping) and all(_accepts(parts[0], key) for key in value)
+        return fits and all(_accepts(parts[1], item) for item in value.values())
+    unknown = kind is Any or not isinstance(kind, type) or getattr(kind, "_is_protocol", False) or is_typeddict(kind)
     return unknown or isinstance(value, kind)
 
 
@@ -219,19 +223,23 @@ def _items_are_fine(kind: Any, parts: tuple[Any, ...], items: Sequence[Any]) -> 
     return not parts or all(_accepts(parts[0], item) for item in items)
 
 
-def _described(declared: Any, limits: str = "") -> str:
+def described(declared: Any, marks: tuple[Any, ...] = ()) -> str:
     """What an annotation asks for, as the object of "expected"."""
     kind, parts = get_origin(declared) or declared, get_args(declared)
+    limits = "".join(f" {mark!r}" for mark in marks)
     if kind is Annotated:
-        return _described(parts[0], "".join(f" {mark!r}" for mark in parts[1:]))
+        return described(parts[0], parts[1:])
     if kind in (Union, UnionType):
-        return " or ".join(map(_described, parts))
+        return ", or ".join(map(described, parts))
     if kind is Literal:
         return f"{'one of ' if len(parts) > 1 else ''}{', '.join(map(str, parts))}"
-    if kind in (int, float):
-        return f"a {'whole ' if kind is int else ''}number{limits}"
+    if kind is int:
+        return f"a whole number{limits}"
+    if kind is float:
+        ends = any(mark.most is not None or mark.below is not None for mark in marks if isinstance(mark, Limits))
+        return f"a {'' if ends else 'finite '}number{limits}"
     if kind in _LISTS:
-        return f"a list{limits}" + (f", each {_described(parts[0])}" if parts else "")
+        return f"a list{limits}" + (f", each {described(parts[0])}" if parts else "")
     if kind in _WORDS:
         return _WORDS[kind]
     name = getattr(kind, "__name__", str(kind))

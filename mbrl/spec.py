@@ -100,7 +100,7 @@ def parts_of(owner: Any, name: str = "") -> dict[str, Part]:
 
 
 def _recording(init: Any) -> Any:
-    signature = inspect.signature(init)
+    signature = resolved_signature(init)
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -125,7 +125,7 @@ def _recording(init: Any) -> Any:
             if outermost:
                 object.__delattr__(self, "_passes_on")
 
-    wrapped.__signature__ = resolved_signature(init)  # type: ignore[attr-defined]
+    wrapped.__signature__ = signature  # type: ignore[attr-defined]
     return wrapped
 
 

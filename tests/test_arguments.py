@@ -86,6 +86,19 @@ def needed(kind: Any) -> dict[str, Any]:
     return {name: REQUIRED[name][name] for name in names}
 
 
+def declared_by(kind: Any) -> dict[str, Any]:
+    """What a constructor declares, and those that its keywords are passed on to."""
+    found: dict[str, Any] = {}
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            if not base.__module__.startswith("mbrl."):
+                break
+            found = {**declarations(base.__init__), **found}
+            if all(one.kind is not one.VAR_KEYWORD for one in inspect.signature(base.__init__).parameters.values()):
+                break
+    return found
+
+
 def wrong(declared: Any) -> list[Any]:
     """Values just beyond what an annotation declares."""
     kind, parts = get_origin(declared) or declared, get_args(declared)
@@ -130,7 +143,7 @@ def test_whatever_a_signature_declares_is_refused_beyond_it(kind: Any, tmp_path:
         return
     good = needed(kind)
     kind(**good)
-    for name, declared in declarations(kind.__init__).items():
+    for name, declared in declared_by(kind).items():
         for value in wrong(declared):
             with pytest.raises(ConfigError) as refused:
                 kind(**{**good, name: value})
@@ -144,32 +157,36 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (GaussianEnsemble, {"members": 2.5}, "a whole number of at least 1, got 2.5"),
     (GaussianEnsemble, {"members": True}, "a whole number of at least 1, got True"),
     (GaussianEnsemble, {"members": 0}, "a whole number of at least 1, got 0"),
-    (GaussianEnsemble, {"elites": 0}, "a whole number of at least 1 or None, got 0"),
-    (GaussianEnsemble, {"elites": 2.5}, "a whole number of at least 1 or None, got 2.5"),
+    (GaussianEnsemble, {"elites": 0}, "a whole number of at least 1, or None, got 0"),
+    (GaussianEnsemble, {"elites": 2.5}, "a whole number of at least 1, or None, got 2.5"),
     (GaussianEnsemble, {"batch_size": 2.5}, "a whole number of at least 1, got 2.5"),
-    (GaussianEnsemble, {"threshold": -5}, "a number of at least 0, got -5"),
-    (GaussianEnsemble, {"threshold": NAN}, "a number of at least 0, got nan"),
-    (GaussianEnsemble, {"bound_penalty": -1}, "a number of at least 0, got -1"),
-    (GaussianEnsemble, {"bound_penalty": NAN}, "a number of at least 0, got nan"),
+    (GaussianEnsemble, {"threshold": -5}, "a finite number of at least 0, got -5"),
+    (GaussianEnsemble, {"threshold": NAN}, "a finite number of at least 0, got nan"),
+    (GaussianEnsemble, {"bound_penalty": -1}, "a finite number of at least 0, got -1"),
+    (GaussianEnsemble, {"bound_penalty": NAN}, "a finite number of at least 0, got nan"),
     (GaussianEnsemble, {"deterministic": "no"}, "true or false, got 'no'"),
     (GaussianEnsemble, {"deterministic": 1}, "true or false, got 1"),
     (GaussianEnsemble, {"hidden": []}, "a list of at least 1, each a whole number of at least 1, got []"),
     (GaussianEnsemble, {"hidden": [64, 0]}, "a list of at least 1, each a whole number of at least 1, got [64, 0]"),
     (GaussianEnsemble, {"hidden": 64}, "a list of at least 1, each a whole number of at least 1, got 64"),
     (GaussianEnsemble, {"activation": "sine"}, "one of silu, relu, elu, tanh, gelu, softplus, got 'sine'"),
-    (GaussianEnsemble, {"learn_reward": "yes"}, "auto or true or false, got 'yes'"),
+    (GaussianEnsemble, {"learn_reward": "yes"}, "auto, or true or false, got 'yes'"),
     (GaussianEnsemble, {"bounds": None}, "one of learned, frozen, got None"),
-    (GaussianEnsemble, {"log_var_min": -INF}, "a number, got -inf"),
-    (GaussianEnsemble, {"weight_decay": -1e-5}, "a number of at least 0 or a list, each a number of at least 0 or None"),
+    (GaussianEnsemble, {"log_var_min": -INF}, "a finite number, got -inf"),
+    (
+        GaussianEnsemble,
+        {"weight_decay": -1e-5},
+        "a finite number of at least 0, or a list, each a finite number of at least 0, or None",
+    ),
     (GaussianEnsemble, {"normalizer_ddof": True}, "one of 0, 1, got True"),
     (GaussianEnsemble, {"normalizer_ddof": 1.0}, "one of 0, 1, got 1.0"),
-    (GaussianEnsemble, {"lr": 0.0}, "a number above 0, got 0.0"),
-    (GaussianEnsemble, {"lr": INF}, "a number above 0, got inf"),
-    (GaussianEnsemble, {"lr": "1e-3"}, "a number above 0, got '1e-3'"),
+    (GaussianEnsemble, {"lr": 0.0}, "a finite number above 0, got 0.0"),
+    (GaussianEnsemble, {"lr": INF}, "a finite number above 0, got inf"),
+    (GaussianEnsemble, {"lr": "1e-3"}, "a finite number above 0, got '1e-3'"),
     (GaussianEnsemble, {"holdout": 1.0}, "a number of at least 0 and below 1, got 1.0"),
     (GaussianEnsemble, {"holdout": NAN}, "a number of at least 0 and below 1, got nan"),
     (GaussianEnsemble, {"patience": 1.5}, "a whole number of at least 1, got 1.5"),
-    (GaussianEnsemble, {"max_epochs": INF}, "a whole number of at least 1 or None, got inf"),
+    (GaussianEnsemble, {"max_epochs": INF}, "a whole number of at least 1, or None, got inf"),
     (GaussianEnsemble, {"chunk_rows": 400.0}, "a whole number of at least 1, got 400.0"),
     (GaussianEnsemble, {"precision": "fp16"}, "one of fp32, bf16, got 'fp16'"),
     (SAC, {"critics": 2.5}, "a whole number of at least 1, got 2.5"),
@@ -177,18 +194,18 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (SAC, {"hidden": [256.0]}, "a list of at least 1, each a whole number of at least 1, got [256.0]"),
     (SAC, {"precision": "fp16"}, "one of fp32, bf16, got 'fp16'"),
     (SAC, {"target_every": 1.5}, "a whole number of at least 1, got 1.5"),
-    (SAC, {"entropy_target": NAN}, "a number or auto, got nan"),
-    (SAC, {"entropy_target": "-3"}, "a number or auto, got '-3'"),
-    (SAC, {"critic_lr": INF}, "a number above 0, got inf"),
-    (SAC, {"actor_lr": -1e-3}, "a number above 0, got -0.001"),
-    (SAC, {"temperature": NAN}, "a number of at least 0 or learned, got nan"),
-    (SAC, {"temperature": True}, "a number of at least 0 or learned, got True"),
+    (SAC, {"entropy_target": NAN}, "a finite number, or auto, got nan"),
+    (SAC, {"entropy_target": "-3"}, "a finite number, or auto, got '-3'"),
+    (SAC, {"critic_lr": INF}, "a finite number above 0, got inf"),
+    (SAC, {"actor_lr": -1e-3}, "a finite number above 0, got -0.001"),
+    (SAC, {"temperature": NAN}, "a finite number of at least 0, or learned, got nan"),
+    (SAC, {"temperature": True}, "a finite number of at least 0, or learned, got True"),
     (SAC, {"discount": 1.0}, "a number of at least 0 and below 1, got 1.0"),
     (SAC, {"target_rate": 0.0}, "a number above 0 and at most 1, got 0.0"),
-    (SAC, {"initial_temperature": NAN}, "a number above 0, got nan"),
+    (SAC, {"initial_temperature": NAN}, "a finite number above 0, got nan"),
     (SAC, {"log_sigma": "soft"}, "one of clip, tanh, got 'soft'"),
-    (SAC, {"log_sigma_range": [2.0, -20.0]}, "a list of 2, rising, each a number, got [2.0, -20.0]"),
-    (SAC, {"log_sigma_range": [-20.0]}, "a list of 2, rising, each a number, got [-20.0]"),
+    (SAC, {"log_sigma_range": [2.0, -20.0]}, "a list of 2, rising, each a finite number, got [2.0, -20.0]"),
+    (SAC, {"log_sigma_range": [-20.0]}, "a list of 2, rising, each a finite number, got [-20.0]"),
     (Dyna, {"warmup_steps": 0}, "a whole number of at least 1, got 0"),
     (Dyna, {"updates_per_step": -1}, "a whole number of at least 0, got -1"),
     (Dyna, {"real_ratio": 1.5}, "a number from 0 to 1, got 1.5"),
@@ -198,42 +215,42 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (Dyna, {"dynamics": "GaussianEnsemble"}, "a DynamicsModel, got 'GaussianEnsemble'"),
     (Dyna, {"rollout_hooks": [3]}, "a list, each a RolloutHook, got [3]"),
     (PETS, {"horizon": 2.5}, "a whole number of at least 1, got 2.5"),
-    (PETS, {"particles": 0}, "a whole number of at least 1 or None, got 0"),
+    (PETS, {"particles": 0}, "a whole number of at least 1, or None, got 0"),
     (PETS, {"discount": 0}, "a number above 0 and at most 1, got 0"),
-    (PETS, {"uncertainty_rate": NAN}, "a number, got nan"),
-    (PETS, {"uncertainty": 0.5}, "an UncertaintyMeasure or None, got 0.5"),
-    (PETS, {"terminal_value": "max"}, "one of mean, min or None, got 'max'"),
+    (PETS, {"uncertainty_rate": NAN}, "a finite number, got nan"),
+    (PETS, {"uncertainty": 0.5}, "an UncertaintyMeasure, or None, got 0.5"),
+    (PETS, {"terminal_value": "max"}, "one of mean, min, or None, got 'max'"),
     (CEM, {"momentum": 1.0}, "a number of at least 0 and below 1, got 1.0"),
     (CEM, {"iterations": 2.0}, "a whole number of at least 1, got 2.0"),
-    (ICEM, {"decay": 0.9}, "a number of at least 1, got 0.9"),
+    (ICEM, {"decay": 0.9}, "a finite number of at least 1, got 0.9"),
     (ICEM, {"kept": 1.5}, "a number from 0 to 1, got 1.5"),
     (MPPI, {"filter_gain": 0.0}, "a number above 0 and at most 1, got 0.0"),
-    (MPPI, {"sd_bounds": [0.1]}, "a list of 2, each a number above 0 or None, got [0.1]"),
+    (MPPI, {"sd_bounds": [0.1]}, "a list of 2, each a finite number above 0, or None, got [0.1]"),
     (GradientShooting, {"updates": 0}, "a whole number of at least 1, got 0"),
     (RandomShooting, {"candidates": "many"}, "a whole number of at least 1, got 'many'"),
-    (UPMPC, {"rate": NAN}, "a number, got nan"),
+    (UPMPC, {"rate": NAN}, "a finite number, got nan"),
     (UPMPC, {"normalize": 0}, "true or false, got 0"),
-    (UncertaintyPenalty, {"weight": -1.0}, "a number of at least 0, got -1.0"),
-    (UncertaintyBonus, {"target": 0.0}, "a number above 0 or None, got 0.0"),
-    (BatchPenalty, {"weight_lr": NAN}, "a number above 0, got nan"),
+    (UncertaintyPenalty, {"weight": -1.0}, "a finite number of at least 0, got -1.0"),
+    (UncertaintyBonus, {"target": 0.0}, "a finite number above 0, or None, got 0.0"),
+    (BatchPenalty, {"weight_lr": NAN}, "a finite number above 0, got nan"),
     (MeanDisagreement, {"reward": "yes"}, "true or false, got 'yes'"),
-    (MaxAleatoric, {"scale": [1.0, 0.0]}, "a list, each a number above 0 or None, got [1.0, 0.0]"),
+    (MaxAleatoric, {"scale": [1.0, 0.0]}, "a list, each a finite number above 0, or None, got [1.0, 0.0]"),
     (LeaveOneOutKL, {"of": "max"}, "one of drawn, mean, got 'max'"),
     (ValueSpread, {"samples": 1.5}, "a whole number of at least 1, got 1.5"),
-    (Pendulum, {"dt": NAN}, "a number above 0, got nan"),
-    (LinearQuadratic, {"state_cost": [[NAN, 0.0], [0.0, 1.0]]}, "a list, each a list, each a number or None"),
-    (SimulatorModel, {"threads": 1.5}, "a whole number of at least 1 or None, got 1.5"),
+    (Pendulum, {"dt": NAN}, "a finite number above 0, got nan"),
+    (LinearQuadratic, {"state_cost": [[NAN, 0.0], [0.0, 1.0]]}, "a list, each a list, each a finite number, or None"),
+    (SimulatorModel, {"threads": 1.5}, "a whole number of at least 1, or None, got 1.5"),
     (OnlineData, {"num_envs": 1.5}, "a whole number of at least 1, got 1.5"),
     (OnlineData, {"action_repeat": 0}, "a whole number of at least 1, got 0"),
     (OnlineData, {"resume": "never"}, "one of exact, next_episode, got 'never'"),
     (OnlineData, {"env_id": 3}, "text, got 3"),
-    (OfflineData, {"rows": 0}, "a whole number of at least 1 or None, got 0"),
+    (OfflineData, {"rows": 0}, "a whole number of at least 1, or None, got 0"),
     (OfflineData, {"clip_actions": "no"}, "true or false, got 'no'"),
     (LiveModelReport, {"every": 10.0}, "a whole number of at least 1, got 10.0"),
     (Trainer, {"eval_every": 1.5}, "a whole number of at least 1, got 1.5"),
-    (Trainer, {"stop_at": NAN}, "a number or None, got nan"),
+    (Trainer, {"stop_at": NAN}, "a finite number, or None, got nan"),
     (Trainer, {"stop_count": True}, "a whole number of at least 1, got True"),
-    (Trainer, {"checkpoint_min_ratio": -1}, "a number of at least 0, got -1"),
+    (Trainer, {"checkpoint_min_ratio": -1}, "a finite number of at least 0, got -1"),
     (Trainer, {"threads": 0}, "a whole number of at least 1, got 0"),
     (Trainer, {"tensorboard": "no"}, "true or false, got 'no'"),
 ]
@@ -253,7 +270,7 @@ def test_a_spec_and_a_subclass_with_keywords_say_the_same() -> None:
         from_spec({"class_path": "mbrl.models.GaussianEnsemble", "init_args": {"patience": 0}})
     with pytest.raises(ConfigError, match=r"^Steep\(patience=…\): expected a whole number of at least 1, got 0\.$"):
         Steep(patience=0)
-    with pytest.raises(ConfigError, match=r"^Steep\(slope=…\): expected a number above 0, got 0\.$"):
+    with pytest.raises(ConfigError, match=r"^Steep\(slope=…\): expected a finite number above 0, got 0\.$"):
         Steep(slope=0)
     assert Steep(slope=2).spec["init_args"]["slope"] == 2
 
@@ -302,7 +319,7 @@ def test_check_whole_and_ranges() -> None:
         check_whole("f(x=…)", 4, 0, 3)
     check_argument("f(x=…)", (1, 2.5), Range)
     check_argument("f(x=…)", [3, "a"], tuple[Count, str])
-    with pytest.raises(ConfigError, match=r"expected a list of 2, rising, each a number, got \[2, 2\]"):
+    with pytest.raises(ConfigError, match=r"expected a list of 2, rising, each a finite number, got \[2, 2\]"):
         check_argument("f(x=…)", [2, 2], Range)
     with pytest.raises(ConfigError, match="expected a list"):
         check_argument("f(x=…)", [3], tuple[Count, str])
@@ -323,12 +340,17 @@ FIT: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("part", "name", "value", "sentence"),
     [
-        ("dynamics", "bound_penalty", NAN, "GaussianEnsemble(bound_penalty=…): expected a number of at least 0, got nan."),
-        ("dynamics", "threshold", -5, "GaussianEnsemble(threshold=…): expected a number of at least 0, got -5"),
-        ("learner", "entropy_target", NAN, "SAC(entropy_target=…): expected a number or auto, got nan."),
-        ("learner", "critic_lr", INF, "SAC(critic_lr=…): expected a number above 0, got inf."),
+        (
+            "dynamics",
+            "bound_penalty",
+            NAN,
+            "GaussianEnsemble(bound_penalty=…): expected a finite number of at least 0, got nan",
+        ),
+        ("dynamics", "threshold", -5, "GaussianEnsemble(threshold=…): expected a finite number of at least 0, got -5"),
+        ("learner", "entropy_target", NAN, "SAC(entropy_target=…): expected a finite number, or auto, got nan."),
+        ("learner", "critic_lr", INF, "SAC(critic_lr=…): expected a finite number above 0, got inf."),
         ("learner", "target_every", 0, "SAC(target_every=…): expected a whole number of at least 1, got 0."),
-        ("trainer", "stop_at", NAN, "Trainer(stop_at=…): expected a number or None, got nan."),
+        ("trainer", "stop_at", NAN, "Trainer(stop_at=…): expected a finite number, or None, got nan."),
         ("trainer", "eval_every", 0, "Trainer(eval_every=…): expected a whole number of at least 1, got 0."),
     ],
 )

@@ -23,13 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne, Widths, check_whole
+from mbrl.arguments import Count, NonNegative, Widths, check_whole
 from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction, draw_normal
 from mbrl.errors import ConfigError, ShapeError
 from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
-from mbrl.models.fitting.rules import Bootstrap, Keep, Stopping
 from mbrl.models.obs_state import ObsState
 from mbrl.networks import Activation, InputNormalizer, LogVarBounds, Precision, StackedMLP, layout
 
@@ -47,7 +46,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
     is the same and costs nothing; it is not in the loss that is reported. The order of a network's outputs changes
     nothing but which of its initial weights meets which target.
 
-    The defaults are the authors'. Arguments of fitting are those of `GradientModel`.
+    The defaults are the authors'.
 
     Args:
         members: `E`.
@@ -69,12 +68,11 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             `"adam"`: one λ for all parameters, biases and learned bounds too, as torch's Adam does it (mbrl-lib).
         normalizer_rows: rows whose mean and sd normalise inputs: `"train"` (MBPO) or `"all"`, the holdout too (mbrl-lib).
         normalizer_ddof: 0 for the population's sd (MBPO), 1 for the sample's (mbrl-lib).
-        lr, batch_size, holdout, holdout_max, holdout_by, bootstrap, stopping, patience, threshold, best_weights,
-            max_epochs, max_updates: see `GradientModel`.
         precision: `"bf16"` computes the hidden layers' products in bfloat16; weights, output layer, loss and optimiser
             stay float32.
         chunk_rows: rows a member that a prediction without gradients computes at once; their activations should fit the
             cache.
+        **fit: arguments of `GradientModel`: how it is fitted.
 
     Raises:
         ConfigError: for a number out of range, or options that contradict each other.
@@ -100,39 +98,14 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         decay_form: Literal["half", "full", "adam"] = "half",
         normalizer_rows: Literal["train", "all"] = "train",
         normalizer_ddof: Literal[0, 1] = 0,
-        lr: Positive = 1e-3,
-        batch_size: Count = 256,
-        holdout: ShareBelowOne = 0.2,
-        holdout_max: Count | None = 5000,
-        holdout_by: Literal["row", "episode"] = "row",
-        bootstrap: Bootstrap = "replacement",
-        stopping: Stopping = "mbpo",
-        patience: Count = 5,
-        threshold: NonNegative = 0.01,
-        best_weights: Keep = "member",
-        max_epochs: Count | None = 1000,
-        max_updates: Count | None = None,
         precision: Precision = "fp32",
         chunk_rows: Count = 400,
+        **fit: Any,
     ) -> None:
-        super().__init__(
-            members=members,
-            lr=lr,
-            batch_size=batch_size,
-            holdout=holdout,
-            holdout_max=holdout_max,
-            holdout_by=holdout_by,
-            bootstrap=bootstrap,
-            stopping=stopping,
-            patience=patience,
-            threshold=threshold,
-            best_weights=best_weights,
-            max_epochs=max_epochs,
-            max_updates=max_updates,
-        )
+        super().__init__(members=members, **fit)
         if elites is not None:
             check_whole(self._with("elites"), elites, 1, members)
-        if holdout == 0 and elites not in (None, members):
+        if self.holdout == 0 and elites not in (None, members):
             raise ConfigError(
                 f"{self._with('elites')}: expected None beside a holdout of 0, since elites are chosen on the holdout, got "
                 f"{elites}; set it, or hold rows out."

@@ -368,13 +368,13 @@ def test_learns_a_bandit() -> None:
     [
         ({"critics": 0}, r"SAC\(critics=…\): expected a whole number of at least 1, got 0"),
         ({"discount": 1.0}, r"SAC\(discount=…\): expected a number of at least 0 and below 1, got 1.0"),
-        ({"critic_lr": 0.0}, r"SAC\(critic_lr=…\): expected a number above 0"),
+        ({"critic_lr": 0.0}, r"SAC\(critic_lr=…\): expected a finite number above 0"),
         ({"target_rate": 2.0}, r"SAC\(target_rate=…\): expected a number above 0 and at most 1"),
         ({"target_every": 0}, r"SAC\(target_every=…\): expected a whole number of at least 1"),
-        ({"temperature": "auto"}, r"SAC\(temperature=…\): expected a number of at least 0 or learned, got 'auto'"),
+        ({"temperature": "auto"}, r"SAC\(temperature=…\): expected a finite number of at least 0, or learned, got 'auto'"),
         ({"temperature": -1.0}, r"SAC\(temperature=…\)"),
-        ({"initial_temperature": 0.0}, r"SAC\(initial_temperature=…\): expected a number above 0"),
-        ({"entropy_target": "-3"}, r"SAC\(entropy_target=…\): expected a number or auto"),
+        ({"initial_temperature": 0.0}, r"SAC\(initial_temperature=…\): expected a finite number above 0"),
+        ({"entropy_target": "-3"}, r"SAC\(entropy_target=…\): expected a finite number, or auto"),
         ({"critic_loss": "huber"}, r"SAC\(critic_loss=…\): expected one of half, full, got 'huber'"),
     ],
 )
