@@ -1,4 +1,4 @@
-"""What is timed: the work of MBPO on Hopper-v5 (Janner2019's sizes), each piece alone and a step as a whole."""
+"""Cases to time: the work of MBPO on Hopper-v5 (Janner2019's sizes), each piece alone and a step as a whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mbrl.planners.rollouts.imagination import Imagination
 from mbrl.policies import SAC
 
 ENV_ID = "Hopper-v5"
-STATES = 100_000  # MBPO's rollouts a fit
+STATES = 100_000  # MBPO's rollouts per fit
 PLANNED_STATES = 4000  # each costs as much as 123 of them
 CANDIDATES, LOOKAHEAD = 5, 5  # UP-MPC's K and H
 REAL_ROWS, MODEL_ROWS = 12, 244  # a batch of 256 with 5 % real rows
