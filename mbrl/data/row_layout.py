@@ -23,7 +23,7 @@ class RowLayout:
         float64: names of the extras that are float64; the others are float32.
 
     Attributes:
-        width: columns of a row: `2S + A + 3` and the extras' widths, those of float64 extras twice; even if there are any.
+        width: columns of a row: `2S + A + 3` and the extras' widths; float64 extras count twice and make the sum even.
         base_width: columns of a row without extras.
 
     Raises:

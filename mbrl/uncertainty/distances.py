@@ -8,7 +8,7 @@
     MaxPairwiseDistance   max_{i,j} |μ_i − μ_j|
     DistanceToMean        max_i |μ_i − μ̄|, or the mean over i
 
-Maxima grow with the number of members, so a penalty's weight has to be set anew with it; the mean over i doesn't.
+Maxima grow with the number of members, so a penalty's weight has to be set anew with it; the mean over i stays.
 
 Yu2020: "MOPO: model-based offline policy optimization".
 Kidambi2020: "MOReL: model-based offline reinforcement learning".
