@@ -44,7 +44,7 @@ def predict_rows(module: Any, rows: Transitions, task: Task, seed: int = 0) -> d
             action, _ = module.act(chunk.obs, memory, explore=False)
             parts.append({"obs": chunk.obs, "action": task.to_env_action(action)})
         elif isinstance(module, DynamicsModel):
-            found = vars(module.predict(chunk.obs, chunk.action))
+            found = vars(module.predict_rows(chunk))
             prediction = {name: value for name, value in found.items() if value is not None}
             parts.append({"obs": chunk.obs, "action": task.to_env_action(chunk.action), **prediction})
         else:

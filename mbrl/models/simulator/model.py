@@ -141,6 +141,12 @@ class SimulatorModel(DynamicsModel, Exact):
         dims = obs.shape[:-1] if member is not None else (1, *obs.shape[:-1])
         return Prediction(said.mean.view(*dims, -1), said.var.view(*dims, -1), *(part.view(dims) for part in _others(said)))
 
+    def predict_rows(self, rows: Transitions) -> Prediction:
+        """One step from the rows' `sim_state` or, without it, from what their observations show; errors as in `start`."""
+        step = self.step(self._start(rows, torch.Generator()), rows.action, ("prediction",))
+        assert step.prediction is not None  # it was asked for
+        return step.prediction
+
     # a batch of rollouts ---------------------------------------------------------------------------------------------
 
     def start(self, rows: Transitions, generator: Generator, *, follow: bool = False) -> SimState:
