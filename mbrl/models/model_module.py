@@ -105,16 +105,10 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         return Batches(lambda: iter((self._data.transitions,)), 1)
 
     def val_dataloader(self) -> Batches:
-        """All rows; not asked for in a fit that holds none out."""
-        return self.test_dataloader()
-
-    def test_dataloader(self) -> Batches:
-        """All rows."""
+        """All rows, in their order; a fit that holds none out doesn't ask."""
         return in_order(self._data.transitions)
 
-    def predict_dataloader(self) -> Batches:
-        """All rows."""
-        return self.test_dataloader()
+    test_dataloader = predict_dataloader = val_dataloader
 
     # steps -----------------------------------------------------------------------------------------------------------
 
@@ -128,13 +122,13 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     def validation_step(self, batch: Transitions, batch_idx: int) -> None:
         """Adds the members' errors on a batch of rows."""
-        self._add_score(batch, batch_idx)
+        if batch_idx == 0:
+            self._scores = []
+        self._scores.append((self.score(batch), len(batch)))
 
-    def test_step(self, batch: Transitions, batch_idx: int) -> None:
-        """Adds the members' errors on a batch of rows."""
-        self._add_score(batch, batch_idx)
+    test_step = validation_step
 
-    def predict_step(self, batch: Transitions, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Transitions, batch_idx: int = 0) -> dict[str, Tensor]:
         """The all-member prediction, `E x B x …` each, by the names of `Prediction`."""
         return {name: value for name, value in vars(self.predict_rows(batch)).items() if value is not None}
 
@@ -147,11 +141,6 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         scores = self.mean_scores()
         self.log("test/mse", scores.mean().float())
         self.log("test/best_member_mse", scores.min().float())
-
-    def _add_score(self, batch: Transitions, batch_idx: int) -> None:
-        if batch_idx == 0:
-            self._scores = []
-        self._scores.append((self.score(batch), len(batch)))
 
     def mean_scores(self) -> Tensor:
         """The error of each member over the batches of an evaluation, `E` float64."""

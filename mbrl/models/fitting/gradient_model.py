@@ -29,7 +29,7 @@ class GradientModel(DynamicsModel):
     Args:
         members: `E`, networks that are fitted side by side.
         lr: Adam's learning rate; higher fits faster and less steadily.
-        batch_size: rows a member and update.
+        batch_size: rows per member and update.
         holdout: share of the rows held out of a fit, drawn anew each time; 0 trains on all rows until a cap.
         holdout_max: rows held out at most, None for no cap.
         holdout_by: hold out single rows or whole episodes (`"row"`, `"episode"`).
@@ -207,7 +207,7 @@ class GradientModel(DynamicsModel):
 
         Raises:
             DataError: if there are too few rows, or they are not finite.
-            DivergedError: if the loss or a holdout error is no longer finite; looked at once an epoch.
+            DivergedError: if the loss or a holdout error is no longer finite; looked at once per epoch.
         """
         run = self.begin_fit(rows, generator)
         epochs = updates = 0
