@@ -94,7 +94,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         self._val_batches, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
 
     def on_fit_end(self) -> None:
-        """Leaves the Trainer as it was given."""
+        """Gives the Trainer its validation back."""
         if self._val_batches is not None:
             self.trainer.limit_val_batches, self._val_batches = self._val_batches, None
 

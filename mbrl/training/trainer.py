@@ -276,16 +276,17 @@ class Trainer(RunTrainer):
             DataError: if the file exists.
         """
         found = self._trained(model, datamodule, ckpt_path, override)
+        module: Any = model
         data: Any = datamodule
         if not hasattr(data, "transitions"):
             raise ConfigError(f"predict: expected a dataset (mbrl.envs.OfflineData), got {type(data).__name__}; give one.")
         path = self.run_folder / "predictions.npz" if output is None else Path(output)
         check_output(path)
         if found is not None:
-            load_into(model, found, self.allow)
-        elif model.task is None:  # it has nothing to learn
-            model.build(data.task, data.seed)
-        arrays = predict_rows(model, data.transitions, data.task, int(data.seed))
+            load_into(module, found, self.allow)
+        elif module.task is None:  # it has nothing to learn
+            module.build(data.task, data.seed)
+        arrays = predict_rows(module, data.transitions, data.task, int(data.seed))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(path, arrays, compressed=False)
         return path
