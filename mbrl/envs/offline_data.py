@@ -245,10 +245,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         module = None if self.trainer is None else self.trainer.lightning_module
         if module is None or not is_overridden(loader, module, pl.LightningModule):
             what = "no Trainer" if module is None else type(module).__name__
-            raise UnsupportedError(
-                f"OfflineData: expected a dynamics model that is fitted by gradient, got {what}; a planner trains with "
-                "OnlineData."
-            )
+            raise UnsupportedError(f"OfflineData: expected a dynamics model, got {what}; a planner trains with OnlineData.")
         return getattr(module, loader)()
 
 

@@ -36,8 +36,3 @@ class Residual(GradientModel, Differentiable):
     def loss(self, batch: Transitions, value: ValueFunction | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         error = self.mean(batch.obs, batch.action) - batch.next_obs  # E x B x S
         return error.square().mean(), {}
-
-    @torch.no_grad()
-    def score(self, rows: Transitions) -> Tensor:
-        error = self.mean(rows.obs, rows.action) - rows.next_obs  # B x S
-        return error.square().mean().view(1)  # E
