@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import signal
@@ -27,6 +26,7 @@ from mbrl.training.callbacks.run_start import RunStart
 from mbrl.training.checkpoint import FolderCheckpointIO
 from mbrl.training.flags import COMPUTING, check_flags, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
+from mbrl.training.output import quiet
 from mbrl.training.run_folder import METRICS, default_folder, inside
 
 
@@ -102,7 +102,7 @@ class RunTrainer(pl.Trainer):
         flags["enable_model_summary"] = bool(flags.get("enable_model_summary"))  # off unless asked for
         flags["devices"] = 1 if flags.get("devices", "auto") == "auto" else flags["devices"]
         flags["plugins"] = [*_as_list(flags.get("plugins")), self.checkpoint_io]
-        with quiet_lightning():
+        with quiet("pytorch_lightning"):
             super().__init__(logger=False, callbacks=[*user, *own], **flags)
 
     # the run ---------------------------------------------------------------------------------------------------------
@@ -210,18 +210,6 @@ class RunTrainer(pl.Trainer):
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keeps Lightning's remarks on its own loops from the user, to whom they would say the wrong thing."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _as_list(value: Any) -> list[Any]:

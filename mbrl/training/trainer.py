@@ -22,12 +22,13 @@ from mbrl.training.checkpoint import find_last, read_manifest
 from mbrl.training.files import write_whole
 from mbrl.training.flags import check_flags
 from mbrl.training.load import load_into
+from mbrl.training.output import quiet
 from mbrl.training.parts import check_can_fit, check_parts
 from mbrl.training.precision import use_bf16
 from mbrl.training.predictions import check_output, predict_rows
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
 from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_used, write_config
-from mbrl.training.run_trainer import RunTrainer, quiet_lightning
+from mbrl.training.run_trainer import RunTrainer
 from mbrl.training.summary import is_finished, write_summary
 
 
@@ -128,7 +129,7 @@ class Trainer(RunTrainer):
         self._begin = partial(self._begin_files, self._config(model, datamodule), found, position)
         self._open_loggers(position)
         self.checkpoint_io.training = True
-        with self._ctrl_c(online), quiet_lightning(), own_parameters(found):
+        with self._ctrl_c(online), quiet("pytorch_lightning"), own_parameters(found):
             try:
                 super().fit(model, datamodule=datamodule, ckpt_path=None if found is None else str(found))
             except SIGTERMException:
@@ -314,7 +315,7 @@ class Trainer(RunTrainer):
         self.checkpoint_io.training = False
         self.limit_val_batches = self.given.get("limit_val_batches", 1.0)
         run = super().test if what == "test" else super().validate
-        with quiet_lightning(), own_parameters(found):
+        with quiet("pytorch_lightning"), own_parameters(found):
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
         return dict(results)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +17,14 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from mbrl.data import Task
 from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
-from mbrl.errors import ConfigError, MbrlError, MbrlWarning
+from mbrl.errors import ConfigError, MbrlError
 from mbrl.spec import check_allowed, from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
 from mbrl.training.commands.empty_keys import refuse_empty_unknown
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
-from mbrl.training.output import say, show_metrics
+from mbrl.training.output import plain_warnings, quiet, say, show_metrics
 from mbrl.training.resume import find_checkpoint
 from mbrl.training.trainer import Trainer
 
@@ -39,7 +37,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         allow: modules in which a checkpoint's names may be looked up.
     """
     name, *options = arguments
-    with quiet():
+    with quiet("pytorch_lightning"), plain_warnings():
         if name != "fit" and not any(_names_a_config(option) for option in options):
             return _from_checkpoint(name, options, allow)
         with process_arguments(arguments):
@@ -245,7 +243,7 @@ def _names_a_config(option: str) -> bool:
 
 
 def _with_last(arguments: dict[str, Any]) -> dict[str, Any]:
-    """An untrained planner is never what one wants to evaluate."""
+    """Evaluates the newest checkpoint where none is named, never an untrained planner."""
     return {**arguments, "ckpt_path": arguments["ckpt_path"] or "last"}
 
 
@@ -271,25 +269,3 @@ def process_arguments(arguments: list[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Shows our warnings as one line each, and keeps Lightning's remarks on its own loops from the user."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    show = warnings.showwarning
-
-    def showwarning(message: Any, category: Any, *rest: Any, **options: Any) -> None:
-        if issubclass(category, MbrlWarning):
-            say(f"warning: {message}")
-        elif not issubclass(category, (DeprecationWarning, FutureWarning, pl.utilities.warnings.PossibleUserWarning)):
-            show(message, category, *rest, **options)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = showwarning
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
