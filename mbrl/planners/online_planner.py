@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal
 
@@ -16,7 +15,6 @@ from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
 from mbrl.planners.memory import Memory
-from mbrl.policies import CriticTerm, Learner
 
 
 class OnlinePlanner(Planner):
@@ -139,19 +137,6 @@ class OnlinePlanner(Planner):
         shape = (len(obs), self.built_task.action_size)
         return torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1
 
-    def update_learner(
-        self, learner: Learner, updates: int, draw: Callable[[], Transitions], critic_terms: Sequence[CriticTerm] = ()
-    ) -> None:
-        """Makes `updates` updates of `learner`, each on a batch that `draw` gives; reports the last."""
-        if updates == 0:
-            return
-        began = perf_counter()
-        noise = self.streams["updates"]
-        for _ in range(updates):
-            report = learner.update(draw(), noise, critic_terms)
-        self.metrics.add({f"learner/{name}": value for name, value in report.items()})
-        self.metrics.add({"time/update_s": (perf_counter() - began) / updates})
-
     def _refits(self, env_steps: int) -> int:
         """How many fits should have happened by then."""
         return 0 if env_steps < self.warmup_steps else 1 + (env_steps - self.warmup_steps) // self.refit_every
@@ -180,7 +165,7 @@ class OnlinePlanner(Planner):
     def _refit(self) -> None:
         began = perf_counter()
         report = self.dynamics.refit(self.real_buffer.all(), self.streams["model_fit"], self.fit_value)
-        self.metrics.add({f"model/{name}": value for name, value in report.items()})
+        self.metrics.add(report, prefix="model/")
         self.metrics.add({"time/refit_s": perf_counter() - began})
 
     # checkpoint ------------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ class RunTrainer(pl.Trainer):
     Arguments and attributes are those of `Trainer`.
     """
 
+    datamodule: Any  # Lightning sets it, and declares it nowhere
+
     def __init__(
         self,
         folder: str | os.PathLike[str] | None = None,

@@ -25,7 +25,7 @@ from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.models.obs_state import ObsState
 from mbrl.models.predict_members import predict_members
-from mbrl.planners.rollouts.penalties import check_measure
+from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.selectors import ActionSelector, Situation
 from mbrl.uncertainty import Sample, SampleSpread, UncertaintyMeasure
 
