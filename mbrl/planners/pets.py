@@ -280,13 +280,8 @@ class PETS(OnlinePlanner):
     def learn(self, new: int) -> None:
         """The learner's updates for `new` real steps, if there is one."""
         if self.learner is not None:
-            learning = ImaginedLearning(
-                self.dynamics,
-                self.learner,
-                self.real_buffer,
-                self.streams,
-                self.metrics,
-                batch_size=self.batch_size,
-                real_rows=self.batch_size,
-            )  # keeps nothing, since it imagines nothing
+            n = self.batch_size
+            learning = ImaginedLearning(  # made anew, since without rollouts it keeps nothing
+                self.dynamics, self.learner, self.real_buffer, self.streams, self.metrics, batch_size=n, real_rows=n
+            )
             learning.learn(self.updates_per_step * new)

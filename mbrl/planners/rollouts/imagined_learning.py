@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 from typing import Any, Literal
@@ -17,17 +18,18 @@ from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample
 from mbrl.policies import CriticTerm, Learner
 
 
+@dataclass
 class ImaginedLearning:
     """Imagines rollouts, mixes them with real rows, and updates a learner on the batches.
 
     It collects nothing, fits nothing and keeps no clock: the planner that holds it fills `real`, fits the model, and says
     when to imagine and how often to update. So it serves planners with environments and those that learn from a dataset.
 
-    Args:
+    Attributes:
         dynamics: the model, built for its task.
         learner: the learner, built for the same task.
         real: the real rows, which may still grow.
-        streams: the run's; draws from `start_rows`, `replay`, `updates` and `batch hook i`.
+        streams: the run's; draws come from `start_rows`, `replay`, `updates` and `batch hook i`.
         metrics: takes `rollout/…`, `batch/…`, `learner/…`, `time/rollout_s` and `time/update_s`.
         batch_size: rows per update.
         real_rows: how many of them are real; the others are the model's.
@@ -37,48 +39,27 @@ class ImaginedLearning:
         critic_terms: added to the critics' loss.
         rollout_chunk: rollouts drawn for at once; another number draws other noise.
         finished_rollouts: `"drop"` or `"mask"`; `"auto"` drops on CPU and masks on CUDA.
-
-    Attributes:
         model: the rollouts that are kept.
     """
 
-    def __init__(
-        self,
-        dynamics: DynamicsModel,
-        learner: Learner,
-        real: ReplayBuffer,
-        streams: Streams,
-        metrics: MetricSums,
-        *,
-        batch_size: int,
-        real_rows: int,
-        selector: ActionSelector | None = None,
-        rollout_hooks: Sequence[RolloutHook] = (),
-        batch_hooks: Sequence[BatchHook] = (),
-        critic_terms: Sequence[CriticTerm] = (),
-        rollout_chunk: int = 8000,
-        finished_rollouts: Literal["auto", "drop", "mask"] = "auto",
-    ) -> None:
-        self.learner = learner
-        self.real = real
-        self.streams = streams
-        self.metrics = metrics
-        self.batch_hooks = batch_hooks
-        self.critic_terms = critic_terms
-        task = dynamics.built_task
-        self.model = ReplayBuffer(1, task.obs_size, task.action_size, device=real.device)  # `imagine` makes room
-        self._shares = [(real, real_rows), (self.model, batch_size - real_rows)]
-        self._imagination = Imagination(
-            dynamics=dynamics,
-            policy=learner.policy,
-            selector=selector or PolicySample(),
-            hooks=rollout_hooks,
-            seed=streams.seed,
-            chunk_rows=rollout_chunk,
-            drop=real.device.type == "cpu" if finished_rollouts == "auto" else finished_rollouts == "drop",
-            value=learner,
-            report=partial(metrics.add, prefix="rollout/"),
-        )
+    dynamics: DynamicsModel
+    learner: Learner
+    real: ReplayBuffer
+    streams: Streams
+    metrics: MetricSums
+    batch_size: int
+    real_rows: int
+    selector: ActionSelector = field(default_factory=PolicySample)
+    rollout_hooks: Sequence[RolloutHook] = ()
+    batch_hooks: Sequence[BatchHook] = ()
+    critic_terms: Sequence[CriticTerm] = ()
+    rollout_chunk: int = 8000
+    finished_rollouts: Literal["auto", "drop", "mask"] = "auto"
+    model: ReplayBuffer = field(init=False)
+
+    def __post_init__(self) -> None:
+        task = self.dynamics.built_task
+        self.model = ReplayBuffer(1, task.obs_size, task.action_size, device=self.real.device)  # `imagine` makes room
 
     def imagine(self, rollouts: int, length: int, capacity: int, clock: int) -> None:
         """Rolls the model out from real rows, and keeps the steps.
@@ -95,7 +76,18 @@ class ImaginedLearning:
         began = perf_counter()
         self.model.resize(capacity)
         starts = self.real.sample(rollouts, self.streams["start_rows"])
-        report = self._imagination.run(starts, length, clock, self.model.add)
+        imagination = Imagination(
+            self.dynamics,
+            self.learner.policy,
+            self.selector,
+            self.rollout_hooks,
+            self.streams.seed,
+            self.rollout_chunk,
+            drop=self.finished_rollouts == "drop" or (self.finished_rollouts == "auto" and self.real.device.type == "cpu"),
+            value=self.learner,
+            report=partial(self.metrics.add, prefix="rollout/"),
+        )
+        report = imagination.run(starts, length, clock, self.model.add)
         if report["rollout/stored"] == 0:
             raise DivergedError(
                 f"expected the model's rollouts to hold finite numbers, but none of {rollouts} did at step {clock}; the "
@@ -117,15 +109,15 @@ class ImaginedLearning:
 
     def batch(self) -> Transitions:
         """Draws a batch, its real rows first, and has the batch hooks change it."""
-        batch = mixed_batch(self._shares, self.streams["replay"])
+        shares = [(self.real, self.real_rows), (self.model, self.batch_size - self.real_rows)]
+        batch = mixed_batch(shares, self.streams["replay"])
         if not self.batch_hooks:
             return batch
-        (_, real_rows), (_, model_rows) = self._shares
         context = BatchContext(
-            learner=self.learner,
-            dynamics=self._imagination.dynamics,
-            generator=self.streams["batch hook 0"],
-            model_rows=slice(real_rows, real_rows + model_rows),
+            self.learner,
+            self.dynamics,
+            self.streams["batch hook 0"],
+            model_rows=slice(self.real_rows, self.batch_size),
             report=partial(self.metrics.add, prefix="batch/"),
         )
         for i, hook in enumerate(self.batch_hooks):
