@@ -1,4 +1,4 @@
-"""What acts: Dyna, PETS, and their parts."""
+"""Planners, which act: Dyna, PETS, and their parts."""
 
 from mbrl.planners.base import Planner
 from mbrl.planners.dyna import Dyna

@@ -39,7 +39,7 @@ class Dyna(OnlinePlanner):
             `explore_selector`.
         refit_every: real steps between fits, each followed by fresh rollouts; a fit also happens right after the warm-up.
         rollouts_per_step: rollouts started for each real step, so `rollouts_per_step * refit_every` at a time.
-        rollout_length: `[first epoch, last epoch, k0, k1]`: steps a rollout, linear in the epoch. Longer rollouts reach
+        rollout_length: `[first epoch, last epoch, k0, k1]`: steps per rollout, linear in the epoch. Longer rollouts reach
             further from the data and compound the model's error.
         epoch_steps: real steps in what `rollout_length` and `retain_epochs` call an epoch, counted from the warm-up's end.
         retain_epochs: epochs whose rollouts are kept; more is more data from older models and policies.

@@ -22,7 +22,7 @@ class Actor(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it acts."""
+        """The device it acts on."""
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
         """Makes a fresh memory for `n` episodes."""

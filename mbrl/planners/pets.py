@@ -209,7 +209,7 @@ class PETS(OnlinePlanner):
         began = perf_counter()
         plan = self.plan(obs, memory, explore=explore, snapshot=snapshot)
         fine = torch.isfinite(plan.value)
-        if not fine.all():  # one read-back a decision; the action goes to the host anyway
+        if not fine.all():  # one read-back per decision; the action goes to the host anyway
             raise DivergedError(
                 f"PETS: expected a plan with a finite predicted return for each of {len(obs)} environments, got none for "
                 f"{(~fine).nonzero()[:, 0].tolist()} at step {self.env_steps}; the model has diverged: lower its learning "

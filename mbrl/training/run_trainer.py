@@ -31,7 +31,7 @@ from mbrl.training.run_folder import METRICS, default_folder, inside
 
 
 class RunTrainer(pl.Trainer):
-    """What every run has: a folder, a clock, metric lines, checkpoints, and flags that do what they say.
+    """A Trainer with what every run has: a folder, a clock, metric lines, checkpoints, and flags that do what they say.
 
     Arguments and attributes are those of `Trainer`.
     """
@@ -111,7 +111,7 @@ class RunTrainer(pl.Trainer):
 
     @property
     def run_folder(self) -> Path:
-        """Where the run's files are.
+        """The folder with the run's files.
 
         Raises:
             ConfigError: before `fit`, `validate` or `test` has chosen it.

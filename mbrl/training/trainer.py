@@ -145,7 +145,7 @@ class Trainer(RunTrainer):
         self._finish()
 
     def _begin_files(self, config: dict[str, Any], found: Path | None, position: int) -> None:
-        """What the folder holds from the start on: the configuration, and the metrics up to the checkpoint."""
+        """Writes what the folder holds from the start on: the configuration, and the metrics up to the checkpoint."""
         folder, metrics = self.run_folder, self.metrics_file
         (folder / SUMMARY).unlink(missing_ok=True)
         if found is None:
@@ -182,7 +182,7 @@ class Trainer(RunTrainer):
 
     @property
     def goal(self) -> dict[str, Any]:
-        """What ends a run before its last step."""
+        """Settings that end a run before its last step."""
         return {"stop_at": self.run_clock.stop_at, "stop_count": self.run_clock.stop_count, "max_epochs": self.max_epochs}
 
     def _finish(self) -> None:
@@ -229,7 +229,10 @@ class Trainer(RunTrainer):
         """Tests in environments of their own, on episodes that training never saw; writes `test.json`.
 
         Args:
-            model, datamodule, ckpt_path, override: as in `validate`.
+            model: built and trained, or described only, as in `validate`.
+            datamodule: where to test.
+            ckpt_path: as in `validate`.
+            override: as in `validate`.
             video: whether to write one more episode to `test.gif`.
 
         Returns:
@@ -261,9 +264,11 @@ class Trainer(RunTrainer):
         """Writes a planner's actions, or a model's predictions, for the rows of a dataset.
 
         Args:
-            model, ckpt_path, override: as in `validate`.
+            model: built and trained, or described only, as in `validate`.
             datamodule: with `transitions` (`OfflineData`).
+            ckpt_path: as in `validate`.
             output: a `.npz` file; by default `predictions.npz` in the run folder.
+            override: as in `validate`.
 
         Returns:
             The file.

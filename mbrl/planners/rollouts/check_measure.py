@@ -70,7 +70,7 @@ def check_measure(
         found = measure(said, dynamics.drawn_members, sample, generator)
     if found.shape != (2,):
         raise ShapeError(
-            f"{who}: expected one number a row from the measure, got shape {tuple(found.shape)} for 2 rows; reduce over "
+            f"{who}: expected one number per row from the measure, got shape {tuple(found.shape)} for 2 rows; reduce over "
             "members and dims."
         )
     if measure.needs_noise and not bool((said.var > 0).any()):

@@ -72,7 +72,7 @@ class Imagination:
                     store(part)
                 else:
                     kept.append((part, keep))
-            if kept:  # one read-back a chunk
+            if kept:  # one read-back per chunk
                 part = Transitions.cat([part for part, _ in kept]).select(torch.cat([keep for _, keep in kept]))
                 stored += len(part)
                 store(part)

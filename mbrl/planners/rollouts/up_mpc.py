@@ -32,7 +32,7 @@ from mbrl.uncertainty import Sample, SampleSpread, UncertaintyMeasure
 
 @dataclass
 class Scores:
-    """What UP-MPC knows of its candidates.
+    """Scores of UP-MPC's candidates.
 
     Attributes:
         actions: `K x B x A`, the candidates.

@@ -1,4 +1,4 @@
-"""`CheckpointCallback`: when a run writes a checkpoint, and what it adds to one."""
+"""`CheckpointCallback`: decides when a run writes a checkpoint, and adds the run's own state to it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class CheckpointCallback(Checkpoint):
 
 
 def position(trainer: Run, module: pl.LightningModule) -> int:
-    """Where a run stands on its clock: real steps of a planner, whole epochs of a model fitted alone."""
+    """The position of a run on its clock: real steps of a planner, whole epochs of a model fitted alone."""
     if isinstance(module, Planner):
         return module.env_steps
     return int(trainer.fit_loop.epoch_progress.current.processed)

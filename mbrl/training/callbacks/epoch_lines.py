@@ -1,4 +1,4 @@
-"""`EpochLines`: one metric line an epoch when a dynamics model is fitted alone."""
+"""`EpochLines`: one metric line per epoch when a dynamics model is fitted alone."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class ProgressCallback(pl.Callback):
 
 
 def summary_text(shown: Mapping[str, float]) -> str:
-    """What a line of progress says of the metrics so far."""
+    """Puts the metrics so far into a line of progress."""
     parts = []
     for label, name, form in (
         ("eval return", "eval/return", "{:.1f}"),

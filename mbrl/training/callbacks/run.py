@@ -1,4 +1,4 @@
-"""`Run`: what a callback may ask of a run, so that callbacks needn't know the Trainer that makes them."""
+"""`Run`: everything that a callback may ask of a run, so that callbacks needn't know the Trainer that makes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ class Run(Protocol):
         computing: the Trainer's flags that change numbers.
         should_stop: whether it ends after this step; a callback may ask for that.
         fit_loop: Lightning's loop, which counts the epochs of a model fitted alone.
-        strategy: Lightning's, which removes checkpoints.
     """
 
     datamodule: Any
@@ -30,11 +29,12 @@ class Run(Protocol):
     fit_loop: Any
 
     @property
-    def strategy(self) -> Any: ...
+    def strategy(self) -> Any:
+        """Lightning's strategy, which removes checkpoints."""
 
     @property
     def run_folder(self) -> Path:
-        """Where its files are."""
+        """The folder with its files."""
 
     @property
     def stop_signal(self) -> int:
@@ -42,11 +42,11 @@ class Run(Protocol):
 
     @property
     def is_global_zero(self) -> bool:
-        """Whether this process writes."""
+        """True in the process that writes."""
 
     @property
     def is_last_batch(self) -> bool:
-        """Whether this is the last step."""
+        """True at the last step."""
 
     @property
     def current_epoch(self) -> int:
@@ -58,7 +58,7 @@ class Run(Protocol):
 
     @property
     def callback_metrics(self) -> Any:
-        """What the module logged."""
+        """Metrics that the module logged (`self.log`)."""
 
     @property
     def loggers(self) -> Sequence[Logger]:

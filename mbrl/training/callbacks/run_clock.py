@@ -49,7 +49,7 @@ class RunClock(pl.Callback):
 
     @property
     def reached(self) -> bool:
-        """Whether the run has met its goal."""
+        """True if the run has met its goal."""
         return self.stop_at is not None and self.streak >= self.stop_count
 
     def on_train_start(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
