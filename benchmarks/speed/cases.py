@@ -205,6 +205,7 @@ def dyna_tick(known: Task, device: torch.device, updates: int = 20) -> Case:
     planner.to(device)
     planner.make_optimizers()
     planner.real_buffer.add(random_rows(known, 10_000, device))
+    planner.model_buffer.resize(400_000)
     planner.model_buffer.add(random_rows(known, 400_000, device))
     planner.env_steps = 10_000
     experience = VectorExperience(known, 1, seed=0, device=device)

@@ -1,4 +1,4 @@
-"""What each of Lightning's Trainer flags means here: honoured, or refused with its replacement named.
+"""Lightning's Trainer flags and their meaning here: honoured, or refused with its replacement named.
 
 A planner's run counts real environment steps, so flags that count Lightning's steps, epochs or batches would be ignored
 or mean something else than they say. A dynamics model fitted alone keeps Lightning's clock and all of its flags but
@@ -21,7 +21,7 @@ PRECISIONS = (None, 32, "32", "32-true")
 
 @dataclass(frozen=True)
 class Flag:
-    """What a Trainer flag does in a planner's run and in the fit of a model alone.
+    """The effect of a Trainer flag in a planner's run and in the fit of a model alone.
 
     Attributes:
         online: None if a planner's run honours it, else what to use instead.
@@ -41,7 +41,7 @@ _EVALUATION = "set trainer.eval_every (real steps between evaluations) and data.
 _FOLDER = "the run folder keeps its own checkpoints: set trainer.checkpoint_every"
 _PRECISION = "use 32, or bf16-mixed for bf16 products in the parts that offer them"
 _TIME = "stop the run with SIGTERM (timeout 2h mbrl …): it ends its step and writes a checkpoint to resume from"
-_ONE_DEVICE = "a planner trains on one device; run one process a seed instead"
+_ONE_DEVICE = "a planner trains on one device; run one process per seed instead"
 
 # Every flag of pl.Trainer, in the order of its signature; a test fails when Lightning adds one.
 FLAGS: dict[str, Flag] = {

@@ -1,4 +1,4 @@
-"""What a trainer can be given: one of our planners or models, with one of our data modules."""
+"""Checks of what a trainer is given: one of our planners or models, with one of our data modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained planner or model says of a dataset's rows, as arrays in environment units."""
+"""Predictions of a trained planner or model for a dataset's rows, as arrays in environment units."""
 
 from __future__ import annotations
 
@@ -60,4 +60,4 @@ def check_output(path: Path) -> None:
     if path.suffix != ".npz":
         raise DataError(f"predict: expected an output file that ends in .npz, got {path}; rename it.")
     if path.exists():
-        raise DataError(f"predict: expected a new output file, but {path} exists; choose another name, or remove it.")
+        raise DataError(f"predict: expected a new output file, but {path} exists; name another, or remove it.")

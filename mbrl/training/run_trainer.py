@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import signal
@@ -27,14 +26,17 @@ from mbrl.training.callbacks.run_start import RunStart
 from mbrl.training.checkpoint import FolderCheckpointIO
 from mbrl.training.flags import COMPUTING, check_flags, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
+from mbrl.training.output import quiet
 from mbrl.training.run_folder import METRICS, default_folder, inside
 
 
 class RunTrainer(pl.Trainer):
-    """What every run has: a folder, a clock, metric lines, checkpoints, and flags that do what they say.
+    """A Trainer with what every run has: a folder, a clock, metric lines, checkpoints, and flags that do what they say.
 
     Arguments and attributes are those of `Trainer`.
     """
+
+    datamodule: Any  # Lightning sets it, and declares it nowhere
 
     def __init__(
         self,
@@ -102,14 +104,14 @@ class RunTrainer(pl.Trainer):
         flags["enable_model_summary"] = bool(flags.get("enable_model_summary"))  # off unless asked for
         flags["devices"] = 1 if flags.get("devices", "auto") == "auto" else flags["devices"]
         flags["plugins"] = [*_as_list(flags.get("plugins")), self.checkpoint_io]
-        with quiet_lightning():
+        with quiet("pytorch_lightning"):
             super().__init__(logger=False, callbacks=[*user, *own], **flags)
 
     # the run ---------------------------------------------------------------------------------------------------------
 
     @property
     def run_folder(self) -> Path:
-        """Where the run's files are.
+        """The folder with the run's files.
 
         Raises:
             ConfigError: before `fit`, `validate` or `test` has chosen it.
@@ -214,18 +216,6 @@ class RunTrainer(pl.Trainer):
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keeps Lightning's remarks on its own loops from the user, to whom they would say the wrong thing."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -23,12 +23,13 @@ from mbrl.training.checkpoint import find_last, read_manifest
 from mbrl.training.files import write_whole
 from mbrl.training.flags import check_flags
 from mbrl.training.load import load_into
+from mbrl.training.output import quiet
 from mbrl.training.parts import check_can_fit, check_parts
 from mbrl.training.precision import use_bf16
 from mbrl.training.predictions import check_output, predict_rows
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
 from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_used, write_config
-from mbrl.training.run_trainer import RunTrainer, quiet_lightning
+from mbrl.training.run_trainer import RunTrainer
 from mbrl.training.summary import is_finished, write_summary
 
 
@@ -133,7 +134,7 @@ class Trainer(RunTrainer):
         self._begin = partial(self._begin_files, self._config(model, datamodule), found, position)
         self._open_loggers(position)
         self.checkpoint_io.training = True
-        with self._ctrl_c(online), quiet_lightning(), own_parameters(found):
+        with self._ctrl_c(online), quiet("pytorch_lightning"), own_parameters(found):
             try:
                 super().fit(model, datamodule=datamodule, ckpt_path=None if found is None else str(found))
             except SIGTERMException:
@@ -149,7 +150,7 @@ class Trainer(RunTrainer):
         self._finish()
 
     def _begin_files(self, config: dict[str, Any], found: Path | None, position: int) -> None:
-        """What the folder holds from the start on: the configuration, and the metrics up to the checkpoint."""
+        """Writes what the folder holds from the start on: the configuration, and the metrics up to the checkpoint."""
         folder, metrics = self.run_folder, self.metrics_file
         (folder / SUMMARY).unlink(missing_ok=True)
         if found is None:
@@ -186,7 +187,7 @@ class Trainer(RunTrainer):
 
     @property
     def goal(self) -> dict[str, Any]:
-        """What ends a run before its last step."""
+        """Settings that end a run before its last step."""
         return {"stop_at": self.run_clock.stop_at, "stop_count": self.run_clock.stop_count, "max_epochs": self.max_epochs}
 
     def _finish(self) -> None:
@@ -233,7 +234,10 @@ class Trainer(RunTrainer):
         """Tests in environments of their own, on episodes that training never saw; writes `test.json`.
 
         Args:
-            model, datamodule, ckpt_path, override: as in `validate`.
+            model: built and trained, or described only, as in `validate`.
+            datamodule: where to test.
+            ckpt_path: as in `validate`.
+            override: as in `validate`.
             video: whether to write one more episode to `test.gif`.
 
         Returns:
@@ -265,9 +269,11 @@ class Trainer(RunTrainer):
         """Writes a planner's actions, or a model's predictions, for the rows of a dataset.
 
         Args:
-            model, ckpt_path, override: as in `validate`.
+            model: built and trained, or described only, as in `validate`.
             datamodule: with `transitions` (`OfflineData`).
+            ckpt_path: as in `validate`.
             output: a `.npz` file; by default `predictions.npz` in the run folder.
+            override: as in `validate`.
 
         Returns:
             The file.
@@ -322,7 +328,7 @@ class Trainer(RunTrainer):
         self.checkpoint_io.training = False
         self.limit_val_batches = self.given.get("limit_val_batches", 1.0)
         run = super().test if what == "test" else super().validate
-        with quiet_lightning(), own_parameters(found):
+        with quiet("pytorch_lightning"), own_parameters(found):
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
         return dict(results)
 

@@ -31,9 +31,8 @@ from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
-from mbrl.planners import Planner
+from mbrl.planners import Planner, evaluating
 from mbrl.policies import Learner
-from mbrl.training.callbacks.run_clock import evaluating
 from mbrl.uncertainty import (
     DistanceToMean,
     LeaveOneOutKL,
