@@ -22,6 +22,10 @@ class ConfigError(MbrlError, ValueError):
     """An option has a value that can't be used, alone or with another option."""
 
 
+class ArgumentError(ConfigError, TypeError):
+    """A constructor was called with arguments that it doesn't take, or without one that it needs."""
+
+
 class TaskError(MbrlError, ValueError):
     """An environment can't be used as a task, or disagrees with what was said about it."""
 

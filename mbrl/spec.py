@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from mbrl.arguments import bound_arguments, check_arguments, resolved_signature
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning, UntrustedNameError
 
 
@@ -99,39 +100,33 @@ def parts_of(owner: Any, name: str = "") -> dict[str, Part]:
 
 
 def _recording(init: Any) -> Any:
-    signature = inspect.signature(init)
+    signature = resolved_signature(init)
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
-        bound = _bound(signature, self, args, kwargs)
+        bound = bound_arguments(signature, self, args, kwargs)
         given = {*bound.arguments, *kwargs}
         bound.apply_defaults()
-        if "_spec" not in self.__dict__:  # the outermost constructor sees what the user wrote
+        outermost = "_spec" not in self.__dict__  # the constructor that sees what the user wrote
+        if outermost:
             made: Any = type(self)
             _tell_if_unreachable(made)
             init_args = _plain_arguments(self, signature, bound)
             object.__setattr__(self, "_spec", {"class_path": class_path(type(self)), "init_args": init_args})
             object.__setattr__(self, "_passes_on", _passes_keywords_on(init))
-            try:
-                init(self, *args, **kwargs)
-            finally:
-                object.__delattr__(self, "_passes_on")
-            return
-        if self.__dict__.get("_passes_on"):  # what the constructor outside left at our defaults belongs to its spec too
+        elif self.__dict__.get("_passes_on"):  # what the constructor outside left at our defaults belongs to its spec too
             defaults = _plain_arguments(self, signature, bound)
             self._spec["init_args"].update({name: defaults[name] for name in defaults if name not in given})
             object.__setattr__(self, "_passes_on", _passes_keywords_on(init))
-        init(self, *args, **kwargs)
+        try:
+            check_arguments(init, self, bound)
+            init(self, *args, **kwargs)
+        finally:
+            if outermost:
+                object.__delattr__(self, "_passes_on")
 
+    wrapped.__signature__ = signature  # type: ignore[attr-defined]
     return wrapped
-
-
-def _bound(signature: inspect.Signature, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-    try:
-        return signature.bind(made, *args, **kwargs)
-    except TypeError as error:
-        takes = ", ".join(list(signature.parameters)[1:]) or "nothing"
-        raise TypeError(f"{type(made).__name__}: {error}; it takes {takes}.") from None
 
 
 def _plain_arguments(made: Any, signature: inspect.Signature, bound: inspect.BoundArguments) -> dict[str, Any]:

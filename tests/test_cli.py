@@ -227,9 +227,15 @@ def test_check_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["check"], "expected an environment's id or --dataset, got neither"),
         (["check", "NoSuchEnv-v0"], "NoSuchEnv"),
-        (["check", "Pendulum-v1", "--steps", "0"], "expected at least 1 step, got 0"),
-        (["check", "Pendulum-v1", "--action_repeat", "0"], "expected action_repeat to be a whole number from 1 up, got 0"),
-        (["collect", "x.npz", "--env_id", "Pendulum-v1", "--num_envs", "0"], "--num_envs: expected at least 1, got 0"),
+        (["check", "Pendulum-v1", "--steps", "0"], "check(steps=…): expected a whole number of at least 1, got 0"),
+        (
+            ["check", "Pendulum-v1", "--action_repeat", "0"],
+            "(action_repeat=…): expected a whole number of at least 1, got 0",
+        ),
+        (
+            ["collect", "x.npz", "--env_id", "Pendulum-v1", "--num_envs", "0"],
+            "--num_envs: expected a whole number of at least 1",
+        ),
         (["check", "CartPole-v1"], "CartPole-v1"),
         (["check", "Pendulum-v1", "--env_kwargs", "[1]"], "--env_kwargs: expected a JSON object"),
         (["collect", "x.npz"], "expected --env_id or --ckpt_path, got neither"),

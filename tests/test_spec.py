@@ -6,6 +6,7 @@ import enum
 import importlib
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def swing(obs: Any) -> Any:
 
 
 class Part(Configurable):
-    def __init__(self, size: int = 3, names: tuple[str, ...] = ("a",)) -> None:
+    def __init__(self, size: int = 3, names: Sequence[Any] = ("a",)) -> None:
         self.size, self.names = size, names
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_whole
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.transitions import Transitions
 from mbrl.errors import CheckpointError, ConfigError, DataError
@@ -47,7 +48,7 @@ class ReplayBuffer:
         float64: Sequence[str] = (),
         store_episodes: bool = False,
     ) -> None:
-        _check_capacity(capacity)
+        check_whole("ReplayBuffer(capacity=…)", capacity)
         self.capacity = capacity
         self.layout = RowLayout(obs_size, action_size, extras, float64)
         self.device = torch.device(device)
@@ -155,7 +156,7 @@ class ReplayBuffer:
 
     def resize(self, capacity: int) -> None:
         """Keeps up to `capacity` rows from now on: all of them when growing, the newest when shrinking."""
-        _check_capacity(capacity)
+        check_whole("ReplayBuffer(capacity=…)", capacity)
         if capacity == self.capacity:
             return
         old, old_episode, size = self._matrix, self._episode, min(self._size, capacity)
@@ -294,8 +295,3 @@ def mixed_batch(parts: Sequence[tuple[ReplayBuffer, int]], generator: torch.Gene
         torch.index_select(matrix if alike else matrix[:, :width], 0, slots, out=packed[done : done + n])
         done += n
     return layout.unpack(packed)
-
-
-def _check_capacity(capacity: int) -> None:
-    if capacity < 1:
-        raise ConfigError(f"ReplayBuffer: expected a capacity of 1 row or more, got {capacity}; raise it.")

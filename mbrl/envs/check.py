@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_whole
 from mbrl.data import Task, Transitions, derived_seed, make_generator
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience
-from mbrl.errors import ConfigError, TaskError
+from mbrl.errors import TaskError
 
 _TOLERANCE = 1e-4  # of max(1, |reward|)
 
@@ -85,8 +86,7 @@ def check_environment(
         TaskError: if the environment can't be used, or a known function disagrees with it.
         ConfigError: for fewer than one step.
     """
-    if steps < 1:
-        raise ConfigError(f"check: expected at least 1 step, got {steps}; take more, so that rare states are met.")
+    check_whole("check(steps=…)", steps)
     task = make_task(env_id, env_kwargs, reward=reward, terminated=terminated, action_repeat=action_repeat)
     bounds = ", ".join(f"[{low:g}, {high:g}]" for low, high in zip(task.action_low, task.action_high, strict=True))
     limit = "no time limit" if task.time_limit is None else f"a time limit of {task.time_limit} steps"

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from mbrl.arguments import Count
 from mbrl.data import OfflineDataset, Task, Transitions, read_offline
 from mbrl.envs.check import check_functions
 from mbrl.envs.defaults import known_functions
@@ -59,13 +60,13 @@ class OfflineData(Configurable, pl.LightningDataModule):
         *,
         env_id: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
-        action_repeat: int | None = None,
+        action_repeat: Count | None = None,
         action_low: list[float] | None = None,
         action_high: list[float] | None = None,
         clip_actions: bool = False,
         reward: str = "auto",
         terminated: str = "auto",
-        rows: int | None = None,
+        rows: Count | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -78,9 +79,6 @@ class OfflineData(Configurable, pl.LightningDataModule):
                 "OfflineData: expected action_low and action_high only without env_id, whose environment knows them, got "
                 "all; leave one side out."
             )
-        for name, number in (("rows", rows), ("action_repeat", action_repeat)):
-            if number is not None and number < 1:
-                raise ConfigError(f"OfflineData: expected {name} of 1 or more, got {number}; raise it or leave it out.")
         self.path = path
         self.env_id = env_id
         self.env_kwargs = env_kwargs

@@ -10,12 +10,13 @@ import pytorch_lightning as pl
 import torch
 from gymnasium.vector import VectorEnv
 
+from mbrl.arguments import Count
 from mbrl.data import Task, derived_seed
 from mbrl.envs.check import check_task
 from mbrl.envs.experience import Experience
 from mbrl.envs.handed_over import HandedOverExperience
 from mbrl.envs.task import make_task
-from mbrl.envs.vector_experience import VectorExperience, check_resume
+from mbrl.envs.vector_experience import Resume, VectorExperience
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.spec import Configurable
 
@@ -110,29 +111,23 @@ class OnlineData(Configurable, pl.LightningDataModule):
         self,
         env_id: str,
         *,
-        steps: int,
-        num_envs: int = 1,
+        steps: Count,
+        num_envs: Count = 1,
         seed: int = 0,
         env_kwargs: dict[str, Any] | None = None,
-        action_repeat: int = 1,
+        action_repeat: Count = 1,
         reward: str = "auto",
         terminated: str = "auto",
-        eval_episodes: int = 5,
-        test_episodes: int = 10,
-        resume: Literal["exact", "next_episode"] = "exact",
+        eval_episodes: Count = 5,
+        test_episodes: Count = 10,
+        resume: Resume = "exact",
     ) -> None:
         super().__init__()
-        for name, number in (
-            ("steps", steps), ("num_envs", num_envs), ("eval_episodes", eval_episodes), ("test_episodes", test_episodes),
-        ):  # fmt: skip
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise ConfigError(f"OnlineData: expected {name} to be a whole number of 1 or more, got {number!r}; set it.")
         if steps % num_envs:
             raise ConfigError(
                 f"OnlineData: expected steps to be a multiple of num_envs, got {steps} and {num_envs}; take "
                 f"{-(-steps // num_envs) * num_envs} steps, since every tick steps each environment once."
             )
-        check_resume(resume)
         self.env_id = env_id
         self.steps = steps
         self.num_envs = num_envs

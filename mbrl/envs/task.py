@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from mbrl.arguments import check_whole
 from mbrl.data import Task
 from mbrl.data.task import names_in
 from mbrl.envs.action_repeat import ActionRepeat
@@ -54,8 +55,7 @@ def make_task(
         ConfigError: if a function's name can't be imported, or a reward is named with an action repeat.
         UntrustedNameError: if a name lies outside `mbrl` and `allow`.
     """
-    if isinstance(action_repeat, bool) or not isinstance(action_repeat, int) or action_repeat < 1:
-        raise ConfigError(f"{env_id}: expected action_repeat to be a whole number from 1 up, got {action_repeat!r}; set it.")
+    check_whole("make_task(action_repeat=…)", action_repeat)
     _refuse_callables(env_id, env_kwargs or {})
     kwargs = plain(dict(env_kwargs or {}), f"{env_id}(env_kwargs=…)")
     known_reward, known_terminated = known_functions(env_id, kwargs)

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbrl.arguments import Count, checked
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
 from mbrl.envs.simulator_state import snapshot_of
 from mbrl.envs.task import make_env
-from mbrl.errors import CheckpointError, ConfigError, DataError, ShapeError
+from mbrl.errors import CheckpointError, DataError, ShapeError
 
 Resume = Literal["exact", "next_episode"]
 
@@ -44,19 +45,17 @@ class VectorExperience(Experience):
         TaskError: if the environment can't be made.
     """
 
+    @checked
     def __init__(
         self,
         task: Task,
-        num_envs: int = 1,
+        num_envs: Count = 1,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
         resume: Resume = "exact",
         allow: Sequence[str] | None = None,
     ) -> None:
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise ConfigError(f"expected num_envs to be a whole number of 1 or more, got {num_envs!r}; set it.")
-        check_resume(resume)
         self.task = task
         self.num_envs = num_envs
         self.device = torch.device(device)
@@ -281,12 +280,6 @@ def refuse_not_finite(task: Task, led_to: np.ndarray, reward: np.ndarray, steps:
             f"{float(reward[index])} at step {steps[index]} of an episode; check the environment, since a buffer can't hold "
             "them."
         )
-
-
-def check_resume(resume: str) -> None:
-    """Refuses a `resume` other than `exact` and `next_episode`."""
-    if resume not in ("exact", "next_episode"):
-        raise ConfigError(f"expected resume to be 'exact' or 'next_episode', got {resume!r}; choose one.")
 
 
 def check_state(state: dict[str, Any], task: Task, num_envs: int) -> None:

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mbrl.arguments import Count, NonNegative, Widths, check_whole
 from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction, draw_normal
 from mbrl.errors import ConfigError, ShapeError
 from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
-from mbrl.models.fitting.rules import Bootstrap, Keep, Stopping
 from mbrl.models.obs_state import ObsState
-from mbrl.networks import ACTIVATIONS, InputNormalizer, LogVarBounds, Precision, StackedMLP, layout
+from mbrl.networks import Activation, InputNormalizer, LogVarBounds, Precision, StackedMLP, layout
 
 
 class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
@@ -46,7 +46,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
     is the same and costs nothing; it is not in the loss that is reported. The order of a network's outputs changes
     nothing but which of its initial weights meets which target.
 
-    The defaults are the authors'. Arguments of fitting are those of `GradientModel`.
+    The defaults are the authors'.
 
     Args:
         members: `E`.
@@ -68,12 +68,11 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             `"adam"`: one λ for all parameters, biases and learned bounds too, as torch's Adam does it (mbrl-lib).
         normalizer_rows: rows whose mean and sd normalise inputs: `"train"` (MBPO) or `"all"`, the holdout too (mbrl-lib).
         normalizer_ddof: 0 for the population's sd (MBPO), 1 for the sample's (mbrl-lib).
-        lr, batch_size, holdout, holdout_max, holdout_by, bootstrap, stopping, patience, threshold, best_weights,
-            max_epochs, max_updates: see `GradientModel`.
         precision: `"bf16"` computes the hidden layers' products in bfloat16; weights, output layer, loss and optimiser
             stay float32.
         chunk_rows: rows a member that a prediction without gradients computes at once; their activations should fit the
             cache.
+        **fit: arguments of `GradientModel`: how it is fitted.
 
     Raises:
         ConfigError: for a number out of range, or options that contradict each other.
@@ -83,10 +82,10 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
     def __init__(
         self,
-        members: int = 7,
-        elites: int | None = 5,
-        hidden: Sequence[int] = (200, 200, 200, 200),
-        activation: str = "silu",
+        members: Count = 7,
+        elites: Count | None = 5,
+        hidden: Widths = (200, 200, 200, 200),
+        activation: Activation = "silu",
         *,
         learn_reward: Literal["auto"] | bool = "auto",
         learn_terminated: Literal["auto"] | bool = "auto",
@@ -94,64 +93,27 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         bounds: Literal["learned", "frozen"] = "learned",
         log_var_min: float = -10.0,
         log_var_max: float = 0.5,
-        bound_penalty: float = 0.01,
-        weight_decay: float | Sequence[float] | None = None,
+        bound_penalty: NonNegative = 0.01,
+        weight_decay: NonNegative | Sequence[NonNegative] | None = None,
         decay_form: Literal["half", "full", "adam"] = "half",
         normalizer_rows: Literal["train", "all"] = "train",
         normalizer_ddof: Literal[0, 1] = 0,
-        lr: float = 1e-3,
-        batch_size: int = 256,
-        holdout: float = 0.2,
-        holdout_max: int | None = 5000,
-        holdout_by: Literal["row", "episode"] = "row",
-        bootstrap: Bootstrap = "replacement",
-        stopping: Stopping = "mbpo",
-        patience: int = 5,
-        threshold: float = 0.01,
-        best_weights: Keep = "member",
-        max_epochs: int | None = 1000,
-        max_updates: int | None = None,
         precision: Precision = "fp32",
-        chunk_rows: int = 400,
+        chunk_rows: Count = 400,
+        **fit: Any,
     ) -> None:
-        super().__init__(
-            members=members,
-            lr=lr,
-            batch_size=batch_size,
-            holdout=holdout,
-            holdout_max=holdout_max,
-            holdout_by=holdout_by,
-            bootstrap=bootstrap,
-            stopping=stopping,
-            patience=patience,
-            threshold=threshold,
-            best_weights=best_weights,
-            max_epochs=max_epochs,
-            max_updates=max_updates,
-        )
-        self._one_of("activation", activation, tuple(ACTIVATIONS))
-        self._one_of("learn_reward", learn_reward, ("auto", True, False))
-        self._one_of("learn_terminated", learn_terminated, ("auto", True, False))
-        self._one_of("bounds", bounds, ("learned", "frozen"))
-        self._one_of("decay_form", decay_form, ("half", "full", "adam"))
-        self._one_of("normalizer_rows", normalizer_rows, ("train", "all"))
-        self._one_of("normalizer_ddof", normalizer_ddof, (0, 1))
-        self._one_of("precision", precision, ("fp32", "bf16"))
-        if elites is not None and not 1 <= elites <= members:
-            raise ConfigError(f"{self._with('elites')}: expected 1 to {members} (members), or None for all, got {elites}.")
-        if holdout == 0 and elites not in (None, members):
+        super().__init__(members=members, **fit)
+        if elites is not None:
+            check_whole(self._with("elites"), elites, 1, members)
+        if self.holdout == 0 and elites not in (None, members):
             raise ConfigError(
                 f"{self._with('elites')}: expected None beside a holdout of 0, since elites are chosen on the holdout, got "
                 f"{elites}; set it, or hold rows out."
             )
-        if not hidden or min(hidden) < 1:
-            raise ConfigError(f"{self._with('hidden')}: expected widths of at least 1, got {list(hidden)}.")
         if not log_var_min < log_var_max:
             raise ConfigError(
                 f"{self._with('log_var_min')}: expected less than log_var_max {log_var_max}, got {log_var_min}; swap them."
             )
-        if chunk_rows < 1:
-            raise ConfigError(f"{self._with('chunk_rows')}: expected at least 1, got {chunk_rows}.")
         self.elites = members if elites is None else elites
         self.hidden = tuple(hidden)
         self.activation = activation
@@ -181,9 +143,9 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             return [*[2.5e-5, 5e-5, *[7.5e-5] * layers][: layers - 1], 1e-4]
         numbers = [weight_decay] * layers if isinstance(weight_decay, (int, float)) else weight_decay
         decay = [float(number) for number in numbers]
-        if len(decay) != layers or min(decay) < 0:
+        if len(decay) != layers:
             raise ConfigError(
-                f"{self._with('weight_decay')}: expected {layers} numbers of at least 0, one for each hidden layer and the "
+                f"{self._with('weight_decay')}: expected {layers} numbers, one for each hidden layer and the "
                 f"output, got {weight_decay!r}; one number serves all layers."
             )
         return decay

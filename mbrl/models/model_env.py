@@ -10,12 +10,14 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from mbrl.arguments import check_argument
 from mbrl.data import Transitions
 from mbrl.errors import ConfigError, ShapeError, UnsupportedError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.model_episodes import Bounds, ModelEpisodes
 
 Array = np.ndarray[Any, Any]
+Autoreset = Literal["next_step", "same_step", "disabled"]
 
 
 class ModelEnv(gymnasium.Env[Array, Array]):
@@ -137,15 +139,10 @@ class ModelVectorEnv(VectorEnv[Array, Array, Array]):
         clip: bool = False,
         bounds: Bounds | None = None,
         follow: bool = False,
-        autoreset_mode: Literal["next_step", "same_step", "disabled"] = "next_step",
+        autoreset_mode: Autoreset = "next_step",
     ) -> None:
-        modes = {mode.name.lower(): mode for mode in AutoresetMode}
-        if autoreset_mode not in modes:
-            raise ConfigError(
-                f"ModelVectorEnv: expected autoreset_mode to be one of {', '.join(modes)}, got {autoreset_mode!r}; "
-                "choose one."
-            )
-        self.autoreset_mode = modes[autoreset_mode]
+        check_argument("ModelVectorEnv(autoreset_mode=…)", autoreset_mode, Autoreset)
+        self.autoreset_mode = AutoresetMode[autoreset_mode.upper()]
         self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
         self.episodes = ModelEpisodes("ModelVectorEnv", model, rows, num_envs, time_limit, clip, bounds, follow)
         self.num_envs = num_envs

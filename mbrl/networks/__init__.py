@@ -10,10 +10,11 @@ from mbrl.networks.log_var_bounds import LogVarBounds
 from mbrl.networks.member_layout import MemberLayout, layout
 from mbrl.networks.precision import Precision
 from mbrl.networks.relu_stack import ReluStack, xavier_uniform
-from mbrl.networks.stacked_mlp import ACTIVATIONS, StackedMLP
+from mbrl.networks.stacked_mlp import ACTIVATIONS, Activation, StackedMLP
 
 __all__ = [
     "ACTIVATIONS",
+    "Activation",
     "InputNormalizer",
     "LeanAdam",
     "LogVarBounds",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from mbrl.errors import ConfigError
+from mbrl.arguments import Count, Items, checked
 from mbrl.networks.precision import Precision
 
 
@@ -29,15 +30,15 @@ class ReluStack(nn.Module):
         ConfigError: if there is no hidden layer, a size is not positive, or the precision is neither of the two.
     """
 
-    def __init__(self, copies: int, sizes: Sequence[int], generator: torch.Generator, precision: Precision = "fp32") -> None:
+    @checked
+    def __init__(
+        self,
+        copies: Count,
+        sizes: Annotated[Sequence[Count], Items(2)],
+        generator: torch.Generator,
+        precision: Precision = "fp32",
+    ) -> None:
         super().__init__()
-        if copies < 1 or len(sizes) < 2 or any(size < 1 for size in sizes):
-            raise ConfigError(
-                f"ReluStack: expected at least one network, one hidden layer and positive sizes, got {copies} of "
-                f"{list(sizes)}; check hidden and the task's sizes."
-            )
-        if precision not in ("fp32", "bf16"):
-            raise ConfigError(f"ReluStack: expected precision fp32 or bf16, got {precision!r}; choose one of the two.")
         self.copies = copies
         self.precision = precision
         self.weights = nn.ParameterList()  # J x in x out each

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbrl.errors import ConfigError
+from mbrl.arguments import Count, Items, checked
 from mbrl.networks.precision import Precision
 
 # Each takes (x, inplace); GELU and softplus have no in-place form.
-ACTIVATIONS: dict[str, Callable[[Tensor, bool], Tensor]] = {
+Activation = Literal["silu", "relu", "elu", "tanh", "gelu", "softplus"]
+ACTIVATIONS: dict[Activation, Callable[[Tensor, bool], Tensor]] = {
     "silu": lambda x, inplace: F.silu(x, inplace=inplace),
     "relu": lambda x, inplace: F.relu(x, inplace=inplace),
     "elu": lambda x, inplace: F.elu(x, inplace=inplace),
@@ -58,13 +60,14 @@ class StackedMLP(nn.Module):
         generator: draws the weights.
 
     Raises:
-        ConfigError: for an unknown activation.
+        ConfigError: for a number out of range, or an unknown activation.
     """
 
-    def __init__(self, members: int, sizes: Sequence[int], activation: str, generator: torch.Generator) -> None:
+    @checked
+    def __init__(
+        self, members: Count, sizes: Annotated[Sequence[Count], Items(2)], activation: Activation, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ConfigError(f"expected an activation among {sorted(ACTIVATIONS)}, got {activation!r}; choose one of them.")
         self.members = members
         self.sizes = tuple(sizes)
         self.precision: Precision = "fp32"

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.arguments import check_whole
+from mbrl.arguments import Count, Natural, Share
 from mbrl.data import ReplayBuffer, Task, ValueFunction
-from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
@@ -65,48 +64,28 @@ class Dyna(OnlinePlanner):
         dynamics: DynamicsModel,
         learner: Learner,
         *,
-        warmup_steps: int = 5000,
+        warmup_steps: Count = 5000,
         warmup: Literal["uniform", "policy"] = "uniform",
-        refit_every: int = 250,
-        rollouts_per_step: int = 400,
+        refit_every: Count = 250,
+        rollouts_per_step: Count = 400,
         rollout_length: Sequence[int] = (20, 150, 1, 1),
-        epoch_steps: int = 1000,
-        retain_epochs: int = 1,
-        updates_per_step: int = 20,
-        batch_size: int = 256,
-        real_ratio: float = 0.05,
-        real_capacity: int = 1_000_000,
+        epoch_steps: Count = 1000,
+        retain_epochs: Count = 1,
+        updates_per_step: Natural = 20,
+        batch_size: Count = 256,
+        real_ratio: Share = 0.05,
+        real_capacity: Count = 1_000_000,
         rollout_selector: ActionSelector | None = None,
         explore_selector: ActionSelector | None = None,
         rollout_hooks: Sequence[RolloutHook] = (),
         batch_hooks: Sequence[BatchHook] = (),
         critic_terms: Sequence[CriticTerm] = (),
-        rollout_chunk: int = 8000,
+        rollout_chunk: Count = 8000,
         finished_rollouts: Literal["auto", "drop", "mask"] = "auto",
     ) -> None:
         super().__init__(
             dynamics, warmup_steps=warmup_steps, warmup=warmup, refit_every=refit_every, real_capacity=real_capacity
         )
-        for name, number in (
-            ("warmup_steps", warmup_steps),
-            ("refit_every", refit_every),
-            ("rollouts_per_step", rollouts_per_step),
-            ("epoch_steps", epoch_steps),
-            ("retain_epochs", retain_epochs),
-            ("batch_size", batch_size),
-            ("real_capacity", real_capacity),
-            ("rollout_chunk", rollout_chunk),
-        ):
-            check_whole(f"Dyna({name}=…)", number)
-        check_whole("Dyna(updates_per_step=…)", updates_per_step, 0)
-        if not 0.0 <= real_ratio <= 1.0:
-            raise ConfigError(f"Dyna(real_ratio=…): expected a share between 0 and 1, got {real_ratio}.")
-        for name, choice, choices in (
-            ("warmup", warmup, ("uniform", "policy")),
-            ("finished_rollouts", finished_rollouts, ("auto", "drop", "mask")),
-        ):
-            if choice not in choices:
-                raise ConfigError(f"Dyna({name}=…): expected one of {', '.join(choices)}, got {choice!r}; choose one.")
         check_schedule(rollout_length)
         self.learner = learner
         self.rollouts_per_step = rollouts_per_step

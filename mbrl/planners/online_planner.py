@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mbrl.arguments import Count, Natural
 from mbrl.data import ReplayBuffer, Transitions, ValueFunction
 from mbrl.envs.experience import Experience
 from mbrl.errors import UnsupportedError
@@ -34,10 +35,10 @@ class OnlinePlanner(Planner):
         self,
         dynamics: DynamicsModel,
         *,
-        warmup_steps: int,
+        warmup_steps: Natural,
         warmup: Literal["uniform", "policy"],
-        refit_every: int,
-        real_capacity: int,
+        refit_every: Count,
+        real_capacity: Count,
     ) -> None:
         super().__init__()
         self.dynamics = dynamics

@@ -6,16 +6,15 @@ Hansen2024: "TD-MPC2: scalable, robust world models for continuous control" (pol
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from time import perf_counter
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.arguments import check_whole
+from mbrl.arguments import Count, Limits, Natural, check_whole
 from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction
 from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
@@ -23,7 +22,7 @@ from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.plans.base import Plan, PlanOptimizer, PlanProblem
 from mbrl.planners.plans.objective import PlanObjective
-from mbrl.planners.plans.propagation import PROPAGATIONS, Propagation
+from mbrl.planners.plans.propagation import Propagation
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
 from mbrl.policies import Learner
@@ -69,44 +68,27 @@ class PETS(OnlinePlanner):
         dynamics: DynamicsModel,
         optimizer: PlanOptimizer,
         *,
-        horizon: int = 25,
-        particles: int | None = None,
+        horizon: Count = 25,
+        particles: Count | None = None,
         propagation: Propagation = "ts_inf",
-        discount: float = 1.0,
-        warmup_steps: int = 200,
-        refit_every: int = 200,
+        discount: Annotated[float, Limits(above=0, most=1)] = 1.0,
+        warmup_steps: Natural = 200,
+        refit_every: Count = 200,
         learner: Learner | None = None,
         terminal_value: Literal["mean", "min"] | None = None,
         uncertainty: UncertaintyMeasure | None = None,
         uncertainty_rate: float = 0.0,
-        updates_per_step: int = 1,
-        batch_size: int = 256,
-        real_capacity: int = 1_000_000,
+        updates_per_step: Natural = 1,
+        batch_size: Count = 256,
+        real_capacity: Count = 1_000_000,
     ) -> None:
         super().__init__(
             dynamics, warmup_steps=warmup_steps, warmup="uniform", refit_every=refit_every, real_capacity=real_capacity
         )
-        for name, number, least in (
-            ("horizon", horizon, 1),
-            ("warmup_steps", warmup_steps, 0 if dynamics.fitting == "fixed" else 1),
-            ("refit_every", refit_every, 1),
-            ("updates_per_step", updates_per_step, 0),
-            ("batch_size", batch_size, 1),
-            ("real_capacity", real_capacity, 1),
-            ("particles", 1 if particles is None else particles, 1),
-        ):
-            check_whole(f"PETS({name}=…)", number, least)
-        if propagation not in PROPAGATIONS:
+        check_whole("PETS(warmup_steps=…)", warmup_steps, 0 if dynamics.fitting == "fixed" else 1)
+        if (uncertainty is None) != (uncertainty_rate == 0.0):
             raise ConfigError(
-                f"PETS(propagation=…): expected one of {', '.join(PROPAGATIONS)}, got {propagation!r}; choose one."
-            )
-        if terminal_value not in (None, "mean", "min"):
-            raise ConfigError(f"PETS(terminal_value=…): expected mean, min or nothing, got {terminal_value!r}; choose one.")
-        if not 0.0 < discount <= 1.0:
-            raise ConfigError(f"PETS(discount=…): expected more than 0 and at most 1, got {discount}; choose one.")
-        if not math.isfinite(uncertainty_rate) or (uncertainty is None) != (uncertainty_rate == 0.0):
-            raise ConfigError(
-                f"PETS(uncertainty_rate=…): expected a finite rate other than 0 with an uncertainty, and 0 without one, got "
+                f"PETS(uncertainty_rate=…): expected a rate other than 0 with an uncertainty, and 0 without one, got "
                 f"{uncertainty_rate}; set both or neither."
             )
         if terminal_value is not None and learner is None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from mbrl.arguments import Count, Widths, checked
 from mbrl.errors import ShapeError
 from mbrl.networks import Precision, ReluStack, xavier_uniform
 
@@ -23,13 +22,14 @@ class Critics(nn.Module):
         precision: see `ReluStack`.
     """
 
+    @checked
     def __init__(
         self,
         obs_size: int,
         action_size: int,
         generator: torch.Generator,
-        hidden: Sequence[int] = (256, 256),
-        count: int = 2,
+        hidden: Widths = (256, 256),
+        count: Count = 2,
         precision: Precision = "fp32",
     ) -> None:
         super().__init__()

@@ -24,14 +24,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
 from mbrl.data import Generator, Task, Transitions, make_generator
-from mbrl.errors import ConfigError, NotBuiltError
+from mbrl.errors import NotBuiltError
 from mbrl.networks import LeanAdam, Precision
 from mbrl.policies.base import CriticTerm, Learner
 from mbrl.policies.critics import Critics
@@ -72,45 +73,32 @@ class SAC(Learner):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (256, 256),
-        critics: int = 2,
-        discount: float = 0.99,
-        actor_lr: float = 3e-4,
-        critic_lr: float = 3e-4,
-        temperature_lr: float = 3e-4,
-        target_rate: float = 0.005,
-        target_every: int = 1,
-        temperature: float | Literal["learned"] = "learned",
-        initial_temperature: float = 1.0,
+        hidden: Widths = (256, 256),
+        critics: Count = 2,
+        discount: ShareBelowOne = 0.99,
+        actor_lr: Positive = 3e-4,
+        critic_lr: Positive = 3e-4,
+        temperature_lr: Positive = 3e-4,
+        target_rate: Annotated[float, Limits(above=0, most=1)] = 0.005,
+        target_every: Count = 1,
+        temperature: NonNegative | Literal["learned"] = "learned",
+        initial_temperature: Positive = 1.0,
         entropy_target: float | Literal["auto"] = "auto",
         critic_loss: Literal["half", "full"] = "half",
         log_sigma: Literal["clip", "tanh"] = "clip",
-        log_sigma_range: Sequence[float] = (-20.0, 2.0),
+        log_sigma_range: Range = (-20.0, 2.0),
         precision: Precision = "fp32",
     ) -> None:
         super().__init__()
-        _check("critics", critics, critics >= 1, "at least 1")
-        _check("discount", discount, 0.0 <= discount < 1.0, "in [0, 1)")
-        for name, rate in (("actor_lr", actor_lr), ("critic_lr", critic_lr), ("temperature_lr", temperature_lr)):
-            _check(name, rate, rate > 0.0, "positive")
-        _check("target_rate", target_rate, 0.0 < target_rate <= 1.0, "in (0, 1]")
-        _check("target_every", target_every, target_every >= 1, "at least 1")
-        fixed = temperature if not isinstance(temperature, str) else None
-        known = temperature == "learned" if fixed is None else fixed >= 0.0
-        _check("temperature", temperature, known, "'learned' or ≥ 0")
-        _check("initial_temperature", initial_temperature, initial_temperature > 0.0, "positive")
-        automatic = entropy_target == "auto"
-        _check("entropy_target", entropy_target, automatic or not isinstance(entropy_target, str), "'auto' or a number")
-        _check("critic_loss", critic_loss, critic_loss in ("half", "full"), "half or full")
         self.hidden = tuple(hidden)
         self.critic_count = critics
         self.discount = discount
         self.actor_lr, self.critic_lr, self.temperature_lr = actor_lr, critic_lr, temperature_lr
         self.target_rate, self.target_every = target_rate, target_every
-        self.fixed_temperature = fixed
+        self.fixed_temperature = None if isinstance(temperature, str) else temperature
         self.initial_temperature = initial_temperature
         self.entropy_target = 0.0 if isinstance(entropy_target, str) else float(entropy_target)  # "auto" waits for A
-        self.automatic_entropy_target = automatic
+        self.automatic_entropy_target = entropy_target == "auto"
         self.critic_weight = 0.5 if critic_loss == "half" else 1.0
         self.log_sigma, self.log_sigma_range = log_sigma, log_sigma_range
         self.precision: Precision = precision
@@ -242,8 +230,3 @@ def soft_target(
     """The target r + γ(1 − d)(Q̄ − α log π), `B`, of arguments `B` each (`temperature` a scalar tensor)."""
     soft = torch.addcmul(next_value, temperature, log_prob, value=-1.0)  # B
     return torch.where(terminated, reward, torch.add(reward, soft, alpha=discount))
-
-
-def _check(name: str, value: object, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ConfigError(f"SAC: expected {name} to be {expected}, got {value!r}; change it in the learner's options.")

@@ -12,15 +12,15 @@ Janner2019: "When to trust your model: model-based policy optimization" (MBPO, a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbrl.arguments import Range, Widths, checked
 from mbrl.data import Generator, draw_normal
-from mbrl.errors import ConfigError, ShapeError, UnsupportedError
+from mbrl.errors import ShapeError, UnsupportedError
 from mbrl.networks import Precision, ReluStack, xavier_uniform
 from mbrl.policies.base import Policy
 
@@ -68,26 +68,18 @@ class TanhGaussianPolicy(Policy):
         ConfigError: if an option is not one of those above.
     """
 
+    @checked
     def __init__(
         self,
         obs_size: int,
         action_size: int,
         generator: torch.Generator,
-        hidden: Sequence[int] = (256, 256),
+        hidden: Widths = (256, 256),
         log_sigma: Literal["clip", "tanh"] = "clip",
-        log_sigma_range: Sequence[float] = (-20.0, 2.0),
+        log_sigma_range: Range = (-20.0, 2.0),
         precision: Precision = "fp32",
     ) -> None:
         super().__init__()
-        if log_sigma not in ("clip", "tanh"):
-            raise ConfigError(
-                f"TanhGaussianPolicy: expected log_sigma clip or tanh, got {log_sigma!r}; choose one of the two."
-            )
-        if len(log_sigma_range) != 2 or not log_sigma_range[0] < log_sigma_range[1]:
-            raise ConfigError(
-                f"TanhGaussianPolicy: expected log_sigma_range as [low, high] with low < high, got {list(log_sigma_range)}; "
-                "MBPO's is [-20, 2]."
-            )
         self.obs_size = obs_size
         self.action_size = action_size
         self.log_sigma = log_sigma

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mbrl.arguments import Count, NonNegative
 from mbrl.data import Prediction, Task
 from mbrl.errors import ConfigError
 from mbrl.models import Differentiable, DynamicsModel, HasMembers
@@ -40,16 +41,14 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
         self,
         state_matrix: Sequence[Sequence[float]] = STATE_MATRIX,
         action_matrix: Sequence[Sequence[float]] = ACTION_MATRIX,
-        noise: float = 0.0,
-        members: int = 1,
+        noise: NonNegative = 0.0,
+        members: Count = 1,
         spread: float = 0.0,
         learn_reward: bool = False,
         learn_terminated: bool = False,
     ) -> None:
         super().__init__()
         self.matrices = system_matrices("LinearModel", state_matrix, action_matrix)
-        if members < 1 or noise < 0:
-            raise ConfigError(f"LinearModel: expected members ≥ 1 and noise ≥ 0, got {members} and {noise}; change them.")
         self.members = members
         self.noise = noise
         self.spread = spread

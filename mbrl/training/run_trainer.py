@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
+from mbrl.arguments import Count, NonNegative, checked
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
 from mbrl.spec import Configurable, plain
@@ -38,28 +39,27 @@ class RunTrainer(pl.Trainer):
 
     datamodule: Any  # Lightning sets it, and declares it nowhere
 
+    @checked
     def __init__(
         self,
         folder: str | os.PathLike[str] | None = None,
         *,
         name: str | None = None,
         variant: str | None = None,
-        eval_every: int = 1000,
-        log_every: int = 250,
-        checkpoint_every: int = 1000,
-        checkpoint_min_ratio: float = 30.0,
+        eval_every: Count = 1000,
+        log_every: Count = 250,
+        checkpoint_every: Count = 1000,
+        checkpoint_min_ratio: NonNegative = 30.0,
         stop_at: float | None = None,
-        stop_count: int = 3,
+        stop_count: Count = 3,
         progress: bool = True,
         tensorboard: bool = True,
-        threads: int = 1,
+        threads: Count = 1,
         logger: Logger | list[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
         **flags: Any,
     ) -> None:
         check_flags(flags, online=False)  # what no kind of run honours; a planner's own rules follow in `fit`
-        if threads < 1:
-            raise ConfigError(f"trainer.threads: expected at least 1, got {threads}.")
         if variant is not None and re.fullmatch(r"[\w.-]+", variant) is None:
             raise ConfigError(
                 f"trainer.variant: expected letters, digits, dots and dashes, got {variant!r}; it ends the run's name."

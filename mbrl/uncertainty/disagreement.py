@@ -25,11 +25,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mbrl.arguments import Positive
 from mbrl.data import Generator, Prediction, draw_normal
 from mbrl.uncertainty.base import Sample
 from mbrl.uncertainty.outputs import (
-    MOMENTS,
-    REDUCTIONS,
     Members,
     Moment,
     OutputMeasure,
@@ -66,12 +65,9 @@ class MemberSpread(OutputMeasure):
         members: Members = "all",
         reward: bool = False,
         ddof: Literal[0, 1] = 0,
-        scale: Sequence[float] | None = None,
+        scale: Sequence[Positive] | None = None,
     ) -> None:
         super().__init__(members, reward, scale)
-        self._one_of("of", of, MOMENTS)
-        self._one_of("reduce", reduce, REDUCTIONS)
-        self._one_of("ddof", ddof, (0, 1))
         self.of = of
         self.reduce: Reduce = reduce
         self.ddof = ddof

@@ -23,9 +23,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mbrl.arguments import Positive
 from mbrl.data import Generator, Prediction
 from mbrl.uncertainty.base import Sample
-from mbrl.uncertainty.outputs import MOMENTS, REDUCTIONS, Members, Moment, OutputMeasure, Reduce, reduced, reduced_sd
+from mbrl.uncertainty.outputs import Members, Moment, OutputMeasure, Reduce, reduced, reduced_sd
 
 
 class MaxAleatoric(OutputMeasure):
@@ -53,11 +54,9 @@ class MaxAleatoric(OutputMeasure):
         reduce: Reduce = "norm",
         members: Members = "all",
         reward: bool = False,
-        scale: Sequence[float] | None = None,
+        scale: Sequence[Positive] | None = None,
     ) -> None:
         super().__init__(members, reward, scale)
-        self._one_of("of", of, MOMENTS)
-        self._one_of("reduce", reduce, REDUCTIONS)
         self.of = of
         self.reduce: Reduce = reduce
 
@@ -89,10 +88,9 @@ class MaxPairwiseDistance(OutputMeasure):
         reduce: Reduce = "norm",
         members: Members = "all",
         reward: bool = False,
-        scale: Sequence[float] | None = None,
+        scale: Sequence[Positive] | None = None,
     ) -> None:
         super().__init__(members, reward, scale)
-        self._one_of("reduce", reduce, REDUCTIONS)
         self.reduce: Reduce = reduce
 
     def __call__(
@@ -131,11 +129,9 @@ class DistanceToMean(OutputMeasure):
         reduce: Reduce = "norm",
         members: Members = "all",
         reward: bool = False,
-        scale: Sequence[float] | None = None,
+        scale: Sequence[Positive] | None = None,
     ) -> None:
         super().__init__(members, reward, scale)
-        self._one_of("over", over, ("max", "mean"))
-        self._one_of("reduce", reduce, REDUCTIONS)
         self.over = over
         self.reduce: Reduce = reduce
 

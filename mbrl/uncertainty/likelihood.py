@@ -21,7 +21,7 @@ from torch import Tensor
 from mbrl.data import Generator, Prediction, draw_balanced
 from mbrl.errors import ConfigError
 from mbrl.uncertainty.base import Sample, draw_sample
-from mbrl.uncertainty.outputs import MOMENTS, Members, Moment, OutputMeasure, over_members, root
+from mbrl.uncertainty.outputs import Members, Moment, OutputMeasure, over_members, root
 
 
 class LeaveOneOutKL(OutputMeasure):
@@ -42,7 +42,6 @@ class LeaveOneOutKL(OutputMeasure):
 
     def __init__(self, of: Literal["drawn", "mean"] = "drawn", members: Members = "all", reward: bool = False) -> None:
         super().__init__(members, reward)
-        self._one_of("of", of, ("drawn", "mean"))
         self.of = of
 
     def __call__(
@@ -103,8 +102,6 @@ class LikelihoodSpread(OutputMeasure):
         self, of: Moment = "variance", members: Members = "all", reward: bool = False, ddof: Literal[0, 1] = 0
     ) -> None:
         super().__init__(members, reward)
-        self._one_of("of", of, MOMENTS)
-        self._one_of("ddof", ddof, (0, 1))
         self.of = of
         self.ddof = ddof
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from mbrl.arguments import Positive
 from mbrl.data import Prediction
 from mbrl.errors import ConfigError, ShapeError, UnsupportedError
 from mbrl.uncertainty.base import UncertaintyMeasure
@@ -33,13 +34,7 @@ class OutputMeasure(UncertaintyMeasure):
         UnsupportedError: from a call, if fewer than `least_members` members count.
     """
 
-    def __init__(self, members: Members = "all", reward: bool = False, scale: Sequence[float] | None = None) -> None:
-        self._one_of("members", members, ("all", "elites"))
-        if scale is not None and not all(0 < number < math.inf for number in scale):
-            raise ConfigError(
-                f"{type(self).__name__}(scale=…): expected finite numbers above 0, got {list(scale)}; a dim that never "
-                "changes may have 1."
-            )
+    def __init__(self, members: Members = "all", reward: bool = False, scale: Sequence[Positive] | None = None) -> None:
         self.members = members
         self.reward = reward
         self.scale = None if scale is None else tuple(float(number) for number in scale)
@@ -83,17 +78,6 @@ class OutputMeasure(UncertaintyMeasure):
         if self._divisor is None or self._divisor.dtype != like.dtype or self._divisor.device != like.device:
             self._divisor = torch.tensor(self.scale, dtype=like.dtype, device=like.device)
         return self._divisor
-
-    def _one_of(self, name: str, choice: Any, choices: tuple[Any, ...]) -> None:
-        if choice not in choices:
-            raise ConfigError(
-                f"{type(self).__name__}({name}=…): expected one of {', '.join(map(str, choices))}, got {choice!r}; choose "
-                "one."
-            )
-
-
-REDUCTIONS: tuple[Reduce, ...] = ("norm", "rms", "mean", "max")
-MOMENTS: tuple[Moment, ...] = ("sd", "variance")
 
 
 def reduced(values: Tensor, how: Reduce) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_choice, check_whole
+from mbrl.arguments import Count
 from mbrl.data import Generator, Prediction, ValueFunction, draw_normal
 from mbrl.errors import ConfigError
 from mbrl.uncertainty.base import Sample
@@ -53,16 +53,13 @@ class ValueSpread(OutputMeasure):
 
     def __init__(
         self,
-        samples: int = 10,
+        samples: Count = 10,
         critics: Literal["min", "mean"] = "min",
         ddof: Literal[0, 1] = 1,
         members: Members = "elites",
         mask_terminations: bool = False,
     ) -> None:
         super().__init__(members)
-        check_whole("ValueSpread(samples=…)", samples)
-        check_choice("ValueSpread(critics=…)", critics, ("min", "mean"))
-        check_choice("ValueSpread(ddof=…)", ddof, (0, 1))
         self.samples = samples
         self.critics = critics
         self.ddof = ddof

@@ -280,10 +280,10 @@ def test_bytes_are_those_that_the_rows_need():
 
 
 def test_errors_of_sizes():
-    with pytest.raises(ConfigError, match="capacity of 1 row or more, got 0"):
+    with pytest.raises(ConfigError, match=r"\(capacity=…\): expected a whole number of at least 1, got 0"):
         ReplayBuffer(0, S, A)
     buffer = ReplayBuffer(5, S, A, extras={"x": 1}, store_episodes=True)
-    with pytest.raises(ConfigError, match="capacity of 1 row or more, got -2"):
+    with pytest.raises(ConfigError, match=r"\(capacity=…\): expected a whole number of at least 1, got -2"):
         buffer.resize(-2)
     with pytest.raises(DataError, match=r"extras\['x'\] of width 1, got extras \['episode'\]"):
         buffer.add(steps(0, 2, 0))

@@ -112,7 +112,7 @@ def test_options_that_exclude_each_other(pendulum):
         OfflineData(pendulum, action_low=[-1])
     with pytest.raises(ConfigError, match="only without env_id"):
         OfflineData(pendulum, env_id="Pendulum-v1", action_low=[-1], action_high=[1])
-    with pytest.raises(ConfigError, match="expected rows of 1 or more, got 0"):
+    with pytest.raises(ConfigError, match=r"OfflineData\(rows=…\): expected a whole number of at least 1, or None, got 0"):
         OfflineData(pendulum, rows=0)
 
 

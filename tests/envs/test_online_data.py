@@ -213,12 +213,12 @@ def test_a_vector_environment_can_be_handed_over(mode: AutoresetMode) -> None:
     ("kwargs", "sentence"),
     [
         ({"steps": 41}, r"expected steps to be a multiple of num_envs, got 41 and 2; take 42 steps"),
-        ({"steps": 0}, r"expected steps to be a whole number of 1 or more, got 0"),
-        ({"steps": 1.5}, r"expected steps to be a whole number of 1 or more, got 1.5"),
-        ({"num_envs": 0}, r"expected num_envs to be a whole number"),
-        ({"eval_episodes": 0}, r"expected eval_episodes to be a whole number"),
-        ({"test_episodes": True}, r"expected test_episodes to be a whole number"),
-        ({"resume": "maybe"}, r"expected resume to be 'exact' or 'next_episode', got 'maybe'"),
+        ({"steps": 0}, r"OnlineData\(steps=…\): expected a whole number of at least 1, got 0"),
+        ({"steps": 1.5}, r"OnlineData\(steps=…\): expected a whole number of at least 1, got 1.5"),
+        ({"num_envs": 0}, r"OnlineData\(num_envs=…\): expected a whole number"),
+        ({"eval_episodes": 0}, r"OnlineData\(eval_episodes=…\): expected a whole number"),
+        ({"test_episodes": True}, r"OnlineData\(test_episodes=…\): expected a whole number"),
+        ({"resume": "maybe"}, r"OnlineData\(resume=…\): expected one of exact, next_episode, got 'maybe'"),
     ],
 )
 def test_bad_settings_have_their_sentences(kwargs: dict, sentence: str) -> None:

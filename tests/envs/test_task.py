@@ -131,7 +131,7 @@ def test_with_an_action_repeat_the_reward_is_learned_and_the_limit_shorter() -> 
     with pytest.raises(ConfigError, match="no known reward at action_repeat 3"):
         make_task("Pendulum-v1", action_repeat=3, reward="mbrl.envs.rewards.pendulum")
     for bad in (0, -1, 1.5, True):
-        with pytest.raises(ConfigError, match=r"expected action_repeat to be a whole number from 1 up, got"):
+        with pytest.raises(ConfigError, match=r"make_task\(action_repeat=…\): expected a whole number of at least 1, got"):
             make_task("Pendulum-v1", action_repeat=bad)  # type: ignore[arg-type]
 
 

@@ -251,9 +251,9 @@ def test_the_state_of_other_environments_is_refused() -> None:
 
 def test_bad_arguments_have_their_sentences() -> None:
     task = make_task("Pendulum-v1")
-    with pytest.raises(ConfigError, match="expected num_envs to be a whole number of 1 or more, got 0"):
+    with pytest.raises(ConfigError, match=r"VectorExperience\(num_envs=…\): expected a whole number of at least 1, got 0"):
         VectorExperience(task, 0)
-    with pytest.raises(ConfigError, match="expected resume to be 'exact' or 'next_episode', got 'never'"):
+    with pytest.raises(ConfigError, match=r"VectorExperience\(resume=…\): expected one of exact, next_episode, got 'never'"):
         VectorExperience(task, resume="never")  # type: ignore[arg-type]
     experience = VectorExperience(task, 2)
     with pytest.raises(ShapeError, match=r"expected action of shape 2 x 1, got \(1, 1\)"):

@@ -352,7 +352,7 @@ def test_the_seed_alone_makes_the_parameters() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"elites": 9}, r"elites=…\): expected 1 to 7 \(members\), or None for all, got 9"),
+        ({"elites": 9}, r"elites=…\): expected a whole number from 1 to 7, got 9"),
         ({"hidden": []}, "hidden=….*at least 1"),
         ({"activation": "swish"}, "activation=….*silu.*got 'swish'"),
         ({"weight_decay": [0.1]}, "weight_decay=….*expected 5 numbers.*got \\[0.1\\]"),

@@ -104,5 +104,5 @@ def test_shapes_need_no_values() -> None:
 
 
 def test_unknown_activation_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"expected an activation among .*'silu'.* got 'swish'"):
+    with pytest.raises(ConfigError, match=r"StackedMLP\(activation=…\): expected one of silu, .* got 'swish'"):
         StackedMLP(1, SIZES, "swish", make_generator("cpu", 0))

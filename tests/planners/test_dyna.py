@@ -246,7 +246,7 @@ def test_a_model_without_a_finite_rollout_stops_the_run() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"real_ratio": 1.5}, "expected a share between 0 and 1, got 1.5"),
+        ({"real_ratio": 1.5}, r"Dyna\(real_ratio=…\): expected a number from 0 to 1, got 1.5"),
         ({"refit_every": 0}, r"Dyna\(refit_every=…\): expected a whole number of at least 1, got 0"),
         ({"updates_per_step": -1}, "expected a whole number of at least 0, got -1"),
         ({"rollout_length": [1, 2]}, "rollout_length: expected"),

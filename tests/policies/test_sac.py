@@ -366,16 +366,16 @@ def test_learns_a_bandit() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"critics": 0}, "expected critics to be at least 1, got 0"),
-        ({"discount": 1.0}, r"expected discount to be in \[0, 1\), got 1.0"),
-        ({"critic_lr": 0.0}, "expected critic_lr to be positive"),
-        ({"target_rate": 2.0}, r"expected target_rate to be in \(0, 1\]"),
-        ({"target_every": 0}, "expected target_every to be at least 1"),
-        ({"temperature": "auto"}, "expected temperature to be 'learned' or ≥ 0, got 'auto'"),
-        ({"temperature": -1.0}, "expected temperature"),
-        ({"initial_temperature": 0.0}, "expected initial_temperature to be positive"),
-        ({"entropy_target": "-3"}, "expected entropy_target to be 'auto' or a number"),
-        ({"critic_loss": "huber"}, "expected critic_loss to be half or full, got 'huber'"),
+        ({"critics": 0}, r"SAC\(critics=…\): expected a whole number of at least 1, got 0"),
+        ({"discount": 1.0}, r"SAC\(discount=…\): expected a number of at least 0 and below 1, got 1.0"),
+        ({"critic_lr": 0.0}, r"SAC\(critic_lr=…\): expected a finite number above 0"),
+        ({"target_rate": 2.0}, r"SAC\(target_rate=…\): expected a number above 0 and at most 1"),
+        ({"target_every": 0}, r"SAC\(target_every=…\): expected a whole number of at least 1"),
+        ({"temperature": "auto"}, r"SAC\(temperature=…\): expected a finite number of at least 0, or learned, got 'auto'"),
+        ({"temperature": -1.0}, r"SAC\(temperature=…\)"),
+        ({"initial_temperature": 0.0}, r"SAC\(initial_temperature=…\): expected a finite number above 0"),
+        ({"entropy_target": "-3"}, r"SAC\(entropy_target=…\): expected a finite number, or auto"),
+        ({"critic_loss": "huber"}, r"SAC\(critic_loss=…\): expected one of half, full, got 'huber'"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

@@ -98,7 +98,7 @@ def test_lqr_gain_is_the_fixed_point_and_beats_its_neighbours() -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"state_matrix S x S and action_matrix S x A, got 2 x \[3\]"):
         LinearModel(state_matrix=((1, 0, 0), (0, 1, 0)))
-    with pytest.raises(ConfigError, match="members ≥ 1 and noise ≥ 0, got 0"):
+    with pytest.raises(ConfigError, match=r"LinearModel\(members=…\): expected a whole number of at least 1, got 0"):
         LinearModel(members=0)
     with pytest.raises(ConfigError, match="matrices for 2 observations and 1 actions, got 1 and 1"):
         LinearModel(state_matrix=((1,),), action_matrix=((1,),)).build(linear_task())

@@ -234,12 +234,12 @@ def test_a_checkpoint_waits_for_its_share_of_the_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eval_every": 0}, r"trainer\.eval_every: expected at least 1, got 0"),
-        ({"log_every": 0}, r"trainer\.log_every"),
-        ({"stop_count": 0}, r"trainer\.stop_count"),
-        ({"checkpoint_every": 0}, r"trainer\.checkpoint_every"),
-        ({"checkpoint_min_ratio": -1}, r"trainer\.checkpoint_min_ratio"),
-        ({"threads": 0}, r"trainer\.threads"),
+        ({"eval_every": 0}, r"Trainer\(eval_every=…\): expected a whole number of at least 1, got 0"),
+        ({"log_every": 0}, r"Trainer\(log_every=…\)"),
+        ({"stop_count": 0}, r"Trainer\(stop_count=…\)"),
+        ({"checkpoint_every": 0}, r"Trainer\(checkpoint_every=…\)"),
+        ({"checkpoint_min_ratio": -1}, r"Trainer\(checkpoint_min_ratio=…\)"),
+        ({"threads": 0}, r"Trainer\(threads=…\)"),
     ],
 )
 def test_numbers_out_of_range(tmp_path: Path, options: dict[str, Any], message: str) -> None:

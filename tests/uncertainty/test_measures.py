@@ -460,9 +460,9 @@ def test_one_member_predicts_noise() -> None:
         (lambda: LeaveOneOutKL(members="best"), r"LeaveOneOutKL\(members=…\): expected one of all, elites, got 'best'"),
         (
             lambda: TotalSpread(scale=[1.0, 0.0]),
-            r"TotalSpread\(scale=…\): expected finite numbers above 0, got \[1.0, 0.0\]",
+            r"TotalSpread\(scale=…\): expected a list, each a finite number above 0, or None, got \[1.0, 0.0\]",
         ),
-        (lambda: MaxAleatoric(scale=[math.nan]), r"MaxAleatoric\(scale=…\): expected finite numbers above 0"),
+        (lambda: MaxAleatoric(scale=[math.nan]), r"MaxAleatoric\(scale=…\): expected a list, each a finite number above 0"),
     ],
 )
 def test_wrong_choices_are_refused(make: Callable[[], UncertaintyMeasure], message: str) -> None:

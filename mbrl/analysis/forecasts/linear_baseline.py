@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_number
+from mbrl.arguments import Limits, checked
 from mbrl.data import Transitions
 from mbrl.errors import DataError
 
@@ -20,11 +22,11 @@ class LinearBaseline:
 
     Raises:
         DataError: without rows.
-        ConfigError: if `ridge` isn't positive.
+        ConfigError: if `ridge` is below 1e-12.
     """
 
-    def __init__(self, rows: Transitions, ridge: float = 1e-6) -> None:
-        check_number("LinearBaseline(ridge=…)", ridge, 1e-12)
+    @checked
+    def __init__(self, rows: Transitions, ridge: Annotated[float, Limits(1e-12)] = 1e-6) -> None:
         if not len(rows):
             raise DataError("LinearBaseline: expected rows to fit a linear model to, got none; give some.")
         x = _inputs(rows.obs, rows.action)  # B x (S+A)

@@ -17,7 +17,7 @@ from mbrl.analysis.model_error.open_loop import open_loop_error
 from mbrl.analysis.model_error.open_loop_result import MEAN
 from mbrl.analysis.model_error.uncertainty_against_error import DATASET, UncertaintyAgainstError, uncertainty_against_error
 from mbrl.analysis.model_report.page import png
-from mbrl.arguments import check_whole
+from mbrl.arguments import Count
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, RunFolderError, UnsupportedError
 from mbrl.planners import OnlinePlanner, evaluating
@@ -51,9 +51,7 @@ class LiveModelReport(Configurable, pl.Callback):
         UnsupportedError: when a run begins, if it isn't that of a planner with a model.
     """
 
-    def __init__(self, every: int = 1000, horizon: int = 10, rows: int = 1000) -> None:
-        for name, number in (("every", every), ("horizon", horizon), ("rows", rows)):
-            check_whole(f"LiveModelReport({name}=…)", number, 1)
+    def __init__(self, every: Count = 1000, horizon: Count = 10, rows: Count = 1000) -> None:
         self.every = every
         self.horizon = horizon
         self.rows = rows

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from mbrl.arguments import Positive
 from mbrl.data import Task
 from mbrl.envs import rewards
-from mbrl.errors import ConfigError, TaskError
+from mbrl.errors import TaskError
 from mbrl.models.closed_form.base import ClosedForm
 
 ENV_ID = "Pendulum-v1"
@@ -36,18 +35,15 @@ class Pendulum(ClosedForm):
 
     def __init__(
         self,
-        g: float = 10.0,
-        m: float = 1.0,
-        l: float = 1.0,  # noqa: E741 - the environment's own name
-        dt: float = 0.05,
-        max_speed: float = 8.0,
-        max_torque: float = 2.0,
+        g: Positive = 10.0,
+        m: Positive = 1.0,
+        l: Positive = 1.0,  # noqa: E741 - the environment's own name
+        dt: Positive = 0.05,
+        max_speed: Positive = 8.0,
+        max_torque: Positive = 2.0,
     ) -> None:
         super().__init__()
         constants = {"g": g, "m": m, "l": l, "dt": dt, "max_speed": max_speed, "max_torque": max_torque}
-        for name, value in constants.items():
-            if not 0 < value < math.inf:
-                raise ConfigError(f"Pendulum: expected {name} to be positive and finite, got {value}; change it.")
         self.constants = constants
         self.fall = 3 * g / (2 * l)  # 1/s²
         self.push = 3 / (m * l**2)  # 1/(kg m²)

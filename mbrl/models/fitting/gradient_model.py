@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne
 from mbrl.data import Task, Transitions, ValueFunction, make_generator
 from mbrl.errors import ConfigError
 from mbrl.models.base import DynamicsModel
@@ -50,39 +51,21 @@ class GradientModel(DynamicsModel):
     def __init__(
         self,
         *,
-        members: int = 1,
-        lr: float = 1e-3,
-        batch_size: int = 256,
-        holdout: float = 0.2,
-        holdout_max: int | None = 5000,
+        members: Count = 1,
+        lr: Positive = 1e-3,
+        batch_size: Count = 256,
+        holdout: ShareBelowOne = 0.2,
+        holdout_max: Count | None = 5000,
         holdout_by: Literal["row", "episode"] = "row",
         bootstrap: Bootstrap = "replacement",
         stopping: Stopping = "mbpo",
-        patience: int = 5,
-        threshold: float = 0.01,
+        patience: Count = 5,
+        threshold: NonNegative = 0.01,
         best_weights: Keep = "member",
-        max_epochs: int | None = 1000,
-        max_updates: int | None = None,
+        max_epochs: Count | None = 1000,
+        max_updates: Count | None = None,
     ) -> None:
         super().__init__()
-        for name, number in (
-            ("members", members),
-            ("batch_size", batch_size),
-            ("holdout_max", holdout_max),
-            ("patience", patience),
-            ("max_epochs", max_epochs),
-            ("max_updates", max_updates),
-        ):
-            if number is not None and number < 1:
-                raise ConfigError(f"{self._with(name)}: expected at least 1, got {number}.")
-        if not lr > 0:
-            raise ConfigError(f"{self._with('lr')}: expected a learning rate above 0, got {lr}.")
-        if not 0 <= holdout < 1:
-            raise ConfigError(f"{self._with('holdout')}: expected a share of at least 0 and below 1, got {holdout}.")
-        self._one_of("holdout_by", holdout_by, ("row", "episode"))
-        self._one_of("bootstrap", bootstrap, ("replacement", "permutation", "none"))
-        self._one_of("stopping", stopping, ("mbpo", "mbrl-lib"))
-        self._one_of("best_weights", best_weights, ("member", "ensemble", "never"))
         if holdout == 0 and max_epochs is None and max_updates is None:
             raise ConfigError(
                 f"{self._with('holdout')}: expected max_epochs or max_updates beside a holdout of 0, since nothing else "
@@ -301,7 +284,3 @@ class GradientModel(DynamicsModel):
 
     def _with(self, name: str) -> str:
         return f"{type(self).__name__}({name}=…)"
-
-    def _one_of(self, name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-        if value not in allowed:
-            raise ConfigError(f"{self._with(name)}: expected one of {', '.join(map(str, allowed))}, got {value!r}.")

@@ -28,11 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbrl.arguments import Count
 from mbrl.data import Generator, ModelState, ModelStep, Prediction, Task, Transitions
 from mbrl.envs import make_env, simulator_state_size
 from mbrl.envs.simulator_state import SimulatorState, has_simulator_state
 from mbrl.envs.vector_experience import in_env_units
-from mbrl.errors import ConfigError, DataError, ShapeError, UnsupportedError
+from mbrl.errors import DataError, ShapeError, UnsupportedError
 from mbrl.models.base import DynamicsModel, Exact
 from mbrl.models.simulator.state import SimState
 
@@ -60,12 +61,8 @@ class SimulatorModel(DynamicsModel, Exact):
         ConfigError: if `threads` isn't a whole number from 1 up.
     """
 
-    def __init__(self, threads: int | None = None, batched: bool = True) -> None:
+    def __init__(self, threads: Count | None = None, batched: bool = True) -> None:
         super().__init__()
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise ConfigError(
-                f"SimulatorModel: expected threads to be a whole number from 1 up or None, got {threads!r}; set it."
-            )
         self.threads = threads
         self.batched = batched
         self._physics: Physics | None = None

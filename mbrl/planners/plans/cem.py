@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_choice, check_number, check_whole
+from mbrl.arguments import Count, Natural, NonNegative, Positive, ShareBelowOne, check_whole
 from mbrl.errors import ConfigError
 from mbrl.planners.plans.base import Plan, PlanProblem
 from mbrl.planners.plans.sampling import (
@@ -15,7 +15,6 @@ from mbrl.planners.plans.sampling import (
     SamplingOptimizer,
     Smooth,
     Tail,
-    check_tail,
     refitted,
     shifted,
     start_of_zeros,
@@ -59,35 +58,26 @@ class CEM(SamplingOptimizer):
 
     def __init__(
         self,
-        candidates: int = 500,
-        elites: int = 50,
-        iterations: int = 5,
-        momentum: float = 0.1,
-        initial_sd: float = 0.5,
-        epsilon: float = 0.001,
+        candidates: Count = 500,
+        elites: Count = 50,
+        iterations: Count = 5,
+        momentum: ShareBelowOne = 0.1,
+        initial_sd: Positive = 0.5,
+        epsilon: NonNegative = 0.001,
         sampling: Literal["truncated", "clipped"] = "truncated",
         smooth: Smooth = "variance",
-        ddof: int = 0,
+        ddof: Literal[0, 1] = 0,
         tail: Tail = "zero",
         execute: Literal["mean", "best"] = "mean",
-        policy_candidates: int = 0,
+        policy_candidates: Natural = 0,
     ) -> None:
         super().__init__(candidates, policy_candidates)
-        check_choice("CEM(ddof=…)", ddof, (0, 1))
         check_whole("CEM(elites=…)", elites, 1 + ddof, candidates)
-        check_whole("CEM(iterations=…)", iterations)
-        check_number("CEM(momentum=…)", momentum, 0.0, 1.0, below=True)
-        check_number("CEM(initial_sd=…)", initial_sd, above=True)
-        check_number("CEM(epsilon=…)", epsilon)
         if initial_sd**2 <= epsilon:
             raise ConfigError(
                 f"CEM(epsilon=…): expected less than the first variance, {initial_sd**2:g}, got {epsilon:g}, with which no "
                 "plan would ever be drawn; lower it, or raise initial_sd."
             )
-        check_choice("CEM(sampling=…)", sampling, ("truncated", "clipped"))
-        check_choice("CEM(smooth=…)", smooth, ("variance", "sd"))
-        check_tail("CEM", tail)
-        check_choice("CEM(execute=…)", execute, ("mean", "best"))
         self.elites = elites
         self.iterations = iterations
         self.momentum = momentum

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_number, check_whole
+from mbrl.arguments import Count, Natural, Positive
 from mbrl.models import Differentiable, DynamicsModel, require
 from mbrl.planners.plans.base import Plan, PlanProblem
-from mbrl.planners.plans.sampling import BestPlan, SamplingOptimizer, Tail, check_tail, shifted, start_of_zeros
+from mbrl.planners.plans.sampling import BestPlan, SamplingOptimizer, Tail, shifted, start_of_zeros
 
 _BETAS, _TINY = (0.9, 0.999), 1e-8  # Adam's usual ones (Kingma2015)
 
@@ -35,12 +35,14 @@ class GradientShooting(SamplingOptimizer):
     """
 
     def __init__(
-        self, candidates: int = 8, updates: int = 20, lr: float = 0.1, tail: Tail = "repeat", policy_candidates: int = 0
+        self,
+        candidates: Count = 8,
+        updates: Count = 20,
+        lr: Positive = 0.1,
+        tail: Tail = "repeat",
+        policy_candidates: Natural = 0,
     ) -> None:
         super().__init__(candidates, policy_candidates)
-        check_whole("GradientShooting(updates=…)", updates)
-        check_number("GradientShooting(lr=…)", lr, above=True)
-        check_tail("GradientShooting", tail)
         self.updates = updates
         self.lr = lr
         self.tail: Tail = tail

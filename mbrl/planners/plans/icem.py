@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_choice, check_number, check_whole
+from mbrl.arguments import Count, Limits, Natural, NonNegative, Positive, Share, ShareBelowOne
 from mbrl.errors import ConfigError
 from mbrl.planners.plans.base import Plan, PlanProblem
 from mbrl.planners.plans.coloured_noise import Edges, coloured_noise
@@ -16,7 +16,6 @@ from mbrl.planners.plans.sampling import (
     SamplingOptimizer,
     Smooth,
     Tail,
-    check_tail,
     refitted,
     shifted,
     start_of_zeros,
@@ -79,41 +78,28 @@ class ICEM(SamplingOptimizer):
 
     def __init__(
         self,
-        candidates: int = 40,
-        elites: int = 10,
-        iterations: int = 3,
-        decay: float = 1.25,
-        exponent: float = 0.25,
-        initial_sd: float = 0.5,
-        momentum: float = 0.1,
-        kept: float = 0.3,
+        candidates: Count = 40,
+        elites: Count = 10,
+        iterations: Count = 3,
+        decay: Annotated[float, Limits(1)] = 1.25,
+        exponent: NonNegative = 0.25,
+        initial_sd: Positive = 0.5,
+        momentum: ShareBelowOne = 0.1,
+        kept: Share = 0.3,
         execute: Literal["best", "mean"] = "best",
         smooth: Smooth = "sd",
         tail: Tail = "repeat",
         sizes: SizeRule = "chained",
-        size_multiple: int = 1,
+        size_multiple: Count = 1,
         noise_edges: Edges = "unscaled",
-        policy_candidates: int = 0,
+        policy_candidates: Natural = 0,
     ) -> None:
         super().__init__(candidates, policy_candidates)
-        check_whole("ICEM(elites=…)", elites)
         if 2 * elites > candidates:
             raise ConfigError(
                 f"ICEM(elites=…): expected at most half of the {candidates} candidates, got {elites}; take fewer elites or "
                 "more candidates."
             )
-        check_whole("ICEM(iterations=…)", iterations)
-        check_number("ICEM(decay=…)", decay, 1.0)
-        check_number("ICEM(exponent=…)", exponent)
-        check_number("ICEM(initial_sd=…)", initial_sd, above=True)
-        check_number("ICEM(momentum=…)", momentum, 0.0, 1.0, below=True)
-        check_number("ICEM(kept=…)", kept, 0.0, 1.0)
-        check_choice("ICEM(execute=…)", execute, ("best", "mean"))
-        check_choice("ICEM(smooth=…)", smooth, ("sd", "variance"))
-        check_tail("ICEM", tail)
-        check_choice("ICEM(sizes=…)", sizes, ("chained", "power"))
-        check_whole("ICEM(size_multiple=…)", size_multiple)
-        check_choice("ICEM(noise_edges=…)", noise_edges, ("unscaled", "scaled"))
         self.elites = elites
         self.exponent = exponent
         self.initial_sd = initial_sd

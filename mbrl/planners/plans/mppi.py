@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_choice, check_number, check_whole
+from mbrl.arguments import Count, Items, Limits, Natural, Positive, check_whole
 from mbrl.errors import ConfigError
 from mbrl.planners.plans.base import Plan, PlanProblem
 from mbrl.planners.plans.sampling import (
     BestPlan,
     SamplingOptimizer,
     Tail,
-    check_tail,
     exponential_weights,
     shifted,
     start_of_zeros,
@@ -55,35 +54,23 @@ class MPPI(SamplingOptimizer):
 
     def __init__(
         self,
-        candidates: int = 350,
-        iterations: int = 5,
-        sd: float = 0.5,
-        filter_gain: float = 0.9,
-        sharpness: float = 1.0,
+        candidates: Count = 350,
+        iterations: Count = 5,
+        sd: Positive = 0.5,
+        filter_gain: Annotated[float, Limits(above=0, most=1)] = 0.9,
+        sharpness: Positive = 1.0,
         noise: Literal["truncated", "normal"] = "truncated",
-        elites: int | None = None,
-        sd_bounds: Sequence[float] | None = None,
+        elites: Count | None = None,
+        sd_bounds: Annotated[Sequence[Positive], Items(2, 2)] | None = None,
         tail: Tail = "repeat",
         execute: Literal["mean", "elite"] = "mean",
-        policy_candidates: int = 0,
+        policy_candidates: Natural = 0,
     ) -> None:
         super().__init__(candidates, policy_candidates)
-        check_whole("MPPI(iterations=…)", iterations)
-        check_number("MPPI(sd=…)", sd, above=True)
-        check_number("MPPI(filter_gain=…)", filter_gain, 0.0, 1.0, above=True)
-        check_number("MPPI(sharpness=…)", sharpness, above=True)
-        check_choice("MPPI(noise=…)", noise, ("truncated", "normal"))
         if elites is not None:
             check_whole("MPPI(elites=…)", elites, 1, candidates)
-        if sd_bounds is not None:
-            if len(sd_bounds) != 2:
-                raise ConfigError(
-                    f"MPPI(sd_bounds=…): expected the smallest and the largest sd, got {sd_bounds!r}; give both."
-                )
-            check_number("MPPI(sd_bounds=…)", sd_bounds[0], above=True)
-            check_number("MPPI(sd_bounds=…)", sd_bounds[1], sd_bounds[0])
-        check_tail("MPPI", tail)
-        check_choice("MPPI(execute=…)", execute, ("mean", "elite"))
+        if sd_bounds is not None and sd_bounds[0] > sd_bounds[1]:
+            raise ConfigError(f"MPPI(sd_bounds=…): expected the smallest before the largest, got {sd_bounds!r}; swap them.")
         self.iterations = iterations
         self.sd = sd
         self.filter_gain = filter_gain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mbrl.arguments import Count
 from mbrl.planners.plans.base import Plan, PlanProblem
 from mbrl.planners.plans.sampling import BestPlan, SamplingOptimizer, start_of_zeros
 
@@ -20,7 +21,7 @@ class RandomShooting(SamplingOptimizer):
         ConfigError: for fewer candidates than one.
     """
 
-    def __init__(self, candidates: int = 1000) -> None:
+    def __init__(self, candidates: Count = 1000) -> None:
         super().__init__(candidates)
 
     def warm_start(self, n: int, horizon: int, action_size: int, like: Tensor) -> dict[str, Tensor]:

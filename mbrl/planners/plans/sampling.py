@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_choice, check_whole
+from mbrl.arguments import Count, Natural, check_whole
 from mbrl.errors import ConfigError, ShapeError
 from mbrl.models import DynamicsModel
 from mbrl.planners.plans.base import PlanOptimizer, PlanProblem
@@ -154,10 +154,8 @@ class SamplingOptimizer(PlanOptimizer):
         ConfigError: for a number out of range.
     """
 
-    def __init__(self, candidates: int, policy_candidates: int = 0) -> None:
-        who = type(self).__name__
-        check_whole(f"{who}(candidates=…)", candidates)
-        check_whole(f"{who}(policy_candidates=…)", policy_candidates, 0, candidates - 1)
+    def __init__(self, candidates: Count, policy_candidates: Natural = 0) -> None:
+        check_whole(f"{type(self).__name__}(policy_candidates=…)", policy_candidates, 0, candidates - 1)
         self.candidates = candidates
         self.policy_candidates = policy_candidates
 
@@ -193,8 +191,3 @@ class SamplingOptimizer(PlanOptimizer):
 def start_of_zeros(n: int, horizon: int, action_size: int, like: Tensor) -> Tensor:
     """The mid-range plan, `n x H x A`, of `like`'s dtype and device."""
     return torch.zeros((n, horizon, action_size), dtype=like.dtype, device=like.device)
-
-
-def check_tail(who: str, tail: object) -> None:
-    """Refuses what is no `Tail` (`ConfigError`)."""
-    check_choice(f"{who}(tail=…)", tail, ("zero", "repeat"))

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from mbrl.arguments import NonNegative, Positive
 from mbrl.data import ModelStep, Transitions
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
@@ -39,7 +40,7 @@ class UncertaintyPenalty(RolloutHook):
     metric = "penalty_weight"
 
     def __init__(
-        self, measure: UncertaintyMeasure, weight: float, target: float | None = None, weight_lr: float = 0.01
+        self, measure: UncertaintyMeasure, weight: NonNegative, target: Positive | None = None, weight_lr: Positive = 0.01
     ) -> None:
         self.measure = measure
         self.weight = PenaltyWeight(type(self).__name__, weight, target, weight_lr)
@@ -96,7 +97,7 @@ class BatchPenalty(BatchHook):
     """
 
     def __init__(
-        self, measure: UncertaintyMeasure, weight: float, target: float | None = None, weight_lr: float = 0.01
+        self, measure: UncertaintyMeasure, weight: NonNegative, target: Positive | None = None, weight_lr: Positive = 0.01
     ) -> None:
         self.measure = measure
         self.weight = PenaltyWeight("BatchPenalty", weight, target, weight_lr)

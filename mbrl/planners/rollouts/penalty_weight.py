@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_number
+from mbrl.arguments import NonNegative, Positive
 from mbrl.errors import ConfigError
 from mbrl.spec import Part
 
@@ -37,20 +37,12 @@ class PenaltyWeight(Part):
         ConfigError: for a number out of range, or a target without a weight to start from.
     """
 
-    def __init__(self, who: str, weight: float, target: float | None, lr: float) -> None:
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0.0 <= weight < math.inf:
+    def __init__(self, who: str, weight: NonNegative, target: Positive | None, lr: Positive) -> None:
+        if target is not None and weight == 0:
             raise ConfigError(
-                f"{who}(weight=…): expected a finite number of 0 or more, got {weight!r}; a penalty lowers rewards by it, a "
-                "bonus raises them."
+                f"{who}(weight=…): expected more than 0 beside a target, got 0, from which no weight can grow; start at a "
+                "small one."
             )
-        if target is not None:
-            check_number(f"{who}(target=…)", target, above=True)
-            check_number(f"{who}(weight_lr=…)", lr, above=True)
-            if weight == 0:
-                raise ConfigError(
-                    f"{who}(weight=…): expected more than 0 beside a target, got 0, from which no weight can grow; start at "
-                    "a small one."
-                )
         self.initial = weight
         self.target = target
         self.lr = lr

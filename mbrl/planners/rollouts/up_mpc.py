@@ -11,7 +11,6 @@ released code).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,9 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_whole
+from mbrl.arguments import Count, Share, check_whole
 from mbrl.data import Generator, ModelState, ModelStep, RowGenerator, draw_balanced
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.models.obs_state import ObsState
 from mbrl.models.predict_members import predict_members
@@ -101,33 +100,19 @@ class UPMPC(ActionSelector):
     def __init__(
         self,
         rate: float,
-        candidates: int = 5,
-        horizon: int = 5,
-        reward_discount: float = 0.97,
-        uncertainty_discount: float = 0.97,
+        candidates: Count = 5,
+        horizon: Count = 5,
+        reward_discount: Share = 0.97,
+        uncertainty_discount: Share = 0.97,
         uncertainty: UncertaintyMeasure | None = None,
-        uncertainty_steps: int | None = None,
-        uncertainty_members: int | None = None,
+        uncertainty_steps: Count | None = None,
+        uncertainty_members: Count | None = None,
         mask_terminations: bool = False,
         terminal_value: Literal["mean", "min"] | None = None,
         normalize: bool = False,
     ) -> None:
-        if not math.isfinite(rate):
-            raise ConfigError(f"UPMPC(rate=…): expected a finite number, got {rate}; 0 leaves uncertainty out.")
-        check_whole("UPMPC(candidates=…)", candidates)
-        check_whole("UPMPC(horizon=…)", horizon)
-        for name, discount in (("reward_discount", reward_discount), ("uncertainty_discount", uncertainty_discount)):
-            if not 0.0 <= discount <= 1.0:
-                raise ConfigError(f"UPMPC({name}=…): expected a number between 0 and 1, got {discount}; choose one.")
-        if uncertainty_steps is not None and not 1 <= uncertainty_steps <= horizon:
-            raise ConfigError(
-                f"UPMPC(uncertainty_steps=…): expected 1 to {horizon}, the horizon, or nothing, got {uncertainty_steps}; "
-                "choose one."
-            )
-        if uncertainty_members is not None:
-            check_whole("UPMPC(uncertainty_members=…)", uncertainty_members)
-        if terminal_value not in (None, "mean", "min"):
-            raise ConfigError(f"UPMPC(terminal_value=…): expected mean, min or nothing, got {terminal_value!r}; choose one.")
+        if uncertainty_steps is not None:
+            check_whole("UPMPC(uncertainty_steps=…)", uncertainty_steps, 1, horizon)
         self.rate = rate
         self.candidates = candidates
         self.horizon = horizon

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mbrl.arguments import check_argument
 from mbrl.errors import ConfigError
 from mbrl.search.file.search_options import (
     Budget,
@@ -103,7 +104,9 @@ class SearchFile:
         command = written.get("command", "fit")
         if command != "fit":
             raise ConfigError(f"command: expected fit, the one command that a search runs, got {command!r}; correct it.")
-        names = _names(written.get("config", []))
+        names, fixed = written.get("config", []), written.get("fixed", {})
+        check_argument("config", names, list[str])
+        check_argument("fixed", fixed, Mapping[str, Any])
         if configs is None:
             configs = [(path, _text_of(path)) for path in names]
         elif [path for path, _ in configs] != names:
@@ -115,7 +118,7 @@ class SearchFile:
             study=_study(written["study"]),
             command=command,
             configs=tuple((path, config) for path, config in configs),
-            fixed=_fixed(written.get("fixed", {})),
+            fixed=dict(fixed),
             objectives=objectives,
             space=Space.from_mapping(written["space"]),
             seeds=read_seeds(written.get("seeds", {})),
@@ -285,18 +288,6 @@ def _study(written: Any) -> str:
             f"study: expected a name of letters, digits, '-', '_' and '.', got {written!r}; it names a folder too."
         )
     return written
-
-
-def _names(written: Any) -> list[str]:
-    if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
-        raise ConfigError(f"config: expected a list of YAML files, got {written!r}; correct it.")
-    return list(written)
-
-
-def _fixed(written: Any) -> dict[str, Any]:
-    if not isinstance(written, Mapping) or not all(isinstance(key, str) for key in written):
-        raise ConfigError(f"fixed: expected a mapping of dotted settings to values, got {written!r}; correct it.")
-    return dict(written)
 
 
 def _texts(value: Any) -> list[str]:

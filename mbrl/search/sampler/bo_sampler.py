@@ -14,7 +14,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
-from mbrl.arguments import check_whole
+from mbrl.arguments import Count, Natural, checked
 from mbrl.data import derived_seed
 from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.search.sampler.acquisition import Region, acquisition, maximise
@@ -59,23 +59,21 @@ class BOSampler(BaseSampler):
         UnsupportedError: when it is asked for a trial, for `fidelity` with several objectives.
     """
 
+    @checked
     def __init__(
         self,
         distributions: Mapping[str, BaseDistribution],
         conditions: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
         *,
         start: Mapping[str, Any] | None = None,
-        startup: int = 10,
+        startup: Count = 10,
         trust_region: bool = True,
         failures: Sequence[str] = VISIBLE_FAILURES,
         previous: Sequence[FrozenTrial] = (),
         fidelity: bool = False,
-        log_objectives: Sequence[int] = (),
+        log_objectives: Sequence[Natural] = (),
         seed: int = 0,
     ) -> None:
-        check_whole("BOSampler(startup=…)", startup, 1)
-        for index in log_objectives:
-            check_whole("BOSampler(log_objectives=…)", index, 0)
         self.codec = Codec(distributions, conditions)
         self.startup, self.trust_region, self.seed = startup, trust_region, seed
         self.failures, self.previous = tuple(failures), tuple(previous)

@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.arguments import check_number, check_whole
-from mbrl.errors import ConfigError
+from mbrl.arguments import Count, Limits, Natural, Positive, check_argument, check_whole, checked
 from mbrl.search.study.lease import Lease, Watch, identity
 from mbrl.search.study.ledger import Ledger, is_asked, store
 from mbrl.search.study.outcome import INTERRUPTED, Job, Outcome, Problem, is_settled, order_of, root_of, spent
@@ -57,34 +56,28 @@ class Worker:
         ConfigError: for numbers out of range.
     """
 
+    @checked
     def __init__(
         self,
         study: optuna.Study,
         problem: Problem,
         folder: Path,
         *,
-        trials: int | None,
+        trials: Natural | None,
         tune_seeds: Sequence[int] = (0,),
         per_trial: int = 1,
-        hours: float | None = None,
-        retries: int = 2,
-        errors_in_a_row: int = 3,
-        beat_s: float = 60.0,
+        hours: Positive | None = None,
+        retries: Natural = 2,
+        errors_in_a_row: Count = 3,
+        beat_s: Positive = 60.0,
         grace_s: float = 300.0,
         device: str | None = None,
         sampler: Callable[[int], BaseSampler] | None = None,
         show: Callable[[FrozenTrial, Outcome], None] | None = None,
         processes: bool = True,
     ) -> None:
-        check_whole("Worker(trials=…)", 0 if trials is None else trials, 0)
-        check_whole("Worker(retries=…)", retries, 0)
-        check_whole("Worker(errors_in_a_row=…)", errors_in_a_row)
-        check_number("Worker(grace_s=…)", grace_s, 2 * beat_s)
-        if not 1 <= per_trial <= len(tune_seeds):
-            raise ConfigError(
-                f"Worker(per_trial=…): expected 1 to {len(tune_seeds)}, the number of tuning seeds, got {per_trial}; give "
-                "more seeds or run fewer."
-            )
+        check_argument("Worker(grace_s=…)", grace_s, Annotated[float, Limits(2 * beat_s)])
+        check_whole("Worker(per_trial=…)", per_trial, 1, len(tune_seeds))
         self.study = study
         self.problem = problem
         self.folder = folder

@@ -13,7 +13,6 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from mbrl.errors import ConfigError
 from mbrl.planners import Planner
 from mbrl.spec import class_path
 from mbrl.training.callbacks.run import Run
@@ -30,10 +29,6 @@ class CheckpointCallback(Checkpoint):
     """
 
     def __init__(self, every: int, min_ratio: float) -> None:
-        if every < 1:
-            raise ConfigError(f"trainer.checkpoint_every: expected at least 1, got {every}.")
-        if min_ratio < 0:
-            raise ConfigError(f"trainer.checkpoint_min_ratio: expected 0 or more, got {min_ratio}.")
         self.every = every
         self.min_ratio = min_ratio
         self._saved = 0  # position of the newest checkpoint

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mbrl.errors import ConfigError, DivergedError
+from mbrl.errors import DivergedError
 from mbrl.planners import Planner
 from mbrl.planners.evaluation import evaluate, evaluating
 from mbrl.training.callbacks.run import Run
@@ -33,9 +33,6 @@ class RunClock(pl.Callback):
     """
 
     def __init__(self, log_every: int, eval_every: int, stop_at: float | None, stop_count: int) -> None:
-        for name, number in (("log_every", log_every), ("eval_every", eval_every), ("stop_count", stop_count)):
-            if number < 1:
-                raise ConfigError(f"trainer.{name}: expected at least 1, got {number}.")
         self.log_every = log_every
         self.eval_every = eval_every
         self.stop_at = stop_at

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mbrl.arguments import check_whole
 from mbrl.data import Task, make_generator
 from mbrl.envs import collect, make_task
 from mbrl.errors import ConfigError
@@ -34,8 +35,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         "--no_sim_state", action="store_true", help="leave the simulator's states out, which make the file larger"
     )
     given = parser.parse_args(arguments[1:])
-    if given.num_envs < 1:
-        raise ConfigError(f"--num_envs: expected at least 1, got {given.num_envs}; raise it.")
+    check_whole("--num_envs", given.num_envs)
     task: Task
     act = None
     if given.ckpt_path is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import re
 from collections.abc import Sequence
+
+from mbrl.arguments import described
 
 _ON_PATH = "check the spelling; for a module of your own add --allow MODULE, which puts the current folder on the path"
 
@@ -26,7 +29,7 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
         return f"{where}expected a {found[2]}, got {found[1]}, which is none; give the class_path of one."
     if found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
-        return f"{where}expected {found[1]}, got {found[2]}."
+        return f"{where}expected {described(getattr(builtins, found[1], found[1]))}, got {found[2]}."
     if found := re.search(r"arguments are required: (.*)", text):
         names = found[1].replace("fit.", "")
         return f"{names}: expected a value, got none; set it in the configuration or on the command line."

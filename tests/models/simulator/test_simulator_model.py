@@ -418,7 +418,7 @@ def test_somebodys_own_environment_is_stepped_as_it_is() -> None:
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
 def test_a_wrong_number_of_threads_is_refused(threads: object) -> None:
-    with pytest.raises(ConfigError, match="threads to be a whole number from 1 up or None"):
+    with pytest.raises(ConfigError, match=r"SimulatorModel\(threads=…\): expected a whole number of at least 1, or None"):
         SimulatorModel(threads=threads)  # type: ignore[arg-type]
 
 

@@ -292,5 +292,5 @@ def test_dyna_refuses_what_a_penalty_cannot_use() -> None:
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_weights_below_zero_are_refused(weight: float) -> None:
-    with pytest.raises(ConfigError, match=r"UncertaintyBonus\(weight=…\): expected a finite number of 0 or more, got"):
+    with pytest.raises(ConfigError, match=r"UncertaintyBonus\(weight=…\): expected a finite number of at least 0, got"):
         UncertaintyBonus(MeanDisagreement(), weight)

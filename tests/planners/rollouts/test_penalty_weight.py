@@ -101,11 +101,11 @@ def test_it_reads_nothing_back() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((-1.0, None, 0.01), r"Test\(weight=…\): expected a finite number of 0 or more, got -1.0"),
-        ((float("nan"), None, 0.01), "expected a finite number of 0 or more, got nan"),
+        ((-1.0, None, 0.01), r"PenaltyWeight\(weight=…\): expected a finite number of at least 0, got -1.0"),
+        ((float("nan"), None, 0.01), "expected a finite number of at least 0, got nan"),
         ((0.0, 1.5, 0.01), r"Test\(weight=…\): expected more than 0 beside a target"),
-        ((1.0, 0.0, 0.01), r"Test\(target=…\): expected a number above 0, got 0"),
-        ((1.0, 1.5, 0.0), r"Test\(weight_lr=…\): expected a number above 0, got 0"),
+        ((1.0, 0.0, 0.01), r"PenaltyWeight\(target=…\): expected a finite number above 0, or None, got 0"),
+        ((1.0, 1.5, 0.0), r"PenaltyWeight\(lr=…\): expected a finite number above 0, got 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(arguments: Any, message: str) -> None:

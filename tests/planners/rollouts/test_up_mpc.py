@@ -327,11 +327,14 @@ def test_the_released_measure_is_the_default() -> None:
         ({"horizon": 0}, r"UPMPC\(horizon=…\): expected a whole number of at least 1, got 0"),
         ({"rate": math.inf}, r"UPMPC\(rate=…\): expected a finite number, got inf"),
         ({"rate": math.nan}, r"UPMPC\(rate=…\): expected a finite number, got nan"),
-        ({"reward_discount": 1.1}, r"UPMPC\(reward_discount=…\): expected a number between 0 and 1, got 1.1"),
-        ({"uncertainty_discount": -0.1}, r"UPMPC\(uncertainty_discount=…\): expected a number between 0 and 1"),
-        ({"uncertainty_members": 0}, r"UPMPC\(uncertainty_members=…\): expected a whole number of at least 1, got 0"),
-        ({"uncertainty_steps": 6}, r"UPMPC\(uncertainty_steps=…\): expected 1 to 5, the horizon, or nothing, got 6"),
-        ({"terminal_value": "max"}, r"UPMPC\(terminal_value=…\): expected mean, min or nothing, got 'max'"),
+        ({"reward_discount": 1.1}, r"UPMPC\(reward_discount=…\): expected a number from 0 to 1, got 1.1"),
+        ({"uncertainty_discount": -0.1}, r"UPMPC\(uncertainty_discount=…\): expected a number from 0 to 1"),
+        (
+            {"uncertainty_members": 0},
+            r"UPMPC\(uncertainty_members=…\): expected a whole number of at least 1, or None, got 0",
+        ),
+        ({"uncertainty_steps": 6}, r"UPMPC\(uncertainty_steps=…\): expected a whole number from 1 to 5, got 6"),
+        ({"terminal_value": "max"}, r"UPMPC\(terminal_value=…\): expected one of mean, min, or None, got 'max'"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:

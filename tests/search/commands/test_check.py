@@ -88,7 +88,7 @@ def test_a_good_space_is_taken_and_nothing_is_left_behind(tmp_path: Path, monkey
         ),
         (
             {"model.init_args.updates_per_step": {"float": [1, 20]}},
-            r"model\.init_args\.updates_per_step, at the lowest numbers: updates_per_step: expected int, got 1\.0",
+            r"init_args\.updates_per_step, at the lowest numbers: updates_per_step: expected a whole number, got 1\.0",
         ),
         (
             {DYNAMICS: {"choice": ["mbrl.models.Nope", "mbrl.models.Pendulum"]}},
@@ -97,7 +97,12 @@ def test_a_good_space_is_taken_and_nothing_is_left_behind(tmp_path: Path, monkey
         # what only the constructors know
         (
             {"model.init_args.real_ratio": {"float": [0.1, 1.5]}},
-            r"model\.init_args\.real_ratio, at the highest numbers: Dyna\(real_ratio=…\): expected a share",
+            r"model\.init_args\.real_ratio, at the highest numbers: Dyna\(real_ratio=…\): expected a number from 0 to 1, "
+            r"got 1\.5\.$",
+        ),
+        (
+            {"model.init_args.learner.init_args.actor_lr": {"float": [0.0, 0.01]}},
+            r"actor_lr, at the lowest numbers: SAC\(actor_lr=…\): expected a finite number above 0, got 0\.0\.$",
         ),
         (
             {f"{DYNAMICS}.init_args.members": {"int": [2, 7]}},

@@ -393,7 +393,7 @@ def test_surplus_trials_are_dropped_by_the_lower_number() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"trials": -1}, r"trials.*at least 0, got -1"),
+        ({"trials": -1}, r"trials.*at least 0, or None, got -1"),
         ({"retries": -1}, r"retries.*at least 0"),
         ({"errors_in_a_row": 0}, r"errors_in_a_row"),
         ({"beat_s": 1.0, "grace_s": 1.5}, r"grace_s.*at least 2, got 1.5"),

@@ -1,0 +1,374 @@
+"""Arguments are declared once: what a signature says is what a constructor refuses, in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import numpy as np
+import pytest
+import yaml
+
+import mbrl
+from mbrl.analysis import LiveModelReport
+from mbrl.arguments import Count, Items, Limits, Natural, Positive, Range, check_argument, check_whole, checked, declarations
+from mbrl.cli import main
+from mbrl.envs import OfflineData, OnlineData
+from mbrl.errors import ConfigError
+from mbrl.models import GaussianEnsemble, LinearQuadratic, Pendulum, SimulatorModel
+from mbrl.planners import (
+    CEM,
+    ICEM,
+    MPPI,
+    PETS,
+    UPMPC,
+    BatchPenalty,
+    Dyna,
+    GradientShooting,
+    RandomShooting,
+    UncertaintyBonus,
+    UncertaintyPenalty,
+)
+from mbrl.policies import SAC
+from mbrl.spec import Configurable, from_spec
+from mbrl.testing import LinearModel
+from mbrl.training import Trainer
+from mbrl.uncertainty import LeaveOneOutKL, MaxAleatoric, MeanDisagreement, ValueSpread
+
+if TYPE_CHECKING:
+    from tests.training.toy import ToyPlanner as OnlyForTypeCheckers
+
+NAN, INF = float("nan"), float("inf")
+MATRIX = [[1.0, 0.0], [0.0, 1.0]]
+
+
+# what each constructor can't do without ---------------------------------------------------------------------------------
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "dynamics": {"dynamics": LinearModel()},
+    "learner": {"learner": SAC()},
+    "optimizer": {"optimizer": ICEM()},
+    "measure": {"measure": MeanDisagreement()},
+    "weight": {"weight": 1.0},
+    "rate": {"rate": 1.0},
+    "env_id": {"env_id": "Pendulum-v1"},
+    "steps": {"steps": 10},
+    "path": {"path": "rows.npz"},
+    "state_matrix": {"state_matrix": MATRIX},
+    "action_matrix": {"action_matrix": MATRIX},
+}
+INSIDE = {"PenaltyWeight"}  # made by the parts that have its arguments
+
+
+def kinds() -> Iterator[Any]:
+    """Every configurable class of the library that can be made, and the Trainer."""
+    for module in pkgutil.walk_packages(mbrl.__path__, "mbrl."):
+        importlib.import_module(module.name)
+    found, open_ends = set(), [Configurable]
+    while open_ends:
+        below = open_ends.pop().__subclasses__()
+        open_ends += below
+        found |= {kind for kind in below if kind.__module__.startswith("mbrl.") and not kind.__name__.startswith("_")}
+    yield from sorted((kind for kind in found if not inspect.isabstract(kind)), key=lambda kind: kind.__name__)
+    yield Trainer
+
+
+def needed(kind: Any) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters.values()
+    names = [
+        one.name for one in parameters if one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+    ]
+    return {name: REQUIRED[name][name] for name in names}
+
+
+def declared_by(kind: Any) -> dict[str, Any]:
+    """What a constructor declares, and those that its keywords are passed on to."""
+    found: dict[str, Any] = {}
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            if not base.__module__.startswith("mbrl."):
+                break
+            found = {**declarations(base.__init__), **found}
+            if all(one.kind is not one.VAR_KEYWORD for one in inspect.signature(base.__init__).parameters.values()):
+                break
+    return found
+
+
+def wrong(declared: Any) -> list[Any]:
+    """Values just beyond what an annotation declares."""
+    kind, parts = get_origin(declared) or declared, get_args(declared)
+    if kind is Annotated:
+        return [*wrong(parts[0]), *(value for mark in parts[1:] for value in beyond(mark, parts[0]))]
+    if kind in (Union, UnionType):
+        several = [value for part in parts for value in wrong(part)]
+        return [value for value in several if not any(fits(value, part) for part in parts)]
+    if kind is Literal:
+        return ["no such choice", True] if True not in parts else ["no such choice"]
+    if kind is Sequence:
+        return [3, "ab", *([value] for value in wrong(parts[0]))]
+    return {
+        bool: ["no", 1, None],
+        int: [2.5, True, NAN, "3", 2.0],
+        float: [NAN, INF, -INF, True, "0.5"],
+        str: [3, True],
+        NoneType: [],
+    }.get(kind, [])
+
+
+def beyond(mark: Limits | Items, base: Any) -> list[Any]:
+    if isinstance(mark, Items):
+        return [[]]
+    step = 1 if base is int else 1e-3
+    found = [mark.least - step] if mark.least is not None else []
+    found += [mark.most + step] if mark.most is not None else []
+    return [*found, *(end for end in (mark.above, mark.below) if end is not None)]
+
+
+def fits(value: Any, declared: Any) -> bool:
+    try:
+        check_argument("x", value, declared)
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
+def test_whatever_a_signature_declares_is_refused_beyond_it(kind: Any, tmp_path: Path) -> None:
+    if kind.__name__ in INSIDE:
+        return
+    good = needed(kind)
+    kind(**good)
+    for name, declared in declared_by(kind).items():
+        for value in wrong(declared):
+            with pytest.raises(ConfigError) as refused:
+                kind(**{**good, name: value})
+            assert f"{kind.__name__}({name}=…): expected " in str(refused.value), (name, value)
+            assert ", got " in str(refused.value)
+
+
+# one by one -------------------------------------------------------------------------------------------------------------
+
+CASES: list[tuple[Any, dict[str, Any], str]] = [
+    (GaussianEnsemble, {"members": 2.5}, "a whole number of at least 1, got 2.5"),
+    (GaussianEnsemble, {"members": True}, "a whole number of at least 1, got True"),
+    (GaussianEnsemble, {"members": 0}, "a whole number of at least 1, got 0"),
+    (GaussianEnsemble, {"elites": 0}, "a whole number of at least 1, or None, got 0"),
+    (GaussianEnsemble, {"elites": 2.5}, "a whole number of at least 1, or None, got 2.5"),
+    (GaussianEnsemble, {"batch_size": 2.5}, "a whole number of at least 1, got 2.5"),
+    (GaussianEnsemble, {"threshold": -5}, "a finite number of at least 0, got -5"),
+    (GaussianEnsemble, {"threshold": NAN}, "a finite number of at least 0, got nan"),
+    (GaussianEnsemble, {"bound_penalty": -1}, "a finite number of at least 0, got -1"),
+    (GaussianEnsemble, {"bound_penalty": NAN}, "a finite number of at least 0, got nan"),
+    (GaussianEnsemble, {"deterministic": "no"}, "true or false, got 'no'"),
+    (GaussianEnsemble, {"deterministic": 1}, "true or false, got 1"),
+    (GaussianEnsemble, {"hidden": []}, "a list of at least 1, each a whole number of at least 1, got []"),
+    (GaussianEnsemble, {"hidden": [64, 0]}, "a list of at least 1, each a whole number of at least 1, got [64, 0]"),
+    (GaussianEnsemble, {"hidden": 64}, "a list of at least 1, each a whole number of at least 1, got 64"),
+    (GaussianEnsemble, {"activation": "sine"}, "one of silu, relu, elu, tanh, gelu, softplus, got 'sine'"),
+    (GaussianEnsemble, {"learn_reward": "yes"}, "auto, or true or false, got 'yes'"),
+    (GaussianEnsemble, {"bounds": None}, "one of learned, frozen, got None"),
+    (GaussianEnsemble, {"log_var_min": -INF}, "a finite number, got -inf"),
+    (
+        GaussianEnsemble,
+        {"weight_decay": -1e-5},
+        "a finite number of at least 0, or a list, each a finite number of at least 0, or None",
+    ),
+    (GaussianEnsemble, {"normalizer_ddof": True}, "one of 0, 1, got True"),
+    (GaussianEnsemble, {"normalizer_ddof": 1.0}, "one of 0, 1, got 1.0"),
+    (GaussianEnsemble, {"lr": 0.0}, "a finite number above 0, got 0.0"),
+    (GaussianEnsemble, {"lr": INF}, "a finite number above 0, got inf"),
+    (GaussianEnsemble, {"lr": "1e-3"}, "a finite number above 0, got '1e-3'"),
+    (GaussianEnsemble, {"holdout": 1.0}, "a number of at least 0 and below 1, got 1.0"),
+    (GaussianEnsemble, {"holdout": NAN}, "a number of at least 0 and below 1, got nan"),
+    (GaussianEnsemble, {"patience": 1.5}, "a whole number of at least 1, got 1.5"),
+    (GaussianEnsemble, {"max_epochs": INF}, "a whole number of at least 1, or None, got inf"),
+    (GaussianEnsemble, {"chunk_rows": 400.0}, "a whole number of at least 1, got 400.0"),
+    (GaussianEnsemble, {"precision": "fp16"}, "one of fp32, bf16, got 'fp16'"),
+    (SAC, {"critics": 2.5}, "a whole number of at least 1, got 2.5"),
+    (SAC, {"hidden": []}, "a list of at least 1, each a whole number of at least 1, got []"),
+    (SAC, {"hidden": [256.0]}, "a list of at least 1, each a whole number of at least 1, got [256.0]"),
+    (SAC, {"precision": "fp16"}, "one of fp32, bf16, got 'fp16'"),
+    (SAC, {"target_every": 1.5}, "a whole number of at least 1, got 1.5"),
+    (SAC, {"entropy_target": NAN}, "a finite number, or auto, got nan"),
+    (SAC, {"entropy_target": "-3"}, "a finite number, or auto, got '-3'"),
+    (SAC, {"critic_lr": INF}, "a finite number above 0, got inf"),
+    (SAC, {"actor_lr": -1e-3}, "a finite number above 0, got -0.001"),
+    (SAC, {"temperature": NAN}, "a finite number of at least 0, or learned, got nan"),
+    (SAC, {"temperature": True}, "a finite number of at least 0, or learned, got True"),
+    (SAC, {"discount": 1.0}, "a number of at least 0 and below 1, got 1.0"),
+    (SAC, {"target_rate": 0.0}, "a number above 0 and at most 1, got 0.0"),
+    (SAC, {"initial_temperature": NAN}, "a finite number above 0, got nan"),
+    (SAC, {"log_sigma": "soft"}, "one of clip, tanh, got 'soft'"),
+    (SAC, {"log_sigma_range": [2.0, -20.0]}, "a list of 2, rising, each a finite number, got [2.0, -20.0]"),
+    (SAC, {"log_sigma_range": [-20.0]}, "a list of 2, rising, each a finite number, got [-20.0]"),
+    (Dyna, {"warmup_steps": 0}, "a whole number of at least 1, got 0"),
+    (Dyna, {"updates_per_step": -1}, "a whole number of at least 0, got -1"),
+    (Dyna, {"real_ratio": 1.5}, "a number from 0 to 1, got 1.5"),
+    (Dyna, {"real_ratio": NAN}, "a number from 0 to 1, got nan"),
+    (Dyna, {"warmup": "random"}, "one of uniform, policy, got 'random'"),
+    (Dyna, {"rollout_length": "20"}, "a list, each a whole number, got '20'"),
+    (Dyna, {"dynamics": "GaussianEnsemble"}, "a DynamicsModel, got 'GaussianEnsemble'"),
+    (Dyna, {"rollout_hooks": [3]}, "a list, each a RolloutHook, got [3]"),
+    (PETS, {"horizon": 2.5}, "a whole number of at least 1, got 2.5"),
+    (PETS, {"particles": 0}, "a whole number of at least 1, or None, got 0"),
+    (PETS, {"discount": 0}, "a number above 0 and at most 1, got 0"),
+    (PETS, {"uncertainty_rate": NAN}, "a finite number, got nan"),
+    (PETS, {"uncertainty": 0.5}, "an UncertaintyMeasure, or None, got 0.5"),
+    (PETS, {"terminal_value": "max"}, "one of mean, min, or None, got 'max'"),
+    (CEM, {"momentum": 1.0}, "a number of at least 0 and below 1, got 1.0"),
+    (CEM, {"iterations": 2.0}, "a whole number of at least 1, got 2.0"),
+    (ICEM, {"decay": 0.9}, "a finite number of at least 1, got 0.9"),
+    (ICEM, {"kept": 1.5}, "a number from 0 to 1, got 1.5"),
+    (MPPI, {"filter_gain": 0.0}, "a number above 0 and at most 1, got 0.0"),
+    (MPPI, {"sd_bounds": [0.1]}, "a list of 2, each a finite number above 0, or None, got [0.1]"),
+    (GradientShooting, {"updates": 0}, "a whole number of at least 1, got 0"),
+    (RandomShooting, {"candidates": "many"}, "a whole number of at least 1, got 'many'"),
+    (UPMPC, {"rate": NAN}, "a finite number, got nan"),
+    (UPMPC, {"normalize": 0}, "true or false, got 0"),
+    (UncertaintyPenalty, {"weight": -1.0}, "a finite number of at least 0, got -1.0"),
+    (UncertaintyBonus, {"target": 0.0}, "a finite number above 0, or None, got 0.0"),
+    (BatchPenalty, {"weight_lr": NAN}, "a finite number above 0, got nan"),
+    (MeanDisagreement, {"reward": "yes"}, "true or false, got 'yes'"),
+    (MaxAleatoric, {"scale": [1.0, 0.0]}, "a list, each a finite number above 0, or None, got [1.0, 0.0]"),
+    (LeaveOneOutKL, {"of": "max"}, "one of drawn, mean, got 'max'"),
+    (ValueSpread, {"samples": 1.5}, "a whole number of at least 1, got 1.5"),
+    (Pendulum, {"dt": NAN}, "a finite number above 0, got nan"),
+    (LinearQuadratic, {"state_cost": [[NAN, 0.0], [0.0, 1.0]]}, "a list, each a list, each a finite number, or None"),
+    (SimulatorModel, {"threads": 1.5}, "a whole number of at least 1, or None, got 1.5"),
+    (OnlineData, {"num_envs": 1.5}, "a whole number of at least 1, got 1.5"),
+    (OnlineData, {"action_repeat": 0}, "a whole number of at least 1, got 0"),
+    (OnlineData, {"resume": "never"}, "one of exact, next_episode, got 'never'"),
+    (OnlineData, {"env_id": 3}, "text, got 3"),
+    (OfflineData, {"rows": 0}, "a whole number of at least 1, or None, got 0"),
+    (OfflineData, {"clip_actions": "no"}, "true or false, got 'no'"),
+    (LiveModelReport, {"every": 10.0}, "a whole number of at least 1, got 10.0"),
+    (Trainer, {"eval_every": 1.5}, "a whole number of at least 1, got 1.5"),
+    (Trainer, {"stop_at": NAN}, "a finite number, or None, got nan"),
+    (Trainer, {"stop_count": True}, "a whole number of at least 1, got True"),
+    (Trainer, {"checkpoint_min_ratio": -1}, "a finite number of at least 0, got -1"),
+    (Trainer, {"threads": 0}, "a whole number of at least 1, got 0"),
+    (Trainer, {"tensorboard": "no"}, "true or false, got 'no'"),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "sentence"), CASES)
+def test_a_wrong_argument_is_one_sentence(kind: Any, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        kind(**{**needed(kind), **options})
+    assert str(refused.value).startswith(f"{kind.__name__}({next(iter(options))}=…): expected {sentence}")
+
+
+def test_a_spec_and_a_subclass_with_keywords_say_the_same() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^GaussianEnsemble\(patience=…\): expected a whole number of at least 1, got 0\.$"
+    ):
+        from_spec({"class_path": "mbrl.models.GaussianEnsemble", "init_args": {"patience": 0}})
+    with pytest.raises(ConfigError, match=r"^Steep\(patience=…\): expected a whole number of at least 1, got 0\.$"):
+        Steep(patience=0)
+    with pytest.raises(ConfigError, match=r"^Steep\(slope=…\): expected a finite number above 0, got 0\.$"):
+        Steep(slope=0)
+    assert Steep(slope=2).spec["init_args"]["slope"] == 2
+
+
+class Steep(GaussianEnsemble):
+    def __init__(self, slope: Positive = 1.0, **fit: Any) -> None:
+        super().__init__(**fit)
+
+
+class Loose:
+    @checked
+    def __init__(
+        self,
+        planner: OnlyForTypeCheckers | None = None,
+        bare=None,  # type: ignore[no-untyped-def]
+        size: int = None,  # type: ignore[assignment]  # noqa: RUF013
+        *names: str,
+        **numbers: Natural,
+    ) -> None:
+        self.size = size
+
+
+def test_what_is_not_declared_is_not_refused() -> None:
+    Loose(3, object())  # type: ignore[arg-type]  # a name for type checkers, and none at all
+    assert Loose(size=np.int64(3)).size == 3
+    assert Loose().size is None  # a default is its class's own business
+    assert Loose(None, None, 3, "a", "b", first=0).size == 3
+    for options, sentence in (
+        ({"size": None}, None),
+        ({"one": -1}, r"Loose\(one=…\): expected a whole number of at least 0"),
+    ):
+        if sentence is None:
+            Loose(**options)
+        else:
+            with pytest.raises(ConfigError, match=sentence):
+                Loose(**options)
+    with pytest.raises(ConfigError, match=r"Loose\(names=…\): expected text, got 4"):
+        Loose(None, None, 3, "a", 4)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^Loose: multiple values for argument 'size'; it takes planner, bare, size"):
+        Loose(None, None, 3, size=3)  # type: ignore[misc]
+
+
+def test_check_whole_and_ranges() -> None:
+    check_whole("f(x=…)", 3, 0, 3)
+    with pytest.raises(ConfigError, match=r"^f\(x=…\): expected a whole number from 0 to 3, got 4\.$"):
+        check_whole("f(x=…)", 4, 0, 3)
+    check_argument("f(x=…)", (1, 2.5), Range)
+    check_argument("f(x=…)", [3, "a"], tuple[Count, str])
+    with pytest.raises(ConfigError, match=r"expected a list of 2, rising, each a finite number, got \[2, 2\]"):
+        check_argument("f(x=…)", [2, 2], Range)
+    with pytest.raises(ConfigError, match="expected a list"):
+        check_argument("f(x=…)", [3], tuple[Count, str])
+
+
+# the command line ---------------------------------------------------------------------------------------------------------
+
+FIT: dict[str, Any] = {
+    "model": {"class_path": "mbrl.planners.Dyna", "init_args": {
+        "dynamics": {"class_path": "mbrl.models.GaussianEnsemble", "init_args": {}},
+        "learner": {"class_path": "mbrl.policies.SAC", "init_args": {}},
+    }},
+    "data": {"class_path": "mbrl.envs.OnlineData", "init_args": {"env_id": "Pendulum-v1", "steps": 20}},
+    "trainer": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "sentence"),
+    [
+        (
+            "dynamics",
+            "bound_penalty",
+            NAN,
+            "GaussianEnsemble(bound_penalty=…): expected a finite number of at least 0, got nan",
+        ),
+        ("dynamics", "threshold", -5, "GaussianEnsemble(threshold=…): expected a finite number of at least 0, got -5"),
+        ("learner", "entropy_target", NAN, "SAC(entropy_target=…): expected a finite number, or auto, got nan."),
+        ("learner", "critic_lr", INF, "SAC(critic_lr=…): expected a finite number above 0, got inf."),
+        ("learner", "target_every", 0, "SAC(target_every=…): expected a whole number of at least 1, got 0."),
+        ("trainer", "stop_at", NAN, "Trainer(stop_at=…): expected a finite number, or None, got nan."),
+        ("trainer", "eval_every", 0, "Trainer(eval_every=…): expected a whole number of at least 1, got 0."),
+    ],
+)
+def test_a_file_gets_the_same_sentence(
+    part: str, name: str, value: Any, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = yaml.safe_load(yaml.safe_dump(FIT))
+    options = written["trainer"] if part == "trainer" else written["model"]["init_args"][part]["init_args"]
+    options[name] = value
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(written))
+    assert main(["fit", "--config", str(tmp_path / "run.yaml"), "--trainer.folder", str(tmp_path / "run")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_shows_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--model.help", "mbrl.models.GaussianEnsemble"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(type: Annotated[int, of at least 1], default: 7)" in said
+    assert "(type: Annotated[float, above 0], default: 0.001)" in said
+    assert "--model.hidden+ [ITEM,...]" in said  # a list can still be appended to
