@@ -1,6 +1,7 @@
 """What acts: Dyna, PETS, and their parts."""
 
 from mbrl.planners.base import Planner
+from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate
 from mbrl.planners.memory import Memory
@@ -36,6 +37,9 @@ __all__ = [
     "Dyna",
     "EpisodeReturns",
     "GradientShooting",
+    "HasDynamics",
+    "LearnsPolicy",
+    "MakesPlans",
     "Memory",
     "OnlinePlanner",
     "PenaltyWeight",

@@ -20,6 +20,7 @@ from mbrl.arguments import check_whole
 from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, mixed_batch
 from mbrl.errors import ConfigError, DivergedError
 from mbrl.models import DynamicsModel
+from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutHook
@@ -29,7 +30,7 @@ from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situa
 from mbrl.policies import CriticTerm, Learner
 
 
-class Dyna(OnlinePlanner):
+class Dyna(OnlinePlanner, LearnsPolicy):
     """Trains a learner on a mix of real steps and rollouts of a model that is refitted as data come in.
 
     Args:
@@ -60,6 +61,8 @@ class Dyna(OnlinePlanner):
         ConfigError: for a number out of range, or a choice that there isn't.
         UnsupportedError: from `build`, if a part can't work with the model.
     """
+
+    learner: Learner  # never None here
 
     def __init__(
         self,

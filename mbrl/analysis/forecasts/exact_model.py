@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.windows import generator_on, scale_of, total_of
+from mbrl.analysis.forecasts.normalised_errors import scale_of, total_of
 from mbrl.data import Task, Transitions
+from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError, DataError, MbrlError
 from mbrl.models import CartPole, DynamicsModel, Exact, Pendulum, SimulatorModel, require
 from mbrl.spec import from_spec

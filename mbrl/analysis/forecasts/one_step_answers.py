@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.windows import generator_on
 from mbrl.data import ModelStep, Prediction, Transitions
+from mbrl.data.streams import generator_on
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel, ObsState
 from mbrl.uncertainty import Sample, draw_sample

@@ -31,24 +31,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mbrl.analysis.forecasts.nan_statistics import root_mean_square
+from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of
+from mbrl.analysis.forecasts.not_finite import NotFinite
 from mbrl.analysis.forecasts.one_step_answers import ask
+from mbrl.analysis.forecasts.particle_rollouts import particle_rollouts
 from mbrl.analysis.forecasts.scores import crps_of_mixture, crps_of_particles, nll_of_mixture, rank_between
-from mbrl.analysis.forecasts.windows import (
-    NotFinite,
-    Progress,
-    Windows,
-    check_episodes,
-    dimension_names,
-    generator_on,
-    left_out,
-    particle_rollouts,
-    place_windows,
-    root_mean_square,
-    scale_of,
-)
+from mbrl.analysis.forecasts.windows import Windows, check_episodes, place_windows
 from mbrl.analysis.model_error.calibration_result import CALIBRATED, Calibration, HorizonCalibration, ahead_text, percent
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions
+from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError, DataError
 from mbrl.models import DynamicsModel, Exact
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.forecasts.exact_model import really_next
+from mbrl.analysis.forecasts.normalised_errors import total_of, within_rounding
+from mbrl.analysis.forecasts.not_finite import NotFinite
 from mbrl.analysis.forecasts.one_step_answers import ask
-from mbrl.analysis.forecasts.windows import NotFinite, Windows, place_windows, total_of, within_rounding
+from mbrl.analysis.forecasts.windows import Windows, place_windows
 from mbrl.data import Prediction, Transitions, ValueFunction
 from mbrl.errors import DataError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact, HasMembers

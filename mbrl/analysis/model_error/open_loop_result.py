@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.axes import log_scale, whole_numbers
-from mbrl.analysis.forecasts.windows import ALL, number
-from mbrl.analysis.result import Result
+from mbrl.analysis.forecasts.normalised_errors import ALL
+from mbrl.analysis.result import EXACT, Result
+from mbrl.analysis.written_numbers import number, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,6 +140,20 @@ class OpenLoopError(Result):
             "rollouts_not_finite": self.not_finite,
         }
 
+    def in_short(self) -> list[str]:
+        """The median error after one step and at the horizon, and for how long baselines are beaten."""
+        if self.exact:
+            return [EXACT]
+        median = self.curves[MEAN].median
+        sentences = [f"{self.not_finite} rollouts are not finite."] if self.not_finite else []
+        return [
+            *sentences,
+            f"The median error is {rounded(float(median[0]))} standard deviations of the observation after 1 step and "
+            f"{rounded(float(median[-1]))} after {self.horizon}.",
+            f"It stays below no change for {self._better_than(NO_CHANGE)} steps and below a linear model for "
+            f"{self._better_than(LINEAR)}.",
+        ]
+
     def _better_than(self, baseline: str) -> int:
         """Steps up to the first at which the baseline's median total error is as low."""
         lost = ~(self.curves[MEAN].median < self.curves[baseline].median)  # H
@@ -155,6 +170,10 @@ class OpenLoopError(Result):
         axes.set_ylabel("error, all dimensions (standard deviations of obs)")
         axes.set_title("The model's open-loop error beside no change and a linear model")
         return figure
+
+    def figures(self) -> list[Figure]:
+        """All dimensions in one, and each by itself."""
+        return [self.plot(), self.plot_dimensions()]
 
     def plot_dimensions(self, most: int = 12) -> Figure:
         """The same for each dimension, in environment units.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mbrl.analysis.correlations import pearson, spearman
 from mbrl.analysis.result import Result
+from mbrl.analysis.written_numbers import rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,6 +85,21 @@ class PlanOutcome(Result):
             "pearson": pearson(promised, obtained, _ROUNDING),
             "spearman": spearman(promised, obtained, _ROUNDING),
         }
+
+    def in_short(self) -> list[str]:
+        """Returns promised and obtained."""
+        if self.exact:
+            return ["Plans bring what they promise, to rounding."]
+        closed = "deciding anew at each step" if self.plans else "following the policy"
+        sentences = []
+        for obtained, how in ((self.open_loop, "executed as they are"), (self.closed_loop, closed)):
+            found = self._against(obtained)
+            if found is not None:
+                sentences.append(
+                    f"Promised over {self.horizon} steps: {rounded(found['mean'] + found['bias'])}; obtained {how}: "
+                    f"{rounded(found['mean'])}."
+                )
+        return sentences or ["Nothing could be compared: see the notes."]
 
     def plot(self) -> Figure:
         """Obtained against promised return, for the plan executed as it is and for deciding anew at each step."""

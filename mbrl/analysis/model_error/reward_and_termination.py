@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mbrl.analysis.correlations import pearson
 from mbrl.analysis.forecasts.one_step_answers import ask
-from mbrl.analysis.forecasts.windows import Progress, Windows, check_episodes, generator_on, place_windows
+from mbrl.analysis.forecasts.windows import Windows, check_episodes, place_windows
 from mbrl.analysis.model_error.reward_and_termination_result import (
     ReturnError,
     RewardAndTermination,
@@ -15,8 +15,10 @@ from mbrl.analysis.model_error.reward_and_termination_result import (
     Source,
     TerminationError,
 )
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Prediction, Transitions
+from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel, Exact
 

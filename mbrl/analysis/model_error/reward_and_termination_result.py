@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.correlations import pearson, spearman
-from mbrl.analysis.result import Result
+from mbrl.analysis.result import EXACT, Result
+from mbrl.analysis.written_numbers import in_percent, rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -190,6 +191,31 @@ class RewardAndTermination(Result):
                 "share_ended_early": returns.early,
             }
         return said
+
+    def in_short(self) -> list[str]:
+        """The reward's error, the ends that are found, and the bias of returns."""
+        if self.exact:
+            return [EXACT]
+        said = self.summary()
+        reward, ends, returns = said["reward"], said["termination"], said["returns"]
+        sentences = []
+        if reward is not None and reward["rmse_per_sd"] is not None:
+            off = rounded(reward["rmse_per_sd"])
+            sentences.append(f"The reward ({reward['source']}) is off by {off} of its standard deviation.")
+        if ends is not None and ends["recall"] is None:
+            sentences.append("No step of the dataset ends the task.")
+        elif ends is not None:
+            sentences.append(
+                f"Of the steps that end the task it finds {in_percent(ends['recall'])}, and "
+                f"{in_percent(ends['precision'])} of the ends that it predicts are real."
+            )
+        if returns is not None and returns["bias"] is not None:
+            sentences.append(
+                f"Returns over {returns['horizon']} steps are predicted {rounded(abs(returns['bias']))} too "
+                f"{'high' if returns['bias'] > 0 else 'low'} on average (obtained: {rounded(returns['obtained_mean'])}), "
+                f"with a correlation of {rounded(returns['pearson'])}."
+            )
+        return sentences or ["Undefined: see the notes."]
 
     def plot(self) -> Figure:
         """The return that the model predicts along real windows against the return that was obtained."""

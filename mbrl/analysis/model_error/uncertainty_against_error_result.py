@@ -12,6 +12,7 @@ from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.correlations import roc_curve
 from mbrl.analysis.model_error.uncertainty_scores import DATASET, ROLLOUTS, Score
 from mbrl.analysis.result import Result
+from mbrl.analysis.written_numbers import rounded
 from mbrl.errors import DataError
 
 if TYPE_CHECKING:
@@ -91,6 +92,35 @@ class UncertaintyAgainstError(Result):
             "error_thresholds_normalised": {f"{key:g}": value for key, value in self.thresholds.items()},
             "model_rollouts_skipped": self.rollouts_skipped,
         }
+
+    def in_short(self) -> list[str]:
+        """The measure that finds the error best, on real states and on those of rollouts."""
+        sentences = []
+        for states, where in ((DATASET, "On real states"), (ROLLOUTS, "On states of the model's rollouts")):
+            best = self._best(states)
+            if best is not None:
+                sentences.append(
+                    f"{where} {best.measure} finds the error best, with a rank correlation of {rounded(best.spearman)}."
+                )
+        return sentences or ["Undefined: see the notes."]
+
+    def figures(self) -> list[Figure]:
+        """All measures, their correlations by depth, and the ROC curves of the best one on real states."""
+        drawn, best = [self.plot()], self._best(DATASET)
+        if any(score.depth is not None and score.spearman is not None for score in self.scores):
+            drawn.append(self.plot_by_depth())
+        if best is not None:
+            drawn.append(self.plot_roc(best.measure))
+        return drawn
+
+    def _best(self, states: str) -> Score | None:
+        """The score of the measure with the highest rank correlation, over all depths."""
+        known = [
+            (score.spearman, score)
+            for score in self.scores
+            if score.states == states and score.depth is None and score.spearman is not None
+        ]
+        return max(known, key=lambda pair: pair[0], default=(None, None))[1]
 
     def plot(self) -> Figure:
         """Spearman's correlation and the detection of large errors, on real states and on those of rollouts."""

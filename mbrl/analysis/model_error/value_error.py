@@ -17,12 +17,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of
 from mbrl.analysis.forecasts.one_step_answers import ask
-from mbrl.analysis.forecasts.windows import Progress, dimension_names, generator_on, left_out, scale_of
 from mbrl.analysis.model_error.lipschitz import LipschitzEstimate, local_lipschitz
 from mbrl.analysis.model_error.value_error_result import ROUNDING, ValueAwareError
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, ValueFunction
+from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError, DataError, MbrlError
 from mbrl.models import Differentiable, DynamicsModel
 from mbrl.uncertainty import draw_sample

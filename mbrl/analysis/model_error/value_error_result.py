@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mbrl.analysis.correlations import pearson
 from mbrl.analysis.model_error.lipschitz import LipschitzEstimate
-from mbrl.analysis.result import Result
+from mbrl.analysis.result import EXACT, Result
+from mbrl.analysis.written_numbers import rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,6 +101,20 @@ class ValueAwareError(Result):
             "sample_sd_standardised": self.spread,
             "lipschitz": {name: None if slopes is None else slopes.rows() for name, slopes in self.lipschitz.items()},
         }
+
+    def in_short(self) -> list[str]:
+        """How far the model's error moves the value."""
+        if self.exact:
+            return [EXACT]
+        off, sd = math.sqrt(self.vame_mean) / self.discount, math.sqrt(float(self.real.var(correction=0)))
+        return [
+            f"The model's error moves the value of the next state by {rounded(off)} (root mean square), where values have a "
+            f"standard deviation of {rounded(sd)}."
+        ]
+
+    def figures(self) -> list[Figure]:
+        """Values, and slopes."""
+        return [self.plot(), self.plot_slopes()]
 
     def plot(self) -> Figure:
         """The value of where the model leads against the value of where it really led."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.windows import Progress
+from mbrl.analysis.progress import Progress
 from mbrl.data import Transitions, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
 from mbrl.errors import CheckpointError, UnsupportedError
 from mbrl.models import DynamicsModel
-from mbrl.planners import PETS, OnlinePlanner
+from mbrl.planners import MakesPlans, Planner, PlanObjective
 from mbrl.policies import Policy
 
 
@@ -40,14 +40,16 @@ class WatchedRun:
     """A planner in its real environments.
 
     Attributes:
-        planner: built.
+        planner: built; it makes plans, or follows the settings' policy.
+        model: that promises.
         experience: real environments, reset when the run begins.
         seed: of the episodes' starts and the planner's memory.
         settings: of promises.
         generator: draws what the model draws.
     """
 
-    planner: OnlinePlanner
+    planner: Planner
+    model: DynamicsModel
     experience: Experience
     seed: int
     settings: Settings
@@ -75,12 +77,12 @@ class WatchedRun:
             obs, snapshot = experience.obs, self._snapshot(reality)
             if looking and progress is not None:
                 progress(f"plans against outcomes: decision {step // every + 1} of {decisions}")
-            if isinstance(planner, PETS):
+            if isinstance(planner, MakesPlans):
                 plan = planner.plan(obs, memory, explore=False, snapshot=snapshot)
                 action = plan.actions[:, 0].clone()
                 if looking:
                     values.append(plan.value.double().cpu())
-                    promised.append(self._promised_by(planner, obs, snapshot, plan.actions))
+                    promised.append(self._promised_by(planner.objective, obs, snapshot, plan.actions))
                     opened.append(nothing)
                     if reality is not None:
                         try:
@@ -119,22 +121,22 @@ class WatchedRun:
 
     def _snapshot(self, reality: Truth | Copies | None) -> Tensor | None:
         """The simulator states, where the model or the truth starts from them."""
-        models = [self.planner.dynamics, *([reality.model] if isinstance(reality, Truth) else [])]
+        models = [self.model, *([reality.model] if isinstance(reality, Truth) else [])]
         needed = any(model.row_extras(self.planner.built_task) for model in models)
         return self.experience.snapshot if needed else None
 
-    def _promised_by(self, planner: PETS, obs: Tensor, snapshot: Tensor | None, plans: Tensor) -> Tensor:
+    def _promised_by(self, objective: PlanObjective, obs: Tensor, snapshot: Tensor | None, plans: Tensor) -> Tensor:
         """The model's return of plans `N x H x A`, with noise that the search hasn't seen: `N`."""
-        objective = replace(planner.objective, terminal_value=None, uncertainty=None, uncertainty_rate=0.0)
-        state = planner.dynamics.start(planner.start_rows(obs, snapshot), self.generator)
+        objective = replace(objective, terminal_value=None, uncertainty=None, uncertainty_rate=0.0)
+        state = self.model.start(_start_rows(self.model, obs, snapshot), self.generator)
         promised = objective.returns(state, plans.unsqueeze(1))[:, 0].double().cpu()
         return torch.where(promised.isfinite(), promised, torch.nan)
 
     def _promised_by_policy(self, obs: Tensor, snapshot: Tensor | None) -> Tensor:
         """The mean return of rollouts that follow the policy's mode, `N`."""
-        model, policy, particles = self.planner.dynamics, self.settings.policy, self.settings.particles
+        model, policy, particles = self.model, self.settings.policy, self.settings.particles
         assert policy is not None  # of this kind of planner
-        state = model.start(self.planner.start_rows(obs, snapshot), self.generator, follow=True)
+        state = model.start(_start_rows(model, obs, snapshot), self.generator, follow=True)
         state = model.particles(state, 1, particles, follow=True)  # P·N
         rewards, ends = [], []
         for _ in range(self.settings.horizon):
@@ -166,6 +168,13 @@ class WatchedRun:
         return torch.where(whole, total, torch.nan)
 
 
+def _start_rows(model: DynamicsModel, obs: Tensor, snapshot: Tensor | None) -> Transitions:
+    """Rows of present states `N x S`, for a model's `start`; without a snapshot it says itself whether `obs` is enough."""
+    task = model.built_task
+    extras = {"sim_state": snapshot} if "sim_state" in model.row_extras(task) and snapshot is not None else {}
+    return Transitions.from_obs(obs, task.action_size, **extras)
+
+
 class Truth:
     """Executes plans in an exact model."""
 
@@ -176,9 +185,7 @@ class Truth:
     def earned(self, run: WatchedRun, obs: Tensor, snapshot: Tensor | None, plans: Tensor) -> Tensor:
         """The return of plans `N x H x A` from here, `N`, computed in float64."""
         device = self.model.device
-        needed = self.model.row_extras(self.model.built_task)
-        extras = {"sim_state": snapshot} if "sim_state" in needed and snapshot is not None else {}
-        rows = Transitions.from_obs(obs.double(), plans.shape[-1], **extras).to(device)
+        rows = _start_rows(self.model, obs.double(), snapshot).to(device)
         steps = self.model.rollout(self.model.start(rows, self.generator), plans.double().to(device))
         ends = [step.terminated.cpu() for step in steps]
         return run.summed([step.reward.double().cpu() for step in steps], ends, [torch.zeros_like(end) for end in ends])

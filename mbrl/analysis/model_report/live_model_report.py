@@ -16,7 +16,7 @@ from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.model_error.open_loop import open_loop_error
 from mbrl.analysis.model_error.open_loop_result import MEAN
 from mbrl.analysis.model_error.uncertainty_against_error import DATASET, UncertaintyAgainstError, uncertainty_against_error
-from mbrl.analysis.model_report.page import png
+from mbrl.analysis.png import png
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, RunFolderError, UnsupportedError

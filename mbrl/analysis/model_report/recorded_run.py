@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.windows import Progress
 from mbrl.analysis.model_error.plan_outcome import plan_outcome
+from mbrl.analysis.model_report.subject import Subject
 from mbrl.analysis.result import Result, Skipped
 from mbrl.data import Transitions
 from mbrl.envs import VectorExperience
-from mbrl.models import DynamicsModel
-from mbrl.planners import PETS, Planner
+from mbrl.errors import UnsupportedError
+from mbrl.planners import MakesPlans
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How many rows, windows and draws each part takes at most."""
+def recorded_outcome(of: Subject, generator: torch.Generator, *, decisions: int, environments: int) -> Result | Skipped:
+    """Compares what plans promise with what they bring, and keeps the planner's steps as `of.policy_rows`.
 
-    windows: int = 500
-    particles: int = 10
-    one_step: int = 5000
-    forecasts: int = 1000
-    rows: int = 20_000
-    rollouts: int = 500
-    value_rows: int = 2048
-    value_draws: int = 32
-    decisions: int = 10
-    environments: int = 4
+    Args:
+        of: with a planner.
+        generator: draws the episodes' starts, and whatever the planner and its model draw.
+        decisions: in each environment, unless the subject says another number.
+        environments: `N`, for a planner that follows a policy; one that plans is slow and acts in one.
+
+    Raises:
+        UnsupportedError: without a planner.
+        MbrlError: if the environment can't be made, or the planner can't act in it.
+    """
+    if of.planner is None:
+        raise UnsupportedError("the checkpoint holds a model alone, without a planner or a policy.")
+    plans = isinstance(of.planner, MakesPlans)
+    task = of.planner.built_task
+    number = 1 if plans else environments
+    experience = _Recording(task, number, seed=of.seed, device=of.planner.device, allow=of.allow)
+    experience.extras = bool(of.model.row_extras(task))
+    try:
+        return plan_outcome(
+            of.planner,
+            experience,
+            generator=generator,
+            decisions=decisions if of.decisions is None else of.decisions,
+            horizon=None if plans else of.horizon,
+            progress=of.progress,
+        )
+    finally:
+        experience.close()
+        if experience.kept:
+            of.policy_rows = Transitions.cat(experience.kept)
 
 
 class _Recording(VectorExperience):
@@ -50,44 +67,3 @@ class _Recording(VectorExperience):
             rows.extras["sim_state"] = before
         self.kept.append(rows)
         return rows
-
-
-@dataclass
-class RecordedRun:
-    """A planner in real environments.
-
-    Attributes:
-        rows: what happened there.
-    """
-
-    planner: Planner
-    model: DynamicsModel
-    seed: int
-    sizes: Sizes
-    decisions: int | None
-    horizon: int
-    allow: Sequence[str]
-    progress: Progress | None
-    rows: Transitions | None = None
-
-    def outcome(self, generator: torch.Generator) -> Result | Skipped:
-        """What plans promise and bring."""
-        plans = isinstance(self.planner, PETS)
-        number = 1 if plans else self.sizes.environments
-        task = self.planner.built_task
-        experience = _Recording(task, number, seed=self.seed, device=self.planner.device, allow=self.allow)
-        experience.extras = bool(self.model.row_extras(task))
-        try:
-            found = plan_outcome(
-                self.planner,
-                experience,
-                generator=generator,
-                decisions=self.sizes.decisions if self.decisions is None else self.decisions,
-                horizon=None if plans else self.horizon,
-                progress=self.progress,
-            )
-        finally:
-            experience.close()
-            if experience.kept:
-                self.rows = Transitions.cat(experience.kept)
-        return found
