@@ -1,4 +1,4 @@
-"""How well one number tells another: correlations, and the detection of events by a score.
+"""Correlations of two numbers: how well one tells the other; and the detection of events by a score.
 
     Spearman           the correlation of ranks; any increasing transform of a number keeps it
     Pearson            the correlation of the numbers themselves: what a linear penalty needs
@@ -22,7 +22,8 @@ def pearson(a: Tensor, b: Tensor, rounding: float = 0.0) -> float | None:
     """Pearson's correlation of two lists of `B` numbers; None if one of them is constant.
 
     Args:
-        a, b: `B` each, finite.
+        a: `B`, finite.
+        b: `B`, finite.
         rounding: see `is_constant`.
     """
     if is_constant(a, rounding) or is_constant(b, rounding):
@@ -35,7 +36,8 @@ def spearman(a: Tensor, b: Tensor, rounding: float = 0.0) -> float | None:
     """Spearman's rank correlation of two lists of `B` numbers, ties with their mean rank; None if one is constant.
 
     Args:
-        a, b: `B` each, finite.
+        a: `B`, finite.
+        b: `B`, finite.
         rounding: see `is_constant`.
     """
     if is_constant(a, rounding) or is_constant(b, rounding):
@@ -47,8 +49,10 @@ def within_correlation(a: Tensor, b: Tensor, first: Tensor, second: Tensor, roun
     """Pearson's correlation of what is left of two lists without the means of two groupings.
 
     Args:
-        a, b: `B` each, finite.
-        first, second: `B` int64 from 0 up, the group of each row in either grouping.
+        a: `B`, finite.
+        b: `B`, finite.
+        first: `B` int64 from 0 up, the group of each row in one grouping.
+        second: the same in the other.
         rounding: what is left and no larger than this share of the largest number is nothing.
 
     Returns:
@@ -125,7 +129,7 @@ def mean_ranks(x: Tensor) -> Tensor:
 
 
 def is_constant(x: Tensor, rounding: float = 0.0) -> bool:
-    """Whether `B` numbers are too few or too equal for a correlation.
+    """Says whether `B` numbers are too few or too equal for a correlation.
 
     Args:
         x: `B`, finite.

@@ -1,4 +1,4 @@
-"""`Progress`: what an analysis that takes long tells how far it is."""
+"""`Progress`: a function that is told, in a sentence, how far an analysis is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Result`: what every analysis returns, a table with a picture, a few numbers and sentences."""
+"""`Result`: the findings of an analysis, a table with figures, a few numbers and sentences."""
 
 from __future__ import annotations
 

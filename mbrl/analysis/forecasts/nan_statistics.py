@@ -28,5 +28,5 @@ def quantiles(values: Tensor, levels: Sequence[float] = QUANTILES) -> Tensor:
 
 
 def root_mean_square(values: Tensor) -> Tensor:
-    """Over the first dim, without what is NaN."""
+    """The root mean square over the first dim, without what is NaN."""
     return values.square().nanmean(0).sqrt()

@@ -22,7 +22,7 @@ def dimension_names(who: str, names: Sequence[str] | None, size: int) -> list[st
         return [f"obs {number}" for number in range(size)]
     if len(names) != size:
         raise ConfigError(
-            f"{who}: expected {size} names, one a dimension of the observation, got {len(names)}; give as many, or none."
+            f"{who}: expected {size} names, one per dimension of the observation, got {len(names)}; give as many, or none."
         )
     return list(names)
 
@@ -58,7 +58,7 @@ def total_of(errors: Tensor, scale: Tensor) -> Tensor:
 
 
 def within_rounding(error: Tensor, obs: Tensor) -> bool:
-    """Whether one-step errors (`… x S`, environment units) are no more than rounding of the real `obs` (`… x S`) makes."""
+    """Says whether one-step errors (`… x S`, environment units) are no more than rounding of the real `obs` (`… x S`)."""
     known = error.isfinite()
     if not known.any():
         return False

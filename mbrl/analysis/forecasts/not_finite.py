@@ -11,11 +11,11 @@ class NotFinite:
     """Counts forecasts that aren't finite numbers, and keeps the place of the first.
 
     Args:
-        what: they are, in the plural.
+        kind: of forecasts, a noun in the plural, for the note.
     """
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self.count = 0
         self.total = 0
         self._first: tuple[int, int, int] | None = None  # episode, step, dim
@@ -42,6 +42,6 @@ class NotFinite:
             return []
         episode, step, dim = self._first
         return [
-            f"{self.count} of {self.total} {self.what} gave a number that isn't finite and don't count from there on, which "
+            f"{self.count} of {self.total} {self.kind} gave a number that isn't finite and don't count from there on, which "
             f"flatters the model; the first is {names[dim]} after step {step} of episode {episode}."
         ]

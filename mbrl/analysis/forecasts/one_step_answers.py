@@ -1,4 +1,4 @@
-"""What a model says of real rows, one step ahead, whatever kind of state it has."""
+"""`ask`: a model's predictions for real rows, one step ahead, whatever kind of state it has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBERS = 1 << 22  # observed numbers at once
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of `b` rows.
+    """A model's prediction for `b` rows.
 
     Attributes:
         part: which of the rows that were asked about.
@@ -42,7 +42,7 @@ class Answer:
         return said.mean[self.drawn].double().cpu(), said.var[self.drawn].double().cpu()
 
     def sample(self, generator: torch.Generator) -> Sample:
-        """What a rollout would draw, with noise from `generator`; of a model that stepped, what it drew."""
+        """The draw of a rollout, with noise from `generator`; of a model that stepped, the one that it made."""
         if self.step is not None:
             return Sample.of(self.step)
         return draw_sample(self.prediction, self.drawn, generator)

@@ -36,7 +36,10 @@ def place_windows(episodes: list[Transitions], horizon: int, most: int, generato
     """`windows`, and where they were.
 
     Args:
-        episodes, horizon, most, generator: as of `windows`.
+        episodes: as of `windows`, like all that follow.
+        horizon: `H`.
+        most: windows at most.
+        generator: draws them.
 
     Raises:
         DataError: if no episode is as long as the horizon.

@@ -8,7 +8,7 @@
     P        particles    rollouts of a window, more than one step ahead
 
 One step ahead F is the equal mixture of the drawn members' Gaussians, which is what a rollout draws from, and everything is
-exact: F(y) = mean_e Φ((y − m_e) / √v_e), and NLL and CRPS in closed form (`forecast_scores`).
+exact: F(y) = mean_e Φ((y − m_e) / √v_e), and NLL and CRPS in closed form (`mbrl.analysis.forecasts.scores`).
 
 More steps ahead F is known by the particles alone:
 
@@ -18,7 +18,7 @@ More steps ahead F is known by the particles alone:
   model there: 39 particles tell 95 % and, since 0.05, 0.2 and 0.5 are even multiples of 1/40, draw nothing by chance.
 - the CRPS is the fair estimate, whose mean doesn't depend on P (Ferro2014).
 - the NLL is that of the Gaussian with the particles' mean and sample variance. With few particles it is too high: of a
-  calibrated Gaussian forecast by 0.03 nats a dim at 39 particles, 0.06 at 20.
+  calibrated Gaussian forecast by 0.03 nats per dim at 39 particles, 0.06 at 20.
 
 Dawid1984: "Statistical theory: the prequential approach". Ferro2014: "Fair scores for ensemble forecasts".
 """

@@ -1,4 +1,4 @@
-"""What `calibration` finds: coverage, sharpness and scores at each horizon, a verdict on them, and the reliability curve."""
+"""`Calibration`: coverage, sharpness and scores at each horizon, a verdict on them, and the reliability curve."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Calibration(Result):
         return columns
 
     def verdict(self, found: HorizonCalibration, dim: int = -1) -> str | None:
-        """What the coverage at `levels` says of a horizon, in one dim or (the last, by default) their mean.
+        """The verdict of the coverage at `levels` on a horizon, in one dim or (the last, by default) their mean.
 
         Calibrated if none is off by more than three standard errors; else over-confident if intervals hold too little,
         under-confident if too much, wrong in shape if one level holds too little and another too much; None where

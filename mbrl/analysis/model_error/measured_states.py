@@ -1,4 +1,4 @@
-"""What measures of uncertainty say, and how wrong the model is: at real states, and at those that its rollouts reach."""
+"""Measures of uncertainty beside the model's error, at real states and at those that its rollouts reach."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mbrl.uncertainty import Sample, UncertaintyMeasure
 
 @dataclass
 class MeasuredStates:
-    """One set of states.
+    """The measures and errors at one set of states.
 
     Attributes:
         uncertainty: by measure, `B`.
@@ -43,7 +43,7 @@ class MeasuredStates:
 
 @dataclass
 class Measuring:
-    """Asks a model for predictions, and measures for numbers of them.
+    """Computes the measures and the errors of a model's predictions.
 
     Attributes:
         model: built and fitted.
@@ -78,7 +78,7 @@ class Measuring:
                     self.refused[name] = str(error).rstrip(".")
 
     def uncertainties(self, said: Prediction, sample: Sample, obs: Tensor, action: Tensor) -> dict[str, Tensor]:
-        """By measure, `B` float64 on the CPU, of what the model said of `obs` (`B x S`) and `action` (`B x A`)."""
+        """Numbers of each measure, `B` float64 on the CPU, for a prediction of `obs` (`B x S`) and `action` (`B x A`)."""
         if self.value is not None:
             sample = sample.valued(self.value, self.model.built_task, obs, action)
         found = {}

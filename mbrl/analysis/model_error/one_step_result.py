@@ -1,4 +1,4 @@
-"""What `one_step_error` finds: errors by region, by distance to other data and under a policy."""
+"""`OneStepError`: errors by region, by distance to other data and under a policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `open_loop_error` finds: errors against the number of steps, beside those of two baselines."""
+"""`OpenLoopError`: errors against the number of steps, beside those of two baselines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class OpenLoopError(Result):
     """Errors of open-loop rollouts over the horizon, beside those of two baselines.
 
     Attributes:
-        curves: by predictor: the mean of a window's particles, one particle a window, no change, a linear model.
+        curves: by predictor: the mean of a window's particles, one particle per window, no change, a linear model.
         dimensions: names, `S`.
         scale: `S`, the observation's standard deviation in the data, by which errors are normalised; 0 if it doesn't vary.
         windows: real windows that were compared.
@@ -176,7 +176,7 @@ class OpenLoopError(Result):
         return [self.plot(), self.plot_dimensions()]
 
     def plot_dimensions(self, most: int = 12) -> Figure:
-        """The same for each dimension, in environment units.
+        """The errors of each dimension, in environment units.
 
         Args:
             most: dims at most; where there are more, those with the largest normalised errors at the horizon.

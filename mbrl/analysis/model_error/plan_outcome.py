@@ -160,5 +160,5 @@ def _of_policy(learner: Learner, model: DynamicsModel, asked: dict[str, Any]) ->
     check_whole("plan_outcome(horizon=…)", found.horizon, 1)
     check_whole("plan_outcome(particles=…)", found.particles, 1)
     if not 0.0 < found.discount <= 1.0:
-        raise ConfigError(f"plan_outcome(discount=…): expected more than 0 and at most 1, got {found.discount}; choose one.")
+        raise ConfigError(f"plan_outcome(discount=…): expected more than 0 and at most 1, got {found.discount}.")
     return replace(found, particles=1) if isinstance(model, Exact) else found

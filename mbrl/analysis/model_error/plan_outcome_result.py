@@ -1,4 +1,4 @@
-"""What `plan_outcome` finds: the returns that plans promise, and those that they bring."""
+"""`PlanOutcome`: the returns that plans promise, and those that they bring."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ class PlanOutcome(Result):
         plans: whether the planner makes plans; if not, it follows a policy, and has neither plan value nor open loop.
         horizon: `H` steps.
         discount: γ.
-        env, step: `B` int64, the environment and its step in this run at which the decision was made.
-        plan_value, promised, open_loop, closed_loop: `B`, see the module. The last two are NaN where a time limit cut the
-            episode within the horizon.
+        env: `B` int64, the environment in which the decision was made.
+        step: `B` int64, its step in this run.
+        plan_value: `B`; see `mbrl.analysis.model_error.plan_outcome` for what each return is.
+        promised: `B`.
+        open_loop: `B`, NaN where a time limit cut the episode within the horizon.
+        closed_loop: `B`, likewise.
         exact: whether the plans, executed open loop, earn what was promised to rounding.
         notes: see `Result`.
     """

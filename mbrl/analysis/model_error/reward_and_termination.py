@@ -65,7 +65,7 @@ def reward_and_termination(
     for argument, given in (("horizon", horizon), ("most", most), ("windows", windows), ("particles", particles)):
         check_whole(f"{who}({argument}=…)", given, 1)
     if not 0.0 < discount <= 1.0:
-        raise ConfigError(f"{who}(discount=…): expected more than 0 and at most 1, got {discount}; choose one.")
+        raise ConfigError(f"{who}(discount=…): expected more than 0 and at most 1, got {discount}.")
     check_episodes(who, episodes)
     found = place_windows(episodes, horizon, windows, generator)  # first, since it refuses
     notes: list[str] = []
@@ -156,7 +156,7 @@ def _one_step(
 
 
 def _sources(model: DynamicsModel) -> tuple[Source | None, Source | None]:
-    """Where reward and termination come from, if anybody knows them."""
+    """Sources of reward and termination, None where nobody knows them."""
     task = model.built_task
     own: Source = "exact" if isinstance(model, Exact) else "learned"
     return ("known" if task.known_reward is not None else own, "known" if task.known_terminated is not None else own)
@@ -228,7 +228,7 @@ def _returns(
 
 
 def _right(predicted: Tensor, real: Tensor, rounding: float) -> bool:
-    """Whether numbers agree but for this share of the largest."""
+    """Says whether numbers agree but for this share of the largest."""
     if not len(predicted):
         return False
     return bool((predicted - real).abs().max() <= rounding * max(1.0, float(real.abs().max())))

@@ -152,7 +152,7 @@ def uncertainty_against_error(
 
 
 def _named(measures: Mapping[str, UncertaintyMeasure] | Sequence[UncertaintyMeasure]) -> dict[str, UncertaintyMeasure]:
-    """By their class, with the arguments that tell measures of one class apart."""
+    """Names measures by their class, with the arguments that tell those of one class apart."""
     if isinstance(measures, Mapping):
         return dict(measures)
     named: dict[str, UncertaintyMeasure] = {}

@@ -1,4 +1,4 @@
-"""What `uncertainty_against_error` finds: a score for each measure and set of states, and its figures."""
+"""`UncertaintyAgainstError`: a score for each measure and set of states, and its figures."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class UncertaintyAgainstError(Result):
     """Each measure against the true one-step error.
 
     Attributes:
-        scores: one a measure, set of states and depth; of a measure that the model can't have, without numbers.
+        scores: one per measure, set of states and depth; of a measure that the model can't have, without numbers.
         percentiles: of the reference errors, above which a row is an event.
         thresholds: the errors that these are, normalised.
-        uncertainty, error: by set of states, what was compared: by measure `B`, and `B`, float64 on the CPU.
+        uncertainty: by set of states and measure, `B` float64 on the CPU.
+        error: by set of states, `B`, what that was compared with.
         rollouts_skipped: why there are no states of model rollouts, or None.
         notes: see `Result`.
     """
@@ -72,7 +73,7 @@ class UncertaintyAgainstError(Result):
         return columns
 
     def summary(self) -> dict[str, Any]:
-        """By set of states and measure: both correlations, AUC and average precision; and the covariate shift's size."""
+        """Correlations, AUC and average precision by set of states and measure; and the covariate shift's size."""
         found: dict[str, Any] = {}
         for states in (DATASET, ROLLOUTS):
             found[states] = {

@@ -1,4 +1,4 @@
-"""What `value_error` finds: how much a model's error moves the value, and how steep value and model are."""
+"""`ValueAwareError`: how much a model's error moves the value, and how steep value and model are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ValueAwareError(Result):
 
     Attributes:
         discount: γ.
-        samples: `M`, draws of the model a row.
+        samples: `M`, draws of the model per row.
         real: `B` float64, V(s') of the rows that count.
         drawn: `B`, V(ŝ) of one draw.
         expected: `B`, the mean of V(ŝ) over `M` draws.
@@ -103,7 +103,7 @@ class ValueAwareError(Result):
         }
 
     def in_short(self) -> list[str]:
-        """How far the model's error moves the value."""
+        """The size of what the model's error does to the value."""
         if self.exact:
             return [EXACT]
         off, sd = math.sqrt(self.vame_mean) / self.discount, math.sqrt(float(self.real.var(correction=0)))
@@ -135,7 +135,7 @@ class ValueAwareError(Result):
         return figure
 
     def plot_slopes(self) -> Figure:
-        """How the local slopes of value and model are distributed over the states."""
+        """The distributions of the local slopes of value and model over the states."""
         from matplotlib.figure import Figure
 
         shown = {name: slopes for name, slopes in self.lipschitz.items() if slopes is not None}

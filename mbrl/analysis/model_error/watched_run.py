@@ -20,7 +20,7 @@ from mbrl.policies import Policy
 
 @dataclass
 class Settings:
-    """How far a promise reaches.
+    """The terms of a promise.
 
     Attributes:
         horizon: `H` steps.

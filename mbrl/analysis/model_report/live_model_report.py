@@ -69,8 +69,8 @@ class LiveModelReport(Configurable, pl.Callback):
         """
         if stage == "fit" and not isinstance(pl_module, OnlinePlanner):
             raise UnsupportedError(
-                f"LiveModelReport: expected a planner with a model to look at, got {type(pl_module).__name__}; leave it out "
-                "of trainer.callbacks, and use mbrl report afterwards."
+                f"LiveModelReport: expected an OnlinePlanner, which has a model and keeps its real steps, got "
+                f"{type(pl_module).__name__}; leave it out of trainer.callbacks, and use mbrl report afterwards."
             )
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -219,7 +219,7 @@ def _show(trainer: RunTrainer, now: int, figures: Mapping[str, Figure], numbers:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Never half a picture; not flushed to disk, since the next one is soon there."""
+    """Replaces a file at once, so that nobody sees half a picture; it isn't flushed to disk, since the next comes soon."""
     beside = path.with_name(f".{path.name}")
     beside.write_bytes(data)
     beside.replace(path)

@@ -1,4 +1,4 @@
-"""`Subject`: what a report looks at, for the functions that make its parts."""
+"""`Subject`: a trained planner or model with data, for the functions that make a report's parts."""
 
 from __future__ import annotations
 
