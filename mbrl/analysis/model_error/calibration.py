@@ -34,7 +34,7 @@ from torch import Tensor
 from mbrl.analysis.forecasts.nan_statistics import root_mean_square
 from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of
 from mbrl.analysis.forecasts.not_finite import NotFinite
-from mbrl.analysis.forecasts.one_step_answers import ask
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
 from mbrl.analysis.forecasts.particle_rollouts import particle_rollouts
 from mbrl.analysis.forecasts.scores import crps_of_mixture, crps_of_particles, nll_of_mixture, rank_between
 from mbrl.analysis.forecasts.windows import Windows, check_episodes, place_windows
@@ -184,7 +184,7 @@ def _noisy_dims(model: DynamicsModel, at: Windows, generator: torch.Generator) -
     """Dims in which any row's variance isn't 0, `S` bool; one that isn't a number says nothing against noise."""
     rows = at.rows.map(lambda tensor: tensor[:, 0])
     noisy = torch.zeros(rows.obs.shape[-1], dtype=torch.bool)
-    for said in ask(model, rows, generator):
+    for said in predict_rows(model, rows, generator):
         _, var = said.members()
         noisy |= (var != 0).any(0).any(0)
     return noisy
@@ -194,7 +194,7 @@ def _one_ahead(model: DynamicsModel, at: Windows, generator: torch.Generator, ba
     rows = at.rows.map(lambda tensor: tensor[:, 0])
     real = rows.next_obs.double().cpu()  # B x S
     made = _empty(real)
-    for said in ask(model, rows, generator):
+    for said in predict_rows(model, rows, generator):
         part = said.part
         mean, var = said.members()
         both = mean + 0.0 * var

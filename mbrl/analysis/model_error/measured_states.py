@@ -11,7 +11,7 @@ from torch import Tensor
 from mbrl.analysis.forecasts.exact_model import really_next
 from mbrl.analysis.forecasts.normalised_errors import total_of, within_rounding
 from mbrl.analysis.forecasts.not_finite import NotFinite
-from mbrl.analysis.forecasts.one_step_answers import ask
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
 from mbrl.analysis.forecasts.windows import Windows, place_windows
 from mbrl.data import Prediction, Transitions, ValueFunction
 from mbrl.errors import DataError, MbrlError, UnsupportedError
@@ -102,13 +102,13 @@ class Measuring:
 
     def errors(self, rows: Transitions) -> Tensor:
         """The normalised error of each row, `B` float64."""
-        answers = ask(self.model, rows, self.generator)
+        answers = predict_rows(self.model, rows, self.generator)
         return torch.cat([total_of(self.off(said.prediction, said.rows.next_obs), self.scale) for said in answers])
 
     def real_rows(self, rows: Transitions, places: Windows, dims: Sequence[str]) -> MeasuredStates:
         """Uncertainty and error of real rows."""
         bad, parts, offs = NotFinite("predictions of members"), [], []
-        for said in ask(self.model, rows, self.generator):
+        for said in predict_rows(self.model, rows, self.generator):
             mean, _ = said.members()
             bad.look(mean.unsqueeze(2), places.episode[said.part], places.first[said.part])
             offs.append(self.off(said.prediction, said.rows.next_obs))

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from mbrl.analysis.model_error.executed_plans import Copies, Truth
 from mbrl.analysis.model_error.plan_outcome_result import NAME, TITLE, PlanOutcome
-from mbrl.analysis.model_error.watched_run import Copies, Settings, Truth, WatchedRun
+from mbrl.analysis.model_error.watched_run import Settings, WatchedRun
 from mbrl.analysis.progress import Progress
 from mbrl.analysis.result import Skipped
 from mbrl.arguments import check_whole
@@ -104,9 +105,9 @@ def plan_outcome(
     notes: list[str] = []
     reality: Truth | Copies | None = None
     if plans and truth is not None:
-        reality = Truth(truth, seed)
+        reality = Truth(truth, seed, settings.discount)
     elif plans and isinstance(experience, VectorExperience):
-        reality = Copies(experience)
+        reality = Copies(experience, settings.discount)
     elif plans:
         notes.append(
             f"Plans aren't executed open loop: a {type(experience).__name__} can't be copied, and there is no exact model."

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.correlations import pearson
-from mbrl.analysis.forecasts.one_step_answers import ask
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
 from mbrl.analysis.forecasts.windows import Windows, check_episodes, place_windows
 from mbrl.analysis.model_error.reward_and_termination_result import (
     ReturnError,
@@ -100,7 +100,7 @@ def _one_step(
     rewards: list[Tensor] = []
     ends: list[Tensor] = []
     wrong: list[Tensor] = []
-    for answer in ask(model, rows, generator):
+    for answer in predict_rows(model, rows, generator):
         reward, ended = _said(model, answer.rows, answer.prediction)
         bad = ~answer.members()[0].isfinite().all(-1).all(0)  # b
         if reward is None:

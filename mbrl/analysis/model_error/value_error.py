@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of
-from mbrl.analysis.forecasts.one_step_answers import ask
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
 from mbrl.analysis.model_error.lipschitz import LipschitzEstimate, local_lipschitz
 from mbrl.analysis.model_error.value_error_result import ROUNDING, ValueAwareError
 from mbrl.analysis.progress import Progress
@@ -94,7 +94,7 @@ def value_error(
 
     real, first, expected, squares, spreads = [], [], [], [], []
     counted = scale > 0
-    for said in ask(model, some, generator):
+    for said in predict_rows(model, some, generator):
         here, sample = said.rows, said.sample(generator)
         total = _least(value, sample.next_obs)
         first.append(total)

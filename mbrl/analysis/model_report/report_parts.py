@@ -23,7 +23,7 @@ from mbrl.analysis.model_error.uncertainty_against_error_result import Uncertain
 from mbrl.analysis.model_error.value_error import value_error
 from mbrl.analysis.model_error.value_error_result import ValueAwareError
 from mbrl.analysis.model_report.default_measures import default_measures
-from mbrl.analysis.model_report.recorded_run import recorded_outcome
+from mbrl.analysis.model_report.recorded_outcome import recorded_outcome
 from mbrl.analysis.model_report.subject import Subject
 from mbrl.analysis.result import Result, Skipped
 from mbrl.errors import UnsupportedError

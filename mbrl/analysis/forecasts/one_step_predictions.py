@@ -1,4 +1,4 @@
-"""`ask`: a model's predictions for real rows, one step ahead, whatever kind of state it has."""
+"""`predict_rows`: a model's predictions for real rows, one step ahead, whatever kind of state it has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBERS = 1 << 22  # observed numbers at once
 
 
 @dataclass(frozen=True)
-class Answer:
+class RowPredictions:
     """A model's prediction for `b` rows.
 
     Attributes:
@@ -49,7 +49,7 @@ class Answer:
 
 
 @torch.no_grad()
-def ask(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> Iterator[Answer]:
+def predict_rows(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> Iterator[RowPredictions]:
     """The predictions of real rows, in chunks.
 
     A model of observations is asked for its prediction only, so that its reward may be unknown. One with a state of its
@@ -70,7 +70,7 @@ def ask(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> 
         here = rows.select(part).to(model.device)
         state = model.start(here, generator)
         if isinstance(state, ObsState):
-            yield Answer(part, here, model.predict(here.obs, here.action), model.drawn_members, None)
+            yield RowPredictions(part, here, model.predict(here.obs, here.action), model.drawn_members, None)
             continue
         step = model.step(state, here.action, ("prediction",))
         if step.prediction is None:
@@ -78,4 +78,4 @@ def ask(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> 
                 f"{type(model).__name__}.step: expected a prediction when asked for it, got none; implement "
                 'want=("prediction",).'
             )
-        yield Answer(part, here, step.prediction, model.drawn_members, step)
+        yield RowPredictions(part, here, step.prediction, model.drawn_members, step)
