@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -170,6 +171,38 @@ def test_model_selector_and_hook_train_in_dyna(tmp_path: Path) -> None:
     assert last["env_steps"] == 80 and last["rollout/stored"] > 0 and "model/holdout_mse" in last
 
 
+@pytest.mark.parametrize("name", ["ridge", "residual"])
+def test_a_model_is_fitted_alone_tested_asked_and_reported_on(name: str, tmp_path: Path) -> None:
+    data, folder = tmp_path / "rows.npz", tmp_path / "run"
+    assert main(["--allow", "mine", "collect", str(data), "--env_id", LIFT["env_id"], "--steps", "120"]) == 0
+    made = {
+        "model": {"class_path": f"mine.{name}.{name.capitalize()}"},
+        "data": {"class_path": "mbrl.envs.OfflineData", "init_args": {**LIFT, "path": str(data)}},
+        "trainer": {"folder": str(folder), "max_epochs": 3, "tensorboard": False, "progress": False},
+    }
+    path = tmp_path / "fit.yaml"
+    path.write_text(yaml.safe_dump(made))
+    assert main(["--allow", "mine", "fit", "--config", str(path)]) == 0
+    written = lines(folder)
+    assert [line["epoch"] for line in written] == ([0] if name == "ridge" else [0, 1, 2])
+    assert written[-1]["model/loss"] < (1e-6 if name == "ridge" else 1.0)
+    saved = ["--ckpt_path", str(folder)]
+    assert main(["--allow", "mine", "test", *saved]) == 0
+    tested = json.loads((folder / "test.json").read_text())
+    assert tested["test/mse"] == tested["test/best_member_mse"]
+    assert main(["--allow", "mine", "validate", *saved]) == 0
+    assert main(["--allow", "mine", "predict", *saved, "--dataset", str(data)]) == 0
+    model = mbrl.load(folder, allow=["mine"])
+    with np.load(folder / "predictions.npz") as arrays:
+        rows = mbrl.envs.OfflineData(str(data), **LIFT).transitions
+        error = torch.as_tensor(arrays["mean"]) - rows.next_obs
+        assert torch.equal(torch.as_tensor(arrays["mean"]), model.predict(rows.obs, rows.action).mean)
+    assert tested["test/mse"] == pytest.approx(error.square().mean().item(), rel=1e-4)
+    small = ["--horizon", "3", "--quick", "--decisions", "1"]
+    assert main(["--allow", "mine", "report", "--ckpt", str(folder), "--data", str(data), *small]) == 0
+    assert (folder / "report").is_dir()
+
+
 def test_measure_and_optimizer_of_plans_train_in_pets(tmp_path: Path) -> None:
     ensemble = {"hidden": [8], "members": 3, "elites": 2, "max_epochs": 2, "weight_decay": 0.0}
     small = {"warmup_steps": 40, "refit_every": 20, "horizon": 3, "particles": 2}
@@ -261,7 +294,14 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         setting("model", {"class_path": "mine.residual.Residual"}),
         r"recorded rows \(mbrl.envs.OfflineData\), got OnlineData",
     ),
-    "closed form alone": (setting("model", {"class_path": "mine.ridge.Ridge"}), "fitted by gradient.*'closed_form'"),
+    "closed form alone, environment": (
+        setting("model", {"class_path": "mine.ridge.Ridge"}),
+        r"recorded rows \(mbrl.envs.OfflineData\), got OnlineData",
+    ),
+    "nothing to fit": (
+        setting("model", {"class_path": "mbrl.models.Pendulum"}),
+        "Pendulum: .* got one that has nothing to fit",
+    ),
 }
 
 

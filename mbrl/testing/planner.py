@@ -32,7 +32,7 @@ def check_planner(
 
     Args:
         make: makes the planner, not yet built, the same each time.
-        task: what to build it for.
+        task: the task to build it for.
         make_experience: makes environments of the task, the same each time, for the clauses about training; None leaves
             those out. Choose a planner that trains within a few ticks.
         ticks: ticks before the planner is saved, and after.
@@ -130,7 +130,7 @@ class _Suite(Clauses):
             self.equal(tensor[1::2], kept[name][1::2], f"reset keeps {name} of the others")
 
     def saved(self, planner: Planner, optimizers: list[Optimizer]) -> dict[str, Any]:
-        """What a checkpoint holds, after going through bytes."""
+        """Returns what a checkpoint holds, after going through bytes."""
         checkpoint: dict[str, Any] = {
             "state_dict": planner.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
@@ -221,7 +221,7 @@ class _Suite(Clauses):
 
 
 def _untimed(value: Any) -> Any:
-    """Without the metrics that hold wall-clock times, which no run repeats."""
+    """Leaves out the metrics that hold wall-clock times, which no run repeats."""
     if isinstance(value, Mapping):
         return {key: _untimed(item) for key, item in value.items() if not str(key).startswith("time/")}
     return value

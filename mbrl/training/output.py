@@ -1,15 +1,56 @@
-"""What commands print: results on stdout, remarks on stderr."""
+"""Output of commands: results on stdout, remarks on stderr, and what of libraries' remarks reaches the user."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
+
+from mbrl.errors import MbrlWarning
 
 
 def say(text: str) -> None:
-    """A remark, on stderr."""
+    """Writes a remark to stderr."""
     sys.stderr.write(f"mbrl: {text}\n")
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """Keeps a library's remarks from the user, to whom they would say the wrong thing; its warnings still come.
+
+    Args:
+        library: the name of its logger, such as `pytorch_lightning` or `optuna`.
+    """
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Shows our warnings as one line each, every time, and leaves out what libraries say of their future."""
+    show = warnings.showwarning
+
+    def showwarning(message: Any, category: Any, *rest: Any, **options: Any) -> None:
+        if issubclass(category, MbrlWarning):
+            say(f"warning: {message}")
+        elif not issubclass(category, (DeprecationWarning, FutureWarning, PossibleUserWarning)):
+            show(message, category, *rest, **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", MbrlWarning)
+        warnings.showwarning = showwarning
+        yield
 
 
 def show_metrics(command: str, metrics: Mapping[str, float], folder: Path | None = None) -> None:

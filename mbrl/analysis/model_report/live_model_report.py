@@ -20,15 +20,13 @@ from mbrl.analysis.png import png
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, RunFolderError, UnsupportedError
-from mbrl.planners import OnlinePlanner
+from mbrl.planners import OnlinePlanner, evaluating
 from mbrl.spec import Configurable
-from mbrl.training.callbacks.run_clock import evaluating
+from mbrl.training.callbacks.run import Run
 from mbrl.uncertainty import MeanDisagreement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from mbrl.training.run_trainer import RunTrainer
 
 FOLDER = "live"  # in the run folder, where there is no TensorBoard
 
@@ -78,7 +76,7 @@ class LiveModelReport(Configurable, pl.Callback):
             self._before = pl_module.env_steps
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Run, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not isinstance(pl_module, OnlinePlanner) or not trainer.is_global_zero:
             return
@@ -195,7 +193,7 @@ def draw_returns(lines: Sequence[Mapping[str, Any]]) -> Figure | None:
     return figure
 
 
-def _show(trainer: RunTrainer, now: int, figures: Mapping[str, Figure], numbers: Mapping[str, float]) -> None:
+def _show(trainer: Run, now: int, figures: Mapping[str, Figure], numbers: Mapping[str, float]) -> None:
     from pytorch_lightning.loggers import TensorBoardLogger
 
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

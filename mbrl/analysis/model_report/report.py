@@ -16,8 +16,7 @@ from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
-from mbrl.planners import HasDynamics, Planner
-from mbrl.training.callbacks.run_clock import evaluating
+from mbrl.planners import HasDynamics, Planner, evaluating
 from mbrl.uncertainty import UncertaintyMeasure
 
 

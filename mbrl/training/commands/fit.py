@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +17,14 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from mbrl.data import Task
 from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
-from mbrl.errors import ConfigError, MbrlError, MbrlWarning
+from mbrl.errors import ConfigError, MbrlError
 from mbrl.spec import check_allowed, from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
 from mbrl.training.commands.empty_keys import refuse_empty_unknown
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
-from mbrl.training.output import say, show_metrics
+from mbrl.training.output import plain_warnings, quiet, say, show_metrics
 from mbrl.training.resume import find_checkpoint
 from mbrl.training.trainer import Trainer
 
@@ -39,7 +37,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         allow: modules in which a checkpoint's names may be looked up.
     """
     name, *options = arguments
-    with quiet():
+    with quiet("pytorch_lightning"), plain_warnings():
         if name != "fit" and not any(_names_a_config(option) for option in options):
             return _from_checkpoint(name, options, allow)
         with process_arguments(arguments):
@@ -59,7 +57,7 @@ class MbrlParser(LightningArgumentParser):
         raise SystemExit(2)
 
     def sentence(self, message: str, ex: Exception | None = None) -> str:
-        """What is wrong, as one sentence."""
+        """Says what is wrong, in one sentence."""
         parser = getattr(ex, "subcommand_parser", self)
         hidden = ("help", "config", "print_config")
         return sentence(message, [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in hidden])
@@ -128,7 +126,7 @@ class MbrlCLI(LightningCLI):
         _merge(config, "variant", config["trainer"], "variant", "trainer.variant", None)
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: what the user wrote is compared with the checkpoint, never replaced by it."""
+        """Does nothing: what the user wrote is compared with the checkpoint, never replaced by it."""
 
     def _set_seed(self) -> None:
         """Seeds the global generators too, for environments that draw from them; nothing in this library does."""
@@ -136,9 +134,7 @@ class MbrlCLI(LightningCLI):
         seed = (config["data"].get("init_args") or {}).get("seed")
         if seed is not None:
             if not 0 <= seed < 2**32:
-                raise ConfigError(
-                    f"data.init_args.seed: expected a number from 0 to {2**32 - 1}, got {seed}; choose another."
-                )
+                raise ConfigError(f"data.init_args.seed: expected a number from 0 to {2**32 - 1}, got {seed}.")
             pl.seed_everything(seed, workers=True, verbose=False)
 
     def instantiate_classes(self) -> None:
@@ -245,7 +241,7 @@ def _names_a_config(option: str) -> bool:
 
 
 def _with_last(arguments: dict[str, Any]) -> dict[str, Any]:
-    """An untrained planner is never what one wants to evaluate."""
+    """Evaluates the newest checkpoint where none is named, never an untrained planner."""
     return {**arguments, "ckpt_path": arguments["ckpt_path"] or "last"}
 
 
@@ -271,25 +267,3 @@ def process_arguments(arguments: list[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Shows our warnings as one line each, and keeps Lightning's remarks on its own loops from the user."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    show = warnings.showwarning
-
-    def showwarning(message: Any, category: Any, *rest: Any, **options: Any) -> None:
-        if issubclass(category, MbrlWarning):
-            say(f"warning: {message}")
-        elif not issubclass(category, (DeprecationWarning, FutureWarning, pl.utilities.warnings.PossibleUserWarning)):
-            show(message, category, *rest, **options)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = showwarning
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

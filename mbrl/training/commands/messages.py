@@ -1,4 +1,4 @@
-"""What the parser has to say about a configuration, as one sentence each: what was expected, what came, what to do."""
+"""The parser's complaints about a configuration, as one sentence each: what was expected, what came, what to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
         return f"{where}expected a {found[2]}, got {found[1]}, which is none; give the class_path of one."
     if found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
-        return f"{where}expected {found[1]}, got {found[2]}; correct it."
+        return f"{where}expected {found[1]}, got {found[2]}."
     if found := re.search(r"arguments are required: (.*)", text):
         names = found[1].replace("fit.", "")
         return f"{names}: expected a value, got none; set it in the configuration or on the command line."

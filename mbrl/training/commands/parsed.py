@@ -1,4 +1,4 @@
-"""What `mbrl fit` makes of its arguments, without a run: for whoever writes arguments for others, such as a search."""
+"""Settings that `mbrl fit` makes of its arguments, without a run: for callers that write them, such as a search."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
-from mbrl.training.commands.fit import MbrlCLI, MbrlParser, process_arguments, quiet
+from mbrl.training.commands.fit import MbrlCLI, MbrlParser, process_arguments
 from mbrl.training.flags import check_flags
+from mbrl.training.output import plain_warnings, quiet
 from mbrl.training.parts import check_can_fit, check_parts
 
 
@@ -26,7 +27,7 @@ def parsed(arguments: Sequence[str], allow: Sequence[str] = ()) -> dict[str, Any
         ConfigError: with the parser's sentence on the first argument that it doesn't take.
         MbrlError: as a part refuses its settings.
     """
-    with quiet(), process_arguments(list(arguments)):
+    with quiet("pytorch_lightning"), plain_warnings(), process_arguments(list(arguments)):
         try:
             config = _Parsed(allow, _RaisingParser).config[arguments[0]].as_dict()
         except _RefusedArgument as refused:
@@ -55,7 +56,7 @@ class _Parsed(MbrlCLI):
         return {"fit": MbrlCLI.subcommands()["fit"]}
 
     def _set_seed(self) -> None:
-        """Nothing: a run that isn't started must not move the caller's generators."""
+        """Does nothing: a run that isn't started must not move the caller's generators."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         check_parts(self.model, self.datamodule)

@@ -34,7 +34,7 @@ KNOWN = ["trainer.eval_every", "trainer.folder", "horizon", "plans"]
         ),
         (
             "Parser key \"horizon\":\n  Expected a <class 'int'>. Got value: eight",
-            "horizon: expected int, got eight; correct it.",
+            "horizon: expected int, got eight.",
         ),
         (
             "the following arguments are required: fit.data",
