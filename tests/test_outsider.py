@@ -16,8 +16,9 @@ import torch
 import yaml
 
 import mbrl
+from mbrl.analysis import PlanOutcome, Result, Skipped, report
 from mbrl.cli import main
-from mbrl.data import Prediction, Task
+from mbrl.data import Prediction, Task, Transitions
 from mbrl.envs import OnlineData, VectorExperience, make_task
 from mbrl.errors import CheckpointError, UnsupportedError, UntrustedNameError
 from mbrl.planners import Dyna, Planner, PlanProblem
@@ -235,6 +236,40 @@ def test_a_climb_ends_higher_than_it_began_and_goes_on_from_there(seed: int) -> 
     assert torch.equal(plan.warm["plan"][:, :-1], plan.actions[:, 1:])
 
 
+# the report ----------------------------------------------------------------------------------------------------------
+
+
+def lift_rows(task: Task, number: int = 40) -> Transitions:
+    experience, generator = VectorExperience(task, 1, seed=0), torch.Generator().manual_seed(0)
+    rows = [experience.step(torch.rand(1, 1, generator=generator) * 2 - 1) for _ in range(number)]
+    experience.close()
+    return Transitions.cat(rows)
+
+
+def test_the_report_compares_plans_of_the_users_planner(run: Path) -> None:
+    planner = mbrl.load(run, allow=["mine"])
+    found = report(planner, lift_rows(planner.built_task), horizon=5, quick=True, truth="none", allow=["mine"], decisions=2)
+    plan = found.part("plan")
+    assert isinstance(plan, PlanOutcome) and plan.plans and plan.horizon == SMALL["horizon"]
+    assert torch.allclose(plan.promised, plan.open_loop, atol=1e-3)  # the lift is linear, so that the ridge knows it
+    assert bool(plan.closed_loop.isfinite().all())
+    one_step = found.part("one_step")
+    assert isinstance(one_step, Result) and "rows of the policy" in one_step.summary()["groups"]
+    skipped = {part.name: part.reason for part in found.parts if isinstance(part, Skipped)}
+    assert skipped == {"value": "Shooting has no learner, so that there is no value function."}
+
+
+def test_a_part_of_the_users_own_is_one_line_in_the_table(run: Path, tmp_path: Path) -> None:
+    planner, parts = mbrl.load(run, allow=["mine"]), mine("bias").PARTS
+    found = report(planner, lift_rows(planner.built_task), horizon=5, quick=True, truth="none", parts=parts[-1:])
+    assert [part.name for part in found.parts] == ["bias"] and len(parts) == 8
+    text = found.write(tmp_path).read_text()
+    assert '<h2 id="bias">Is the model off to one side?</h2>' in text and "The largest mean error of a dimension is" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bias.csv", "report.html", "report.json"]
+    numbers = json.loads((tmp_path / "report.json").read_text())["parts"]["bias"]
+    assert abs(numbers["summary"]["largest_bias"]) < 1e-3
+
+
 # what a stranger gets wrong --------------------------------------------------------------------------------------------
 
 PENDULUM = {"env_id": "Pendulum-v1", "env_kwargs": None, "reward": "auto", "terminated": "auto"}
@@ -331,7 +366,7 @@ def test_the_page_shows_the_files_that_are_tested(tmp_path: Path, monkeypatch: p
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
     scripts = [text for language, text in blocks if language == "python" and text.startswith("import mbrl\n")]
     shown = [text for _, text in blocks if text not in scripts]
-    assert len(shown) == 10
+    assert len(shown) == 12
     assert [text for text in shown if not any(text in file for file in files)] == []
     (script,) = scripts
     smaller = {"steps=400": "steps=60, eval_episodes=1, test_episodes=1", "warmup_steps=50": "warmup_steps=20, plans=8"}

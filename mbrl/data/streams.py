@@ -30,6 +30,14 @@ def make_generator(device: torch.device | str, *parts: object) -> torch.Generato
     return torch.Generator(device=device).manual_seed(derived_seed(*parts))
 
 
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """`generator`, or, if it is on another device, one that is seeded from it."""
+    if generator.device.type == device.type:
+        return generator
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return make_generator(device, int(seed))
+
+
 @contextmanager
 def default_draws(*parts: object) -> Iterator[None]:
     """Has torch's own default draws on the CPU, such as the initial weights of `nn.Linear`, follow a seed from `parts`.

@@ -1,6 +1,7 @@
 """Planners, which act: Dyna, PETS, and their parts."""
 
 from mbrl.planners.base import Planner
+from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate, evaluating
 from mbrl.planners.memory import Memory
@@ -38,7 +39,10 @@ __all__ = [
     "Dyna",
     "EpisodeReturns",
     "GradientShooting",
+    "HasDynamics",
     "ImaginedLearning",
+    "LearnsPolicy",
+    "MakesPlans",
     "Memory",
     "OnlinePlanner",
     "PenaltyWeight",

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from mbrl.arguments import Count, Natural, Share
 from mbrl.data import ReplayBuffer, Task, ValueFunction
 from mbrl.models import DynamicsModel
+from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.rollouts.hooks import BatchHook, RolloutHook
@@ -27,7 +28,7 @@ from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situa
 from mbrl.policies import CriticTerm, Learner
 
 
-class Dyna(OnlinePlanner):
+class Dyna(OnlinePlanner, LearnsPolicy):
     """Trains a learner on a mix of real steps and rollouts of a model that is refitted as data come in.
 
     Args:
@@ -58,6 +59,8 @@ class Dyna(OnlinePlanner):
         ConfigError: for a number out of range, or a choice that there isn't.
         UnsupportedError: from `build`, if a part can't work with the model.
     """
+
+    learner: Learner  # never None here
 
     def __init__(
         self,

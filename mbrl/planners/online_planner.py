@@ -15,10 +15,11 @@ from mbrl.envs.experience import Experience
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
+from mbrl.planners.capabilities import HasDynamics
 from mbrl.planners.memory import Memory
 
 
-class OnlinePlanner(Planner):
+class OnlinePlanner(Planner, HasDynamics):
     """Acts in real environments with `act`, stores what happens, and refits a model as data come in.
 
     A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`.

@@ -18,6 +18,7 @@ from mbrl.arguments import Count, Limits, Natural, check_whole
 from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction
 from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
+from mbrl.planners.capabilities import LearnsPolicy, MakesPlans
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.plans.base import Plan, PlanOptimizer, PlanProblem
@@ -31,7 +32,7 @@ from mbrl.uncertainty import UncertaintyMeasure
 _PLAN = "plan/"  # before the names of the optimiser's tensors in a memory
 
 
-class PETS(OnlinePlanner):
+class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
     """Plans at every step in a model that is refitted as data come in, and executes the plan's first action.
 
     In training and in evaluation alike. With a fixed model (the simulator, a closed form) nothing is fitted, and this is

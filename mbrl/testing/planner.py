@@ -12,7 +12,9 @@ from torch.optim import Optimizer
 from mbrl.data import Task, make_generator
 from mbrl.envs.experience import Experience
 from mbrl.errors import NotBuiltError
-from mbrl.planners import Memory, Planner
+from mbrl.models import DynamicsModel
+from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner, PlanObjective
+from mbrl.policies import Learner
 from mbrl.testing.clauses import Clauses, ConformanceError, noise, some_obs, through_bytes
 
 SEED = 3
@@ -40,6 +42,7 @@ def check_planner(
     """
     suite = _Suite(make, task)
     suite.life()
+    suite.markers(suite.built())
     suite.acting(suite.built())
     suite.moves(suite.built())
     if make_experience is not None:
@@ -73,6 +76,21 @@ class _Suite(Clauses):
         self.hold(type(twin) is type(fresh), "the spec names the planner's own class", type(twin).__name__)
         first, second = (dict(self.built().named_parameters()) for _ in range(2))
         self.equal(first, second, "the same seed gives the same parameters")
+
+    def markers(self, planner: Planner) -> None:
+        """What the planner's markers say that it has is there."""
+        if isinstance(planner, HasDynamics):
+            self.hold(isinstance(getattr(planner, "dynamics", None), DynamicsModel), "HasDynamics: dynamics is its model")
+        if isinstance(planner, LearnsPolicy):
+            learner = getattr(planner, "learner", planner)
+            self.hold(learner is None or isinstance(learner, Learner), "LearnsPolicy: learner is its learner, or None")
+        if isinstance(planner, MakesPlans):
+            self.hold(
+                isinstance(getattr(planner, "objective", None), PlanObjective), "MakesPlans: objective is a PlanObjective"
+            )
+            self.hold(
+                isinstance(getattr(planner, "horizon", None), int), "MakesPlans: horizon is the number of a plan's steps"
+            )
 
     def acted(self, planner: Planner, explore: bool, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         obs = some_obs(self.task, ENVS)

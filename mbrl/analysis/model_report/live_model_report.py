@@ -16,7 +16,7 @@ from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.model_error.open_loop import open_loop_error
 from mbrl.analysis.model_error.open_loop_result import MEAN
 from mbrl.analysis.model_error.uncertainty_against_error import DATASET, UncertaintyAgainstError, uncertainty_against_error
-from mbrl.analysis.model_report.page import png
+from mbrl.analysis.png import png
 from mbrl.arguments import Count
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, RunFolderError, UnsupportedError
@@ -65,8 +65,8 @@ class LiveModelReport(Configurable, pl.Callback):
         """
         if stage == "fit" and not isinstance(pl_module, OnlinePlanner):
             raise UnsupportedError(
-                f"LiveModelReport: expected a planner with a model to look at, got {type(pl_module).__name__}; leave it out "
-                "of trainer.callbacks, and use mbrl report afterwards."
+                f"LiveModelReport: expected an OnlinePlanner, which has a model and keeps its real steps, got "
+                f"{type(pl_module).__name__}; leave it out of trainer.callbacks, and use mbrl report afterwards."
             )
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -215,7 +215,7 @@ def _show(trainer: Run, now: int, figures: Mapping[str, Figure], numbers: Mappin
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Never half a picture; not flushed to disk, since the next one is soon there."""
+    """Replaces a file at once, so that nobody sees half a picture; it isn't flushed to disk, since the next comes soon."""
     beside = path.with_name(f".{path.name}")
     beside.write_bytes(data)
     beside.replace(path)

@@ -11,7 +11,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from mbrl.analysis.verdicts import in_short
 from mbrl.errors import ConfigError
 from mbrl.search.commands.workers import add_storage, check_work, devices_of, quiet, remarks, several
 from mbrl.search.confirmation.confirmation import Confirmation, chosen_of, read_confirmation, tested_candidates
@@ -176,7 +175,7 @@ def _show(trial: FrozenTrial, outcome: Outcome) -> None:
 
 def _said(found: Confirmation, search: SearchFile) -> str:
     """What is printed at the end."""
-    lines = [f"{search.study}: {found.metric}", *(f"  {sentence}" for sentence in in_short(found))]
+    lines = [f"{search.study}: {found.metric}", *(f"  {sentence}" for sentence in found.in_short())]
     lines += [f"    {name} = {value}" for name, value in found.chosen.params.items()]
     lines += [f"  {note}" for note in found.notes]
     table = RUNS / search.study / "confirmation.csv"
