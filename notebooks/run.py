@@ -58,10 +58,10 @@ def execute(path: Path, folder: Path, *, small: bool, timeout: int = 600) -> Any
     """The notebook with the outputs of a fresh run.
 
     Args:
-        path: of the notebook, which is left as it is.
-        folder: where it runs.
+        path: path of the notebook, which is left as it is.
+        folder: folder in which it runs.
         small: whether it takes its small settings.
-        timeout: seconds for a cell.
+        timeout: seconds per cell.
 
     Raises:
         nbclient.exceptions.CellExecutionError: if a cell fails.

@@ -6,6 +6,8 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,14 @@ def part_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
+def base_of(node: ast.ImportFrom, package: tuple[str, ...]) -> str:
+    """The module after `from`, in full where it is given by dots."""
+    base = node.module or ""
+    if node.level:
+        base = ".".join((*package[: len(package) - node.level + 1], *([base] if base else [])))
+    return base
+
+
 def imported_parts(tree: ast.AST, package: tuple[str, ...]) -> set[tuple[str, int]]:
     """Which parts of mbrl a module imports (inside functions and `TYPE_CHECKING` too), with line numbers."""
     found: set[tuple[str, int]] = set()
@@ -52,9 +62,7 @@ def imported_parts(tree: ast.AST, package: tuple[str, ...]) -> set[tuple[str, in
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join((*package[: len(package) - node.level + 1], *([base] if base else [])))
+            base = base_of(node, package)
             # `from mbrl import data` imports a part, `from mbrl import load` a name of the package itself
             names = [f"{base}.{alias.name}" for alias in node.names] if base == "mbrl" else [base]
         for name in names:
@@ -124,6 +132,80 @@ def test_a_wrong_import_is_seen(part: str, source: str) -> None:
 )
 def test_a_right_import_is_let_through(part: str, source: str) -> None:
     assert not wrong_imports(part, ast.parse(source), ("mbrl", part))
+
+
+def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Which modules each module imports, inside functions and `TYPE_CHECKING` too.
+
+    A name that a package passes on is followed to the module that has it, and being inside a package imports nothing of it.
+
+    Args:
+        sources: source text by dotted name; a package's `__init__` goes by the package's name and `.__init__`.
+    """
+    packages = {name.removesuffix(".__init__") for name in sources if name.endswith(".__init__")}
+    trees = {name: ast.parse(source) for name, source in sources.items()}
+
+    def parent(name: str) -> tuple[str, ...]:
+        return tuple(name.split("."))[:-1]
+
+    def home(base: str, name: str) -> str:
+        """The module that `from base import name` needs."""
+        if f"{base}.{name}" in sources or f"{base}.{name}" in packages:
+            base = f"{base}.{name}"
+        elif base in packages:
+            for node in ast.walk(trees[f"{base}.__init__"]):
+                if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
+                    names = {alias.asname or alias.name: alias.name for alias in node.names}
+                    return home(base_of(node, tuple(base.split("."))), names[name])
+        return f"{base}.__init__" if base in packages else base
+
+    graph: dict[str, set[str]] = {name: set() for name in sources}
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            found: list[str] = []
+            if isinstance(node, ast.Import):
+                found = [home(*alias.name.rpartition(".")[::2]) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                found = [home(base_of(node, parent(name)), alias.name) for alias in node.names]
+            graph[name].update(module for module in found if module in sources)
+    return graph
+
+
+def circle_in(graph: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import each other in a ring, the first one again at the end; empty if there are none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    sources = {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text() for path in module_files()}
+    graph = import_graph(sources)
+    assert "mbrl.planners.rollouts.imagination" in graph["mbrl.planners.rollouts.imagined_learning"]
+    assert "mbrl.models.base" in graph["mbrl.planners.dyna"], "the package passes DynamicsModel on"
+    circle = circle_in(graph)
+    assert not circle, " → ".join(circle)
+
+
+@pytest.mark.parametrize(
+    ("sources", "circle"),
+    [
+        ({"mbrl.p.a": "import mbrl.p.b", "mbrl.p.b": "def f():\n    from mbrl.p.a import A"}, True),
+        ({"mbrl.p.a": "from . import b", "mbrl.p.b": "if TYPE_CHECKING:\n    from .a import A"}, True),
+        (
+            {"mbrl.p.a": "from mbrl.p.b import B", "mbrl.p.b": "from mbrl.p.c import C", "mbrl.p.c": "from mbrl.p import A"},
+            True,
+        ),
+        ({"mbrl.p.a": "from mbrl.p import b", "mbrl.p.b": "from mbrl.q import run", "mbrl.q": "import mbrl.p.a"}, True),
+        ({"mbrl.p.a": "from mbrl.p.b import B", "mbrl.p.b": "import torch\nfrom mbrl import errors"}, False),
+        ({"mbrl.p.a": "", "mbrl.p.b": "from mbrl.p import A"}, False),  # what a package passes on is its module's
+    ],
+)
+def test_a_circle_is_seen(sources: dict[str, str], circle: bool) -> None:
+    package = {"mbrl.__init__": "", "mbrl.p.__init__": "from mbrl.p.a import A\nfrom mbrl.p.b import B"}
+    assert bool(circle_in(import_graph({**package, **sources}))) is circle
 
 
 def test_root_links_lead_into_the_package() -> None:

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 import mbrl
+from mbrl.analysis import PlanOutcome, Result, Skipped, report
 from mbrl.cli import main
-from mbrl.data import Prediction, Task
+from mbrl.data import Prediction, Task, Transitions
 from mbrl.envs import OnlineData, VectorExperience, make_task
 from mbrl.errors import CheckpointError, UnsupportedError, UntrustedNameError
 from mbrl.planners import Dyna, Planner, PlanProblem
@@ -169,6 +171,38 @@ def test_model_selector_and_hook_train_in_dyna(tmp_path: Path) -> None:
     assert last["env_steps"] == 80 and last["rollout/stored"] > 0 and "model/holdout_mse" in last
 
 
+@pytest.mark.parametrize("name", ["ridge", "residual"])
+def test_a_model_is_fitted_alone_tested_asked_and_reported_on(name: str, tmp_path: Path) -> None:
+    data, folder = tmp_path / "rows.npz", tmp_path / "run"
+    assert main(["--allow", "mine", "collect", str(data), "--env_id", LIFT["env_id"], "--steps", "120"]) == 0
+    made = {
+        "model": {"class_path": f"mine.{name}.{name.capitalize()}"},
+        "data": {"class_path": "mbrl.envs.OfflineData", "init_args": {**LIFT, "path": str(data)}},
+        "trainer": {"folder": str(folder), "max_epochs": 3, "tensorboard": False, "progress": False},
+    }
+    path = tmp_path / "fit.yaml"
+    path.write_text(yaml.safe_dump(made))
+    assert main(["--allow", "mine", "fit", "--config", str(path)]) == 0
+    written = lines(folder)
+    assert [line["epoch"] for line in written] == ([0] if name == "ridge" else [0, 1, 2])
+    assert written[-1]["model/loss"] < (1e-6 if name == "ridge" else 1.0)
+    saved = ["--ckpt_path", str(folder)]
+    assert main(["--allow", "mine", "test", *saved]) == 0
+    tested = json.loads((folder / "test.json").read_text())
+    assert tested["test/mse"] == tested["test/best_member_mse"]
+    assert main(["--allow", "mine", "validate", *saved]) == 0
+    assert main(["--allow", "mine", "predict", *saved, "--dataset", str(data)]) == 0
+    model = mbrl.load(folder, allow=["mine"])
+    with np.load(folder / "predictions.npz") as arrays:
+        rows = mbrl.envs.OfflineData(str(data), **LIFT).transitions
+        error = torch.as_tensor(arrays["mean"]) - rows.next_obs
+        assert torch.equal(torch.as_tensor(arrays["mean"]), model.predict(rows.obs, rows.action).mean)
+    assert tested["test/mse"] == pytest.approx(error.square().mean().item(), rel=1e-4)
+    small = ["--horizon", "3", "--quick", "--decisions", "1"]
+    assert main(["--allow", "mine", "report", "--ckpt", str(folder), "--data", str(data), *small]) == 0
+    assert (folder / "report").is_dir()
+
+
 def test_measure_and_optimizer_of_plans_train_in_pets(tmp_path: Path) -> None:
     ensemble = {"hidden": [8], "members": 3, "elites": 2, "max_epochs": 2, "weight_decay": 0.0}
     small = {"warmup_steps": 40, "refit_every": 20, "horizon": 3, "particles": 2}
@@ -202,6 +236,40 @@ def test_a_climb_ends_higher_than_it_began_and_goes_on_from_there(seed: int) -> 
     assert torch.equal(plan.warm["plan"][:, :-1], plan.actions[:, 1:])
 
 
+# the report ----------------------------------------------------------------------------------------------------------
+
+
+def lift_rows(task: Task, number: int = 40) -> Transitions:
+    experience, generator = VectorExperience(task, 1, seed=0), torch.Generator().manual_seed(0)
+    rows = [experience.step(torch.rand(1, 1, generator=generator) * 2 - 1) for _ in range(number)]
+    experience.close()
+    return Transitions.cat(rows)
+
+
+def test_the_report_compares_plans_of_the_users_planner(run: Path) -> None:
+    planner = mbrl.load(run, allow=["mine"])
+    found = report(planner, lift_rows(planner.built_task), horizon=5, quick=True, truth="none", allow=["mine"], decisions=2)
+    plan = found.part("plan")
+    assert isinstance(plan, PlanOutcome) and plan.plans and plan.horizon == SMALL["horizon"]
+    assert torch.allclose(plan.promised, plan.open_loop, atol=1e-3)  # the lift is linear, so that the ridge knows it
+    assert bool(plan.closed_loop.isfinite().all())
+    one_step = found.part("one_step")
+    assert isinstance(one_step, Result) and "rows of the policy" in one_step.summary()["groups"]
+    skipped = {part.name: part.reason for part in found.parts if isinstance(part, Skipped)}
+    assert skipped == {"value": "Shooting has no learner, so that there is no value function."}
+
+
+def test_a_part_of_the_users_own_is_one_line_in_the_table(run: Path, tmp_path: Path) -> None:
+    planner, parts = mbrl.load(run, allow=["mine"]), mine("bias").PARTS
+    found = report(planner, lift_rows(planner.built_task), horizon=5, quick=True, truth="none", parts=parts[-1:])
+    assert [part.name for part in found.parts] == ["bias"] and len(parts) == 8
+    text = found.write(tmp_path).read_text()
+    assert '<h2 id="bias">Is the model off to one side?</h2>' in text and "The largest mean error of a dimension is" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bias.csv", "report.html", "report.json"]
+    numbers = json.loads((tmp_path / "report.json").read_text())["parts"]["bias"]
+    assert abs(numbers["summary"]["largest_bias"]) < 1e-3
+
+
 # what a stranger gets wrong --------------------------------------------------------------------------------------------
 
 PENDULUM = {"env_id": "Pendulum-v1", "env_kwargs": None, "reward": "auto", "terminated": "auto"}
@@ -226,7 +294,14 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         setting("model", {"class_path": "mine.residual.Residual"}),
         r"recorded rows \(mbrl.envs.OfflineData\), got OnlineData",
     ),
-    "closed form alone": (setting("model", {"class_path": "mine.ridge.Ridge"}), "fitted by gradient.*'closed_form'"),
+    "closed form alone, environment": (
+        setting("model", {"class_path": "mine.ridge.Ridge"}),
+        r"recorded rows \(mbrl.envs.OfflineData\), got OnlineData",
+    ),
+    "nothing to fit": (
+        setting("model", {"class_path": "mbrl.models.Pendulum"}),
+        "Pendulum: .* got one that has nothing to fit",
+    ),
 }
 
 
@@ -291,7 +366,7 @@ def test_the_page_shows_the_files_that_are_tested(tmp_path: Path, monkeypatch: p
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
     scripts = [text for language, text in blocks if language == "python" and text.startswith("import mbrl\n")]
     shown = [text for _, text in blocks if text not in scripts]
-    assert len(shown) == 10
+    assert len(shown) == 12
     assert [text for text in shown if not any(text in file for file in files)] == []
     (script,) = scripts
     smaller = {"steps=400": "steps=60, eval_episodes=1, test_episodes=1", "warmup_steps=50": "warmup_steps=20, plans=8"}

@@ -3,7 +3,7 @@
     python benchmarks/learning/coplanner.py run cartpole_swingup --seeds 0 1 2 --workers 2
     python benchmarks/learning/coplanner.py draw cartpole_swingup
 
-`run` trains every arm on every seed through the `mbrl` command, one thread a run and `--workers` runs side by side, tests
+`run` trains every arm on every seed through the `mbrl` command, one thread per run and `--workers` runs side by side, tests
 each on ten episodes that training never saw, and appends to `results/coplanner-TASK.curve.csv` and `….test.csv`. A run
 that was interrupted is resumed; one that has a row in the test file is skipped. `draw` makes the figure and prints a table.
 """

@@ -1,4 +1,4 @@
-"""Draws learning curves from the CSV files in `results/`: one line a seed, the mean over seeds where there are several.
+"""Draws learning curves from the CSV files in `results/`: one line per seed, the mean over seeds where there are several.
 
 python benchmarks/learning/draw.py mbpo-pendulum --title "MBPO on Pendulum-v1"
 python benchmarks/learning/draw.py mbpo-inverted-pendulum mbpo-inverted-pendulum-fast --title …
@@ -24,7 +24,7 @@ PUBLISHED = {"mbpo-hopper": ([15e3, 50e3, 75e3, 100e3, 120e3], [558, 975, 1696, 
 
 
 def curves(name: str) -> dict[int, list[tuple[int, float]]]:
-    """(env_steps, return) of each seed."""
+    """Returns (env_steps, return) of each seed."""
     found: dict[int, list[tuple[int, float]]] = defaultdict(list)
     with (RESULTS / f"{name}.curve.csv").open(newline="") as file:
         for row in csv.DictReader(file):

@@ -1,4 +1,4 @@
-"""What planning reaches and what it costs: returns, and milliseconds an action, of many planner settings as CSV rows.
+"""Measures what planning reaches and costs: return, and milliseconds per action, of many planner settings as CSV rows.
 
     python -m benchmarks.learning.planning exact pendulum            # in the task's own equations
     python -m benchmarks.learning.planning learned pendulum RUN      # in the ensemble that a training run has fitted
@@ -78,11 +78,11 @@ class ColdStart:
         self.device = planner.device
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
-        """As the planner's."""
+        """Returns the planner's memory."""
         return self.planner.memory(n, generator)
 
     def act(self, obs: Tensor, memory: Memory, **options: Any) -> tuple[Tensor, Memory]:
-        """As the planner's, from a memory that holds no plan."""
+        """Acts as the planner does, from a memory that holds no plan."""
         memory.reset(torch.ones(memory.n, dtype=torch.bool, device=self.device))
         return self.planner.act(obs, memory, **options)
 
@@ -101,7 +101,7 @@ def read_config(name: str) -> Spec:
 
 
 def fast_preset(task: str) -> Spec:
-    """How the task's preset at 20 Hz plans: optimizer, horizon and particles."""
+    """Planner settings of the task's preset at 20 Hz: optimizer, horizon and particles."""
     arguments = read_config(f"pets/{task}_20hz.yaml")["model"]["init_args"]
     return {name: arguments[name] for name in ("optimizer", "horizon", "particles")}
 
@@ -123,7 +123,7 @@ def exact_settings(task: str) -> list[Setting]:
 
 
 def learned_settings(task: str) -> list[Setting]:
-    """From PETS' own settings down to the cheapest; each differs from one above it in one respect."""
+    """Settings from PETS' own down to the cheapest; each differs from one above it in one respect."""
     cem = optimizer("CEM", candidates=400, elites=40, iterations=5)
     small_cem = optimizer("CEM", candidates=100, elites=10, iterations=3)
     long, noise = HORIZONS[task], 2.0
@@ -183,7 +183,7 @@ def learned_planner(trained: PETS, setting: Setting) -> PETS:
 
 
 def milliseconds(planner: PETS | ColdStart, experience: VectorExperience) -> float:
-    """Processor time of an action for one environment: the median of `TIMED` decisions after `WARM_UP`."""
+    """Processor time per action for one environment: the median of `TIMED` decisions after `WARM_UP`."""
     memory = planner.memory(1, make_generator(planner.device, 0, "timing"))
     times = []
     for _ in range(WARM_UP + TIMED):

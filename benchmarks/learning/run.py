@@ -3,9 +3,9 @@
     python benchmarks/learning/run.py mbpo-pendulum --seeds 0 1 2 \
         --config configs/base/mbpo.yaml --config configs/mbpo/pendulum.yaml
 
-writes `benchmarks/learning/results/mbpo-pendulum.curve.csv` (one row an evaluation) and `….test.csv` (one row a seed, with
-steps, wall-clock, hardware, versions and commit). A seed whose run was interrupted is resumed; one that has a row in the
-test file is skipped. `draw.py` makes the figures from these files.
+writes `benchmarks/learning/results/mbpo-pendulum.curve.csv` (one row per evaluation) and `….test.csv` (one row per seed,
+with steps, wall-clock, hardware, versions and commit). A seed whose run was interrupted is resumed; one that has a row in
+the test file is skipped. `draw.py` makes the figures from these files.
 """
 
 from __future__ import annotations
@@ -115,8 +115,10 @@ def record(
     """Tests the newest checkpoint and appends the seed's rows to the two CSV files.
 
     Args:
-        name: of the run.
-        seed, folder, options: its own.
+        name: name of the run.
+        seed: its seed.
+        folder: its folder.
+        options: the options that name its seed and folder.
         about: what the test file says beside the results.
         file: the files' name, where several runs share them; `name` by default.
         metrics: those of a metric line that the curve file keeps too, empty where a run has none.

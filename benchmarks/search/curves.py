@@ -64,7 +64,7 @@ def _run(study: optuna.Study, trial: Trial, problem: Problem, params: Params, rn
 
 
 def observe_curve(problem: Problem, params: Params, rng: np.random.Generator) -> list[float]:
-    """What a run reports after each step, and at last as its value.
+    """Values that a run reports after each step, the last one as its result.
 
     Half of the noise's variance is the run's own luck, which grows with its curve; the other half is each report's.
     """

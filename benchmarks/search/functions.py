@@ -45,12 +45,12 @@ class Problem:
     share: Callable[[Params, int], float] | None = None
 
     def regret(self, params: Params) -> float:
-        """How far a configuration is from the optimum, free of noise; a diverging one is as bad as a value of 0."""
+        """Distance of a configuration's value from the optimum, free of noise; a diverging one is as bad as a value of 0."""
         value = self.value(params)
         return abs((0.0 if math.isnan(value) else value) - self.optimum)
 
     def observe(self, params: Params, rng: np.random.Generator) -> float:
-        """What one run of the configuration reports: its value and noise, or NaN."""
+        """Value that one run of the configuration reports, with noise, or NaN."""
         value = self.value(params)
         return value if math.isnan(value) else value + self.noise_sd(value) * float(rng.standard_normal())
 
@@ -82,7 +82,7 @@ def bump(u: float, centre: float, width: float) -> float:
 
 
 def position(distribution: BaseDistribution, value: float) -> float:
-    """Where a number lies in its range, from 0 to 1, in logarithms where the distribution is logarithmic."""
+    """Place of a number in its range, from 0 to 1, in logarithms where the distribution is logarithmic."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
     if distribution.log:
@@ -196,7 +196,7 @@ def rlmix_curves() -> Problem:
     """RLMix of variant 0 as runs of ten steps that learn at different speeds, so that their curves cross.
 
     A run has reached (1 − exp(−t/τ)) / (1 − exp(−10/τ)) of its value after step t. τ is between 1 and 12 steps: longer with
-    a small learning rate, few updates a step and long rollouts, so that some of the best configurations begin slowly.
+    a small learning rate, few updates per step and long rollouts, so that some of the best configurations begin slowly.
     """
     plain = rlmix(0)
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.search.kills
 
-appends to `results/kills.csv`, one row a storage and a way of seeing the dead: a configuration that was lost, run twice or
+appends to `results/kills.csv`, one row per storage and way of seeing the dead: a configuration that was lost, run twice or
 left running would be named in its last column. What the file has is left out.
 """
 
@@ -42,7 +42,7 @@ WORKERS, SHARED = 4, 100
 
 
 def row(storage: str, what: str, workers: int, kills: int, budget: int, url: str, began: float) -> dict[str, object]:
-    """What is left in a study."""
+    """Returns what is left in a study, as a row."""
     trials = load_study("quadratic", url).trials
     labels = Counter(label_of(trial) for trial in trials)
     return {
@@ -78,7 +78,7 @@ def measure(storage: str, urls: list[str]) -> None:
 
 
 def is_recorded(storage: str, what: str) -> bool:
-    """Whether the results have this row."""
+    """Says whether the results have this row."""
     if not RESULTS.exists():
         return False
     with RESULTS.open(newline="") as file:

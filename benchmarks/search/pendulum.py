@@ -1,6 +1,6 @@
 """Bayesian against random search on `configs/search/mbpo_pendulum.yaml`, each confirmed on seeds that neither used.
 
-    python -m benchmarks.search.pendulum search --trials 80    # both at once, a worker each; goes on after a stop
+    python -m benchmarks.search.pendulum search --trials 80    # both at once, one worker each; goes on after a stop
     python -m benchmarks.search.pendulum confirm --workers 2   # the best of each, the start, the preset as it is documented
     python -m benchmarks.search.pendulum collect               # tables and figures into results/pendulum
 
@@ -90,7 +90,7 @@ def confirm(workers: int) -> None:
 
 
 def test_values() -> dict[str, list[float]]:
-    """By arm, what a run of each test seed comes to by the objective that the searches had."""
+    """Values of the test seeds' runs by arm, by the objective that the searches had."""
     arms: dict[str, list[float]] = {}
     for path, name in zip(search_files(), ("Bayesian", "random"), strict=True):
         found = read_search_file(path)
@@ -110,7 +110,7 @@ def test_values() -> dict[str, list[float]]:
 
 
 def documented_value(found: SearchFile, seed: int) -> float:
-    """What a run of the documented preset comes to by the search's objective."""
+    """Value of a run of the documented preset by the search's objective."""
     [objective] = found.objectives
     lines = (DOCUMENTED / f"seed{seed}" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     values = [line[objective.metric] for line in map(json.loads, lines) if objective.metric in line]
@@ -157,7 +157,7 @@ def collect() -> None:
 
 
 def hours(study: str) -> float:
-    """From a search's first trial to its last."""
+    """Hours from a search's first trial to its last."""
     trials = load_study(study, STORAGE).get_trials(deepcopy=False)
     begun = [trial.datetime_start for trial in trials if trial.datetime_start is not None]
     ended = [trial.datetime_complete for trial in trials if trial.datetime_complete is not None]

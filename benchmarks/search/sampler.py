@@ -2,7 +2,7 @@
 
     python -m benchmarks.search.sampler --problems rlmix-1 func2c --methods bo tpe gp-told --seeds 0 1 2 --trials 50
 
-appends to `benchmarks/search/results/sampler.csv`: one row a search, whose noise-free regret is that of the configuration
+appends to `benchmarks/search/results/sampler.csv`: one row per search, whose noise-free regret is that of the configuration
 that the method would recommend (best posterior mean for ours, best observed value for the others). A search that has a row
 is skipped, so the same command goes on after a stop. Seeds are paired: trial k of a seed gets the same noise everywhere.
 `--workers 4` simulates that many workers whose trials take random times, without waiting for them.
@@ -112,7 +112,7 @@ def _measured(problem: Problem, sampler: BaseSampler, study: optuna.Study, faile
 
 
 def provenance() -> dict[str, str]:
-    """What the numbers depend on."""
+    """Versions and machine that the numbers depend on."""
     import botorch
     import torch
 

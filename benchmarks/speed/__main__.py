@@ -20,7 +20,7 @@ _CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile"
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures depend on: processor, instructions, threads, versions."""
+    """Facts that the figures depend on: processor, instructions, threads, versions."""
     import gymnasium
     import mujoco
     import stable_baselines3
@@ -44,7 +44,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products have instructions of their own here."""
+    """Says whether bfloat16 products have instructions of their own here."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     info = Path("/proc/cpuinfo")
@@ -52,7 +52,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def summary(cases: list[Case]) -> list[dict[str, Any]]:
-    """One row a case."""
+    """One row per case."""
     by_name = {case.name: case for case in cases}
     rows = []
     for case in cases:
@@ -72,7 +72,7 @@ def summary(cases: list[Case]) -> list[dict[str, Any]]:
 
 
 def ratios(cases: list[Case]) -> dict[str, float]:
-    """What the table's rows say of each other, medians over the rounds."""
+    """Ratios between the table's rows, medians over the rounds."""
     by_name = {case.name: case for case in cases}
     pairs = {
         "SAC update over Stable-Baselines3's": ("SAC update fp32", "Stable-Baselines3's SAC update"),

@@ -1,4 +1,4 @@
-"""What is timed: the work of MBPO on Hopper-v5 (Janner2019's sizes), each piece alone and a step as a whole."""
+"""Cases to time: the work of MBPO on Hopper-v5 (Janner2019's sizes), each piece alone and a step as a whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mbrl.planners.rollouts.imagination import Imagination
 from mbrl.policies import SAC
 
 ENV_ID = "Hopper-v5"
-STATES = 100_000  # MBPO's rollouts a fit
+STATES = 100_000  # MBPO's rollouts per fit
 PLANNED_STATES = 4000  # each costs as much as 123 of them
 CANDIDATES, LOOKAHEAD = 5, 5  # UP-MPC's K and H
 REAL_ROWS, MODEL_ROWS = 12, 244  # a batch of 256 with 5 % real rows
@@ -205,6 +205,7 @@ def dyna_tick(known: Task, device: torch.device, updates: int = 20) -> Case:
     planner.to(device)
     planner.make_optimizers()
     planner.real_buffer.add(random_rows(known, 10_000, device))
+    planner.model_buffer.resize(400_000)
     planner.model_buffer.add(random_rows(known, 400_000, device))
     planner.env_steps = 10_000
     experience = VectorExperience(known, 1, seed=0, device=device)

@@ -1,6 +1,6 @@
-"""What a step costs besides products: Lightning, logging, buffer, acting and the environment, at N = 1.
+"""Costs of a step besides products: Lightning, logging, buffer, acting and the environment, at N = 1.
 
-A run whose planner neither fits, imagines nor updates, so that all that is left is the loop around them.
+They are measured in a run whose planner neither fits, imagines nor updates, so that only the loop around them is left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEPS, BURN_IN = 2000, 500
 
 
 class _Clock(pl.Callback):
-    """When the burn-in ended and when the last tick did."""
+    """Times at which the burn-in and the last tick ended."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -36,7 +36,7 @@ class _Clock(pl.Callback):
 
 
 def run_ms(clock_function: Callable[[], float] = perf_counter) -> float:
-    """Milliseconds a real step takes in one such run, burn-in excluded."""
+    """Milliseconds per real step in one such run, burn-in excluded."""
     clock = _Clock(clock_function)
     # the warm-up outlasts the run, so nothing is fitted; its actions are the policy's, as after it
     planner = Dyna(GaussianEnsemble(), SAC(), warmup_steps=STEPS + 1, warmup="policy")

@@ -1,4 +1,4 @@
-"""How many floating-point operations the matrix products of a piece of work need: the yardstick of its speed.
+"""Floating-point operations that the matrix products of a piece of work need: the yardstick of its speed.
 
 A product of `m x k` and `k x n` counts 2·m·k·n. Element-wise work counts nothing, so no code reaches the limit.
 """

@@ -1,4 +1,4 @@
-"""Whether bf16 costs quality: holdout error of the ensemble in both precisions, over seeds, on the same rows."""
+"""Cost of bf16 in quality: holdout error of the ensemble in both precisions, over seeds, on the same rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def real_rows(steps: int, seed: int) -> Transitions:
 
 @torch.no_grad()
 def errors(model: GaussianEnsemble, rows: Transitions) -> tuple[float, float]:
-    """Negative log-likelihood a dimension (nats) and mean squared error, means over members, rows and dimensions."""
+    """Negative log-likelihood per dimension (nats) and mean squared error, means over members, rows and dimensions."""
     said = model.predict(rows.obs, rows.action)  # E x B x S
     square = (rows.next_obs - said.mean).square()
     nll = 0.5 * (square / said.var + said.var.log() + math.log(2 * math.pi))

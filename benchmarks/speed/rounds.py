@@ -16,13 +16,13 @@ class Case:
 
     Attributes:
         name: what the table calls it.
-        unit: what is counted a second.
-        run: does `units` of it.
+        unit: what is counted per second.
+        run: function that does `units` of it.
         units: units in one call of `run`.
         flops: floating-point operations of the matrix products in one unit, 0 where there are none.
         limit: the case whose rate of products is this one's limit.
         calls: calls of `run` in a round; set by `calibrate`.
-        seconds: a unit, one number a round.
+        seconds: seconds per unit, one number per round.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Case:
 
     @property
     def rate(self) -> float:
-        """Units a second, median over the rounds."""
+        """Units per second, median over the rounds."""
         return 1.0 / statistics.median(self.seconds)
 
 
@@ -47,7 +47,7 @@ def measure(
     device: torch.device,
     clock: Callable[[], float] = perf_counter,
 ) -> None:
-    """Times every case once a round, `rounds` times over, each for about `round_seconds`.
+    """Times every case once per round, `rounds` times over, each for about `round_seconds`.
 
     Two calls of each come first and are not counted (allocation, lazy set-up, caches). With one thread on a busy machine
     `time.process_time` is the clock to take: it stops while others have the core.
@@ -70,14 +70,14 @@ def measure(
 
 
 def share_of_limit(case: Case, limit: Case) -> float:
-    """Which part of the product rate in the same round the case reached, median over the rounds."""
+    """Share of the product rate in the same round that the case reached, median over the rounds."""
     return statistics.median(
         case.flops / seconds * best / limit.flops for seconds, best in zip(case.seconds, limit.seconds, strict=True)
     )
 
 
 def ratio(case: Case, other: Case) -> float:
-    """How many times faster `case` was than `other` in the same round, median over the rounds."""
+    """Speed of `case` in units of that of `other` in the same round, median over the rounds."""
     return statistics.median(b / a for a, b in zip(case.seconds, other.seconds, strict=True))
 
 

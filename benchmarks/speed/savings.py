@@ -1,4 +1,4 @@
-"""What each of UP-MPC's savings saves, and what it does to the action that is taken.
+"""Measures what each of UP-MPC's savings saves, and what it does to the action that is taken.
 
     python -m benchmarks.speed.savings RUN --out benchmarks/speed/results/mine-savings.json
 
@@ -119,7 +119,7 @@ def _gain(truth: Tensor, taken: Tensor) -> float:
 
 
 def _correlation(seen: Tensor, known: Tensor) -> float:
-    """Of two sums `K x B` over the candidates, about each state's mean."""
+    """Correlation of two sums `K x B` over the candidates, about each state's mean."""
     a, b = seen - seen.mean(0), known - known.mean(0)
     return ((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt()).item()
 

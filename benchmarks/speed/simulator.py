@@ -1,8 +1,8 @@
 """Times the simulator as a model beside the bare physics: `python -m benchmarks.speed.simulator --out results/mine.json`.
 
 Open loop: `SimulatorModel.rollout` of 512 plans of 20 steps beside `mujoco.rollout` of as many physics steps in one call.
-Closed loop: `SimulatorModel.step` of 512 rows beside `mujoco.rollout` of one step of the environment a call. The bare calls
-are given their states, controls and threads, and no more is done with what they return; ours convert actions, compute
+Closed loop: `SimulatorModel.step` of 512 rows beside `mujoco.rollout` of one step of the environment per call. The bare
+calls are given their states, controls and threads, and no more is done with what they return; ours convert actions, compute
 observations, rewards and terminations, and return tensors. Beside them, Gymnasium's `SyncVectorEnv`, and the environments
 that are stepped one after the other. Ratios are of the same round, medians over the rounds.
 """

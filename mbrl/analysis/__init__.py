@@ -1,4 +1,4 @@
-"""Where, how far ahead and how confidently a model is wrong, and what runs achieved."""
+"""Analyses of where, how far ahead and how confidently a model is wrong, and of what runs achieved."""
 
 from mbrl.analysis.episodes import split_episodes, windows
 from mbrl.analysis.forecasts.linear_baseline import LinearBaseline
@@ -20,6 +20,8 @@ from mbrl.analysis.model_error.value_error_result import ValueAwareError
 from mbrl.analysis.model_report.live_model_report import LiveModelReport
 from mbrl.analysis.model_report.report import report
 from mbrl.analysis.model_report.report_files import Report
+from mbrl.analysis.model_report.report_parts import REPORT_PARTS, ReportPart
+from mbrl.analysis.model_report.subject import Subject
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.runs.aggregates import ScoreStatistics, score_statistics
 from mbrl.analysis.runs.bootstrap import bootstrap_interval, interquartile_mean
@@ -31,6 +33,7 @@ from mbrl.analysis.runs.run_curves import RunCurves, read_curves
 from mbrl.analysis.runs.run_scores import normalized_scores
 
 __all__ = [
+    "REPORT_PARTS",
     "Calibration",
     "Curve",
     "Improvement",
@@ -43,11 +46,13 @@ __all__ = [
     "PerformanceProfiles",
     "PlanOutcome",
     "Report",
+    "ReportPart",
     "Result",
     "RewardAndTermination",
     "RunCurves",
     "ScoreStatistics",
     "Skipped",
+    "Subject",
     "UncertaintyAgainstError",
     "ValueAwareError",
     "bootstrap_interval",

@@ -1,4 +1,4 @@
-"""How well one number tells another: correlations, and the detection of events by a score.
+"""Correlations of two numbers: how well one tells the other; and the detection of events by a score.
 
     Spearman           the correlation of ranks; any increasing transform of a number keeps it
     Pearson            the correlation of the numbers themselves: what a linear penalty needs
@@ -6,7 +6,8 @@
     average precision  the precision at the score of each event, averaged over events; by chance the share of events
 
 Mann1947: Mann and Whitney, "On a test of whether one of two random variables is stochastically larger than the other".
-Where a statistic is undefined (a constant, fewer than two rows, no event or nothing else) it is None, never 0.
+Where a statistic is undefined (a constant, fewer than two rows, no event or nothing else) it is None, never 0. scipy and
+scikit-learn are imported when they are asked, since that takes a second.
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ def pearson(a: Tensor, b: Tensor, rounding: float = 0.0) -> float | None:
     """Pearson's correlation of two lists of `B` numbers; None if one of them is constant.
 
     Args:
-        a, b: `B` each, finite.
+        a: `B`, finite.
+        b: `B`, finite.
         rounding: see `is_constant`.
     """
     if is_constant(a, rounding) or is_constant(b, rounding):
         return None
-    a, b = (_unit(x.double() - x.double().mean()) for x in (a, b))
-    return float((a @ b).clamp(-1.0, 1.0))
+    # at most 1 in size, since squares of large or small numbers may leave float64
+    return float(torch.corrcoef(torch.stack([x.double() / x.abs().max() for x in (a, b)]))[0, 1])
 
 
 def spearman(a: Tensor, b: Tensor, rounding: float = 0.0) -> float | None:
     """Spearman's rank correlation of two lists of `B` numbers, ties with their mean rank; None if one is constant.
 
     Args:
-        a, b: `B` each, finite.
+        a: `B`, finite.
+        b: `B`, finite.
         rounding: see `is_constant`.
     """
     if is_constant(a, rounding) or is_constant(b, rounding):
@@ -46,8 +49,10 @@ def within_correlation(a: Tensor, b: Tensor, first: Tensor, second: Tensor, roun
     """Pearson's correlation of what is left of two lists without the means of two groupings.
 
     Args:
-        a, b: `B` each, finite.
-        first, second: `B` int64 from 0 up, the group of each row in either grouping.
+        a: `B`, finite.
+        b: `B`, finite.
+        first: `B` int64 from 0 up, the group of each row in one grouping.
+        second: the same in the other.
         rounding: what is left and no larger than this share of the largest number is nothing.
 
     Returns:
@@ -84,11 +89,9 @@ def roc_auc(score: Tensor, event: Tensor) -> float | None:
         score: `B`, finite.
         event: `B` bool.
     """
-    events, others = int(event.sum()), int((~event).sum())
-    if events == 0 or others == 0:
-        return None
-    lowest = events * (events + 1) / 2  # the rank sum of events if all others scored higher
-    return float((mean_ranks(score)[event].sum() - lowest) / (events * others))
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(event.numpy(), score.numpy())) if event.any() and not event.all() else None
 
 
 def average_precision(score: Tensor, event: Tensor) -> float | None:
@@ -100,13 +103,9 @@ def average_precision(score: Tensor, event: Tensor) -> float | None:
         score: `B`, finite.
         event: `B` bool.
     """
-    events = int(event.sum())
-    if events == 0:
-        return None
-    found, hits = _found_from_the_top(score, event)
-    precision = hits.double() / found
-    gained = torch.diff(hits, prepend=hits.new_zeros(1)).double()
-    return float((gained * precision).sum() / events)
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(event.numpy(), score.numpy())) if event.any() else None
 
 
 def roc_curve(score: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,21 +115,21 @@ def roc_curve(score: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
         score: `B`, finite.
         event: `B` bool, of both kinds.
     """
-    found, hits = _found_from_the_top(score, event)
-    start = hits.new_zeros(1).double()
-    false_alarms = torch.cat((start, (found - hits).double() / (~event).sum()))
-    return false_alarms, torch.cat((start, hits.double() / event.sum()))
+    from sklearn.metrics import roc_curve as curve
+
+    false_alarms, hits, _ = curve(event.numpy(), score.numpy(), drop_intermediate=False)
+    return torch.from_numpy(false_alarms), torch.from_numpy(hits)
 
 
 def mean_ranks(x: Tensor) -> Tensor:
     """Ranks from 1 to `B`, float64; equal numbers share the mean of theirs."""
-    _, group, counts = torch.unique(x, sorted=True, return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()  # the highest rank of each group
-    return (last - (counts - 1) / 2)[group]
+    from scipy.stats import rankdata
+
+    return torch.from_numpy(rankdata(x.numpy()))
 
 
 def is_constant(x: Tensor, rounding: float = 0.0) -> bool:
-    """Whether `B` numbers are too few or too equal for a correlation.
+    """Says whether `B` numbers are too few or too equal for a correlation.
 
     Args:
         x: `B`, finite.
@@ -138,15 +137,3 @@ def is_constant(x: Tensor, rounding: float = 0.0) -> bool:
             into rounding: 0 takes them as they are, 1e-6 suits numbers that were computed in float32.
     """
     return len(x) < 2 or float(x.max() - x.min()) <= rounding * float(x.abs().max())
-
-
-def _unit(x: Tensor) -> Tensor:
-    x = x / x.abs().max()  # first, since squares of large or small numbers may leave float64
-    return x / torch.linalg.vector_norm(x)
-
-
-def _found_from_the_top(score: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows, and events among them, of at least each distinct score, the highest first."""
-    _, group, counts = torch.unique(score, sorted=True, return_inverse=True, return_counts=True)
-    hits = torch.zeros_like(counts).index_add_(0, group, event.to(counts.dtype))
-    return counts.flip(0).cumsum(0), hits.flip(0).cumsum(0)

@@ -1,25 +1,25 @@
-"""`Result`: what every analysis returns, a table with a picture and a few numbers."""
+"""`Result`: the findings of an analysis, a table with figures, a few numbers and sentences."""
 
 from __future__ import annotations
 
 import base64
-import csv
-import io
-import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mbrl.analysis.png import png
+from mbrl.analysis.written_numbers import finite, write_csv
 from mbrl.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EXACT = "Zero to rounding."  # in short, of errors
+
 
 class Result(ABC):
-    """What an analysis found.
+    """The findings of an analysis.
 
     Attributes:
         name: short, of files and JSON keys, such as `open_loop`.
@@ -43,13 +43,18 @@ class Result(ABC):
     def plot(self) -> Figure:
         """One figure with one message, axes labelled with units, readable in grey."""
 
+    def in_short(self) -> list[str]:
+        """Sentences for a reader in a hurry, with the numbers of the summary; none by default."""
+        return []
+
+    def figures(self) -> list[Figure]:
+        """The figures of a report: `plot`, and further ones where a result has something to show in them."""
+        return [self.plot()]
+
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes the table; what isn't finite is an empty cell."""
         columns = self.table()
-        with Path(path).open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
+        write_csv(path, columns, zip(*columns.values(), strict=True))
 
     def to_frame(self) -> Any:
         """The table as a `pandas.DataFrame`.
@@ -67,11 +72,9 @@ class Result(ABC):
         return pd.DataFrame(self.table())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """What a notebook shows of a result that ends a cell: the figure, and the notes where there are no figures."""
-        file = io.BytesIO()
-        self.plot().savefig(file, format="png", dpi=100)
-        text = "\n".join([self.title, *(f"- {note}" for note in self.notes)])
-        return {"image/png": base64.b64encode(file.getvalue()).decode("ascii"), "text/plain": text}
+        """The figure in a notebook whose cell ends in a result, and the notes where there are no figures."""
+        picture = base64.b64encode(png(self.plot(), dpi=100)).decode("ascii")
+        return {"image/png": picture, "text/plain": "\n".join([self.title, *(f"- {note}" for note in self.notes)])}
 
     def to_json(self) -> dict[str, Any]:
         """Name, title, notes and summary as plain data, with null for what isn't finite."""
@@ -82,30 +85,22 @@ class Skipped:
     """An analysis that had nothing to work on.
 
     Args:
-        name, title: those of the analysis.
+        name: of the analysis.
+        title: of the analysis.
         reason: one sentence.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(self, name: str, title: str, reason: str) -> None:
         self.name = name
         self.title = title
         self.reason = reason
 
+    def in_short(self) -> list[str]:
+        """The reason."""
+        return [f"Left out: {self.reason}"]
+
     def to_json(self) -> dict[str, Any]:
         """Name, title and the reason as plain data."""
         return {"name": self.name, "title": self.title, "skipped": self.reason}
-
-
-def finite(value: Any) -> Any:
-    """Plain data with None in place of numbers that aren't finite, which JSON can't hold."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value

@@ -1,4 +1,4 @@
-"""The named records that every part shares."""
+"""Records that every part shares, random streams, the replay buffer and offline datasets."""
 
 from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
 from mbrl.data.offline_dataset import OfflineDataset

@@ -1,17 +1,19 @@
-"""Datasets of columns: `.npz` files and HDF5 files in D4RL's layout (Fu2020, D4RL).
+"""Datasets of columns: `.npz` files and HDF5 files in D4RL's layout [Fu2020]_.
 
-Both hold one array a column, a row a step, in environment units. Names, with those that are read as the same:
+Both hold one array per column and one row per step, in environment units. The columns, with other names that are read too:
 
     obs (observations), action (actions), reward (rewards), next_obs (next_observations),
     terminated (terminals, terminations), truncated (timeouts, truncations), episode,
     sim_state (a simulator's states, float64, where they were recorded)
 
-Where an episode ends, by the first of these that the file has: `episode`, equal numbers side by side; `truncated` and
+An episode's end is told by the first of these that the file has: `episode`, equal numbers side by side; `truncated` and
 `terminated`; or, with `next_obs`, the rows whose next observation isn't the following row's observation.
 
-Without `next_obs`, a step led to the observation of the following row, and an episode's last step, of which nobody knows
-where it led, is left out: the following row holds the next episode's reset. The step before it then ends the episode,
-cut. That loses the steps on which a task ended; for a model that learns termination use files with `next_obs`.
+Without `next_obs`, a step led to the observation of the following row. Where an episode's last step led is not known, since
+the following row holds the next episode's reset: that step is left out, and the one before it ends the episode, as one that
+was cut. That loses the steps on which a task ended; for a model that learns termination use files with `next_obs`.
+
+Fu2020: "D4RL: datasets for deep data-driven reinforcement learning" (the layout).
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, c
 
     Args:
         path: the file.
-        arrays: by name.
+        arrays: the arrays by name.
         compressed: whether to take time for a smaller file.
 
     Raises:
@@ -193,7 +195,7 @@ def _flags(source: str, name: str, column: Array) -> Array:
 
 
 def _last_rows(source: str, columns: dict[str, Array], terminated: Array, truncated: Array | None) -> Array:
-    """Which rows are the last of their episode, `N` bool."""
+    """Says which rows are the last of their episode, `N` bool."""
     last = terminated.copy() if truncated is None else terminated | truncated  # N
     if "episode" in columns:
         episode = columns["episode"]

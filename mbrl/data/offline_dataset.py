@@ -29,10 +29,12 @@ class OfflineDataset:
 
     Attributes:
         source: the file, folder or id they come from, for messages.
-        obs, next_obs: `N x S`.
+        obs: `N x S`, where each step started.
         action: `N x A`, environment units.
         reward: `N`.
-        terminated, truncated: `N` bool.
+        next_obs: `N x S`, where each step led.
+        terminated: `N` bool, the task ended.
+        truncated: `N` bool, the episode was cut.
         episode: `N` int64, the number of each row's episode; equal numbers are steps in a row.
         sim_state: `N x W` float64, the simulator's states that `obs` shows (`mbrl.envs.SimulatorState`), or None.
         facts: what the source says of the task.
@@ -129,9 +131,9 @@ class OfflineDataset:
         Actions up to `ACTION_TOLERANCE` beyond a bound are taken for that bound, rounded.
 
         Args:
-            task: whose bounds scale the actions.
+            task: the task whose bounds scale the actions.
             clip_actions: take actions further out for the bound too, as an environment does that clips them itself.
-            dtype: of all but flags, episodes and simulator states, which are float64.
+            dtype: that of observations, actions and rewards; simulator states are float64.
 
         Raises:
             DataError: if the sizes aren't the task's, or an action lies outside the bounds.

@@ -1,6 +1,8 @@
-"""Minari datasets: read by folder or id, written by id (Younis2024, Minari).
+"""Minari datasets: read by folder or id, written by id [Younis2024]_.
 
 Reading makes no environment and imports no module that a dataset names: what it says of its environment is kept as data.
+
+Younis2024: "Minari" (the format, and the library that reads and writes it).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _STATE = "sim_state"  # the entry of an episode's infos
 
 
 def minari_folder(path: str | os.PathLike[str]) -> Path | None:
-    """The data folder of a Minari dataset: of its own folder, or of its id under `MINARI_DATASETS_PATH`; None if none."""
+    """The data folder of a Minari dataset, found by its folder or by its id under `MINARI_DATASETS_PATH`; None if none."""
     import minari.storage
 
     for folder in (Path(path), minari.storage.get_dataset_path(os.fspath(path))):

@@ -1,4 +1,4 @@
-"""What a dynamics model says of one step: `Prediction`, `ModelStep`, and the state it steps from, `ModelState`."""
+"""Records of one step of a dynamics model: `Prediction`, `ModelStep`, and the state that it steps from, `ModelState`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Prediction:
     terminated_logit: Tensor | None = None
 
     def of_member(self, member: Tensor) -> Prediction:
-        """Of an all-member prediction `E x B …`, that of one member for each row, `B …`.
+        """Picks one member for each row: from an all-member prediction `E x B …` to one of `B …`.
 
         Args:
             member: `B` int64.
@@ -52,7 +52,7 @@ class Prediction:
 
 
 class ModelState(ABC):
-    """Where a batch of model rollouts stands. Opaque but for `obs`, `select`, `tile` and `fork`.
+    """The state of a batch of model rollouts, opaque but for `obs`, `select`, `tile` and `fork`.
 
     It carries what the next step depends on: the generator of the model's noise, the member that a particle follows, a
     simulator's full state, a latent.
@@ -124,8 +124,8 @@ class ModelStep:
 
 
 class ValueFunction(Protocol):
-    """What can value observations: a learner, or any critic."""
+    """Interface of whatever values observations: a learner, or any critic."""
 
     def value(self, obs: Tensor) -> Tensor:
-        """`J x B` values of `obs` `B x S`, one a critic, differentiable in `obs`."""
+        """`J x B` values of `obs` `B x S`, one per critic, differentiable in `obs`."""
         ...

@@ -1,4 +1,7 @@
-"""`ReplayBuffer`: transitions on one device, first in first out, sampled without a copy from the host."""
+"""`ReplayBuffer`: transitions on one device, first in first out, sampled without a copy from the host.
+
+Janner2019: "When to trust your model: model-based policy optimization" (MBPO: batches of real and model rows).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class ReplayBuffer:
     host, and nothing checks values: check data where it enters.
 
     Args:
-        capacity: rows kept; more push the oldest out. Raising it costs `row_nbytes` a row.
+        capacity: rows kept; more push the oldest out. Raising it costs `row_nbytes` per row.
         obs_size: `S`.
         action_size: `A`.
         device: where the rows lie.
@@ -260,7 +263,7 @@ class ReplayBuffer:
 
 
 def mixed_batch(parts: Sequence[tuple[ReplayBuffer, int]], generator: torch.Generator) -> Transitions:
-    """Rows from several buffers as one batch, gathered into one matrix: MBPO's 12 real and 244 model rows (Janner2019).
+    """Rows from several buffers as one batch, gathered into one matrix: MBPO's 12 real and 244 model rows [Janner2019]_.
 
     Args:
         parts: buffers of the same sizes and device, and how many rows to draw from each (uniformly with replacement); a

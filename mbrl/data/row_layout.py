@@ -14,7 +14,7 @@ from mbrl.errors import ConfigError, DataError, ShapeError
 class RowLayout:
     """Columns of a packed row: obs, action, reward, next_obs, terminated, truncated, then the extras by name.
 
-    A float64 extra lies bit for bit in two float32 columns a number, after the others: still one matrix and one gather.
+    A float64 extra lies bit for bit in two float32 columns per number, after the others: still one matrix and one gather.
 
     Args:
         obs_size: `S`.
@@ -23,7 +23,7 @@ class RowLayout:
         float64: names of the extras that are float64; the others are float32.
 
     Attributes:
-        width: columns of a row: `2S + A + 3`, the extras' widths, those of float64 extras twice; with any of these, even.
+        width: columns of a row: `2S + A + 3` and the extras' widths; float64 extras count twice and make the sum even.
         base_width: columns of a row without extras.
 
     Raises:

@@ -2,6 +2,8 @@
 
 Whatever draws takes its generator from here, so that planning never moves the exploration noise, evaluation never moves
 training, and a checkpoint keeps them all.
+
+Chua2018: "Deep reinforcement learning in a handful of trials using probabilistic dynamics models" (PETS, plans' particles).
 """
 
 from __future__ import annotations
@@ -26,6 +28,14 @@ def derived_seed(*parts: object) -> int:
 def make_generator(device: torch.device | str, *parts: object) -> torch.Generator:
     """A generator on `device`, seeded from `parts` (see `derived_seed`)."""
     return torch.Generator(device=device).manual_seed(derived_seed(*parts))
+
+
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """`generator`, or, if it is on another device, one that is seeded from it."""
+    if generator.device.type == device.type:
+        return generator
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return make_generator(device, int(seed))
 
 
 @contextmanager
@@ -85,7 +95,7 @@ class InterleavedGenerator:
         self.generators = tuple(generators)
 
     def share(self, rows: int) -> int:
-        """How many of `rows` belong to each environment.
+        """The number of `rows` that belong to each environment.
 
         Raises:
             ShapeError: if they aren't whole blocks.
@@ -106,7 +116,7 @@ class RowGenerator:
     them (CUDA) leave every other row's numbers as they were.
 
     Args:
-        generator: what draws.
+        generator: the generator that draws.
         width: rows of the batch before any was dropped.
         position: `B` index of each living row in the full batch; None while all live.
     """
@@ -157,11 +167,11 @@ def draw_balanced(generator: Generator, rows: int, choices: Tensor, particles: i
     rows is drawn too. Equal counts are what lets an ensemble run as one batched product.
 
     Args:
-        generator: what draws.
-        rows: how many.
+        generator: the generator that draws.
+        rows: number of rows.
         choices: `e` int64.
         particles: rows come in this many blocks, and the i-th rows of all blocks belong together: among these, too, the
-            choices' counts differ by at most one (Chua2018's particles of one plan).
+            choices' counts differ by at most one (the particles of one plan [Chua2018]_).
     """
     if isinstance(generator, RowGenerator):
         full = draw_balanced(generator.generator, generator.width, choices, particles)  # width

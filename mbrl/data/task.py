@@ -27,7 +27,8 @@ class Task:
         env_kwargs: keyword arguments for `gymnasium.make`, plain data.
         obs_size: `S`.
         action_size: `A`.
-        action_low, action_high: `A` numbers each, environment units.
+        action_low: `A` lower bounds, environment units.
+        action_high: `A` upper bounds, environment units.
         time_limit: real steps after which an episode is truncated, or None.
         action_repeat: simulator steps in one real step; above 1 a reward is a sum over inner states, so no known reward.
         known_reward: dotted name, or None where the model must learn the reward.
@@ -101,33 +102,34 @@ class Task:
         """The known reward of a step, `B`, or None where the model must learn it.
 
         Args:
-            obs, next_obs: `B x S`.
+            obs: `B x S`, where the step started.
             action: `B x A` in [−1, 1].
+            next_obs: `B x S`, where it led.
         """
         function = self._functions["reward"]  # type: ignore[attr-defined]
         return None if function is None else function(obs, self.to_env_action(action), next_obs)
 
     def terminated(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor | None:
-        """Whether a step ended the task, `B` bool, or None where the model must learn it (arguments as in `reward`)."""
+        """The known end of the task at a step, `B` bool, or None where the model must learn it; arguments as in `reward`."""
         function = self._functions["terminated"]  # type: ignore[attr-defined]
         return None if function is None else function(obs, self.to_env_action(action), next_obs)
 
     # action scale ----------------------------------------------------------------------------------------------------
 
     def to_env_action(self, action: Tensor) -> Tensor:
-        """Actions in [−1, 1] (`… x A`) in environment units."""
+        """Converts actions `… x A` from [−1, 1] to environment units."""
         scale, offset = self._scale(action)
         return action * scale + offset
 
     def from_env_action(self, action: Tensor) -> Tensor:
-        """Actions in environment units (`… x A`) in [−1, 1]."""
+        """Converts actions `… x A` from environment units to [−1, 1]."""
         scale, offset = self._scale(action)
         return (action - offset) / scale
 
     def _scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
         key = (like.dtype, like.device)
         scales: dict[Any, tuple[Tensor, Tensor]] = self._scales  # type: ignore[attr-defined]
-        if key not in scales:  # kept, since a fresh tensor a call would be a copy from the host
+        if key not in scales:  # kept, since a fresh tensor per call would be a copy from the host
             with torch.inference_mode(False):  # else an evaluation's scale could serve no later gradient
                 low = torch.tensor(self.action_low, dtype=like.dtype, device=like.device)  # A
                 high = torch.tensor(self.action_high, dtype=like.dtype, device=like.device)  # A
@@ -136,7 +138,7 @@ class Task:
 
 
 class TaskBound:
-    """What is built for a task: a model, a planner.
+    """Base of what is built for a task: a model, a planner.
 
     Attributes:
         task: the task, once built.
@@ -162,9 +164,10 @@ def check_same_task(expected: Task, found: Task | Mapping[str, Any], who: str) -
     """Refuses to go on with parameters or data of another task.
 
     Args:
-        expected, found: tasks; `found` may be a task's plain data. Of a dataset that names no environment, only sizes,
-            bounds and action repeat can be compared.
-        who: what brought `found`.
+        expected: the task to go on with.
+        found: the other task, or its plain data. Where either names no environment, only sizes, bounds and action repeat are
+            compared.
+        who: name of what brought `found`, which begins the message.
 
     Raises:
         TaskError: naming every field that differs.

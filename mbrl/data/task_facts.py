@@ -1,4 +1,4 @@
-"""`TaskFacts`: what a dataset says of its task, as data."""
+"""`TaskFacts`: what a dataset says of its task, as plain data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class TaskFacts:
     """Names and numbers, no functions: reading them makes no environment and imports no module.
 
     Attributes:
-        action_low, action_high: `A` numbers each, environment units, or None if the source doesn't say.
+        action_low: `A` lower bounds, environment units, or None if the source doesn't say.
+        action_high: `A` upper bounds, likewise.
         env_id: the environment's id, or empty if the source doesn't say.
         env_kwargs: its arguments.
         time_limit: real steps after which an episode is truncated, or None.

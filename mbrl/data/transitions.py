@@ -22,7 +22,7 @@ class Transitions:
         next_obs: `B x S`, the observation that the step led to, never that of the next reset.
         terminated: `B` bool, the task ended: nothing is earned after it.
         truncated: `B` bool, the episode was cut (time limit): a value function still bootstraps.
-        row: `B` int64 insertion number in the buffer they came from, never reused; None outside a buffer.
+        row: `B` int64, insertion numbers in the buffer that they came from, never reused; None outside a buffer.
         extras: what a method adds by name (`sim_state`, `previous_action`, …), `B x …` each.
     """
 

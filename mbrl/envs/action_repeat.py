@@ -14,8 +14,8 @@ class ActionRepeat(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndar
     The step's observation, flags and info are those of the last inner step made.
 
     Args:
-        env: what to wrap; its time limit counts inner steps.
-        repeat: inner steps in a step, at least 1; a longer one makes planning coarser and its horizon longer.
+        env: the environment to wrap; its time limit counts inner steps.
+        repeat: inner steps per step, at least 1; more make planning coarser and its horizon longer.
     """
 
     def __init__(self, env: gymnasium.Env[np.ndarray, np.ndarray], repeat: int) -> None:

@@ -22,12 +22,12 @@ def check_task(task: Task, *, steps: int = 300, seed: int = 0) -> list[str]:
     """Runs the task's known functions in float64 against real transitions under random actions.
 
     Args:
-        task: what to check.
+        task: the task to check.
         steps: real steps; more of them meet rarer states, such as the ends of episodes.
-        seed: of the episodes and the actions.
+        seed: seed of the episodes and the actions.
 
     Returns:
-        What was found, a sentence each; what isn't known isn't mentioned.
+        One sentence per known function that agrees.
 
     Raises:
         TaskError: with the first state in which a function disagrees by more than 1e-4·max(1, |reward|), or if it doesn't
@@ -43,9 +43,9 @@ def check_functions(task: Task, rows: Transitions, where: str) -> list[str]:
     """Runs the task's known functions against recorded transitions; returns and errors as in `check_task`.
 
     Args:
-        task: what to check.
+        task: the task to check.
         rows: real transitions, `B`; float64, since rounding to float32 may move an observation over a bound.
-        where: what the rows are, for messages.
+        where: description of the rows, for messages.
     """
     findings = []
     steps = len(rows)
@@ -76,10 +76,10 @@ def check_environment(
     steps: int = 1000,
     seed: int = 0,
 ) -> list[str]:
-    """What a user wants to know of an environment before training in it; arguments as in `make_task` and `check_task`.
+    """Describes an environment before training in it; arguments as in `make_task` and `check_task`.
 
     Returns:
-        A sentence each: sizes, bounds, time limit, known functions and whether they agree, whether it can be replayed, and
+        One sentence each: sizes, bounds, time limit, known functions and whether they agree, whether it can be replayed, and
         the return of random actions.
 
     Raises:
@@ -108,7 +108,7 @@ def check_environment(
 
 
 def replays(task: Task, *, steps: int = 50, seed: int = 0) -> bool:
-    """Whether an environment that has been used and a new one go the same way, bit for bit, from the same reset seed."""
+    """Says whether a used and a new environment go the same way, bit for bit, from the same reset seed."""
     used, new = make_env(task), make_env(task)
     try:
         used.reset(seed=derived_seed(seed, "first") & 0x7FFF_FFFF)

@@ -47,22 +47,22 @@ def collect(
     The steps of an episode lie side by side, whichever environments were stepped between them.
 
     Args:
-        task: what to record.
+        task: the task to record.
         output: a file name that ends in `.npz`, or the id of a Minari dataset, such as `pendulum/random-v0`, which is
             written in the folder of `MINARI_DATASETS_PATH` (by default `~/.minari/datasets`).
         steps: real steps in all; a multiple of `num_envs`.
-        act: gives the actions `N x A` in [−1, 1] for where the environments stand; its `ended` says (`N` bool) whose episode
-            is a new one. None draws uniform random actions.
+        act: function from the environments, whose `obs` says where they stand and whose `ended` (`N` bool) says which began
+            a new episode, to actions `N x A` in [−1, 1]. None draws uniform random actions.
         num_envs: `N`, environments stepped at once.
-        seed: of the episodes' starts and the random actions.
-        algorithm: what chose the actions, for the dataset's description.
+        seed: seed of the episodes' starts and the random actions.
+        algorithm: name of what chose the actions, for the dataset's description.
         sim_state: whether to keep the simulator's state at each step, where the environment is one of MuJoCo: a
             `SimulatorModel` starts from it, and so does `mbrl report` where it looks for the truth. It makes files larger.
         allow: modules in which the environment's names may be looked up; None if the user wrote them.
-        progress: told the steps taken so far, after each step of all environments.
+        progress: function that is told the steps taken so far, after each step of all environments.
 
     Returns:
-        Where the dataset lies.
+        The dataset's path.
 
     Raises:
         ConfigError: if `steps` isn't a multiple of `num_envs`.

@@ -1,4 +1,4 @@
-"""Which reward and termination functions are known for which environment id.
+"""Reward and termination functions that are known, by environment id.
 
 An entry holds for the environment's default arguments and for those named in `HARMLESS`; with any other argument the
 functions may be wrong, so that `make_task` leaves both to the model unless the user names them.

@@ -14,10 +14,10 @@ class Experience(ABC):
     """`N` environments of one task.
 
     Attributes:
-        task: what they are.
+        task: the task whose environments they are.
         num_envs: `N`.
         obs: `N x S` float32, where each stands now (after a reset, where the last episode has ended).
-        ended: `N` bool, whose episode ended (or was reset) in the last step: what planners forget of.
+        ended: `N` bool, whose episode ended (or was reset) in the last step: planners forget what they remember of it.
         snapshot: `N` simulator states for planners that start from them, or None.
     """
 
@@ -54,7 +54,7 @@ class Experience(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All that exact resume needs, as tensors and plain data: (reset seed, actions since) a sub-environment."""
+        """All that exact resume needs, as tensors and plain data: a reset seed and the actions since, per environment."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -28,10 +28,10 @@ class HandedOverExperience(Experience):
     It can't be replayed one environment at a time, so there is no exact resume.
 
     Args:
-        task: what its environments are.
-        vector_env: stepped here from now on, and closed by `close`.
-        seed: of the first reset; in the two modes that reset themselves, later episodes follow from it.
-        device: where the tensors go.
+        task: the task whose environments it steps.
+        vector_env: the vector environment, stepped here from now on, and closed by `close`.
+        seed: seed of the first reset; in the two modes that reset themselves, later episodes follow from it.
+        device: device of the tensors.
         resume: must be `next_episode` by the time a state is taken or loaded.
 
     Attributes:
@@ -168,7 +168,7 @@ class HandedOverExperience(Experience):
     # resume ----------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on at the next episode.
+        """The seed and counts from which a resumed run numbers its next episodes.
 
         Raises:
             CheckpointError: unless `resume` is `next_episode`.

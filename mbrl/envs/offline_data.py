@@ -32,18 +32,19 @@ class OfflineData(Configurable, pl.LightningDataModule):
         env_id: the environment that recorded it, for files that don't say; see `make_task`.
         env_kwargs: its keyword arguments; None takes those that the dataset names, if it names the same environment.
         action_repeat: simulator steps in one real step; None takes what the dataset says, else 1.
-        action_low, action_high: `A` numbers each, the action bounds in environment units, where neither the dataset nor
-            `env_id` tells.
+        action_low: `A` lower action bounds in environment units, where neither the dataset nor `env_id` tells.
+        action_high: `A` upper action bounds, likewise.
         clip_actions: take actions beyond the bounds for the bounds, as an environment does that clips them itself;
             otherwise only rounding is (see `OfflineDataset.transitions`).
-        reward, terminated: `auto` takes the environment's known function and, where there is none, lets the model learn it;
-            `learned` always does; else the dotted name of a function (see `make_task`). Known functions must agree with
-            the dataset's first 10,000 rows.
-        rows: use only the first so many rows, None for all.
-        seed: of the model's parameters, its split and the order of rows.
+        reward: `auto` takes the environment's known function and, where there is none, lets the model learn it; `learned`
+            always does; else the dotted name of a function (see `make_task`). A known function must agree with the
+            dataset's first 10,000 rows.
+        terminated: as `reward`, for termination.
+        rows: number of rows to use, from the first on; None for all.
+        seed: seed of the model's parameters, its split and the order of rows.
 
     Attributes:
-        dataset: as read, in environment units.
+        dataset: the recorded steps as read, in environment units.
         task: what is known of the environment.
         transitions: all rows as the library has them, on the CPU.
 
@@ -122,7 +123,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         return self._transitions
 
     def describe(self) -> list[str]:
-        """What a user wants to know of a dataset before fitting a model to it, a sentence each."""
+        """Describes the dataset before a model is fitted to it, one sentence per fact."""
         task, rows = self.task, self.transitions
         episodes, which = rows.extras["episode"].unique(return_inverse=True)
         returns = torch.zeros(len(episodes), dtype=torch.float64).index_add_(0, which, rows.reward.double())
@@ -242,10 +243,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         module = None if self.trainer is None else self.trainer.lightning_module
         if module is None or not is_overridden(loader, module, pl.LightningModule):
             what = "no Trainer" if module is None else type(module).__name__
-            raise UnsupportedError(
-                f"OfflineData: expected a dynamics model that is fitted by gradient, got {what}; a planner trains with "
-                "OnlineData."
-            )
+            raise UnsupportedError(f"OfflineData: expected a dynamics model, got {what}; a planner trains with OnlineData.")
         return getattr(module, loader)()
 
 

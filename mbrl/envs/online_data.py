@@ -25,12 +25,12 @@ _EVALUATION_ENVS = 10  # at once: more episodes than these run one after the oth
 
 @dataclass
 class EvaluationRequest:
-    """What a planner is asked to run.
+    """Episodes that a planner is asked to run.
 
     Attributes:
         experience: environments of its own, apart from training's.
-        episodes: how many whole episodes.
-        seed: of the episodes' starts and of all that acting draws.
+        episodes: number of whole episodes.
+        seed: seed of the episodes' starts and of all that acting draws.
     """
 
     experience: Experience
@@ -42,7 +42,7 @@ class TickLoader:
     """Counts the ticks of a run; its state is the position, which Lightning keeps in the checkpoint.
 
     Args:
-        ticks: how many there are.
+        ticks: number of ticks.
     """
 
     def __init__(self, ticks: int) -> None:
@@ -90,11 +90,13 @@ class OnlineData(Configurable, pl.LightningDataModule):
         env_id: Gymnasium's id, `module:Id`, or a dm_control task such as `dm_control/cartpole-swingup-v0`.
         steps: real environment steps of the run, warm-up included, evaluation not.
         num_envs: environments stepped at once; `steps` must be a multiple of it.
-        seed: of the run: episode starts here, and what the planner draws.
+        seed: seed of the run: of the episodes' starts, and of what the planner draws.
         env_kwargs: keyword arguments for `gymnasium.make`, plain data (see `make_task`).
-        action_repeat: simulator steps in a real step.
-        reward, terminated: `auto`, `learned`, or the dotted name of a function (see `make_task`).
-        eval_episodes, test_episodes: whole episodes of an evaluation while training and of `test`.
+        action_repeat: simulator steps in one real step.
+        reward: `auto`, `learned`, or the dotted name of a function (see `make_task`).
+        terminated: `auto`, `learned`, or the dotted name of a function (see `make_task`).
+        eval_episodes: whole episodes per evaluation while training.
+        test_episodes: whole episodes of `test`.
         resume: `exact`, or `next_episode` for environments that can't be replayed (see `VectorExperience`).
 
     Attributes:
@@ -195,9 +197,9 @@ class OnlineData(Configurable, pl.LightningDataModule):
     # Lightning -------------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """For `fit`, checks the known functions and makes the training environments.
+        """Checks the known functions and makes the training environments, if `stage` is `fit`.
 
-        Those of evaluations are made when first asked for.
+        The environments of evaluations are made when first asked for.
 
         Raises:
             TaskError: if a known function disagrees with the environment (see `check_task`).
@@ -238,7 +240,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         return _Requests(self, "test")
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Nothing to move: ticks are numbers, and requests hold environments."""
+        """Returns `batch` as it is: ticks are numbers, and requests hold environments."""
         return batch
 
     def state_dict(self) -> dict[str, Any]:

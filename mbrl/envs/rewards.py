@@ -5,6 +5,8 @@ differentiable almost everywhere. Locomotion tasks aren't here: their reward is 
 observation leaves out.
 
 Args of each: `obs`, `next_obs` `B x S` and `action` `B x A`, B any leading dims.
+
+Tassa2018: "DeepMind control suite" (dm_control's rewards).
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ def mountain_car_continuous(obs: Tensor, action: Tensor, next_obs: Tensor) -> Te
 
 
 def inverted_pendulum(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """InvertedPendulum-v5: 1 a step, 0 on the step that ends the task."""
+    """InvertedPendulum-v5: 1 per step, 0 on the step that ends the task."""
     return 1.0 - terminations.inverted_pendulum(obs, action, next_obs).to(next_obs.dtype)
 
 
 def one(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """1 a step, the last included (InvertedPendulum-v4)."""
+    """1 per step, the last included (InvertedPendulum-v4)."""
     return torch.ones_like(next_obs[..., 0])
 
 
@@ -56,7 +58,7 @@ def pusher(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 
 
 def dm_cartpole(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """dm_control cartpole balance and swingup (Tassa2018), obs (x, cos θ, sin θ, ẋ, θ̇), in [0, 1].
+    """dm_control cartpole balance and swingup [Tassa2018]_, obs (x, cos θ, sin θ, ẋ, θ̇), in [0, 1].
 
     A product of four terms: upright (1 + cos θ)/2, cart near the middle (margin 2 m), little control, slow pole (margin
     5 rad/s); a Gaussian bell is 0.1 at its margin.

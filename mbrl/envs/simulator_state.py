@@ -93,7 +93,7 @@ class SimulatorState:
 
 
 def has_simulator_state(env: gymnasium.Env[Any, Any]) -> bool:
-    """Whether an environment is one of MuJoCo, so that its state can be read."""
+    """Says whether an environment is one of MuJoCo, so that its state can be read."""
     return _model_and_data(env) is not None
 
 
@@ -108,7 +108,7 @@ def simulator_state_size(task: Task, *, allow: Sequence[str] | None = None) -> i
     """`W`, the numbers in a row of the environment of `task`, which is made once to see.
 
     Args:
-        task: whose.
+        task: the environment's task.
         allow: as in `mbrl.envs.make_env`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From an environment id to a `Task`, and from a `Task` to environments.
+"""Makes a `Task` from an environment id, and environments from a `Task`.
 
 Observations of dm_control tasks (dicts) are flattened into one vector, their entries in alphabetical order of the names,
 each entry in row-major order: cartpole's is position, velocity.
@@ -43,9 +43,10 @@ def make_task(
             `dm_control/cartpole-swingup-v0`.
         env_kwargs: keyword arguments of `gymnasium.make`, plain data; `{"callable": "module.name"}` stands for a function
             or class.
-        reward, terminated: `auto` takes the known function (`mbrl.envs.defaults`) and, where there is none, lets the model
-            learn it; `learned` always does; else a function `(obs, action, next_obs) -> B` in environment units, by its
-            dotted name or itself, if it can be imported.
+        reward: `auto` takes the known function (`mbrl.envs.defaults`) and, where there is none, lets the model learn it;
+            `learned` always does; else a function `(obs, action, next_obs) -> B` in environment units, by its dotted name
+            or itself, if it can be imported.
+        terminated: as `reward`, for termination (`B` bool).
         action_repeat: simulator steps in one real step; above 1 the reward is a sum over inner states, so it's learned.
         allow: modules, besides `mbrl`, in which names may be looked up; None where the user wrote the names.
 
@@ -88,7 +89,7 @@ def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str]
     with: a dataset's task knows the limit of the environment that it was recorded in.
 
     Args:
-        task: which.
+        task: the environment's task.
         render_mode: Gymnasium's, for videos; None draws nothing.
         allow: as in `make_task`; give it for a task that came in a file.
 

@@ -30,10 +30,10 @@ class VectorExperience(Experience):
     """`N` environments of a task, made, stepped and reset here.
 
     Args:
-        task: what to make.
+        task: the task whose environments are made.
         num_envs: `N`; more gives planners wider batches, and the same number of steps in fewer ticks.
-        seed: of all episodes' starts.
-        device: where the tensors go; observations become float32 there and stay float64 inside.
+        seed: seed of all episodes' starts.
+        device: device of the tensors; observations become float32 there and stay float64 inside.
         resume: `exact` replays the unfinished episodes of a loaded state and refuses if they come out otherwise;
             `next_episode` drops them and starts fresh ones, for environments that can't be replayed.
         allow: modules in which the environment's names may be looked up; None if the user wrote them.
@@ -71,7 +71,7 @@ class VectorExperience(Experience):
     def reset(self, seed: int) -> None:
         """Starts fresh episodes everywhere, as if just made with `seed`."""
         self._seed = seed
-        self._starts = [0] * self.num_envs  # episodes started, one number an environment
+        self._starts = [0] * self.num_envs  # episodes started, one number per environment
         self._episode = np.zeros(self.num_envs, dtype=np.int64)  # the running number of each one's episode
         self._episodes = 0  # episodes started by all
         self._reset_seeds = [0] * self.num_envs
@@ -144,7 +144,7 @@ class VectorExperience(Experience):
 
     @property
     def snapshot(self) -> Tensor | None:
-        """`N x W` float64 on the CPU, one `SimulatorState` row an environment, or None: see `Experience.snapshot`."""
+        """`N x W` float64 on the CPU, one `SimulatorState` row per environment, or None: see `Experience.snapshot`."""
         return snapshot_of(self.envs)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
@@ -158,7 +158,7 @@ class VectorExperience(Experience):
     # resume ----------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` replays: a reset seed and the actions since, one of each an environment."""
+        """The record that `load_state_dict` replays: a reset seed and the actions since, per environment."""
         return {
             "kind": "replay",
             "env_id": self.task.env_id,
@@ -240,8 +240,9 @@ def env_commands(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: A
 
     Args:
         action: `… x A` in [−1, 1].
-        low, high: `A` bounds each, float64, environment units.
-        dtype: the environment's.
+        low: `A` lower bounds, float64, environment units.
+        high: `A` upper bounds, float64, environment units.
+        dtype: the dtype of the environment's actions.
 
     Raises:
         DataError: if an action is outside [−1, 1], or NaN.
@@ -255,7 +256,7 @@ def env_commands(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: A
 
 
 def in_env_units(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: Any) -> np.ndarray:
-    """What `env_commands` gives, of actions that somebody else checks: outside [−1, 1] they are clipped, NaN stays NaN."""
+    """Converts as `env_commands` does, without its check: actions outside [−1, 1] are clipped, NaN stays NaN."""
     return np.clip(action * ((high - low) / 2) + (high + low) / 2, low, high).astype(dtype)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -22,7 +21,6 @@ from mbrl.data import (
     ModelStep,
     Prediction,
     Task,
-    TaskBound,
     Transitions,
     ValueFunction,
     default_draws,
@@ -31,15 +29,16 @@ from mbrl.data import (
     make_generator,
 )
 from mbrl.errors import UnsupportedError
+from mbrl.models.model_module import ModelModule
 from mbrl.models.obs_state import ObsState
-from mbrl.spec import Configurable
 
 
-class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
+class DynamicsModel(ModelModule, ABC):
     """Predicts one step of a task, and steps a batch of rollouts with what it predicts.
 
     A model of observations implements `predict` (and `make_parameters`, if it has any); everything else follows. A
-    model with a state of its own (a simulator, a latent) overrides `start` and `step`.
+    model with a state of its own (a simulator, a latent) overrides `start`, `step` and `predict_rows`. Lightning runs any
+    of them alone on a dataset (`ModelModule`).
 
     Attributes:
         fitting: `"gradient"` (see `GradientModel`), `"closed_form"` (implements `refit` by one solve) or `"fixed"`.
@@ -52,7 +51,7 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
 
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes the parameters for `task`; the same seed gives the same parameters."""
-        self.task = task
+        self.task, self.seed = task, seed
         with default_draws(seed, "dynamics", "default init"):
             self.make_parameters(task, make_generator("cpu", seed, "dynamics", "init"))
 
@@ -91,6 +90,23 @@ class DynamicsModel(TaskBound, Configurable, pl.LightningModule, ABC):
         Returns:
             A `Prediction` with dims `E x B x …`, or `B x …` with `member`.
         """
+
+    def predict_rows(self, rows: Transitions) -> Prediction:
+        """The all-member prediction of `B` real rows, `E x B x …`; a model with a state of its own may read their extras."""
+        return self.predict(rows.obs, rows.action)
+
+    @torch.no_grad()
+    def score(self, rows: Transitions) -> Tensor:
+        """The error of each member on `B` rows, `E`: a mean over rows, lower is better. No graph, no read-back.
+
+        It is the mean squared error of the next observation, and of the reward where the model predicts it, over rows and
+        dims, in environment units.
+        """
+        said = self.predict_rows(rows)
+        error = said.mean - rows.next_obs  # E x B x S
+        if said.reward_mean is not None:
+            error = torch.cat((error, (said.reward_mean - rows.reward).unsqueeze(-1)), -1)  # E x B x (S+1)
+        return error.square().mean((1, 2), dtype=torch.float64)
 
     # a batch of rollouts ---------------------------------------------------------------------------------------------
 
@@ -281,9 +297,9 @@ def require(model: Any, capability: type, who: str, why: str, instead: str) -> N
     Args:
         model: a dynamics model.
         capability: a marker class, such as `Differentiable`.
-        who: can't do without, such as a planner's name.
-        why: it is needed.
-        instead: what to do, such as "take another model".
+        who: name of the part that asks for it, such as a planner's.
+        why: reason for which that part needs it, a clause.
+        instead: advice, such as "take another model".
 
     Raises:
         UnsupportedError: naming both parts and the reason.

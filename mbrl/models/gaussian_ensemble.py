@@ -6,7 +6,7 @@
     μ        mean           E x B x D    of [Δobs, reward]
     ρ        raw            E x B x D    the network's log-variance
     ℓ        log_var        E x B x D    the same inside its bounds
-    λ_l      weight_decay   one a layer  of the weights W_l
+    λ_l      weight_decay   per layer    of the weights W_l
 
 Chua2018: "Deep reinforcement learning in a handful of trials using probabilistic dynamics models" (PETS, NeurIPS 2018).
 Janner2019: "When to trust your model: model-based policy optimization" (MBPO, NeurIPS 2019; authors' code).
@@ -41,7 +41,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
         Σ_members mean_{batch, D} [(μ − y)² exp(−ℓ) + ℓ] + bound_penalty Σ_D (ℓ_max − ℓ_min) + Σ_l λ_l ½ |W_l|²
 
-    without the ½ and the ln 2π of a Gaussian's negative log-likelihood, which is ½ (loss + ln 2π) a dimension. Members
+    without the ½ and the ln 2π of a Gaussian's negative log-likelihood, which is ½ (loss + ln 2π) per dimension. Members
     are summed, so one Adam fits each as if it were alone. The last term is applied by Adam as a gradient λ_l W_l, which
     is the same and costs nothing; it is not in the loss that is reported. The order of a network's outputs changes
     nothing but which of its initial weights meets which target.
@@ -62,7 +62,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         log_var_min: (initial) lower bound.
         log_var_max: (initial) upper bound.
         bound_penalty: weight of the bounds' distance; larger pulls learned bounds together faster.
-        weight_decay: λ, one number or one a layer; None gives the authors' 2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4 (for other
+        weight_decay: λ, one number or one per layer; None gives the authors' 2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4 (for other
             depths: those for the first, second, further and last layer). More keeps weights smaller.
         decay_form: `"half"`: λ ½ |W|² (MBPO, PETS), a gradient of λ W; `"full"`: λ |W|², twice that (a port);
             `"adam"`: one λ for all parameters, biases and learned bounds too, as torch's Adam does it (mbrl-lib).

@@ -112,7 +112,12 @@ class ModelVectorEnv(VectorEnv[Array, Array, Array]):
     single ones bit for bit; on networks each step agrees to rounding.
 
     Args:
-        model, rows, time_limit, clip, bounds, follow: as of `ModelEnv`.
+        model: as of `ModelEnv`.
+        rows: as of `ModelEnv`.
+        time_limit: as of `ModelEnv`.
+        clip: as of `ModelEnv`.
+        bounds: as of `ModelEnv`.
+        follow: as of `ModelEnv`.
         num_envs: `N`; more makes a step of one environment cheaper.
         autoreset_mode: what happens to an environment whose episode has ended: `"next_step"` (Gymnasium's default) resets
             it in the next step, whose action and reward are void; `"same_step"` resets it at once, with the last

@@ -164,7 +164,7 @@ class ModelEpisodes:
         return replace(state, obs=state.obs.clamp(low, high))
 
     def obs(self) -> np.ndarray[Any, Any]:
-        """What is shown, `N x S` float32, a fresh array.
+        """Observations, `N x S` float32, a fresh array.
 
         Raises:
             UnsupportedError: before the first episode.

@@ -1,4 +1,4 @@
-"""`predict_members`: what some of a model's members say, without asking the others."""
+"""`predict_members`: predictions of some of a model's members, without asking the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mbrl.models.base import DynamicsModel
 
 
 def predict_members(model: DynamicsModel, obs: Tensor, action: Tensor, members: Tensor) -> Prediction:
-    """What a few members of a model predict, for the price of those: the drawn-member path, each asked of every row.
+    """Predictions of a few members of a model, for the price of those: the drawn-member path, each asked of every row.
 
     Args:
         model: with members.

@@ -1,4 +1,4 @@
-"""What models and critics share: stacked networks, normalisation, a fused optimiser.
+"""Networks that models and critics share: stacked layers, normalisation, a fused optimiser.
 
 Two kinds of stacked network, since two lines of work initialise theirs differently: `StackedMLP` for dynamics models (PETS),
 `ReluStack` for actors and critics (MBPO).

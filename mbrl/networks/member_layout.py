@@ -1,4 +1,4 @@
-"""`MemberLayout`: rows that each ask one member, laid out as one batch a member.
+"""`MemberLayout`: rows that each ask one member, laid out as one batch per member.
 
 A rollout asks one drawn member for each row. Sorting the rows by member makes that one batched product, in which no
 member is evaluated for a row that doesn't read it.
@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 @dataclass(frozen=True)
 class MemberLayout:
-    """Where each of `B` rows goes in a `G x C` table whose line `g` belongs to one member.
+    """Places of `B` rows in a `G x C` table whose line `g` belongs to one member.
 
     Attributes:
         members: `G` int64, the member of each line, or None if the lines are all members in order.
@@ -50,7 +50,7 @@ def padded_layout(member: Tensor, members: int) -> MemberLayout:
     """One line for each member that is asked at all, as long as the busiest needs. Its shapes depend on the counts."""
     order = torch.argsort(member, stable=True)  # B
     ends = torch.bincount(member, minlength=members).cumsum(0)  # E
-    groups = order.tensor_split(ends[:-1])  # E index vectors, one a member
+    groups = order.tensor_split(ends[:-1])  # E index vectors, one per member
     present = [m for m, group in enumerate(groups) if len(group)]
     lines = [groups[m] for m in present]
     index = pad_sequence(lines, batch_first=True) if lines else order.view(1, 0)  # G x C
@@ -69,7 +69,7 @@ def block_layout(member: Tensor, members: int, blocks_per_member: int = 8) -> Me
     Args:
         member: `B` int64.
         members: `E`.
-        blocks_per_member: blocks a member if counts are equal; more waste less and copy more weights.
+        blocks_per_member: blocks per member if counts are equal; more waste less and copy more weights.
     """
     rows, device = member.shape[0], member.device
     size = max(1, -(-rows // (members * blocks_per_member)))

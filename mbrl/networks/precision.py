@@ -1,4 +1,4 @@
-"""`Precision`: in which numbers stacked networks multiply."""
+"""`Precision`: the number format in which stacked networks multiply."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from mbrl.networks.precision import Precision
 
 
 class ReluStack(nn.Module):
-    """The hidden layers of `J` networks: products and ReLU, one batched call a layer.
+    """The hidden layers of `J` networks: products and ReLU, one batched call per layer.
 
     The last layer is its owner's, since the fast way to compute it depends on how narrow it is. Weights are Xavier
     uniform (gain 1) and biases 0, as in the MBPO authors' code.

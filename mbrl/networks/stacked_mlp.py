@@ -1,6 +1,6 @@
 """`StackedMLP`: the networks of all members of an ensemble as one batch of weights.
 
-One batched call a layer computes bias and product for every member, so members never run in a Python loop.
+One batched call per layer computes bias and product for every member, so members never run in a Python loop.
 
 Chua2018: "Deep reinforcement learning in a handful of trials using probabilistic dynamics models" (PETS, authors' code:
 the initialisation).
@@ -35,8 +35,8 @@ def truncated_normal(shape: Sequence[int], sd: float, generator: torch.Generator
     """Normal numbers of scale `sd` within ±2 `sd`: those outside are drawn again, so their sd is 0.8796 `sd`.
 
     Args:
-        shape: of the result.
-        sd: of the normal before truncation.
+        shape: shape of the result.
+        sd: standard deviation before truncation.
         generator: what draws; its device is the result's.
     """
     values = torch.randn(*shape, generator=generator, device=generator.device)
@@ -82,7 +82,7 @@ class StackedMLP(nn.Module):
         """Outputs `G x B x out` of inputs `G x B x in`, differentiable.
 
         Args:
-            x: one batch a member.
+            x: one batch per member.
             members: `G` int64, which member each batch is for; None for all in order (`G` = `E`).
         """
         half = self._half(x)
@@ -108,19 +108,19 @@ class StackedMLP(nn.Module):
         Args:
             x: `G x B x in`; the batch dim may be expanded.
             members: as in `forward`.
-            chunk_rows: rows a member and chunk.
+            chunk_rows: rows per member and chunk.
         """
         return self.inference(members, chunk_rows)(x)
 
     def inference(self, members: Tensor | None = None, chunk_rows: int = 400) -> Callable[[Tensor], Tensor]:
-        """What `infer` does as a function of `x` alone, for the weights of this moment: many calls prepare them once.
+        """Returns `infer` as a function of `x` alone, with the weights as they are now: many calls prepare them once.
 
         Activations are computed in place, temporaries are reused from chunk to chunk and call to call. A chunk's
         temporaries stay in cache; those of the whole batch would be bound by page faults.
 
         Args:
             members: as in `forward`.
-            chunk_rows: rows a member and chunk.
+            chunk_rows: rows per member and chunk.
         """
         scratch: list[Tensor] = []
         products: list[Callable[[Tensor, Tensor], Tensor]] = []

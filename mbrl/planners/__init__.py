@@ -1,8 +1,9 @@
-"""What acts: Dyna, PETS, and their parts."""
+"""Planners, which act: Dyna, PETS, and their parts."""
 
 from mbrl.planners.base import Planner
+from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans
 from mbrl.planners.dyna import Dyna
-from mbrl.planners.evaluation import EpisodeReturns, evaluate
+from mbrl.planners.evaluation import EpisodeReturns, evaluate, evaluating
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.pets import PETS
@@ -17,8 +18,10 @@ from mbrl.planners.plans import (
     RandomShooting,
 )
 from mbrl.planners.plans.objective import PlanObjective
+from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
-from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty, check_measure
+from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
+from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicyMode, PolicySample, Situation
 from mbrl.planners.rollouts.up_mpc import UPMPC, best_candidate
@@ -36,6 +39,10 @@ __all__ = [
     "Dyna",
     "EpisodeReturns",
     "GradientShooting",
+    "HasDynamics",
+    "ImaginedLearning",
+    "LearnsPolicy",
+    "MakesPlans",
     "Memory",
     "OnlinePlanner",
     "PenaltyWeight",
@@ -55,4 +62,5 @@ __all__ = [
     "best_candidate",
     "check_measure",
     "evaluate",
+    "evaluating",
 ]

@@ -1,4 +1,4 @@
-"""The contract of planners: what acts, and learns while it does.
+"""The contract of planners, which act, and learn while they do.
 
 A planner is a LightningModule with manual optimisation whose `training_step` is one tick. Its parts (a dynamics model, a
 learner) get no Lightning hooks. `mbrl.testing.check_planner` is the conformance suite.
@@ -66,7 +66,7 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
 
         Args:
             obs: `N x S`.
-            memory: from `memory(N, generator)`, one an episode batch; all that acting draws or remembers is in it.
+            memory: from `memory(N, generator)`, one per batch of episodes; all that acting draws or remembers is in it.
             explore: whether the action is for training (noise, optimism) or for evaluation (the best known).
             snapshot: `N x W` simulator states (`Experience.snapshot`), for planners whose model starts from them.
 
@@ -83,7 +83,7 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
         return Memory(n, generator)
 
     def planner_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps besides parameters, optimisers and buffers: tensors and plain data."""
+        """State that a checkpoint keeps besides parameters, optimisers and buffers: tensors and plain data."""
         return {}
 
     def load_planner_state(self, state: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
 
     @property
     def learns(self) -> bool:
-        """Whether training changes how it acts. One that doesn't is tested without a checkpoint."""
+        """True if training changes how it acts. A planner that doesn't learn is tested without a checkpoint."""
         return True
 
     @property

@@ -7,9 +7,8 @@ of when their episode ends, terminations and time limits are kept apart, and a b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from time import perf_counter
 from typing import Any, Literal
 
 import torch
@@ -17,19 +16,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Natural, Share
-from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, mixed_batch
-from mbrl.errors import DivergedError
+from mbrl.data import ReplayBuffer, Task, ValueFunction
 from mbrl.models import DynamicsModel
+from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
-from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutHook
-from mbrl.planners.rollouts.imagination import Imagination
+from mbrl.planners.rollouts.hooks import BatchHook, RolloutHook
+from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
 from mbrl.planners.rollouts.schedule import check_schedule, rollout_capacity, rollout_length
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
 from mbrl.policies import CriticTerm, Learner
 
 
-class Dyna(OnlinePlanner):
+class Dyna(OnlinePlanner, LearnsPolicy):
     """Trains a learner on a mix of real steps and rollouts of a model that is refitted as data come in.
 
     Args:
@@ -40,7 +39,7 @@ class Dyna(OnlinePlanner):
             `explore_selector`.
         refit_every: real steps between fits, each followed by fresh rollouts; a fit also happens right after the warm-up.
         rollouts_per_step: rollouts started for each real step, so `rollouts_per_step * refit_every` at a time.
-        rollout_length: `[first epoch, last epoch, k0, k1]`: steps a rollout, linear in the epoch. Longer rollouts reach
+        rollout_length: `[first epoch, last epoch, k0, k1]`: steps per rollout, linear in the epoch. Longer rollouts reach
             further from the data and compound the model's error.
         epoch_steps: real steps in what `rollout_length` and `retain_epochs` call an epoch, counted from the warm-up's end.
         retain_epochs: epochs whose rollouts are kept; more is more data from older models and policies.
@@ -60,6 +59,8 @@ class Dyna(OnlinePlanner):
         ConfigError: for a number out of range, or a choice that there isn't.
         UnsupportedError: from `build`, if a part can't work with the model.
     """
+
+    learner: Learner  # never None here
 
     def __init__(
         self,
@@ -104,12 +105,12 @@ class Dyna(OnlinePlanner):
         self.critic_terms = list(critic_terms)
         self.rollout_chunk = rollout_chunk
         self.finished_rollouts = finished_rollouts
-        self._model: ReplayBuffer | None = None
+        self._learning: ImaginedLearning | None = None
 
     # parts -----------------------------------------------------------------------------------------------------------
 
     def make_parts(self, task: Task, seed: int) -> None:
-        self._model = None
+        self._learning = None
         self.build_dynamics(seed)
         for selector in (self.rollout_selector, self.explore_selector):
             selector.check(self.dynamics)
@@ -128,12 +129,30 @@ class Dyna(OnlinePlanner):
         return self.learner
 
     @property
+    def learning(self) -> ImaginedLearning:
+        """Rollouts and updates; made when first used, once the device is known."""
+        if self._learning is None:
+            self._learning = ImaginedLearning(
+                self.dynamics,
+                self.learner,
+                self.real_buffer,
+                self.streams,
+                self.metrics,
+                batch_size=self.batch_size,
+                real_rows=self.real_rows,
+                selector=self.rollout_selector,
+                rollout_hooks=self.rollout_hooks,
+                batch_hooks=self.batch_hooks,
+                critic_terms=self.critic_terms,
+                rollout_chunk=self.rollout_chunk,
+                finished_rollouts=self.finished_rollouts,
+            )
+        return self._learning
+
+    @property
     def model_buffer(self) -> ReplayBuffer:
         """The rollouts that are kept."""
-        if self._model is None:
-            task = self.built_task
-            self._model = ReplayBuffer(self._capacity(), task.obs_size, task.action_size, device=self.device)
-        return self._model
+        return self.learning.model
 
     # acting ----------------------------------------------------------------------------------------------------------
 
@@ -150,7 +169,7 @@ class Dyna(OnlinePlanner):
             policy_generator=memory.generator,
             planning_generator=memory.planning_generator,
             value=self.learner,
-            report=partial(self._report, "explore"),
+            report=partial(self.metrics.add, prefix="explore/"),
         )
         return self.explore_selector.select(situation), memory
 
@@ -159,81 +178,27 @@ class Dyna(OnlinePlanner):
             return super().warmup_action(obs, memory)
         return self.learner.policy.sample(obs, memory.generator)[0]
 
-    def _report(self, where: str, metrics: Mapping[str, Tensor]) -> None:
-        self.metrics.add({f"{where}/{name}": value for name, value in metrics.items()})
-
     # one tick: collecting and refitting are OnlinePlanner's -------------------------------------------------------------
 
     def after_refit(self) -> None:
-        """Fresh rollouts of the new model, unless batches are real throughout."""
-        if self.real_rows < self.batch_size:
-            self._imagine()
-
-    def _imagine(self) -> None:
-        began = perf_counter()
-        length = self._length()
-        self.model_buffer.resize(self._capacity())
-        starts = self.real_buffer.sample(self.rollouts_per_step * self.refit_every, self.streams["start_rows"])
-        drop = self.device.type == "cpu" if self.finished_rollouts == "auto" else self.finished_rollouts == "drop"
-        imagination = Imagination(
-            self.dynamics,
-            self.learner.policy,
-            self.rollout_selector,
-            self.rollout_hooks,
-            self.seed,
-            self.rollout_chunk,
-            drop,
-            self.learner,
-            partial(self._report, "rollout"),
-        )
-        report = imagination.run(starts, length, self.env_steps, self.model_buffer.add)
-        if report["rollout/stored"] == 0:
-            raise DivergedError(
-                f"Dyna: expected the model's rollouts to hold finite numbers, and none of {len(starts)} did at step "
-                f"{self.env_steps}; the model has diverged: lower its learning rate, or check the data for outliers."
-            )
-        self.metrics.add(report)
-        self.metrics.add({"time/rollout_s": perf_counter() - began})
+        """Imagines fresh rollouts of the new model, unless batches are real throughout."""
+        if self.real_rows == self.batch_size:
+            return
+        epoch = (self.env_steps - self.warmup_steps) // self.epoch_steps
+        length = rollout_length(epoch, self.rollout_length)
+        rollouts = self.rollouts_per_step * self.refit_every
+        capacity = rollout_capacity(length, rollouts, self.refit_every, self.epoch_steps, self.retain_epochs)
+        self.learning.imagine(rollouts, length, capacity, self.env_steps)
 
     def learn(self, new: int) -> None:
-        """The learner's updates for `new` real steps."""
-        parts = [(self.real_buffer, self.real_rows)]
-        if self.real_rows < self.batch_size:
-            parts.append((self.model_buffer, self.batch_size - self.real_rows))
-        replay = self.streams["replay"]
-
-        def draw() -> Transitions:
-            batch = mixed_batch(parts, replay)
-            if self.batch_hooks:
-                batch = self._hooked(batch)
-            return batch
-
-        self.update_learner(self.learner, self.updates_per_step * new, draw, self.critic_terms)
-
-    def _hooked(self, batch: Transitions) -> Transitions:
-        """A batch, its real rows first, as the batch hooks change it."""
-        report = partial(self._report, "batch")
-        model_rows = slice(self.real_rows, self.batch_size)
-        context = BatchContext(self.learner, self.dynamics, self.streams["batch hook 0"], model_rows, report)
-        for i, hook in enumerate(self.batch_hooks):
-            context.generator = self.streams[f"batch hook {i}"]
-            batch = hook(batch, context)
-        return batch
-
-    def _length(self) -> int:
-        return rollout_length((self.env_steps - self.warmup_steps) // self.epoch_steps, self.rollout_length)
-
-    def _capacity(self) -> int:
-        rollouts = self.rollouts_per_step * self.refit_every
-        return rollout_capacity(self._length(), rollouts, self.refit_every, self.epoch_steps, self.retain_epochs)
+        """Makes the learner's updates for `new` real steps."""
+        self.learning.learn(self.updates_per_step * new)
 
     # checkpoint ------------------------------------------------------------------------------------------------------
 
     def buffers_state(self) -> dict[str, dict[str, Any]]:
-        state = super().buffers_state()
-        return state if self._model is None else {**state, "model": self._model.state_dict()}
+        return {**super().buffers_state(), **({} if self._learning is None else self._learning.buffers_state())}
 
     def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
         super().load_buffers_state(state)
-        if "model" in state:
-            self.model_buffer.load_state_dict(state["model"])
+        self.learning.load_buffers_state(state)

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from scipy import stats
+from torch import Tensor, nn
 
 from mbrl.data import make_generator
 from mbrl.envs.experience import Experience
-
-if TYPE_CHECKING:
-    from mbrl.planners.base import Planner
-
-# 97.5 % points of Student's t for 1 to 30 degrees of freedom.
-_T975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
+from mbrl.planners.memory import Memory
 
 
-def _t975(degrees: int) -> float:
-    """The 97.5 % point of Student's t; beyond the table by its expansion around the normal's, good to 1e-4 there."""
-    if degrees <= len(_T975):
-        return _T975[degrees - 1]
-    z = 1.959964  # the normal's
-    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+class Actor(Protocol):
+    """Anything that acts as planners do; `Planner` says what its methods mean."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device it acts on."""
+
+    def memory(self, n: int, generator: torch.Generator) -> Memory:
+        """Makes a fresh memory for `n` episodes."""
+
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
+        """Chooses actions for a batch of states."""
 
 
 @dataclass
@@ -43,7 +44,7 @@ class EpisodeReturns:
         mean = self.returns.mean().item()
         half = math.nan
         if n > 1:
-            half = _t975(n - 1) * self.returns.std().item() / math.sqrt(n)
+            half = float(stats.t.ppf(0.975, n - 1)) * self.returns.std().item() / math.sqrt(n)
         return {
             "return": mean,
             "return_low": mean - half,
@@ -54,7 +55,7 @@ class EpisodeReturns:
 
 
 @torch.no_grad()
-def evaluate(planner: Planner, experience: Experience, episodes: int, seed: int) -> EpisodeReturns:
+def evaluate(planner: Actor, experience: Experience, episodes: int, seed: int) -> EpisodeReturns:
     """Runs `episodes` whole episodes, one in each environment of `experience` at a time.
 
     Generators are made anew from `seed`, so evaluation moves no training stream and is the same whenever it is repeated.
@@ -83,3 +84,15 @@ def evaluate(planner: Planner, experience: Experience, episodes: int, seed: int)
                 started += 1
         memory.reset(experience.ended)
     return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), torch.tensor(lengths))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Puts `module` in evaluation mode, and every part back into the mode that it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,4 +1,4 @@
-"""`Memory`: what a planner carries from one decision to the next, for a batch of episodes."""
+"""`Memory`: everything that a planner carries from one decision to the next, for a batch of episodes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Memory:
         self._initial = {name: tensor.clone() for name, tensor in tensors.items()}
 
     def decision_generators(self, purpose: str, device: torch.device | str) -> list[torch.Generator]:
-        """`n` fresh generators for the present decision, one an episode, on `device`; `purpose` names independent ones.
+        """`n` fresh generators for the present decision, one per episode, on `device`; `purpose` names independent ones.
 
         They follow from the generator's seed, the number of decisions so far and the episode's place, so an episode draws
         the same whichever others are decided for beside it, and however much each decision draws.

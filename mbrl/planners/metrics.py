@@ -23,9 +23,15 @@ class MetricSums:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, metrics: Mapping[str, Tensor | float]) -> None:
-        """Adds one value a name."""
+    def add(self, metrics: Mapping[str, Tensor | float], prefix: str = "") -> None:
+        """Adds one value per name.
+
+        Args:
+            metrics: scalars by name.
+            prefix: put before each name, such as `learner/`.
+        """
         for name, value in metrics.items():
+            name = prefix + name
             if not isinstance(value, Tensor):
                 value = torch.tensor(float(value), dtype=torch.float64)
             value = value.detach()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal
 
@@ -16,18 +15,21 @@ from mbrl.envs.experience import Experience
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
+from mbrl.planners.capabilities import HasDynamics
 from mbrl.planners.memory import Memory
-from mbrl.policies import CriticTerm, Learner
 
 
-class OnlinePlanner(Planner):
+class OnlinePlanner(Planner, HasDynamics):
     """Acts in real environments with `act`, stores what happens, and refits a model as data come in.
 
     A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`.
 
     Attributes:
         dynamics: the model.
-        warmup_steps, warmup, refit_every, real_capacity: as in `Dyna`.
+        warmup_steps: real steps before the first fit.
+        warmup: how actions are chosen until then, as in `Dyna`.
+        refit_every: real steps between fits.
+        real_capacity: real rows kept at most.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class OnlinePlanner(Planner):
 
     @property
     def fit_value(self) -> ValueFunction | None:
-        """What value-aware models are fitted with, or None."""
+        """The value function that value-aware models are fitted with, or None."""
         return None
 
     def build_dynamics(self, seed: int) -> None:
@@ -89,7 +91,7 @@ class OnlinePlanner(Planner):
         return self._real
 
     def start_extras(self, snapshot: Tensor | None) -> dict[str, Tensor]:
-        """What the model needs besides observations to start from the real environments' present states.
+        """Columns that the model needs besides observations to start from the real environments' present states.
 
         Args:
             snapshot: the environments' simulator states, `N x W`, or None if they have none.
@@ -129,32 +131,19 @@ class OnlinePlanner(Planner):
             self.learn(new)
 
     def after_refit(self) -> None:
-        """What follows a fit, such as fresh rollouts."""
+        """Does what follows a fit, such as fresh rollouts; by default nothing."""
 
     @abstractmethod
     def learn(self, new: int) -> None:
-        """What follows `new` real steps after the warm-up, such as a learner's updates."""
+        """Does what follows `new` real steps after the warm-up, such as a learner's updates."""
 
     def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
         """Actions before the first fit, `N x A`: uniform. Nothing may plan here, since the model has seen nothing yet."""
         shape = (len(obs), self.built_task.action_size)
         return torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1
 
-    def update_learner(
-        self, learner: Learner, updates: int, draw: Callable[[], Transitions], critic_terms: Sequence[CriticTerm] = ()
-    ) -> None:
-        """Makes `updates` updates of `learner`, each on a batch that `draw` gives; reports the last."""
-        if updates == 0:
-            return
-        began = perf_counter()
-        noise = self.streams["updates"]
-        for _ in range(updates):
-            report = learner.update(draw(), noise, critic_terms)
-        self.metrics.add({f"learner/{name}": value for name, value in report.items()})
-        self.metrics.add({"time/update_s": (perf_counter() - began) / updates})
-
     def _refits(self, env_steps: int) -> int:
-        """How many fits should have happened by then."""
+        """Counts the fits that should have happened by then."""
         return 0 if env_steps < self.warmup_steps else 1 + (env_steps - self.warmup_steps) // self.refit_every
 
     @torch.no_grad()
@@ -181,7 +170,7 @@ class OnlinePlanner(Planner):
     def _refit(self) -> None:
         began = perf_counter()
         report = self.dynamics.refit(self.real_buffer.all(), self.streams["model_fit"], self.fit_value)
-        self.metrics.add({f"model/{name}": value for name, value in report.items()})
+        self.metrics.add(report, prefix="model/")
         self.metrics.add({"time/refit_s": perf_counter() - began})
 
     # checkpoint ------------------------------------------------------------------------------------------------------

@@ -15,22 +15,24 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Limits, Natural, check_whole
-from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction, mixed_batch
+from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction
 from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
+from mbrl.planners.capabilities import LearnsPolicy, MakesPlans
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.plans.base import Plan, PlanOptimizer, PlanProblem
 from mbrl.planners.plans.objective import PlanObjective
 from mbrl.planners.plans.propagation import Propagation
-from mbrl.planners.rollouts.penalties import check_measure
+from mbrl.planners.rollouts.check_measure import check_measure
+from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
 from mbrl.policies import Learner
 from mbrl.uncertainty import UncertaintyMeasure
 
 _PLAN = "plan/"  # before the names of the optimiser's tensors in a memory
 
 
-class PETS(OnlinePlanner):
+class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
     """Plans at every step in a model that is refitted as data come in, and executes the plan's first action.
 
     In training and in evaluation alike. With a fixed model (the simulator, a closed form) nothing is fitted, and this is
@@ -190,7 +192,7 @@ class PETS(OnlinePlanner):
         began = perf_counter()
         plan = self.plan(obs, memory, explore=explore, snapshot=snapshot)
         fine = torch.isfinite(plan.value)
-        if not fine.all():  # one read-back a decision; the action goes to the host anyway
+        if not fine.all():  # one read-back per decision; the action goes to the host anyway
             raise DivergedError(
                 f"PETS: expected a plan with a finite predicted return for each of {len(obs)} environments, got none for "
                 f"{(~fine).nonzero()[:, 0].tolist()} at step {self.env_steps}; the model has diverged: lower its learning "
@@ -261,5 +263,8 @@ class PETS(OnlinePlanner):
     def learn(self, new: int) -> None:
         """The learner's updates for `new` real steps, if there is one."""
         if self.learner is not None:
-            replay, parts = self.streams["replay"], [(self.real_buffer, self.batch_size)]
-            self.update_learner(self.learner, self.updates_per_step * new, lambda: mixed_batch(parts, replay))
+            n = self.batch_size
+            learning = ImaginedLearning(  # made anew, since without rollouts it keeps nothing
+                self.dynamics, self.learner, self.real_buffer, self.streams, self.metrics, batch_size=n, real_rows=n
+            )
+            learning.learn(self.updates_per_step * new)

@@ -52,7 +52,7 @@ class Learner(Configurable, nn.Module, ABC):
     """Changes a policy (and critics) from batches; values observations (`ValueFunction`).
 
     Attributes:
-        policy: what it teaches, once built.
+        policy: the policy that it changes, once built.
     """
 
     policy: Policy
@@ -71,4 +71,4 @@ class Learner(Configurable, nn.Module, ABC):
 
     @abstractmethod
     def value(self, obs: Tensor) -> Tensor:
-        """`J x B` values of `obs` `B x S`, one a critic, differentiable in `obs`."""
+        """`J x B` values of `obs` `B x S`, one per critic, differentiable in `obs`."""

@@ -1,4 +1,4 @@
-"""`SAC`: soft actor-critic, as MBPO uses it.
+"""`SAC`: soft actor-critic [Haarnoja2018]_, as MBPO uses it [Janner2019]_.
 
 One update, in this order (each part sees what the one before it has changed):
 
@@ -15,8 +15,8 @@ One update, in this order (each part sees what the one before it has changed):
 | α, H̄ | `temperature`, `entropy_target` |
 | γ, τ | `discount`, `target_rate` |
 
-References: [Haarnoja2018] Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905). [Janner2019] When to Trust
-Your Model (arXiv 1906.08253), authors' code.
+Haarnoja2018: "Soft actor-critic algorithms and applications" (arXiv 1812.05905).
+Janner2019: "When to trust your model: model-based policy optimization" (MBPO, arXiv 1906.08253 and the authors' code).
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class SAC(Learner):
         hidden: units of each hidden layer, of the actor and of every critic.
         critics: `J`; the target and the actor take the smallest value. More are more pessimistic, and slower.
         discount: γ of one real step.
-        actor_lr, critic_lr, temperature_lr: Adam's step sizes.
+        actor_lr: Adam's step size for the actor.
+        critic_lr: Adam's step size for the critics.
+        temperature_lr: Adam's step size for log α, where it is learned.
         target_rate: τ; higher follows the critics faster, and is less stable.
         target_every: updates between two steps of the targets.
         temperature: `"learned"` (starts at `initial_temperature`), or the fixed α. Higher explores more. MBPO learns it;
@@ -55,7 +57,8 @@ class SAC(Learner):
         entropy_target: H̄ in nats at actions in [−1, 1], or `"auto"` for −A. Higher keeps more randomness.
         critic_loss: `"half"` weighs the squared error by ½ (MBPO authors' code), `"full"` by 1. Adam undoes the factor
             but for critic terms added to it.
-        log_sigma, log_sigma_range: how log σ is bounded, see `TanhGaussianPolicy`.
+        log_sigma: `"clip"` or `"tanh"`: how log σ is kept in its range, see `TanhGaussianPolicy`.
+        log_sigma_range: smallest and largest log σ.
         precision: `"bf16"` multiplies hidden layers in bfloat16; parameters, last layers, losses and optimisers stay in
             float32. Faster where the processor has bfloat16 products.
 
@@ -195,7 +198,7 @@ class SAC(Learner):
 
     @torch.no_grad()
     def target(self, batch: Transitions, generator: Generator) -> Tensor:
-        """What the critics are fitted to, `B`: r + γ(1 − d)(min_j Q̄_j(s', a') − α log π(a'|s')).
+        """The target that the critics are fitted to, `B`: r + γ(1 − d)(min_j Q̄_j(s', a') − α log π(a'|s')).
 
         Only `terminated` stops the bootstrap; a truncated transition is valued like any other.
         """

@@ -1,12 +1,12 @@
-"""`TanhGaussianPolicy`: a Gaussian squashed into [−1, 1] by tanh.
+"""`TanhGaussianPolicy`: a Gaussian squashed into [−1, 1] by tanh [Haarnoja2018]_.
 
     u = μ(s) + σ(s)·ε,  a = tanh(u),  log π(a|s) = Σ_j [log N(u_j; μ_j, σ_j²) − log|da_j/du_j|]
 
-with the exact log|da/du| = 2(ln 2 − u − softplus(−2u)), as in the MBPO authors' code. The form log(1 − tanh²u + 1e-6)
-of several ports is off by more than a nat from |u| ≈ 8 on.
+with the exact log|da/du| = 2(ln 2 − u − softplus(−2u)), as in the MBPO authors' code [Janner2019]_. The form
+log(1 − tanh²u + 1e-6) of several ports is off by more than a nat from |u| ≈ 8 on.
 
-References: [Haarnoja2018] Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905), appendix C.
-[Janner2019] When to Trust Your Model (arXiv 1906.08253), authors' code.
+Haarnoja2018: "Soft actor-critic algorithms and applications" (arXiv 1812.05905, appendix C).
+Janner2019: "When to trust your model: model-based policy optimization" (MBPO, arXiv 1906.08253 and the authors' code).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mbrl.errors import ShapeError, UnsupportedError
 from mbrl.networks import Precision, ReluStack, xavier_uniform
 from mbrl.policies.base import Policy
 
-# Rows a pass without gradients on the CPU: a layer's output then stays in a core's second-level cache, where fresh
+# Rows per pass without gradients on the CPU: a layer's output then stays in a core's second-level cache, where fresh
 # temporaries for a hundred thousand rows would be bound by page faults.
 CHUNK = 1024
 

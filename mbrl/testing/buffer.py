@@ -15,7 +15,7 @@ CAPACITY = 20
 
 
 class Buffer(Protocol):
-    """What planners ask of a buffer."""
+    """Interface that planners ask of a buffer."""
 
     added: int
 
@@ -31,7 +31,7 @@ class Buffer(Protocol):
     def __len__(self) -> int: ...
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint keeps."""
+        """The state that a checkpoint keeps."""
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continues from `state_dict`."""

@@ -1,4 +1,4 @@
-"""What the conformance suites share: clauses that fail with their own sentence, and how each kind of claim is checked."""
+"""`Clauses`: what the conformance suites share, clauses that fail with their own sentence and checks of each kind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Clauses:
             raise ConformanceError(f"{self.who}: the contract says that {clause}{came}.")
 
     def shaped(self, tensor: Tensor, shape: tuple[int, ...], what: str, like: Tensor | None = None) -> None:
-        """`tensor` has `shape`, and the dtype and device of `like` if given."""
+        """Fails unless `tensor` has `shape`, and the dtype and device of `like` if given."""
         self.hold(isinstance(tensor, Tensor), f"{what} is a tensor", type(tensor).__name__)
         self.hold(tensor.shape == shape, f"{what} has shape {tuple(shape)}", tuple(tensor.shape))
         if like is not None:
@@ -50,13 +50,13 @@ class Clauses:
             self.hold(tensor.device == like.device, f"{what} stays on its input's device ({like.device})", tensor.device)
 
     def equal(self, one: Any, other: Any, clause: str, tolerance: float = 0.0) -> None:
-        """Two results (tensors, dataclasses, dicts or sequences of them) are equal, within a relative tolerance."""
+        """Fails unless two results (tensors, dataclasses, dicts, sequences of them) are equal to a relative tolerance."""
         difference = _difference(one, other, tolerance)
         self.hold(difference is None, clause, difference)
 
     @contextmanager
     def untouched(self, what: str, **values: Any) -> Iterator[None]:
-        """`values` (tensors, dataclasses, generators) and all global generators are the same after the block."""
+        """Fails if `values` (tensors, dataclasses, generators) or a global generator changes within the block."""
         before = {name: _frozen(value) for name, value in values.items()}
         globals_before = _global_states()
         yield
@@ -80,7 +80,7 @@ class Clauses:
         return twin
 
     def state_moves(self, source: nn.Module, target: nn.Module) -> None:
-        """The state dict of `source` goes through bytes into `target`, alone and inside another module."""
+        """Moves the state dict of `source` through bytes into `target`, alone and inside another module."""
         try:
             alone = through_bytes(source.state_dict())
             nested = through_bytes(nn.ModuleDict({"part": source}).state_dict())
@@ -189,7 +189,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _difference(one: Any, other: Any, tolerance: float, where: str = "") -> str | None:
-    """What differs between two results, or None."""
+    """Describes what differs between two results; None if nothing does."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         if one.shape != other.shape or one.dtype != other.dtype:
             return f"{where or 'tensors'} of {tuple(one.shape)} {one.dtype} and {tuple(other.shape)} {other.dtype}"

@@ -27,7 +27,7 @@ def check_dynamics_model(
 
     Args:
         make: makes the model, not yet built, the same each time.
-        task: what to build it for; the reward and termination that it doesn't know, the model must learn.
+        task: the task to build it for; the reward and termination that it doesn't know, the model must learn.
         rows: transitions to fit to and to start rollouts from (default: 64 rows of a smooth made-up system). A model with
             a state of its own needs rows with its extras; if it refuses to predict from observations alone
             (`UnsupportedError`), what its steps predict is checked instead.
@@ -255,7 +255,7 @@ class _Suite(Clauses):
                 self.close(getattr(part, name), getattr(full, name)[keep], f"select keeps the other rows' {name} as it was")
 
     def capabilities(self) -> None:
-        """What the marker classes promise."""
+        """Marker classes keep what they promise."""
         model, given = self.model, self.ask(self.model)
         if isinstance(model, HasMembers):
             self.hold(given.mean.shape[0] == model.members, "predict asks all members", given.mean.shape[0])

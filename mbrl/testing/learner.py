@@ -23,7 +23,7 @@ def check_learner(make: Callable[[], Learner], task: Task) -> None:
 
     Args:
         make: makes the learner, not yet built, the same each time.
-        task: what to build it for.
+        task: the task to build it for.
 
     Raises:
         ConformanceError: naming the first clause that doesn't hold.

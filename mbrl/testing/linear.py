@@ -3,6 +3,8 @@
     s' = F s + G a + σ ε,   r = −(|s'|² + c |a|²),   ends where any |s'_i| exceeds a limit
 
 `LinearModel` is the system as a dynamics model, `LinearEnv` as a Gymnasium environment.
+
+Bertsekas1995: "Dynamic programming and optimal control" (the recursion of a finite horizon).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 
 
 def terminated(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Whether the state has left ±2 in any dimension, `B` bool."""
+    """Says whether the state has left ±2 in any dimension, `B` bool."""
     return (next_obs.abs() > LIMIT).any(-1)
 
 
@@ -112,7 +114,7 @@ def riccati_gains(
     horizon: int = 10,
     discount: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """The best plan of a finite horizon for s' = F s + G a at the cost s'ᵀ Q s' + aᵀ R a a step (Bertsekas1995).
+    """The best plan of a finite horizon for s' = F s + G a at the cost s'ᵀ Q s' + aᵀ R a per step [Bertsekas1995]_.
 
     Without bounds on the actions: where each −K_h s_h lies inside them, it is the best bounded plan too, since the
     problem is convex.

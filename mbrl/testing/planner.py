@@ -12,7 +12,9 @@ from torch.optim import Optimizer
 from mbrl.data import Task, make_generator
 from mbrl.envs.experience import Experience
 from mbrl.errors import NotBuiltError
-from mbrl.planners import Memory, Planner
+from mbrl.models import DynamicsModel
+from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner, PlanObjective
+from mbrl.policies import Learner
 from mbrl.testing.clauses import Clauses, ConformanceError, noise, some_obs, through_bytes
 
 SEED = 3
@@ -30,7 +32,7 @@ def check_planner(
 
     Args:
         make: makes the planner, not yet built, the same each time.
-        task: what to build it for.
+        task: the task to build it for.
         make_experience: makes environments of the task, the same each time, for the clauses about training; None leaves
             those out. Choose a planner that trains within a few ticks.
         ticks: ticks before the planner is saved, and after.
@@ -40,6 +42,7 @@ def check_planner(
     """
     suite = _Suite(make, task)
     suite.life()
+    suite.markers(suite.built())
     suite.acting(suite.built())
     suite.moves(suite.built())
     if make_experience is not None:
@@ -73,6 +76,21 @@ class _Suite(Clauses):
         self.hold(type(twin) is type(fresh), "the spec names the planner's own class", type(twin).__name__)
         first, second = (dict(self.built().named_parameters()) for _ in range(2))
         self.equal(first, second, "the same seed gives the same parameters")
+
+    def markers(self, planner: Planner) -> None:
+        """What the planner's markers say that it has is there."""
+        if isinstance(planner, HasDynamics):
+            self.hold(isinstance(getattr(planner, "dynamics", None), DynamicsModel), "HasDynamics: dynamics is its model")
+        if isinstance(planner, LearnsPolicy):
+            learner = getattr(planner, "learner", planner)
+            self.hold(learner is None or isinstance(learner, Learner), "LearnsPolicy: learner is its learner, or None")
+        if isinstance(planner, MakesPlans):
+            self.hold(
+                isinstance(getattr(planner, "objective", None), PlanObjective), "MakesPlans: objective is a PlanObjective"
+            )
+            self.hold(
+                isinstance(getattr(planner, "horizon", None), int), "MakesPlans: horizon is the number of a plan's steps"
+            )
 
     def acted(self, planner: Planner, explore: bool, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         obs = some_obs(self.task, ENVS)
@@ -112,7 +130,7 @@ class _Suite(Clauses):
             self.equal(tensor[1::2], kept[name][1::2], f"reset keeps {name} of the others")
 
     def saved(self, planner: Planner, optimizers: list[Optimizer]) -> dict[str, Any]:
-        """What a checkpoint holds, after going through bytes."""
+        """Returns what a checkpoint holds, after going through bytes."""
         checkpoint: dict[str, Any] = {
             "state_dict": planner.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
@@ -203,7 +221,7 @@ class _Suite(Clauses):
 
 
 def _untimed(value: Any) -> Any:
-    """Without the metrics that hold wall-clock times, which no run repeats."""
+    """Leaves out the metrics that hold wall-clock times, which no run repeats."""
     if isinstance(value, Mapping):
         return {key: _untimed(item) for key, item in value.items() if not str(key).startswith("time/")}
     return value

@@ -28,7 +28,7 @@ def check_selector(
 
     Args:
         make: makes the selector, the same each time.
-        task: where to act.
+        task: the task to act in.
         dynamics: a built model to plan with (default: a linear one with two members; then `task` is `linear_task()`).
         tolerance: relative and absolute, between two ways to compute the same numbers.
 

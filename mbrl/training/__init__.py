@@ -1,4 +1,4 @@
-"""From a planner and data to a run: trainer, run folder, checkpoints, metrics, loading."""
+"""Runs of a planner or a model: trainer, run folder, checkpoints, metrics, loading."""
 
 from mbrl.training.load import load
 from mbrl.training.trainer import Trainer

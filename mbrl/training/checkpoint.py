@@ -151,7 +151,7 @@ def read_manifest(folder: Path, *, buffers: bool = True) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> Any:
-    """What a file of a checkpoint holds: tensors and plain data only, on the CPU.
+    """Reads a file of a checkpoint: tensors and plain data only, on the CPU.
 
     Raises:
         CheckpointError: if it holds anything else.
@@ -166,7 +166,7 @@ def read_tensors(path: Path) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """What torch found, without its advice to load the file unsafely."""
+    """Says what torch found, without its advice to load the file unsafely."""
     found = re.search(r"Unsupported (?:global|class|operand)[^.]*?: ?(?:GLOBAL )?(\S+)", str(error))
     return found.group(1) if found else type(error).__name__
 
@@ -193,7 +193,7 @@ def read_checkpoint(folder: Path, *, buffers: bool) -> dict[str, Any]:
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
-    """All checkpoint folders of a run, the newest first, valid or not."""
+    """Lists all checkpoint folders of a run, the newest first, valid or not."""
     folders = [path for path in (run / "checkpoints").glob("ckpt-*") if path.name[5:].isdigit() and path.is_dir()]
     return sorted(folders, key=lambda path: int(path.name[5:]), reverse=True)
 

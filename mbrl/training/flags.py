@@ -1,8 +1,8 @@
-"""What each of Lightning's Trainer flags means here: honoured, or refused with its replacement named.
+"""Lightning's Trainer flags and their meaning here: honoured, or refused with its replacement named.
 
 A planner's run counts real environment steps, so flags that count Lightning's steps, epochs or batches would be ignored
 or mean something else than they say. A dynamics model fitted alone keeps Lightning's clock and all of its flags but
-those that our run folder replaces.
+those that our run folder replaces, and where one computation fits it to all rows, those that take it in pieces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PRECISIONS = (None, 32, "32", "32-true")
 
 @dataclass(frozen=True)
 class Flag:
-    """What a Trainer flag does in a planner's run and in the fit of a model alone.
+    """The effect of a Trainer flag in a planner's run and in the fit of a model alone.
 
     Attributes:
         online: None if a planner's run honours it, else what to use instead.
@@ -41,7 +41,7 @@ _EVALUATION = "set trainer.eval_every (real steps between evaluations) and data.
 _FOLDER = "the run folder keeps its own checkpoints: set trainer.checkpoint_every"
 _PRECISION = "use 32, or bf16-mixed for bf16 products in the parts that offer them"
 _TIME = "stop the run with SIGTERM (timeout 2h mbrl …): it ends its step and writes a checkpoint to resume from"
-_ONE_DEVICE = "a planner trains on one device; run one process a seed instead"
+_ONE_DEVICE = "a planner trains on one device; run one process per seed instead"
 
 # Every flag of pl.Trainer, in the order of its signature; a test fails when Lightning adds one.
 FLAGS: dict[str, Flag] = {
@@ -97,6 +97,17 @@ COMPUTING = (
     "overfit_batches",
 )
 
+# Flags that a model fitted by one computation can't honour: they split its rows, or repeat or distribute the fit.
+MINIBATCHES = (
+    "strategy",
+    "devices",
+    "num_nodes",
+    "min_epochs",
+    "max_steps",
+    "min_steps",
+    *COMPUTING,
+)
+
 
 def trainer_defaults() -> dict[str, Any]:
     """Lightning's Trainer flags and their defaults."""
@@ -104,12 +115,13 @@ def trainer_defaults() -> dict[str, Any]:
     return {name: item.default for name, item in parameters.items() if name != "self"}
 
 
-def check_flags(flags: Mapping[str, Any], *, online: bool) -> None:
+def check_flags(flags: Mapping[str, Any], *, online: bool, at_once: bool = False) -> None:
     """Refuses flags that this kind of run would not honour.
 
     Args:
         flags: values by name; those at Lightning's default are not looked at.
         online: whether a planner trains (else a dynamics model alone).
+        at_once: whether that model is fitted by one computation on all rows, without minibatches.
 
     Raises:
         ConfigError: naming the replacement.
@@ -120,6 +132,8 @@ def check_flags(flags: Mapping[str, Any], *, online: bool) -> None:
             raise ConfigError(f"trainer.{name}: expected one of {', '.join(FLAGS)}, got {name!r}; check the spelling.")
         flag = FLAGS[name]
         replacement = flag.online if online else flag.alone
+        if at_once and name in MINIBATCHES:
+            replacement = "it is fitted to all rows at once, on one device (data.init_args.rows takes fewer)"
         if replacement is None or _same(value, defaults[name]) or any(_same(value, item) for item in flag.allowed):
             continue
         what = "a planner's run" if online else "the fit of a model"

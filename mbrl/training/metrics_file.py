@@ -48,7 +48,7 @@ class MetricsFile:
             ) from error
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines; what a kill left half-written is left out."""
+        """Reads the whole lines, without what a kill left half-written."""
         if not self.path.exists():
             return []
         lines = []

@@ -1,4 +1,4 @@
-"""What a trainer can be given: one of our planners or models, with one of our data modules."""
+"""Checks of what a trainer is given: one of our planners or models, with one of our data modules."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def check_parts(model: Any, datamodule: Any) -> None:
 
 
 def check_can_fit(model: pl.LightningModule) -> None:
-    """Refuses a model that no gradient fits, and a planner that has trained already.
+    """Refuses a model that has nothing to fit, and a planner that has trained already.
 
     Raises:
-        UnsupportedError: for a model in closed form.
+        UnsupportedError: for a fixed model.
         ConfigError: for a used planner, whose buffers are lost or another run's.
     """
-    if isinstance(model, DynamicsModel) and model.fitting != "gradient":
+    if isinstance(model, DynamicsModel) and model.fitting == "fixed":
         raise UnsupportedError(
-            f"{type(model).__name__}: expected a model that is fitted by gradient, got one whose fitting is "
-            f"{model.fitting!r}; give it to a planner, or call its refit with the rows."
+            f"{type(model).__name__}: expected a model that learns from data, got one that has nothing to fit; test it as "
+            "it is, or give it to a planner."
         )
     if isinstance(model, Planner) and model.env_steps > 0:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a trained planner or model says of a dataset's rows, as arrays in environment units."""
+"""Predictions of a trained planner or model for a dataset's rows, as arrays in environment units."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def predict_rows(module: Any, rows: Transitions, task: Task, seed: int = 0) -> d
             action, _ = module.act(chunk.obs, memory, explore=False)
             parts.append({"obs": chunk.obs, "action": task.to_env_action(action)})
         elif isinstance(module, DynamicsModel):
-            found = vars(module.predict(chunk.obs, chunk.action))
-            prediction = {name: value for name, value in found.items() if value is not None}
-            parts.append({"obs": chunk.obs, "action": task.to_env_action(chunk.action), **prediction})
+            parts.append({"obs": chunk.obs, "action": task.to_env_action(chunk.action), **module.predict_step(chunk)})
         else:
             raise UnsupportedError(f"predict: expected a planner or a dynamics model, got {type(module).__name__}.")
     axes = {name: 0 if name in ("obs", "action") else 1 for name in parts[0]}
@@ -62,4 +60,4 @@ def check_output(path: Path) -> None:
     if path.suffix != ".npz":
         raise DataError(f"predict: expected an output file that ends in .npz, got {path}; rename it.")
     if path.exists():
-        raise DataError(f"predict: expected a new output file, but {path} exists; choose another name, or remove it.")
+        raise DataError(f"predict: expected a new output file, but {path} exists; name another, or remove it.")

@@ -82,7 +82,7 @@ def flatten(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """What differs between the specs of a checkpoint and of a config, one line each, without what may differ.
+    """Lists what differs between the specs of a checkpoint and of a config, one line each, without what may differ.
 
     Where a class differs, its settings are left out.
     """

@@ -22,7 +22,7 @@ def default_folder(name: str, seed: int) -> Path:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run was started in `folder`."""
+    """Tells whether a run was started in `folder`."""
     return any((folder / name).exists() for name in ("config.yaml", METRICS)) or any(folder.glob("checkpoints/ckpt-*"))
 
 

@@ -32,10 +32,12 @@ from mbrl.training.run_folder import METRICS, default_folder, inside
 
 
 class RunTrainer(pl.Trainer):
-    """What every run has: a folder, a clock, metric lines, checkpoints, and flags that do what they say.
+    """A Trainer with what every run has: a folder, a clock, metric lines, checkpoints, and flags that do what they say.
 
     Arguments and attributes are those of `Trainer`.
     """
+
+    datamodule: Any  # Lightning sets it, and declares it nowhere
 
     @checked
     def __init__(
@@ -109,7 +111,7 @@ class RunTrainer(pl.Trainer):
 
     @property
     def run_folder(self) -> Path:
-        """Where the run's files are.
+        """The folder with the run's files.
 
         Raises:
             ConfigError: before `fit`, `validate` or `test` has chosen it.
@@ -150,8 +152,8 @@ class RunTrainer(pl.Trainer):
         if self.progress is not None and self.is_global_zero:
             self.progress.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    def _set_clock(self, online: bool) -> None:
-        """Sets what Lightning counts: one epoch of ticks online, its own clock for a model alone."""
+    def _set_clock(self, online: bool, at_once: bool) -> None:
+        """Sets what Lightning counts: one epoch of ticks online or of a fit at once, its own clock for minibatches."""
         if online:
             self.fit_loop.max_epochs = 1
             self.limit_val_batches = 0
@@ -159,7 +161,11 @@ class RunTrainer(pl.Trainer):
             self.log_every_n_steps = 1
         else:
             self.log_every_n_steps = self.given.get("log_every_n_steps", 1)
-            if self.fit_loop.max_epochs is None and self.fit_loop.max_steps == -1 and "max_time" not in self.given:
+            if at_once:
+                if self.given.get("max_epochs", 1) != 1:
+                    self.say("the model is fitted to all rows in one epoch, whatever trainer.max_epochs is")
+                self.fit_loop.max_epochs = 1
+            elif self.fit_loop.max_epochs is None and self.fit_loop.max_steps == -1 and "max_time" not in self.given:
                 self.fit_loop.max_epochs = 1000
 
     def _choose_folder(self, model: pl.LightningModule, datamodule: Any, found: Path | None = None) -> Path:

@@ -45,7 +45,7 @@ def write_summary(folder: Path, metrics: MetricsFile, ended_early: bool, goal: M
 
 
 def is_finished(folder: Path, manifest: Mapping[str, Any], length: int | None, goal: Mapping[str, Any]) -> bool:
-    """Whether a run has nothing left to do.
+    """Tells whether a run has nothing left to do.
 
     Args:
         folder: the run's.

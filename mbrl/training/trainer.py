@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mbrl.data.offline_columns import write_arrays
 from mbrl.errors import CheckpointError, ConfigError, RunFolderError
+from mbrl.models import GradientModel
 from mbrl.planners import Planner
 from mbrl.training.callbacks.checkpoint_callback import remove_all
 from mbrl.training.checkpoint import find_last, read_manifest
@@ -82,6 +83,8 @@ class Trainer(RunTrainer):
     ) -> None:
         """Trains `model` on `datamodule`, from the start or from a checkpoint.
 
+        A model alone that isn't fitted by minibatches is fitted to all rows in one epoch, whatever `max_epochs` is.
+
         Args:
             model: a `Planner`, or a dynamics model to fit alone.
             datamodule: `OnlineData` for a planner, `OfflineData` for a model.
@@ -91,7 +94,7 @@ class Trainer(RunTrainer):
 
         Raises:
             ConfigError: for a flag that this kind of run can't honour, or settings that differ from the checkpoint's.
-            UnsupportedError: for a dynamics model alone that isn't fitted by gradient.
+            UnsupportedError: for a dynamics model alone that has nothing to fit.
             RunFolderError: if the folder holds a run and `ckpt_path` is None, or it can't be written.
             CheckpointError: if the checkpoint is missing or damaged.
         """
@@ -99,8 +102,9 @@ class Trainer(RunTrainer):
         assert datamodule is not None
         online = isinstance(model, Planner)
         check_can_fit(model)
-        check_flags(self.given, online=online)
-        self._set_clock(online)
+        at_once = not online and not isinstance(model, GradientModel)
+        check_flags(self.given, online=online, at_once=at_once)
+        self._set_clock(online, at_once)
         torch.set_num_threads(self.threads)
         if self.bf16:
             use_bf16(model)
@@ -117,7 +121,8 @@ class Trainer(RunTrainer):
             if _is_same(inside(found), folder) and is_finished(
                 folder, manifest, self._length(datamodule, online), self.goal
             ):
-                self.say(f"the run in {folder} is finished; for a longer one raise {self._length_name(online)}")
+                longer = "" if at_once else f"; for a longer one raise {self._length_name(online)}"
+                self.say(f"the run in {folder} is finished{longer}")
                 self._finish()
                 return
             check_threads(manifest)
@@ -145,7 +150,7 @@ class Trainer(RunTrainer):
         self._finish()
 
     def _begin_files(self, config: dict[str, Any], found: Path | None, position: int) -> None:
-        """What the folder holds from the start on: the configuration, and the metrics up to the checkpoint."""
+        """Writes what the folder holds from the start on: the configuration, and the metrics up to the checkpoint."""
         folder, metrics = self.run_folder, self.metrics_file
         (folder / SUMMARY).unlink(missing_ok=True)
         if found is None:
@@ -182,7 +187,7 @@ class Trainer(RunTrainer):
 
     @property
     def goal(self) -> dict[str, Any]:
-        """What ends a run before its last step."""
+        """Settings that end a run before its last step."""
         return {"stop_at": self.run_clock.stop_at, "stop_count": self.run_clock.stop_count, "max_epochs": self.max_epochs}
 
     def _finish(self) -> None:
@@ -229,7 +234,10 @@ class Trainer(RunTrainer):
         """Tests in environments of their own, on episodes that training never saw; writes `test.json`.
 
         Args:
-            model, datamodule, ckpt_path, override: as in `validate`.
+            model: built and trained, or described only, as in `validate`.
+            datamodule: where to test.
+            ckpt_path: as in `validate`.
+            override: as in `validate`.
             video: whether to write one more episode to `test.gif`.
 
         Returns:
@@ -261,9 +269,11 @@ class Trainer(RunTrainer):
         """Writes a planner's actions, or a model's predictions, for the rows of a dataset.
 
         Args:
-            model, ckpt_path, override: as in `validate`.
+            model: built and trained, or described only, as in `validate`.
             datamodule: with `transitions` (`OfflineData`).
+            ckpt_path: as in `validate`.
             output: a `.npz` file; by default `predictions.npz` in the run folder.
+            override: as in `validate`.
 
         Returns:
             The file.
@@ -272,14 +282,17 @@ class Trainer(RunTrainer):
             DataError: if the file exists.
         """
         found = self._trained(model, datamodule, ckpt_path, override)
+        module: Any = model
         data: Any = datamodule
         if not hasattr(data, "transitions"):
             raise ConfigError(f"predict: expected a dataset (mbrl.envs.OfflineData), got {type(data).__name__}; give one.")
         path = self.run_folder / "predictions.npz" if output is None else Path(output)
         check_output(path)
         if found is not None:
-            load_into(model, found, self.allow)
-        arrays = predict_rows(model, data.transitions, data.task, int(data.seed))
+            load_into(module, found, self.allow)
+        elif module.task is None:  # it has nothing to learn
+            module.build(data.task, data.seed)
+        arrays = predict_rows(module, data.transitions, data.task, int(data.seed))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(path, arrays, compressed=False)
         return path
@@ -321,7 +334,7 @@ class Trainer(RunTrainer):
 
 
 def _learns(model: Any) -> bool:
-    return not isinstance(model, Planner) or model.learns
+    return model.learns if isinstance(model, Planner) else model.fitting != "fixed"
 
 
 def _is_same(folder: Path, other: Path) -> bool:

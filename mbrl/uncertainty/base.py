@@ -18,15 +18,15 @@ from mbrl.spec import Part
 
 @dataclass
 class Sample:
-    """What a measure may ask beyond a prediction: what was drawn from it, and what next observations are worth.
+    """Facts that a measure may ask for beyond a prediction: what was drawn from it, and what next observations are worth.
 
     Attributes:
-        next_obs: `B x S`, where a rollout went.
+        next_obs: `B x S`, the next observations that a rollout drew.
         reward: `B`, or None where nobody asks for it.
         member: `B` int64, the member that each row was drawn from, or None where no single one was.
-        value: values next observations, or None where there are no critics.
-        ends: says of next observations `… x B x S` of the rows whether the task ends there, `… x B` bool, or None where the
-            model learns that; None where nobody asks.
+        value: critics that value next observations, or None where there are none.
+        ends: function from next observations of the rows, `… x B x S`, to whether the task ends there, `… x B` bool, or to
+            None where the model learns that; None where nobody asks.
     """
 
     next_obs: Tensor
@@ -37,17 +37,18 @@ class Sample:
 
     @classmethod
     def of(cls, step: ModelStep, value: ValueFunction | None = None, task: Task | None = None) -> Sample:
-        """What a rollout drew in `step`, with critics and task where there are."""
+        """The sample that a rollout drew in `step`, valued if critics and a task are given."""
         drawn = cls(step.next_obs, step.reward, step.member)
         return drawn if value is None or task is None else drawn.valued(value, task, step.obs, step.action)
 
     def valued(self, value: ValueFunction, task: Task, obs: Tensor, action: Tensor) -> Sample:
-        """The same with what next observations are worth.
+        """The same sample, with what its next observations are worth.
 
         Args:
             value: critics.
-            task: which may know when it ends.
-            obs, action: `B x S` and `B x A`, what the prediction is of.
+            task: the task, which may know when it ends.
+            obs: `B x S`, the observations that the prediction starts from.
+            action: `B x A` in [−1, 1], the actions that it is of.
         """
 
         def ends(next_obs: Tensor) -> Tensor | None:
@@ -76,13 +77,13 @@ def draw_sample(prediction: Prediction, drawn: Tensor, generator: Generator) -> 
 
 
 class UncertaintyMeasure(Part, ABC):
-    """Says in one number a row how uncertain a prediction is.
+    """Says in one number per row how uncertain a prediction is.
 
     Every choice that changes the number is an argument of the measure.
 
     Attributes:
         least_members: how many members it needs to say anything; fewer are refused.
-        needs_noise: whether it says nothing of a model that predicts no noise: it would be 0 throughout, or undefined.
+        needs_noise: whether it is 0 throughout, or undefined, for a model that predicts no noise.
         needs_value: whether it asks critics (`Sample.value`); it is refused where there are none.
     """
 
@@ -108,7 +109,7 @@ class UncertaintyMeasure(Part, ABC):
         """
 
     def check_call(self) -> None:
-        """Refuses a measure of somebody's own whose `__call__` doesn't take what it is given.
+        """Refuses a user's measure whose `__call__` doesn't take the four arguments that it is given.
 
         Raises:
             ConfigError: naming what it takes.

@@ -1,4 +1,4 @@
-"""How widely the members of an ensemble spread in each dim, with and without the noise that they predict.
+"""Spreads of an ensemble's members in each dim, with and without the noise that they predict.
 
     symbol   shape   meaning
     μ_i, σ_i n x D   the members' means and standard deviations
@@ -8,10 +8,12 @@
     TotalSpread        mean_i σ_i² + V[μ_i]     the variance of their mixture: at least the noise
     SampleSpread       V[μ_i + σ_i ε_i]         of one noisy draw of each member: both parts, and random itself
 
-Each is a variance in each dim. A measure takes its square root if asked `of="sd"`, and then reduces over dims.
+Each is a variance per dim. A measure takes its square root if asked `of="sd"`, and then reduces over dims.
 
 Lakshminarayanan2017: "Simple and scalable predictive uncertainty estimation using deep ensembles" (the total variance).
-Sun2023: OfflineRL-Kit ("ensemble_std"). Wang2024: "COPlanner" (noisy samples, as its authors' code has it).
+Sun2023: "OfflineRL-Kit" (`ensemble_std`).
+Wang2024: "COPlanner: plan to roll out conservatively but to explore optimistically for model-based RL" (noisy samples, as
+its authors' code has it).
 """
 
 from __future__ import annotations
@@ -45,8 +47,10 @@ class MemberSpread(OutputMeasure):
         of: the `"sd"` in each dim, or the `"variance"`, which weighs large spreads more.
         reduce: over dims: their `"mean"`, their `"max"`, which one badly known dim is enough to raise, their `"norm"` (of
             sds: the square root of the summed variances), or their root mean square, `"rms"`.
-        members, reward, scale: as in `OutputMeasure`.
+        members: `"all"`, or the `"elites"` that a rollout may draw.
+        reward: whether the predicted reward counts as one more dim.
         ddof: 0 divides by the number of members, 1 by one less, which makes the sd sqrt(n / (n − 1)) times larger.
+        scale: divides each output, `D` numbers in environment units; see `OutputMeasure`.
 
     Raises:
         ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.

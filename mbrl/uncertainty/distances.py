@@ -8,9 +8,10 @@
     MaxPairwiseDistance   max_{i,j} |μ_i − μ_j|
     DistanceToMean        max_i |μ_i − μ̄|, or the mean over i
 
-Maxima grow with the number of members, so a penalty's weight has to be set anew with it; the mean over i need not.
+Maxima grow with the number of members, so a penalty's weight has to be set anew with it; the mean over i stays.
 
-Yu2020: "MOPO: model-based offline policy optimization". Kidambi2020: "MOReL: model-based offline reinforcement learning".
+Yu2020: "MOPO: model-based offline policy optimization".
+Kidambi2020: "MOReL: model-based offline reinforcement learning".
 Rafailov2021: "Offline reinforcement learning from images with latent space models" (LOMPO).
 """
 
@@ -37,7 +38,9 @@ class MaxAleatoric(OutputMeasure):
     Args:
         of: the `"sd"` in each dim, or the `"variance"`.
         reduce: over dims: `"norm"`, `"rms"`, `"mean"` or `"max"`.
-        members, reward, scale: as in `OutputMeasure`.
+        members: `"all"`, or the `"elites"` that a rollout may draw.
+        reward: whether the predicted reward counts as one more dim.
+        scale: divides each output, `D` numbers in environment units; see `OutputMeasure`.
 
     Raises:
         ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.
@@ -69,8 +72,10 @@ class MaxPairwiseDistance(OutputMeasure):
     """The largest distance between two members' means: MOReL's discrepancy [Kidambi2020]_, next observations only.
 
     Args:
-        reduce: of a difference, over dims: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
-        members, reward, scale: as in `OutputMeasure`.
+        reduce: over the dims of a difference: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
+        members: `"all"`, or the `"elites"` that a rollout may draw.
+        reward: whether the predicted reward counts as one more dim.
+        scale: divides each output, `D` numbers in environment units; see `OutputMeasure`.
 
     Raises:
         ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.
@@ -100,15 +105,17 @@ class MaxPairwiseDistance(OutputMeasure):
 
 
 class DistanceToMean(OutputMeasure):
-    """How far the members' means lie from their mean.
+    """Distances of the members' means from their mean.
 
     `over="max"` is the other penalty in MOPO's code [Yu2020]_ (one toolkit calls it a pairwise difference); `over="mean"`
     is a variant of LOMPO's [Rafailov2021]_, V-D4RL's `meandis`. MOPO leaves the reward out.
 
     Args:
         over: the `"max"` or the `"mean"` over members.
-        reduce: of a difference, over dims: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
-        members, reward, scale: as in `OutputMeasure`.
+        reduce: over the dims of a difference: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
+        members: `"all"`, or the `"elites"` that a rollout may draw.
+        reward: whether the predicted reward counts as one more dim.
+        scale: divides each output, `D` numbers in environment units; see `OutputMeasure`.
 
     Raises:
         ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.

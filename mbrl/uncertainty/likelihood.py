@@ -1,4 +1,4 @@
-"""How much the members' Gaussians p_i differ as distributions: unlike distances, in units of the noise that they predict.
+"""Differences of the members' Gaussians p_i as distributions: unlike distances, in units of the noise that they predict.
 
     LeaveOneOutKL      KL(p_i ‖ p_−i), p_−i the Gaussian with the mean and variance of the other members' mixture
     LikelihoodSpread   the spread over i of log p_i(x) at a sampled next observation x
@@ -30,7 +30,8 @@ class LeaveOneOutKL(OutputMeasure):
     Args:
         of: the member `"drawn"` for the row, by the rollout or here; or the `"mean"` over all that count, which costs
             as many times more and doesn't depend on what was drawn.
-        members, reward: as in `OutputMeasure`: which members the others are.
+        members: `"all"`, or the `"elites"` that a rollout may draw: which members the others are.
+        reward: whether the predicted reward counts as one more dim.
 
     Raises:
         ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.
@@ -85,8 +86,9 @@ class LikelihoodSpread(OutputMeasure):
 
     Args:
         of: the `"variance"`, or the `"sd"`, which the authors' code computes (as does V-D4RL's `log_prob_ens`).
-        members, reward: as in `OutputMeasure`. A reward that counts must be the sampled one: put a hook that changes
-            rewards after this one.
+        members: `"all"`, or the `"elites"` that a rollout may draw.
+        reward: whether the reward counts as one more dim. It must be the sampled one: put a hook that changes rewards
+            after this one.
         ddof: 0 divides by the number of members, 1 by one less.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What measures of the members' Gaussians share: which members and dims count, in which units, and as one number."""
+"""`OutputMeasure`: which of the members' outputs count, in which units, and how they become one number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the members disagree about what their next observations are worth: MOBILE's penalty.
+"""`ValueSpread`: the members' disagreement about what their next observations are worth, MOBILE's penalty.
 
     symbol   meaning
     p_i      the Gaussian of member i
@@ -29,13 +29,13 @@ from mbrl.uncertainty.outputs import Members, OutputMeasure, over_members, root
 class ValueSpread(OutputMeasure):
     """The sd over members of the value that each of them expects of the next observation [Sun2023]_.
 
-    The defaults are those of the authors' code. Two things of it are the critics' business: it samples a' ~ π(s') and asks
-    target critics; a `ValueFunction` says by itself which critics answer, and under which action (`SAC.value`: the present
-    critics, under the policy's deterministic action).
+    The defaults are those of the authors' code. It asks target critics at a' ~ π(s'); here a `ValueFunction` decides by
+    itself which critics answer, and under which action (`SAC.value`: the present critics, under the policy's deterministic
+    action).
 
     Args:
         samples: next observations drawn of each member, over which its value is averaged. Each costs as many values as there
-            are members; with fewer, the noise that members predict counts as disagreement. Without noise 1 says the same.
+            are members; with fewer, the noise that members predict counts as disagreement. Without noise 1 is enough.
         critics: the `"min"` or the `"mean"` over critics.
         ddof: 0 divides by the number of members, 1 by one less, which makes the sd sqrt(n / (n − 1)) times larger.
         members: the `"elites"` that a rollout may draw, or `"all"`.
@@ -87,7 +87,7 @@ class ValueSpread(OutputMeasure):
     def _worth(
         self, next_obs: Tensor, prediction: Prediction, drawn: Tensor, sample: Sample, value: ValueFunction
     ) -> Tensor:
-        """Of one next observation of each member, `n x B x S`: its value, `n x B`."""
+        """Values of one next observation of each member: `n x B` of `n x B x S`."""
         values = value.value(next_obs.flatten(0, -2))  # J x nB
         worth = (values.amin(0) if self.critics == "min" else values.mean(0)).view(next_obs.shape[:-1])
         if not self.mask_terminations:

@@ -148,7 +148,7 @@ def test_a_batch_mixes_real_and_model_rows() -> None:
 def test_ratios_of_one_and_zero(ratio: float, stored: bool) -> None:
     planner = dyna(real_ratio=ratio)
     run(planner, 21)
-    assert (planner._model is not None) is stored
+    assert ("model" in planner.buffers_state()) is stored
     assert planner.real_rows == 256 * ratio
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
 from mbrl.data import Transitions
-from mbrl.planners import EpisodeReturns, evaluate
+from mbrl.planners import EpisodeReturns, evaluate, evaluating
 from tests.planners.test_dyna import Line, dyna
 
 
@@ -61,3 +61,12 @@ def test_the_interval_is_students() -> None:
     low, high = stats.t.interval(0.95, 40, many.mean(), stats.sem(many))
     assert (summary["return_low"], summary["return_high"]) == pytest.approx((low, high), rel=1e-4)
     assert math.isnan(EpisodeReturns(returns[:1], torch.tensor([5])).summary()["return_low"])
+
+
+def test_every_part_gets_its_mode_back() -> None:
+    module = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Linear(1, 1), nn.Dropout()))
+    module[1][1].eval()
+    before = [part.training for part in module.modules()]
+    with evaluating(module):
+        assert not any(part.training for part in module.modules())
+    assert [part.training for part in module.modules()] == before

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mbrl.data import Prediction, ReplayBuffer, Task, Transitions, make_generator
 from mbrl.models import DynamicsModel, Exact
 from mbrl.models.obs_state import ObsState
-from mbrl.planners import ActionSelector, Memory, Planner
+from mbrl.planners import ActionSelector, HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner
 from mbrl.policies import SAC, TanhGaussianPolicy
 from mbrl.testing import LinearModel
 
@@ -412,7 +412,25 @@ class SavesItsTask(Walker):
         return {"count": self.count, "task": self.task}
 
 
+class LacksItsModel(Walker, HasDynamics):
+    pass
+
+
+class LacksItsLearner(Walker, LearnsPolicy):
+    pass
+
+
+class PlansForNothing(Walker, MakesPlans):
+    horizon = 5
+
+    def plan(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Any = None) -> Any:
+        return None
+
+
 PLANNERS = {
+    LacksItsModel: "HasDynamics: dynamics is its model",
+    LacksItsLearner: "LearnsPolicy: learner is its learner, or None",
+    PlansForNothing: "MakesPlans: objective is a PlanObjective",
     TrainingNoise: "draws from its memory, never from the streams",
     Unbounded: r"actions lie in \[−1, 1\]",
     KeepsNoiseItself: "equal memories give equal actions",

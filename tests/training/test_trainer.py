@@ -21,6 +21,7 @@ from mbrl.models import GaussianEnsemble
 from mbrl.training import checkpoint, summary
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, read_manifest
 from mbrl.training.curve import draw_curve
+from tests.models.test_model_module import Nearest
 from tests.training.toy import ToyPlanner, data, lines, trainer
 
 
@@ -404,3 +405,45 @@ def test_a_models_predictions(dataset: Path, tmp_path: Path) -> None:
         assert arrays["mean"].shape == arrays["var"].shape == (2, 220, 3)
         assert np.abs(arrays["action"]).max() > 1  # environment units, not [−1, 1]
     assert trainer(tmp_path).test(ensemble(), offline, ckpt_path="last")["test/mse"] > 0
+
+
+def fit_nearest(folder: Path, dataset: Path, ckpt_path: str | None = None, **options: Any) -> Nearest:
+    model = Nearest()
+    trainer(folder, **options).fit(model, OfflineData(str(dataset), env_id="Pendulum-v1"), ckpt_path=ckpt_path)
+    return model
+
+
+def test_a_model_in_closed_form_has_one_epoch(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = fit_nearest(tmp_path, dataset, max_epochs=5, progress=True)
+    assert "fitted to all rows in one epoch, whatever trainer.max_epochs is" in capsys.readouterr().err
+    (line,) = lines(tmp_path, "epoch")
+    assert line == {"epoch": 0, "model/loss": pytest.approx(model.change.square().mean().item()), "model/rows": 110}
+    assert [folder.name for folder in checkpoint_folders(tmp_path)] == ["ckpt-1"]
+    assert not json.loads((tmp_path / "summary.json").read_text())["ended_early"]
+    offline = OfflineData(str(dataset), env_id="Pendulum-v1")
+    rows = offline.transitions
+    expected = model.predict(rows.obs, rows.action).mean
+    assert torch.equal(mbrl.load(tmp_path, allow=["tests"]).predict(rows.obs, rows.action).mean, expected)
+    fresh = Nearest()
+    tested = trainer(tmp_path).test(fresh, offline, ckpt_path="last")
+    assert torch.equal(fresh.predict(rows.obs, rows.action).mean, expected)
+    assert tested["test/mse"] == pytest.approx((expected - rows.next_obs).square().mean().item())
+    fit_nearest(tmp_path, dataset, ckpt_path="last", progress=True)
+    assert capsys.readouterr().err.startswith(f"the run in {tmp_path} is finished\n")
+
+
+@pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_batch_end"])
+def test_a_model_in_closed_form_resumes(hook: str, dataset: Path, tmp_path: Path) -> None:
+    class Stop(pl.Callback):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    setattr(Stop, hook, killed)
+    whole = fit_nearest(tmp_path / "whole", dataset)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit_nearest(tmp_path / "parts", dataset, callbacks=[Stop()])
+    resumed = fit_nearest(tmp_path / "parts", dataset, ckpt_path="last")
+    assert lines(tmp_path / "parts", "epoch") == lines(tmp_path / "whole", "epoch")
+    assert torch.equal(resumed.seen, whole.seen)

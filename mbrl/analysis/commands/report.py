@@ -16,7 +16,7 @@ import torch
 from mbrl.analysis.forecasts.exact_model import AUTO, NONE
 from mbrl.analysis.model_report.report import report
 from mbrl.analysis.model_report.report_files import check_folder
-from mbrl.analysis.verdicts import in_short
+from mbrl.analysis.model_report.report_parts import REPORT_PARTS
 from mbrl.data import Task, Transitions, read_offline
 from mbrl.data.task import check_same_task
 from mbrl.envs.check import check_functions
@@ -68,7 +68,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     if checkpoint is None:
         raise ConfigError("--ckpt: expected the path of a run, got last; give the run folder.")
     folder = inside(checkpoint) / "report" if given.out is None else given.out
-    check_folder(folder, overwrite=given.overwrite)
+    check_folder(folder, [part.result.name for part in REPORT_PARTS], overwrite=given.overwrite)
     torch.set_num_threads(given.threads)
 
     began = time.perf_counter()
@@ -101,7 +101,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     progress("drawing")
     page = found.write(folder, overwrite=given.overwrite)
     progress("done")
-    lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in in_short(part)))]
+    lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in part.in_short()))]
     sys.stdout.write("\n".join([*lines, "", f"report   {page}"]) + "\n")
     return 0
 

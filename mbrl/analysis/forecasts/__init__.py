@@ -1,1 +1,1 @@
-"""What the analyses ask of a model, and what they compare its answers with."""
+"""Forecasts of a model for real data, what they are compared with, and how their errors are told."""

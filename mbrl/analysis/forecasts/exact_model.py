@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.windows import generator_on, scale_of, total_of
+from mbrl.analysis.forecasts.normalised_errors import scale_of, total_of
 from mbrl.data import Task, Transitions
+from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError, DataError, MbrlError
 from mbrl.models import CartPole, DynamicsModel, Exact, Pendulum, SimulatorModel, require
 from mbrl.spec import from_spec
@@ -71,7 +72,7 @@ def find_truth(
 def really_next(
     truth: DynamicsModel, rows: Transitions, generator: torch.Generator, wanted: Tensor | None = None
 ) -> tuple[Tensor, str | None]:
-    """What follows each state in `truth`, in float64, since differences of float32 states are what is looked for.
+    """The states that follow in `truth`, in float64, since differences of float32 states are what is looked for.
 
     Args:
         truth: an exact model.
@@ -112,7 +113,7 @@ def really_next(
 
 
 def _disagreement(truth: DynamicsModel, rows: Transitions, generator: torch.Generator) -> str | None:
-    """How a truth differs from what really happened, or None."""
+    """Says how a truth differs from what really happened, or None."""
     scale = scale_of(rows.next_obs - rows.obs, rows.obs)
     chosen = torch.randperm(len(rows), generator=generator, device=generator.device)[:_TRIED]
     some = rows.select(chosen.to(rows.obs.device))

@@ -28,7 +28,7 @@ class NearestRows:
         self.episode = None if episode is None else episode.to(self.points.device)
 
     def __call__(self, rows: Transitions, episode: Tensor | None) -> Tensor:
-        """Of each of `rows`, `B` float64 on the CPU; NaN where there is no other episode.
+        """The distance of each of `rows`, `B` float64 on the CPU; NaN where there is no other episode.
 
         Args:
             rows: `B`.
@@ -57,5 +57,5 @@ class NearestRows:
 
 
 def columns_of(rows: Transitions) -> Tensor:
-    """What distances are between: `B x (S+A)` float64."""
+    """The points between which distances are: `B x (S+A)` float64."""
     return torch.cat((rows.obs.double(), rows.action.double()), -1)  # B x (S+A)

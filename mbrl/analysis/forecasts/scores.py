@@ -23,7 +23,8 @@ def nll_of_mixture(mean: Tensor, var: Tensor, real: Tensor) -> Tensor:
     """Negative log-density of an equal mixture of Gaussians, `…`.
 
     Args:
-        mean, var: `e x …`.
+        mean: `e x …`.
+        var: `e x …`.
         real: `…`.
     """
     log = -0.5 * ((real - mean).square() / var + var.log() + math.log(2 * math.pi))  # e x …
@@ -34,7 +35,8 @@ def crps_of_mixture(mean: Tensor, var: Tensor, real: Tensor) -> Tensor:
     """Continuous ranked probability score of an equal mixture of Gaussians in closed form (Grimit2006), `…`.
 
     Args:
-        mean, var: `e x …`; a variance of 0 is a point.
+        mean: `e x …`.
+        var: `e x …`; a variance of 0 is a point.
         real: `…`.
     """
     members = len(mean)

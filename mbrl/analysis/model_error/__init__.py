@@ -1,1 +1,1 @@
-"""Where, how far ahead and how confidently a model is wrong: one analysis a file, its result beside it."""
+"""Analyses of a model's error: one per file, its result beside it."""

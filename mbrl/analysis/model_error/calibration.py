@@ -8,7 +8,7 @@
     P        particles    rollouts of a window, more than one step ahead
 
 One step ahead F is the equal mixture of the drawn members' Gaussians, which is what a rollout draws from, and everything is
-exact: F(y) = mean_e Φ((y − m_e) / √v_e), and NLL and CRPS in closed form (`forecast_scores`).
+exact: F(y) = mean_e Φ((y − m_e) / √v_e), and NLL and CRPS in closed form (`mbrl.analysis.forecasts.scores`).
 
 More steps ahead F is known by the particles alone:
 
@@ -18,7 +18,7 @@ More steps ahead F is known by the particles alone:
   model there: 39 particles tell 95 % and, since 0.05, 0.2 and 0.5 are even multiples of 1/40, draw nothing by chance.
 - the CRPS is the fair estimate, whose mean doesn't depend on P (Ferro2014).
 - the NLL is that of the Gaussian with the particles' mean and sample variance. With few particles it is too high: of a
-  calibrated Gaussian forecast by 0.03 nats a dim at 39 particles, 0.06 at 20.
+  calibrated Gaussian forecast by 0.03 nats per dim at 39 particles, 0.06 at 20.
 
 Dawid1984: "Statistical theory: the prequential approach". Ferro2014: "Fair scores for ensemble forecasts".
 """
@@ -31,24 +31,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.one_step_answers import ask
+from mbrl.analysis.forecasts.nan_statistics import root_mean_square
+from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of
+from mbrl.analysis.forecasts.not_finite import NotFinite
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
+from mbrl.analysis.forecasts.particle_rollouts import particle_rollouts
 from mbrl.analysis.forecasts.scores import crps_of_mixture, crps_of_particles, nll_of_mixture, rank_between
-from mbrl.analysis.forecasts.windows import (
-    NotFinite,
-    Progress,
-    Windows,
-    check_episodes,
-    dimension_names,
-    generator_on,
-    left_out,
-    particle_rollouts,
-    place_windows,
-    root_mean_square,
-    scale_of,
-)
+from mbrl.analysis.forecasts.windows import Windows, check_episodes, place_windows
 from mbrl.analysis.model_error.calibration_result import CALIBRATED, Calibration, HorizonCalibration, ahead_text, percent
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions
+from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError, DataError
 from mbrl.models import DynamicsModel, Exact
 
@@ -190,7 +184,7 @@ def _noisy_dims(model: DynamicsModel, at: Windows, generator: torch.Generator) -
     """Dims in which any row's variance isn't 0, `S` bool; one that isn't a number says nothing against noise."""
     rows = at.rows.map(lambda tensor: tensor[:, 0])
     noisy = torch.zeros(rows.obs.shape[-1], dtype=torch.bool)
-    for said in ask(model, rows, generator):
+    for said in predict_rows(model, rows, generator):
         _, var = said.members()
         noisy |= (var != 0).any(0).any(0)
     return noisy
@@ -200,7 +194,7 @@ def _one_ahead(model: DynamicsModel, at: Windows, generator: torch.Generator, ba
     rows = at.rows.map(lambda tensor: tensor[:, 0])
     real = rows.next_obs.double().cpu()  # B x S
     made = _empty(real)
-    for said in ask(model, rows, generator):
+    for said in predict_rows(model, rows, generator):
         part = said.part
         mean, var = said.members()
         both = mean + 0.0 * var

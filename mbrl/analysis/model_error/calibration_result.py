@@ -1,4 +1,4 @@
-"""What `calibration` finds: coverage, sharpness and scores at each horizon, a verdict on them, and the reliability curve."""
+"""`Calibration`: coverage, sharpness and scores at each horizon, a verdict on them, and the reliability curve."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.windows import (
-    ALL,
-    number,
-)
+from mbrl.analysis.forecasts.normalised_errors import ALL
 from mbrl.analysis.result import Result
+from mbrl.analysis.written_numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +113,7 @@ class Calibration(Result):
         return columns
 
     def verdict(self, found: HorizonCalibration, dim: int = -1) -> str | None:
-        """What the coverage at `levels` says of a horizon, in one dim or (the last, by default) their mean.
+        """The verdict of the coverage at `levels` on a horizon, in one dim or (the last, by default) their mean.
 
         Calibrated if none is off by more than three standard errors; else over-confident if intervals hold too little,
         under-confident if too much, wrong in shape if one level holds too little and another too much; None where
@@ -159,6 +157,19 @@ class Calibration(Result):
             "epistemic_share_of_variance": number(first.epistemic[-1].square() / both) if self.applicable else None,
             "forecasts_not_finite": self.not_finite,
         }
+
+    def in_short(self) -> list[str]:
+        """The verdict at each horizon, and the coverages behind it."""
+        if not self.applicable:
+            return ["Not applicable: the model predicts no noise."]
+        sentences = [f"{self.not_finite} forecasts are not finite."] if self.not_finite else []
+        for found in self.horizons:
+            verdict = self.verdict(found)
+            if verdict is not None:
+                shares = [(level, float(found.coverage[self.grid.index(level), -1])) for level in self.levels]
+                coverage = ", ".join(f"{100 * share:.0f} % in its {percent(level)} %" for level, share in shares)
+                sentences.append(f"{ahead_text(found.horizon)}: {verdict} ({coverage}).")
+        return sentences or ["Undefined."]
 
     def plot(self) -> Figure:
         """The reliability curve of each horizon: nominal against real coverage."""

@@ -32,7 +32,9 @@ class LipschitzEstimate:
     """Slopes of a function at `B` points.
 
     Attributes:
-        gradient, ball, pgd: `B` each, NaN where the function isn't finite; None where it has no derivative.
+        gradient: `B`, NaN where the function isn't finite; None where it has no derivative.
+        ball: likewise.
+        pgd: likewise.
         pairs: the largest slope between two of the points, or None if all lie together.
     """
 
@@ -42,7 +44,7 @@ class LipschitzEstimate:
     pgd: Tensor | None = None
 
     def rows(self) -> dict[str, dict[str, float | None]]:
-        """By estimate, its `mean`, 95 % point `q95` and `max` over the points."""
+        """The `mean`, 95 % point `q95` and `max` over the points, by estimate."""
         found: dict[str, dict[str, float | None]] = {}
         for name, slopes in (("gradient", self.gradient), ("ball", self.ball), ("pgd", self.pgd)):
             known = torch.empty(0) if slopes is None else slopes[slopes.isfinite()]
@@ -93,7 +95,7 @@ def local_lipschitz(
             f"{steps} and {permutations}; change them."
         )
     if norm not in ("l2", "linf"):
-        raise ConfigError(f"local_lipschitz(norm=…): expected l2 or linf, got {norm!r}; choose one.")
+        raise ConfigError(f"local_lipschitz(norm=…): expected l2 or linf, got {norm!r}.")
     ball = _Ball(function, points.detach(), radius, norm)
     best = ball.random(generator, draws)
     pairs = ball.pairs(generator, permutations)

@@ -1,4 +1,4 @@
-"""What measures of uncertainty say, and how wrong the model is: at real states, and at those that its rollouts reach."""
+"""Measures of uncertainty beside the model's error, at real states and at those that its rollouts reach."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.forecasts.exact_model import really_next
-from mbrl.analysis.forecasts.one_step_answers import ask
-from mbrl.analysis.forecasts.windows import NotFinite, Windows, place_windows, total_of, within_rounding
+from mbrl.analysis.forecasts.normalised_errors import total_of, within_rounding
+from mbrl.analysis.forecasts.not_finite import NotFinite
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
+from mbrl.analysis.forecasts.windows import Windows, place_windows
 from mbrl.data import Prediction, Transitions, ValueFunction
 from mbrl.errors import DataError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact, HasMembers
@@ -20,7 +22,7 @@ from mbrl.uncertainty import Sample, UncertaintyMeasure
 
 @dataclass
 class MeasuredStates:
-    """One set of states.
+    """The measures and errors at one set of states.
 
     Attributes:
         uncertainty: by measure, `B`.
@@ -41,7 +43,7 @@ class MeasuredStates:
 
 @dataclass
 class Measuring:
-    """Asks a model for predictions, and measures for numbers of them.
+    """Computes the measures and the errors of a model's predictions.
 
     Attributes:
         model: built and fitted.
@@ -76,7 +78,7 @@ class Measuring:
                     self.refused[name] = str(error).rstrip(".")
 
     def uncertainties(self, said: Prediction, sample: Sample, obs: Tensor, action: Tensor) -> dict[str, Tensor]:
-        """By measure, `B` float64 on the CPU, of what the model said of `obs` (`B x S`) and `action` (`B x A`)."""
+        """Numbers of each measure, `B` float64 on the CPU, for a prediction of `obs` (`B x S`) and `action` (`B x A`)."""
         if self.value is not None:
             sample = sample.valued(self.value, self.model.built_task, obs, action)
         found = {}
@@ -100,13 +102,13 @@ class Measuring:
 
     def errors(self, rows: Transitions) -> Tensor:
         """The normalised error of each row, `B` float64."""
-        answers = ask(self.model, rows, self.generator)
+        answers = predict_rows(self.model, rows, self.generator)
         return torch.cat([total_of(self.off(said.prediction, said.rows.next_obs), self.scale) for said in answers])
 
     def real_rows(self, rows: Transitions, places: Windows, dims: Sequence[str]) -> MeasuredStates:
         """Uncertainty and error of real rows."""
         bad, parts, offs = NotFinite("predictions of members"), [], []
-        for said in ask(self.model, rows, self.generator):
+        for said in predict_rows(self.model, rows, self.generator):
             mean, _ = said.members()
             bad.look(mean.unsqueeze(2), places.episode[said.part], places.first[said.part])
             offs.append(self.off(said.prediction, said.rows.next_obs))

@@ -10,22 +10,12 @@ from torch import Tensor
 
 from mbrl.analysis.correlations import spearman
 from mbrl.analysis.forecasts.exact_model import really_next
+from mbrl.analysis.forecasts.nan_statistics import quantiles, root_mean_square
 from mbrl.analysis.forecasts.nearest_rows import NearestRows
-from mbrl.analysis.forecasts.one_step_answers import ask
-from mbrl.analysis.forecasts.windows import (
-    PLACE,
-    NotFinite,
-    Progress,
-    check_episodes,
-    dimension_names,
-    left_out,
-    numbered,
-    quantiles,
-    root_mean_square,
-    scale_of,
-    total_of,
-    within_rounding,
-)
+from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of, total_of, within_rounding
+from mbrl.analysis.forecasts.not_finite import NotFinite
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
+from mbrl.analysis.forecasts.windows import PLACE, check_episodes, numbered
 from mbrl.analysis.model_error.one_step_result import (
     DATASET,
     OTHER_EPISODES,
@@ -35,6 +25,7 @@ from mbrl.analysis.model_error.one_step_result import (
     OneStepError,
     Region,
 )
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions
 from mbrl.errors import ConfigError
@@ -181,7 +172,7 @@ def _errors(
     """Absolute errors `B x S` of the members' mean, NaN where not finite, and whether they are rounding."""
     real = led_to.double().cpu()
     errors = torch.empty_like(real)
-    for said in ask(model, rows, generator):
+    for said in predict_rows(model, rows, generator):
         mean, _ = said.members()
         errors[said.part] = (mean.mean(0) - real[said.part]).abs()
         if bad is not None:

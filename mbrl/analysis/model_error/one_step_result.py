@@ -1,4 +1,4 @@
-"""What `one_step_error` finds: errors by region, by distance to other data and under a policy."""
+"""`OneStepError`: errors by region, by distance to other data and under a policy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.axes import log_scale
-from mbrl.analysis.forecasts.windows import (
-    ALL,
-    number,
-)
-from mbrl.analysis.result import Result
+from mbrl.analysis.forecasts.normalised_errors import ALL
+from mbrl.analysis.result import EXACT, Result
+from mbrl.analysis.written_numbers import number, rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,6 +127,26 @@ class OneStepError(Result):
             "exact_to_rounding": self.exact,
             "rows_not_finite": self.not_finite,
         }
+
+    def in_short(self) -> list[str]:
+        """The median error, how it grows with distance, and what it is under the policy."""
+        if self.exact:
+            return [EXACT]
+        said = self.summary()
+        sentences = [f"{self.not_finite} predictions are not finite."] if self.not_finite else []
+        first = said["groups"][self.groups[0].label]["median_error_normalised"]
+        sentences.append(f"The median error is {rounded(first)} standard deviations of the change in one step.")
+        farther = said["farthest_relative_to_nearest"]
+        if farther is not None:
+            sentences.append(
+                f"Farthest from {self.distance_to} it is {rounded(farther)} times what it is nearest (rank correlation of "
+                f"distance and error: {rounded(self.correlation)})."
+            )
+        for label, where in ((POLICY_ROWS, "On the policy's own rows"), (POLICY_ACTIONS, "Under the policy's actions")):
+            ratio = said["groups"].get(label, {}).get("error_relative_to_dataset")
+            if ratio is not None:
+                sentences.append(f"{where} it is {rounded(ratio)} times the dataset's.")
+        return sentences
 
     def _relative(self, region: Region, to: Region) -> float | None:
         """Ratio of the median errors; undefined between errors that are rounding."""

@@ -8,21 +8,13 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.forecasts.linear_baseline import LinearBaseline
-from mbrl.analysis.forecasts.windows import (
-    NotFinite,
-    Progress,
-    check_episodes,
-    dimension_names,
-    left_out,
-    particle_rollouts,
-    place_windows,
-    quantiles,
-    root_mean_square,
-    scale_of,
-    total_of,
-    within_rounding,
-)
+from mbrl.analysis.forecasts.nan_statistics import quantiles, root_mean_square
+from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of, total_of, within_rounding
+from mbrl.analysis.forecasts.not_finite import NotFinite
+from mbrl.analysis.forecasts.particle_rollouts import particle_rollouts
+from mbrl.analysis.forecasts.windows import check_episodes, place_windows
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve, OpenLoopError
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions
 from mbrl.models import DynamicsModel, Exact

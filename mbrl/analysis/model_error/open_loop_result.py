@@ -1,4 +1,4 @@
-"""What `open_loop_error` finds: errors against the number of steps, beside those of two baselines."""
+"""`OpenLoopError`: errors against the number of steps, beside those of two baselines."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.axes import log_scale, whole_numbers
-from mbrl.analysis.forecasts.windows import ALL, number
-from mbrl.analysis.result import Result
+from mbrl.analysis.forecasts.normalised_errors import ALL
+from mbrl.analysis.result import EXACT, Result
+from mbrl.analysis.written_numbers import number, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +56,7 @@ class OpenLoopError(Result):
     """Errors of open-loop rollouts over the horizon, beside those of two baselines.
 
     Attributes:
-        curves: by predictor: the mean of a window's particles, one particle a window, no change, a linear model.
+        curves: by predictor: the mean of a window's particles, one particle per window, no change, a linear model.
         dimensions: names, `S`.
         scale: `S`, the observation's standard deviation in the data, by which errors are normalised; 0 if it doesn't vary.
         windows: real windows that were compared.
@@ -139,6 +140,20 @@ class OpenLoopError(Result):
             "rollouts_not_finite": self.not_finite,
         }
 
+    def in_short(self) -> list[str]:
+        """The median error after one step and at the horizon, and for how long baselines are beaten."""
+        if self.exact:
+            return [EXACT]
+        median = self.curves[MEAN].median
+        sentences = [f"{self.not_finite} rollouts are not finite."] if self.not_finite else []
+        return [
+            *sentences,
+            f"The median error is {rounded(float(median[0]))} standard deviations of the observation after 1 step and "
+            f"{rounded(float(median[-1]))} after {self.horizon}.",
+            f"It stays below no change for {self._better_than(NO_CHANGE)} steps and below a linear model for "
+            f"{self._better_than(LINEAR)}.",
+        ]
+
     def _better_than(self, baseline: str) -> int:
         """Steps up to the first at which the baseline's median total error is as low."""
         lost = ~(self.curves[MEAN].median < self.curves[baseline].median)  # H
@@ -156,8 +171,12 @@ class OpenLoopError(Result):
         axes.set_title("The model's open-loop error beside no change and a linear model")
         return figure
 
+    def figures(self) -> list[Figure]:
+        """All dimensions in one, and each by itself."""
+        return [self.plot(), self.plot_dimensions()]
+
     def plot_dimensions(self, most: int = 12) -> Figure:
-        """The same for each dimension, in environment units.
+        """The errors of each dimension, in environment units.
 
         Args:
             most: dims at most; where there are more, those with the largest normalised errors at the horizon.

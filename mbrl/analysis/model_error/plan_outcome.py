@@ -17,16 +17,18 @@ from typing import Any
 
 import torch
 
-from mbrl.analysis.forecasts.windows import Progress, generator_on
+from mbrl.analysis.model_error.executed_plans import Copies, Truth
 from mbrl.analysis.model_error.plan_outcome_result import NAME, TITLE, PlanOutcome
-from mbrl.analysis.model_error.watched_run import Copies, Settings, Truth, WatchedRun
+from mbrl.analysis.model_error.watched_run import Settings, WatchedRun
+from mbrl.analysis.progress import Progress
 from mbrl.analysis.result import Skipped
 from mbrl.arguments import check_whole
+from mbrl.data.streams import generator_on
 from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel, Exact, require
-from mbrl.planners import PETS, OnlinePlanner, Planner
+from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Planner
 from mbrl.policies import Learner
 
 _EXACT = 1e-3  # of the largest return: what rounding may grow to over a plan
@@ -53,7 +55,7 @@ def plan_outcome(
     decision and then leave it (a noisy environment gives both the same noise). Closed loop is what the run itself earns.
 
     Args:
-        planner: built; `PETS`, or a planner with a model and a learner's policy.
+        planner: built; one that has a model, and makes plans or has a learner (see `mbrl.planners.capabilities`).
         experience: real environments, reset here and left wherever the run ends.
         generator: draws the episodes' starts, and whatever the planner and its model draw.
         decisions: looked at in each environment.
@@ -74,29 +76,39 @@ def plan_outcome(
         UnsupportedError: if `truth` isn't exact, or the environments don't all step at once.
     """
     who = "plan_outcome"
-    if not isinstance(planner, OnlinePlanner):
-        return Skipped(NAME, TITLE, f"{type(planner).__name__} has no model whose promises could be compared.")
-    makes_plans = isinstance(planner, PETS)
-    if not makes_plans and not isinstance(getattr(planner, "learner", None), Learner):
-        return Skipped(NAME, TITLE, f"{type(planner).__name__} makes no plans and has no learner with a policy.")
+    name = type(planner).__name__
+    if not isinstance(planner, HasDynamics):
+        return Skipped(
+            NAME, TITLE, f"{name} has no model whose promises could be compared; one that has inherits HasDynamics."
+        )
     planner.built_task  # noqa: B018 - refuses before build
     check_whole(f"{who}(decisions=…)", decisions, 1)
+    model, objective = planner.dynamics, None
     asked = {"horizon": horizon, "particles": particles, "discount": discount}
-    settings = _of_plans(planner, asked) if isinstance(planner, PETS) else _of_policy(planner, asked)
+    if isinstance(planner, MakesPlans):
+        settings, objective = _of_plans(planner, asked), planner.objective
+    elif isinstance(planner, LearnsPolicy) and planner.learner is not None:
+        settings = _of_policy(planner.learner, model, asked)
+    else:
+        reason = (
+            f"{name} makes no plans and has no learner with a policy; one that does inherits MakesPlans or LearnsPolicy."
+        )
+        return Skipped(NAME, TITLE, reason)
+    plans = objective is not None
     every = max(1, settings.horizon // 5) if every is None else every
     check_whole(f"{who}(every=…)", every, 1)
     if truth is not None:
         require(truth, Exact, who, "the truth has to be an exact model", "give one that is, or none")
 
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    run = WatchedRun(planner, experience, seed, settings, generator_on(planner.device, generator))
+    run = WatchedRun(planner, model, experience, seed, settings, generator_on(planner.device, generator))
     notes: list[str] = []
     reality: Truth | Copies | None = None
-    if makes_plans and truth is not None:
-        reality = Truth(truth, seed)
-    elif makes_plans and isinstance(experience, VectorExperience):
-        reality = Copies(experience)
-    elif makes_plans:
+    if plans and truth is not None:
+        reality = Truth(truth, seed, settings.discount)
+    elif plans and isinstance(experience, VectorExperience):
+        reality = Copies(experience, settings.discount)
+    elif plans:
         notes.append(
             f"Plans aren't executed open loop: a {type(experience).__name__} can't be copied, and there is no exact model."
         )
@@ -105,11 +117,11 @@ def plan_outcome(
     finally:
         if isinstance(reality, Copies):
             reality.close()
-    if isinstance(planner, PETS) and planner.uncertainty is not None:
+    if objective is not None and objective.uncertainty is not None:
         notes.append("The plan value holds the planner's weighted uncertainty, which is no return; promised doesn't.")
-    if isinstance(planner, PETS) and planner.terminal_value is not None:
+    if objective is not None and objective.terminal_value is not None:
         notes.append("The plan value holds the value of where the plan ends; promised and obtained are rewards only.")
-    if not makes_plans:
+    if not plans:
         notes.append("The planner follows a policy, so that there is no plan to execute open loop.")
     wrong = ~found["promised"].isfinite()
     if wrong.any():
@@ -128,27 +140,26 @@ def plan_outcome(
     if exact:
         largest = float((open_loop - promised)[both].abs().max())
         notes.append(f"Executed open loop, plans earn what they promise to rounding ({largest:.1g} at most).")
-    return PlanOutcome(makes_plans, settings.horizon, settings.discount, exact=exact, notes=tuple(notes), **found)
+    return PlanOutcome(plans, settings.horizon, settings.discount, exact=exact, notes=tuple(notes), **found)
 
 
-def _of_plans(planner: PETS, asked: dict[str, Any]) -> Settings:
-    own = {"horizon": planner.horizon, "particles": planner.objective.particles, "discount": planner.discount}
+def _of_plans(planner: MakesPlans, asked: dict[str, Any]) -> Settings:
+    objective = planner.objective
+    own = {"horizon": planner.horizon, "particles": objective.particles, "discount": objective.discount}
     for name, given in asked.items():
         if given is not None and given != own[name]:
             raise ConfigError(
                 f"plan_outcome({name}={given}): expected {own[name]}, which the planner's own plans have, or None, got "
                 "another; leave it out."
             )
-    return Settings(planner.horizon, planner.discount, planner.objective.particles)
+    return Settings(planner.horizon, objective.discount, objective.particles)
 
 
-def _of_policy(planner: OnlinePlanner, asked: dict[str, Any]) -> Settings:
-    learner = planner.learner
-    assert isinstance(learner, Learner)  # the caller has looked
+def _of_policy(learner: Learner, model: DynamicsModel, asked: dict[str, Any]) -> Settings:
     found = Settings(_POLICY_HORIZON, float(getattr(learner, "discount", 1.0)), _POLICY_PARTICLES, learner.policy)
     found = replace(found, **{name: given for name, given in asked.items() if given is not None})
     check_whole("plan_outcome(horizon=…)", found.horizon, 1)
     check_whole("plan_outcome(particles=…)", found.particles, 1)
     if not 0.0 < found.discount <= 1.0:
-        raise ConfigError(f"plan_outcome(discount=…): expected more than 0 and at most 1, got {found.discount}; choose one.")
-    return replace(found, particles=1) if isinstance(planner.dynamics, Exact) else found
+        raise ConfigError(f"plan_outcome(discount=…): expected more than 0 and at most 1, got {found.discount}.")
+    return replace(found, particles=1) if isinstance(model, Exact) else found

@@ -1,4 +1,4 @@
-"""What `plan_outcome` finds: the returns that plans promise, and those that they bring."""
+"""`PlanOutcome`: the returns that plans promise, and those that they bring."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mbrl.analysis.correlations import pearson, spearman
 from mbrl.analysis.result import Result
+from mbrl.analysis.written_numbers import rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,9 +28,12 @@ class PlanOutcome(Result):
         plans: whether the planner makes plans; if not, it follows a policy, and has neither plan value nor open loop.
         horizon: `H` steps.
         discount: γ.
-        env, step: `B` int64, the environment and its step in this run at which the decision was made.
-        plan_value, promised, open_loop, closed_loop: `B`, see the module. The last two are NaN where a time limit cut the
-            episode within the horizon.
+        env: `B` int64, the environment in which the decision was made.
+        step: `B` int64, its step in this run.
+        plan_value: `B`; see `mbrl.analysis.model_error.plan_outcome` for what each return is.
+        promised: `B`.
+        open_loop: `B`, NaN where a time limit cut the episode within the horizon.
+        closed_loop: `B`, likewise.
         exact: whether the plans, executed open loop, earn what was promised to rounding.
         notes: see `Result`.
     """
@@ -84,6 +88,21 @@ class PlanOutcome(Result):
             "pearson": pearson(promised, obtained, _ROUNDING),
             "spearman": spearman(promised, obtained, _ROUNDING),
         }
+
+    def in_short(self) -> list[str]:
+        """Returns promised and obtained."""
+        if self.exact:
+            return ["Plans bring what they promise, to rounding."]
+        closed = "deciding anew at each step" if self.plans else "following the policy"
+        sentences = []
+        for obtained, how in ((self.open_loop, "executed as they are"), (self.closed_loop, closed)):
+            found = self._against(obtained)
+            if found is not None:
+                sentences.append(
+                    f"Promised over {self.horizon} steps: {rounded(found['mean'] + found['bias'])}; obtained {how}: "
+                    f"{rounded(found['mean'])}."
+                )
+        return sentences or ["Nothing could be compared: see the notes."]
 
     def plot(self) -> Figure:
         """Obtained against promised return, for the plan executed as it is and for deciding anew at each step."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.correlations import pearson
-from mbrl.analysis.forecasts.one_step_answers import ask
-from mbrl.analysis.forecasts.windows import Progress, Windows, check_episodes, generator_on, place_windows
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
+from mbrl.analysis.forecasts.windows import Windows, check_episodes, place_windows
 from mbrl.analysis.model_error.reward_and_termination_result import (
     ReturnError,
     RewardAndTermination,
@@ -15,8 +15,10 @@ from mbrl.analysis.model_error.reward_and_termination_result import (
     Source,
     TerminationError,
 )
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Prediction, Transitions
+from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel, Exact
 
@@ -63,7 +65,7 @@ def reward_and_termination(
     for argument, given in (("horizon", horizon), ("most", most), ("windows", windows), ("particles", particles)):
         check_whole(f"{who}({argument}=…)", given, 1)
     if not 0.0 < discount <= 1.0:
-        raise ConfigError(f"{who}(discount=…): expected more than 0 and at most 1, got {discount}; choose one.")
+        raise ConfigError(f"{who}(discount=…): expected more than 0 and at most 1, got {discount}.")
     check_episodes(who, episodes)
     found = place_windows(episodes, horizon, windows, generator)  # first, since it refuses
     notes: list[str] = []
@@ -98,7 +100,7 @@ def _one_step(
     rewards: list[Tensor] = []
     ends: list[Tensor] = []
     wrong: list[Tensor] = []
-    for answer in ask(model, rows, generator):
+    for answer in predict_rows(model, rows, generator):
         reward, ended = _said(model, answer.rows, answer.prediction)
         bad = ~answer.members()[0].isfinite().all(-1).all(0)  # b
         if reward is None:
@@ -154,7 +156,7 @@ def _one_step(
 
 
 def _sources(model: DynamicsModel) -> tuple[Source | None, Source | None]:
-    """Where reward and termination come from, if anybody knows them."""
+    """Sources of reward and termination, None where nobody knows them."""
     task = model.built_task
     own: Source = "exact" if isinstance(model, Exact) else "learned"
     return ("known" if task.known_reward is not None else own, "known" if task.known_terminated is not None else own)
@@ -226,7 +228,7 @@ def _returns(
 
 
 def _right(predicted: Tensor, real: Tensor, rounding: float) -> bool:
-    """Whether numbers agree but for this share of the largest."""
+    """Says whether numbers agree but for this share of the largest."""
     if not len(predicted):
         return False
     return bool((predicted - real).abs().max() <= rounding * max(1.0, float(real.abs().max())))

@@ -1,4 +1,4 @@
-"""What `reward_and_termination` finds: errors of rewards, the confusion of ends, and returns predicted and obtained."""
+"""`RewardAndTermination`: errors of rewards, the confusion of ends, and returns predicted and obtained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.correlations import pearson, spearman
-from mbrl.analysis.result import Result
+from mbrl.analysis.result import EXACT, Result
+from mbrl.analysis.written_numbers import in_percent, rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +48,10 @@ class TerminationError:
 
     Attributes:
         source: as of the reward.
-        true_positive, false_positive, false_negative, true_negative: rows; "positive" is an end.
+        true_positive: rows that end and are predicted to.
+        false_positive: rows that go on and are predicted to end.
+        false_negative: rows that end and are predicted to go on.
+        true_negative: rows that go on and are predicted to.
     """
 
     source: Source
@@ -58,17 +62,17 @@ class TerminationError:
 
     @property
     def precision(self) -> float | None:
-        """Of the predicted ends, the share that are real; None if none is predicted."""
+        """The share of the predicted ends that are real; None if none is predicted."""
         return _share(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def recall(self) -> float | None:
-        """Of the real ends, the share that is predicted; None if there is none."""
+        """The share of the real ends that are predicted; None if there is none."""
         return _share(self.true_positive, self.true_positive + self.false_negative)
 
     @property
     def false_alarms(self) -> float | None:
-        """Of the steps that really go on, the share that is predicted to end; None if there is none."""
+        """The share of the steps that really go on, but are predicted to end; None if there is none."""
         return _share(self.false_positive, self.false_positive + self.true_negative)
 
 
@@ -80,8 +84,10 @@ class ReturnError:
         horizon: `H` steps.
         discount: γ of one step.
         particles: `P`, rollouts over which a predicted return is averaged.
-        episode, first: `B` int64, where each window begins.
-        obtained, predicted: `B`, NaN where a rollout isn't finite.
+        episode: `B` int64, of each window.
+        first: `B` int64, its first step in there.
+        obtained: `B`.
+        predicted: `B`, NaN where a rollout isn't finite.
         spread: `B`, the standard deviation of a window's particles.
         early: share of rollouts in which the model takes the task for ended although it really went on.
     """
@@ -116,7 +122,7 @@ class ReturnError:
 
 @dataclass(frozen=True)
 class RewardAndTermination(Result):
-    """What a model makes of rewards, ends and returns.
+    """A model's rewards, ends and returns beside the real ones.
 
     Attributes:
         reward: one step ahead, or None where nobody knows the reward.
@@ -190,6 +196,31 @@ class RewardAndTermination(Result):
                 "share_ended_early": returns.early,
             }
         return said
+
+    def in_short(self) -> list[str]:
+        """The reward's error, the ends that are found, and the bias of returns."""
+        if self.exact:
+            return [EXACT]
+        said = self.summary()
+        reward, ends, returns = said["reward"], said["termination"], said["returns"]
+        sentences = []
+        if reward is not None and reward["rmse_per_sd"] is not None:
+            off = rounded(reward["rmse_per_sd"])
+            sentences.append(f"The reward ({reward['source']}) is off by {off} of its standard deviation.")
+        if ends is not None and ends["recall"] is None:
+            sentences.append("No step of the dataset ends the task.")
+        elif ends is not None:
+            sentences.append(
+                f"Of the steps that end the task it finds {in_percent(ends['recall'])}, and "
+                f"{in_percent(ends['precision'])} of the ends that it predicts are real."
+            )
+        if returns is not None and returns["bias"] is not None:
+            sentences.append(
+                f"Returns over {returns['horizon']} steps are predicted {rounded(abs(returns['bias']))} too "
+                f"{'high' if returns['bias'] > 0 else 'low'} on average (obtained: {rounded(returns['obtained_mean'])}), "
+                f"with a correlation of {rounded(returns['pearson'])}."
+            )
+        return sentences or ["Undefined: see the notes."]
 
     def plot(self) -> Figure:
         """The return that the model predicts along real windows against the return that was obtained."""

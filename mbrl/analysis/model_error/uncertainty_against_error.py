@@ -12,20 +12,15 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from mbrl.analysis.forecasts.windows import (
-    Progress,
-    check_episodes,
-    dimension_names,
-    generator_on,
-    left_out,
-    place_windows,
-    scale_of,
-)
+from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of
+from mbrl.analysis.forecasts.windows import check_episodes, place_windows
 from mbrl.analysis.model_error.measured_states import Measuring, measured_rollouts
 from mbrl.analysis.model_error.uncertainty_against_error_result import UncertaintyAgainstError
 from mbrl.analysis.model_error.uncertainty_scores import DATASET, ROLLOUTS, notes_on_constants, scores_of
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, ValueFunction
+from mbrl.data.streams import generator_on
 from mbrl.errors import MbrlError
 from mbrl.models import DynamicsModel, Exact, require
 from mbrl.policies import Policy
@@ -157,7 +152,7 @@ def uncertainty_against_error(
 
 
 def _named(measures: Mapping[str, UncertaintyMeasure] | Sequence[UncertaintyMeasure]) -> dict[str, UncertaintyMeasure]:
-    """By their class, with the arguments that tell measures of one class apart."""
+    """Names measures by their class, with the arguments that tell those of one class apart."""
     if isinstance(measures, Mapping):
         return dict(measures)
     named: dict[str, UncertaintyMeasure] = {}

@@ -1,4 +1,4 @@
-"""What `uncertainty_against_error` finds: a score for each measure and set of states, and its figures."""
+"""`UncertaintyAgainstError`: a score for each measure and set of states, and its figures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.correlations import roc_curve
 from mbrl.analysis.model_error.uncertainty_scores import DATASET, ROLLOUTS, Score
 from mbrl.analysis.result import Result
+from mbrl.analysis.written_numbers import rounded
 from mbrl.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ class UncertaintyAgainstError(Result):
     """Each measure against the true one-step error.
 
     Attributes:
-        scores: one a measure, set of states and depth; of a measure that the model can't have, without numbers.
+        scores: one per measure, set of states and depth; of a measure that the model can't have, without numbers.
         percentiles: of the reference errors, above which a row is an event.
         thresholds: the errors that these are, normalised.
-        uncertainty, error: by set of states, what was compared: by measure `B`, and `B`, float64 on the CPU.
+        uncertainty: by set of states and measure, `B` float64 on the CPU.
+        error: by set of states, `B`, what that was compared with.
         rollouts_skipped: why there are no states of model rollouts, or None.
         notes: see `Result`.
     """
@@ -71,7 +73,7 @@ class UncertaintyAgainstError(Result):
         return columns
 
     def summary(self) -> dict[str, Any]:
-        """By set of states and measure: both correlations, AUC and average precision; and the covariate shift's size."""
+        """Correlations, AUC and average precision by set of states and measure; and the covariate shift's size."""
         found: dict[str, Any] = {}
         for states in (DATASET, ROLLOUTS):
             found[states] = {
@@ -91,6 +93,35 @@ class UncertaintyAgainstError(Result):
             "error_thresholds_normalised": {f"{key:g}": value for key, value in self.thresholds.items()},
             "model_rollouts_skipped": self.rollouts_skipped,
         }
+
+    def in_short(self) -> list[str]:
+        """The measure that finds the error best, on real states and on those of rollouts."""
+        sentences = []
+        for states, where in ((DATASET, "On real states"), (ROLLOUTS, "On states of the model's rollouts")):
+            best = self._best(states)
+            if best is not None:
+                sentences.append(
+                    f"{where} {best.measure} finds the error best, with a rank correlation of {rounded(best.spearman)}."
+                )
+        return sentences or ["Undefined: see the notes."]
+
+    def figures(self) -> list[Figure]:
+        """All measures, their correlations by depth, and the ROC curves of the best one on real states."""
+        drawn, best = [self.plot()], self._best(DATASET)
+        if any(score.depth is not None and score.spearman is not None for score in self.scores):
+            drawn.append(self.plot_by_depth())
+        if best is not None:
+            drawn.append(self.plot_roc(best.measure))
+        return drawn
+
+    def _best(self, states: str) -> Score | None:
+        """The score of the measure with the highest rank correlation, over all depths."""
+        known = [
+            (score.spearman, score)
+            for score in self.scores
+            if score.states == states and score.depth is None and score.spearman is not None
+        ]
+        return max(known, key=lambda pair: pair[0], default=(None, None))[1]
 
     def plot(self) -> Figure:
         """Spearman's correlation and the detection of large errors, on real states and on those of rollouts."""

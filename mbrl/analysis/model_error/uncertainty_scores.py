@@ -1,4 +1,4 @@
-"""How well a measure's numbers find the errors: correlations and detection, of all rows and of each depth of a rollout."""
+"""`Score`: how well a measure's numbers find the errors, of all rows and of each depth of a rollout."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ _ROUNDING = 1e-5  # of the largest: numbers of float32 networks that differ by l
 
 @dataclass(frozen=True)
 class Score:
-    """How well one measure finds the error on one set of states; None where undefined.
+    """Correlation and detection of the error by one measure on one set of states; None where undefined.
 
     Attributes:
         measure: its name.
         states: `dataset` or `model rollouts`.
         depth: steps of the rollout before the state, or None for all of them (and for the dataset).
         rows: rows that count.
-        spearman, pearson: correlation of uncertainty and error.
+        spearman: rank correlation of uncertainty and error.
+        pearson: correlation of uncertainty and error.
         pearson_within: that without what rollouts, and depths, have in common: whether the measure finds the hard steps
             of a rollout, and not only that late steps and bad rollouts are hard. Of rollouts as a whole only.
-        auc, precision: by percentile, ROC AUC and average precision of detecting the rows whose error exceeds it.
+        auc: by percentile, ROC AUC of detecting the rows whose error exceeds it.
+        precision: by percentile, average precision of the same.
         events: by percentile, the share of such rows, which is the average precision by chance.
-        uncertainty, error: means over rows, the error normalised.
+        uncertainty: mean over rows.
+        error: mean over rows, normalised.
     """
 
     measure: str

@@ -17,12 +17,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.one_step_answers import ask
-from mbrl.analysis.forecasts.windows import Progress, dimension_names, generator_on, left_out, scale_of
+from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows
 from mbrl.analysis.model_error.lipschitz import LipschitzEstimate, local_lipschitz
 from mbrl.analysis.model_error.value_error_result import ROUNDING, ValueAwareError
+from mbrl.analysis.progress import Progress
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, ValueFunction
+from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError, DataError, MbrlError
 from mbrl.models import Differentiable, DynamicsModel
 from mbrl.uncertainty import draw_sample
@@ -57,7 +59,7 @@ def value_error(
         rows: `N` real transitions.
         generator: draws rows, members, noise and directions.
         discount: γ.
-        samples: `M` draws of the model a row, over which V is averaged; more leave less of the model's noise.
+        samples: `M` draws of the model per row, over which V is averaged; more leave less of the model's noise.
         most: rows at most, drawn uniformly; the model's slopes take fewer (4096 over `S`, from 32 to 256).
         radius: of the balls for slopes, in standard deviations.
         names: of the observation's dims.
@@ -70,7 +72,7 @@ def value_error(
     check_whole("value_error(samples=…)", samples, 1)
     check_whole("value_error(most=…)", most, 1)
     if not 0.0 < discount <= 1.0:
-        raise ConfigError(f"value_error(discount=…): expected more than 0 and at most 1, got {discount}; choose one.")
+        raise ConfigError(f"value_error(discount=…): expected more than 0 and at most 1, got {discount}.")
     dims = dimension_names("value_error", names, rows.obs.shape[-1])
     notes: list[str] = []
     ended = int(rows.terminated.sum())
@@ -92,7 +94,7 @@ def value_error(
 
     real, first, expected, squares, spreads = [], [], [], [], []
     counted = scale > 0
-    for said in ask(model, some, generator):
+    for said in predict_rows(model, some, generator):
         here, sample = said.rows, said.sample(generator)
         total = _least(value, sample.next_obs)
         first.append(total)
@@ -151,7 +153,7 @@ def _slopes(
     generator: torch.Generator,
     notes: list[str],
 ) -> dict[str, LipschitzEstimate | None]:
-    """Of value and model, in units of `scale`; a dim that doesn't vary stays as it is."""
+    """Estimates of value and model, in units of `scale`; a dim that doesn't vary stays as it is."""
     rows = rows.to(model.device)
     like = rows.obs
     center = everything.double().mean(0).to(like)  # S

@@ -1,4 +1,4 @@
-"""What `value_error` finds: how much a model's error moves the value, and how steep value and model are."""
+"""`ValueAwareError`: how much a model's error moves the value, and how steep value and model are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mbrl.analysis.correlations import pearson
 from mbrl.analysis.model_error.lipschitz import LipschitzEstimate
-from mbrl.analysis.result import Result
+from mbrl.analysis.result import EXACT, Result
+from mbrl.analysis.written_numbers import rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ class ValueAwareError(Result):
 
     Attributes:
         discount: γ.
-        samples: `M`, draws of the model a row.
+        samples: `M`, draws of the model per row.
         real: `B` float64, V(s') of the rows that count.
         drawn: `B`, V(ŝ) of one draw.
         expected: `B`, the mean of V(ŝ) over `M` draws.
@@ -101,6 +102,20 @@ class ValueAwareError(Result):
             "lipschitz": {name: None if slopes is None else slopes.rows() for name, slopes in self.lipschitz.items()},
         }
 
+    def in_short(self) -> list[str]:
+        """The size of what the model's error does to the value."""
+        if self.exact:
+            return [EXACT]
+        off, sd = math.sqrt(self.vame_mean) / self.discount, math.sqrt(float(self.real.var(correction=0)))
+        return [
+            f"The model's error moves the value of the next state by {rounded(off)} (root mean square), where values have a "
+            f"standard deviation of {rounded(sd)}."
+        ]
+
+    def figures(self) -> list[Figure]:
+        """Values, and slopes."""
+        return [self.plot(), self.plot_slopes()]
+
     def plot(self) -> Figure:
         """The value of where the model leads against the value of where it really led."""
         from matplotlib.figure import Figure
@@ -120,7 +135,7 @@ class ValueAwareError(Result):
         return figure
 
     def plot_slopes(self) -> Figure:
-        """How the local slopes of value and model are distributed over the states."""
+        """The distributions of the local slopes of value and model over the states."""
         from matplotlib.figure import Figure
 
         shown = {name: slopes for name, slopes in self.lipschitz.items() if slopes is not None}

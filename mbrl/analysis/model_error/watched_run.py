@@ -1,26 +1,25 @@
-"""A planner at work in its real environments, looked at now and then, and its plans executed as they are."""
+"""`WatchedRun`: a planner at work in its real environments, looked at now and then."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.windows import Progress
-from mbrl.data import Transitions, make_generator
-from mbrl.envs import VectorExperience
+from mbrl.analysis.model_error.executed_plans import Copies, Truth, discounted, start_rows
+from mbrl.analysis.progress import Progress
+from mbrl.data import make_generator
 from mbrl.envs.experience import Experience
 from mbrl.errors import CheckpointError, UnsupportedError
 from mbrl.models import DynamicsModel
-from mbrl.planners import PETS, OnlinePlanner
+from mbrl.planners import MakesPlans, Planner, PlanObjective
 from mbrl.policies import Policy
 
 
 @dataclass
 class Settings:
-    """How far a promise reaches.
+    """The terms of a promise.
 
     Attributes:
         horizon: `H` steps.
@@ -40,14 +39,16 @@ class WatchedRun:
     """A planner in its real environments.
 
     Attributes:
-        planner: built.
+        planner: built; it makes plans, or follows the settings' policy.
+        model: that promises.
         experience: real environments, reset when the run begins.
         seed: of the episodes' starts and the planner's memory.
         settings: of promises.
         generator: draws what the model draws.
     """
 
-    planner: OnlinePlanner
+    planner: Planner
+    model: DynamicsModel
     experience: Experience
     seed: int
     settings: Settings
@@ -75,16 +76,16 @@ class WatchedRun:
             obs, snapshot = experience.obs, self._snapshot(reality)
             if looking and progress is not None:
                 progress(f"plans against outcomes: decision {step // every + 1} of {decisions}")
-            if isinstance(planner, PETS):
+            if isinstance(planner, MakesPlans):
                 plan = planner.plan(obs, memory, explore=False, snapshot=snapshot)
                 action = plan.actions[:, 0].clone()
                 if looking:
                     values.append(plan.value.double().cpu())
-                    promised.append(self._promised_by(planner, obs, snapshot, plan.actions))
+                    promised.append(self._promised_by(planner.objective, obs, snapshot, plan.actions))
                     opened.append(nothing)
                     if reality is not None:
                         try:
-                            opened[-1] = reality.earned(self, obs, snapshot, plan.actions)
+                            opened[-1] = reality.earned(obs, snapshot, plan.actions)
                         except CheckpointError as error:
                             notes.append(f"Plans aren't executed open loop: {error}")
                             reality = None
@@ -105,7 +106,9 @@ class WatchedRun:
             cuts.append((experience.ended & ~rows.terminated).cpu())
             memory.reset(experience.ended)
         closed = [
-            self.summed(*(part[first : first + self.settings.horizon] for part in (rewards, ends, cuts)))
+            discounted(
+                self.settings.discount, *(part[first : first + self.settings.horizon] for part in (rewards, ends, cuts))
+            )
             for first in range(0, decisions * every, every)
         ]
         return {
@@ -119,22 +122,22 @@ class WatchedRun:
 
     def _snapshot(self, reality: Truth | Copies | None) -> Tensor | None:
         """The simulator states, where the model or the truth starts from them."""
-        models = [self.planner.dynamics, *([reality.model] if isinstance(reality, Truth) else [])]
+        models = [self.model, *([reality.model] if isinstance(reality, Truth) else [])]
         needed = any(model.row_extras(self.planner.built_task) for model in models)
         return self.experience.snapshot if needed else None
 
-    def _promised_by(self, planner: PETS, obs: Tensor, snapshot: Tensor | None, plans: Tensor) -> Tensor:
+    def _promised_by(self, objective: PlanObjective, obs: Tensor, snapshot: Tensor | None, plans: Tensor) -> Tensor:
         """The model's return of plans `N x H x A`, with noise that the search hasn't seen: `N`."""
-        objective = replace(planner.objective, terminal_value=None, uncertainty=None, uncertainty_rate=0.0)
-        state = planner.dynamics.start(planner.start_rows(obs, snapshot), self.generator)
+        objective = replace(objective, terminal_value=None, uncertainty=None, uncertainty_rate=0.0)
+        state = self.model.start(start_rows(self.model, obs, snapshot), self.generator)
         promised = objective.returns(state, plans.unsqueeze(1))[:, 0].double().cpu()
         return torch.where(promised.isfinite(), promised, torch.nan)
 
     def _promised_by_policy(self, obs: Tensor, snapshot: Tensor | None) -> Tensor:
         """The mean return of rollouts that follow the policy's mode, `N`."""
-        model, policy, particles = self.planner.dynamics, self.settings.policy, self.settings.particles
+        model, policy, particles = self.model, self.settings.policy, self.settings.particles
         assert policy is not None  # of this kind of planner
-        state = model.start(self.planner.start_rows(obs, snapshot), self.generator, follow=True)
+        state = model.start(start_rows(model, obs, snapshot), self.generator, follow=True)
         state = model.particles(state, 1, particles, follow=True)  # P·N
         rewards, ends = [], []
         for _ in range(self.settings.horizon):
@@ -142,70 +145,6 @@ class WatchedRun:
             rewards.append(step.reward.double().cpu())
             ends.append(step.terminated.cpu())
             state = step.state
-        total = self.summed(rewards, ends, [torch.zeros_like(end) for end in ends])
+        total = discounted(self.settings.discount, rewards, ends, [torch.zeros_like(end) for end in ends])
         promised = total.view(particles, -1).mean(0)
         return torch.where(promised.isfinite(), promised, torch.nan)
-
-    def summed(self, rewards: Sequence[Tensor], ends: Sequence[Tensor], cuts: Sequence[Tensor]) -> Tensor:
-        """Discounted returns up to the end of the task, `B`; NaN where something else cut the episode before the last step.
-
-        Args:
-            rewards, ends, cuts: `H` of `B` each: the step's reward, whether it ended the task, or was the last for another
-                reason.
-        """
-        total = torch.zeros_like(rewards[0])
-        alive = torch.ones_like(ends[0])
-        whole = torch.ones_like(ends[0])
-        weight = 1.0
-        for number, (reward, end, cut) in enumerate(zip(rewards, ends, cuts, strict=True)):
-            total = torch.where(alive, total + weight * reward, total)
-            if number < self.settings.horizon - 1:
-                whole &= ~(alive & cut)
-            alive = alive & ~end & ~cut
-            weight *= self.settings.discount
-        return torch.where(whole, total, torch.nan)
-
-
-class Truth:
-    """Executes plans in an exact model."""
-
-    def __init__(self, model: DynamicsModel, seed: int) -> None:
-        self.model = model
-        self.generator = make_generator(model.device, seed, "truth")
-
-    def earned(self, run: WatchedRun, obs: Tensor, snapshot: Tensor | None, plans: Tensor) -> Tensor:
-        """The return of plans `N x H x A` from here, `N`, computed in float64."""
-        device = self.model.device
-        needed = self.model.row_extras(self.model.built_task)
-        extras = {"sim_state": snapshot} if "sim_state" in needed and snapshot is not None else {}
-        rows = Transitions.from_obs(obs.double(), plans.shape[-1], **extras).to(device)
-        steps = self.model.rollout(self.model.start(rows, self.generator), plans.double().to(device))
-        ends = [step.terminated.cpu() for step in steps]
-        return run.summed([step.reward.double().cpu() for step in steps], ends, [torch.zeros_like(end) for end in ends])
-
-
-class Copies:
-    """Executes plans in copies of the environments, which replay their episodes to where they stand."""
-
-    def __init__(self, experience: VectorExperience) -> None:
-        self.experience = experience
-        self.copy = VectorExperience(experience.task, experience.num_envs, device=experience.device)
-
-    def earned(self, run: WatchedRun, obs: Tensor, snapshot: Tensor | None, plans: Tensor) -> Tensor:
-        """The return of plans `N x H x A` from here, `N`; NaN where a time limit cuts them.
-
-        Raises:
-            CheckpointError: if a replay doesn't lead to where the environment stands.
-        """
-        self.copy.load_state_dict(self.experience.state_dict())
-        rewards, ends, cuts = [], [], []
-        for action in plans.unbind(1):  # H of N x A
-            rows = self.copy.step(action.clamp(-1.0, 1.0))
-            rewards.append(rows.reward.double().cpu())
-            ends.append(rows.terminated.cpu())
-            cuts.append((rows.truncated & ~rows.terminated).cpu())
-        return run.summed(rewards, ends, cuts)
-
-    def close(self) -> None:
-        """Closes the copies."""
-        self.copy.close()

@@ -16,19 +16,17 @@ from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.model_error.open_loop import open_loop_error
 from mbrl.analysis.model_error.open_loop_result import MEAN
 from mbrl.analysis.model_error.uncertainty_against_error import DATASET, UncertaintyAgainstError, uncertainty_against_error
-from mbrl.analysis.model_report.page import png
+from mbrl.analysis.png import png
 from mbrl.arguments import Count
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, RunFolderError, UnsupportedError
-from mbrl.planners import OnlinePlanner
+from mbrl.planners import OnlinePlanner, evaluating
 from mbrl.spec import Configurable
-from mbrl.training.callbacks.run_clock import evaluating
+from mbrl.training.callbacks.run import Run
 from mbrl.uncertainty import MeanDisagreement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from mbrl.training.run_trainer import RunTrainer
 
 FOLDER = "live"  # in the run folder, where there is no TensorBoard
 
@@ -67,8 +65,8 @@ class LiveModelReport(Configurable, pl.Callback):
         """
         if stage == "fit" and not isinstance(pl_module, OnlinePlanner):
             raise UnsupportedError(
-                f"LiveModelReport: expected a planner with a model to look at, got {type(pl_module).__name__}; leave it out "
-                "of trainer.callbacks, and use mbrl report afterwards."
+                f"LiveModelReport: expected an OnlinePlanner, which has a model and keeps its real steps, got "
+                f"{type(pl_module).__name__}; leave it out of trainer.callbacks, and use mbrl report afterwards."
             )
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -76,7 +74,7 @@ class LiveModelReport(Configurable, pl.Callback):
             self._before = pl_module.env_steps
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Run, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not isinstance(pl_module, OnlinePlanner) or not trainer.is_global_zero:
             return
@@ -193,7 +191,7 @@ def draw_returns(lines: Sequence[Mapping[str, Any]]) -> Figure | None:
     return figure
 
 
-def _show(trainer: RunTrainer, now: int, figures: Mapping[str, Figure], numbers: Mapping[str, float]) -> None:
+def _show(trainer: Run, now: int, figures: Mapping[str, Figure], numbers: Mapping[str, float]) -> None:
     from pytorch_lightning.loggers import TensorBoardLogger
 
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
@@ -217,7 +215,7 @@ def _show(trainer: RunTrainer, now: int, figures: Mapping[str, Figure], numbers:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Never half a picture; not flushed to disk, since the next one is soon there."""
+    """Replaces a file at once, so that nobody sees half a picture; it isn't flushed to disk, since the next comes soon."""
     beside = path.with_name(f".{path.name}")
     beside.write_bytes(data)
     beside.replace(path)

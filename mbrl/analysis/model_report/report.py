@@ -2,77 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.forecasts.exact_model import AUTO, find_truth
-from mbrl.analysis.forecasts.windows import Progress
-from mbrl.analysis.model_error.calibration import calibration
-from mbrl.analysis.model_error.calibration_result import Calibration
-from mbrl.analysis.model_error.one_step import one_step_error
-from mbrl.analysis.model_error.one_step_result import OneStepError
-from mbrl.analysis.model_error.open_loop import open_loop_error
-from mbrl.analysis.model_error.open_loop_result import OpenLoopError
-from mbrl.analysis.model_error.plan_outcome_result import PlanOutcome
-from mbrl.analysis.model_error.reward_and_termination import reward_and_termination
-from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
-from mbrl.analysis.model_error.uncertainty_against_error import uncertainty_against_error
-from mbrl.analysis.model_error.uncertainty_against_error_result import UncertaintyAgainstError
-from mbrl.analysis.model_error.value_error import value_error
-from mbrl.analysis.model_error.value_error_result import ValueAwareError
-from mbrl.analysis.model_report.recorded_run import RecordedRun, Sizes
-from mbrl.analysis.model_report.report_files import PARTS, Report
+from mbrl.analysis.model_report.report_files import Report
+from mbrl.analysis.model_report.report_parts import REPORT_PARTS, ReportPart
+from mbrl.analysis.model_report.subject import Subject
+from mbrl.analysis.progress import Progress
 from mbrl.analysis.result import Result, Skipped
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
-from mbrl.planners import Planner
-from mbrl.policies import Learner
-from mbrl.training.callbacks.run_clock import evaluating
-from mbrl.uncertainty import (
-    DistanceToMean,
-    LeaveOneOutKL,
-    LikelihoodSpread,
-    MaxAleatoric,
-    MaxPairwiseDistance,
-    MeanDisagreement,
-    SampleSpread,
-    TotalSpread,
-    UncertaintyMeasure,
-    ValueSpread,
-)
-
-_HORIZONS = (1, 5, 10, 25)  # at which forecasts are judged, and at the report's own
-_DEPTH = 10  # steps of the model's rollouts, at most
-
-
-_FULL = Sizes()
-_QUICK = Sizes(
-    windows=100, particles=4, one_step=500, forecasts=200, rows=2000, rollouts=100, value_rows=128, value_draws=8,
-    decisions=3, environments=1,
-)  # fmt: skip
-
-
-def default_measures(*, critics: bool) -> list[UncertaintyMeasure]:
-    """The measures of `mbrl.uncertainty`, as they were published; with `critics` also the one that asks them."""
-    asking: list[UncertaintyMeasure] = [ValueSpread()] if critics else []
-    return [
-        MaxAleatoric(),
-        MaxPairwiseDistance(),
-        DistanceToMean(over="max"),
-        DistanceToMean(over="mean"),
-        MeanDisagreement(),
-        TotalSpread(),
-        SampleSpread(),
-        LeaveOneOutKL(),
-        LikelihoodSpread(),
-        *asking,
-    ]
+from mbrl.planners import HasDynamics, Planner, evaluating
+from mbrl.uncertainty import UncertaintyMeasure
 
 
 def report(
@@ -90,6 +35,7 @@ def report(
     allow: Sequence[str] = (),
     about: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    parts: Sequence[ReportPart] = REPORT_PARTS,
 ) -> Report:
     """Runs every analysis that applies; one that can't be made is left out with its reason, and the others go on.
 
@@ -112,6 +58,7 @@ def report(
         allow: modules besides `mbrl` in which the truth's class and the environment may lie.
         about: plain data by name that the report tells first, such as where all this is from.
         progress: told a sentence now and then.
+        parts: of the report, in the order of its page.
 
     Raises:
         DataError: if no episode is as long as the horizon.
@@ -127,7 +74,6 @@ def report(
             "the horizon, or give data with longer episodes."
         )
     model = _model_of(module)
-    device = model.device
     truth_model, about_truth = _truth(truth, model, rows, seed, allow)
     looked_at = {
         **(about or {}),
@@ -143,88 +89,21 @@ def report(
         "seed": seed,
         "truth": about_truth,
     }
-    sizes = _QUICK if quick else _FULL
-    learner = getattr(module, "learner", None)
-    learner = learner if isinstance(learner, Learner) else None
+    subject = Subject(
+        model=model, planner=module if isinstance(module, Planner) else None, rows=rows, episodes=episodes, horizon=horizon,
+        truth=truth_model, training_rows=training_rows, measures=measures, names=names, decisions=decisions, seed=seed,
+        allow=allow, progress=progress,
+    )  # fmt: skip
     found: dict[str, Result | Skipped] = {}
-
-    def run(kind: type[Result], made: Callable[[torch.Generator], Result | Skipped]) -> None:
-        try:
-            found[kind.name] = made(make_generator("cpu", seed, "report", kind.name))
-        except MbrlError as error:  # what a user can read; a bug goes on
-            found[kind.name] = Skipped(kind.name, kind.title, str(error))
-
     with evaluating(module):
-        own: Transitions | None = None
-        if isinstance(module, Planner):
-            watched = RecordedRun(module, model, seed, sizes, decisions, horizon, allow, progress)
-            run(PlanOutcome, watched.outcome)
-            own = watched.rows
-        else:
-            found[PlanOutcome.name] = Skipped(
-                PlanOutcome.name, PlanOutcome.title, "the checkpoint holds a model alone, without a planner or a policy."
-            )
-        shared: dict[str, Any] = {"names": names, "progress": progress}
-        run(
-            OpenLoopError,
-            lambda generator: open_loop_error(
-                model, episodes, generator=generator, horizon=horizon, most=sizes.windows, particles=sizes.particles,
-                baseline_rows=training_rows, **shared,
-            ),
-        )  # fmt: skip
-        acts: dict[str, Any] = {}
-        if learner is not None and truth_model is not None:
-            policy = learner.policy
-
-            def mode(obs: Tensor) -> Tensor:
-                return policy.mode(obs.to(device))
-
-            acts = {"policy": mode, "truth": truth_model}
-        run(
-            OneStepError,
-            lambda generator: one_step_error(
-                model, episodes, generator=generator, training_rows=training_rows, policy_rows=own, most=sizes.one_step,
-                **acts, **shared,
-            ),
-        )  # fmt: skip
-        run(
-            Calibration,
-            lambda generator: calibration(
-                model, episodes, generator=generator, most=sizes.forecasts,
-                horizons=sorted({horizon, *(step for step in _HORIZONS if step < horizon)}), **shared,
-            ),
-        )  # fmt: skip
-        run(
-            UncertaintyAgainstError,
-            lambda generator: uncertainty_against_error(
-                model, episodes, generator=generator, reference=training_rows, most=sizes.rows, truth=truth_model,
-                measures=default_measures(critics=learner is not None) if measures is None else measures,
-                rollouts=sizes.rollouts, value=learner,
-                depth=min(_DEPTH, horizon), policy=None if learner is None else learner.policy, **shared,
-            ),
-        )  # fmt: skip
-        run(
-            RewardAndTermination,
-            lambda generator: reward_and_termination(
-                model, episodes, generator=generator, horizon=horizon, most=sizes.rows, windows=sizes.windows,
-                particles=sizes.particles, progress=progress,
-            ),
-        )  # fmt: skip
-        if learner is not None:
-            value = learner
-            run(
-                ValueAwareError,
-                lambda generator: value_error(
-                    model, value, rows, generator=generator, discount=float(getattr(value, "discount", 0.99)),
-                    samples=sizes.value_draws, most=sizes.value_rows, **shared,
-                ),
-            )  # fmt: skip
-        else:
-            who = "the checkpoint holds a model alone" if module is model else f"{type(module).__name__} has no learner"
-            found[ValueAwareError.name] = Skipped(
-                ValueAwareError.name, ValueAwareError.title, f"{who}, so that there is no value function."
-            )
-    return Report(looked_at, [found[kind.name] for kind in PARTS])
+        for part in sorted(parts, key=lambda part: not part.acts):
+            name = part.result.name
+            try:
+                sizes = part.quick if quick else part.sizes
+                found[name] = part.make(subject, make_generator("cpu", seed, "report", name), **sizes)
+            except MbrlError as error:  # what a user can read; a bug goes on
+                found[name] = Skipped(name, part.result.title, str(error))
+    return Report(looked_at, [found[part.result.name] for part in parts])
 
 
 def _model_of(module: Any) -> DynamicsModel:
@@ -233,12 +112,12 @@ def _model_of(module: Any) -> DynamicsModel:
         return module
     if not isinstance(module, Planner):
         raise ConfigError(f"report: expected a planner or a dynamics model, got {type(module).__name__}; see mbrl.load.")
-    model = getattr(module, "dynamics", None)
-    if not isinstance(model, DynamicsModel):
+    if not isinstance(module, HasDynamics):
         raise UnsupportedError(
-            f"report: expected a planner with a dynamics model, got {type(module).__name__}, which has none; give another."
+            f"report: expected a planner with a dynamics model, got {type(module).__name__}, which isn't marked as one; "
+            "have the class inherit mbrl.planners.HasDynamics, or give its model alone."
         )
-    return model
+    return module.dynamics
 
 
 def _truth(

@@ -10,30 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mbrl.analysis.model_error.calibration_result import Calibration
-from mbrl.analysis.model_error.one_step_result import OneStepError
-from mbrl.analysis.model_error.open_loop_result import OpenLoopError
-from mbrl.analysis.model_error.plan_outcome_result import PlanOutcome
-from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
-from mbrl.analysis.model_error.uncertainty_against_error_result import UncertaintyAgainstError
-from mbrl.analysis.model_error.value_error_result import ValueAwareError
-from mbrl.analysis.model_report.page import page
-from mbrl.analysis.result import Result, Skipped, finite
-from mbrl.analysis.verdicts import in_short
+from mbrl.analysis.page import page
+from mbrl.analysis.result import Result, Skipped
+from mbrl.analysis.written_numbers import finite
 from mbrl.errors import ConfigError, RunFolderError
 from mbrl.training.files import write_whole
 
 PAGE, NUMBERS = "report.html", "report.json"
 _PROBE = ".writable"
 
-PARTS: tuple[type[Result], ...] = (
-    OpenLoopError, OneStepError, Calibration, UncertaintyAgainstError, RewardAndTermination, ValueAwareError, PlanOutcome,
-)  # fmt: skip
+_PREFACE = (
+    "Errors are in standard deviations: of the observation for rollouts of several steps, of the change in one step for "
+    "single ones. A dash stands for what is undefined or not applicable; the notes say why."
+)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What all analyses found.
+    """The results of all analyses.
 
     Attributes:
         about: what was looked at, plain data by name.
@@ -56,7 +50,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """All summaries and notes as plain data, with null for what is undefined."""
-        parts = {part.name: {**part.to_json(), "in_short": in_short(part)} for part in self.parts}
+        parts = {part.name: {**part.to_json(), "in_short": part.in_short()} for part in self.parts}
         return {"about": finite(self.about), "parts": parts}
 
     def write(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -73,8 +67,8 @@ class Report:
             RunFolderError: if the folder holds a report already, or is none.
         """
         folder = Path(folder)
-        check_folder(folder, overwrite=overwrite)
-        text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts)
+        check_folder(folder, [part.name for part in self.parts], overwrite=overwrite)
+        text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts, preface=_PREFACE)
         made = _made(folder)
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -94,15 +88,20 @@ class Report:
         return folder / PAGE
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
+def check_folder(folder: Path, parts: Sequence[str], *, overwrite: bool) -> None:
     """Refuses a folder that holds a report, which took time to make, and one that can't be written, before more time goes.
+
+    Args:
+        folder: for the report.
+        parts: names of the report's parts.
+        overwrite: whether a report that is there may be replaced.
 
     Raises:
         RunFolderError: naming what is there, or what is wrong.
     """
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"expected a folder for the report, but {folder} is a file; name another.")
-    names = [PAGE, NUMBERS, *(f"{kind.name}.csv" for kind in PARTS)]
+    names = [PAGE, NUMBERS, *(f"{part}.csv" for part in parts)]
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise RunFolderError(

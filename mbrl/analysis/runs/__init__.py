@@ -1,1 +1,1 @@
-"""What runs achieved: learning curves, aggregates, comparisons."""
+"""Learning curves of runs, aggregates of their scores, and comparisons."""

@@ -100,7 +100,8 @@ def score_statistics(
         scores: by method and task, the same tasks of each method; the number of runs may differ.
         generator: draws the resamples.
         target: the score that counts as enough (1 for scores normalised by an expert's); None leaves the gap out.
-        resamples, level: see `bootstrap_interval`.
+        resamples: see `bootstrap_interval`.
+        level: see `bootstrap_interval`.
         unit: what a score is, for tables and plots.
 
     Raises:

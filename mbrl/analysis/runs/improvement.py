@@ -1,4 +1,4 @@
-"""How probable it is that one method scores higher than another (Agarwal et al. 2021)."""
+"""`Improvement`: the probability that one method scores higher than another (Agarwal et al. 2021)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Improvement(Result):
-    """How probable it is that a run of one method scores higher than one of another.
+    """Probabilities that a run of one method scores higher than one of another.
 
     Attributes:
         estimates: by pair (X, Y): P(X > Y).
@@ -82,7 +82,8 @@ def probability_of_improvement(
     Args:
         scores: by method and task, the same tasks of each method; the number of runs may differ.
         generator: draws the resamples, the runs of X and of Y independently.
-        resamples, level: see `bootstrap_interval`.
+        resamples: see `bootstrap_interval`.
+        level: see `bootstrap_interval`.
 
     Raises:
         DataError: if there are fewer than two methods, a score isn't finite, or methods have different tasks.

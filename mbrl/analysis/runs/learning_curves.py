@@ -36,10 +36,12 @@ def learning_curves(
     Args:
         groups: runs that differ in nothing but their seed, by the group's name.
         generator: draws the resamples.
-        metric, x_name: what the curves are, for tables and plots.
+        metric: name of the curves' values, for tables and plots.
+        x_name: name of their horizontal axis.
         statistic: over runs, `iqm` or `mean`.
         points: of a group at most.
-        resamples, level: see `bootstrap_interval`.
+        resamples: see `bootstrap_interval`.
+        level: see `bootstrap_interval`.
 
     Raises:
         DataError: if a group is empty, or its runs cover no x in common.

@@ -1,4 +1,4 @@
-"""What `learning_curves` finds: groups' curves with bands over their runs."""
+"""`LearningCurves`: groups' curves with bands over their runs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ class Band:
     Attributes:
         x: `G`.
         value: `G`, the statistic over runs; NaN where a run's value isn't finite.
-        low, high: `G`, ends of its interval; None with a single run.
+        low: `G`, lower ends of its interval; None with a single run.
+        high: `G`, upper ends; None likewise.
         curves: the runs.
         final: the statistic of the runs' last values; None if one of these isn't finite.
     """
@@ -90,7 +91,7 @@ class Band:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Where the shortest and the longest run end."""
+        """The ends of the shortest and the longest run."""
         ends = [curve.x[-1].item() for curve in self.curves]
         return min(ends), max(ends)
 
@@ -101,7 +102,8 @@ class LearningCurves(Result):
 
     Attributes:
         groups: by name.
-        metric, x_name: as in the runs' metric lines.
+        metric: name of the values, as in the runs' metric lines.
+        x_name: name of the horizontal axis, likewise.
         statistic: over runs, `iqm` or `mean`.
         level: of the bands.
     """
@@ -129,7 +131,7 @@ class LearningCurves(Result):
         return columns
 
     def summary(self) -> dict[str, Any]:
-        """By group the statistic of the runs' last values."""
+        """The statistic of the runs' last values, by group."""
         found: dict[str, Any] = {}
         for group, band in self.groups.items():
             final = band.final

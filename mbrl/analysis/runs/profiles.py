@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PerformanceProfiles(Result):
-    """Which share of runs scores above each threshold.
+    """Shares of runs that score above each threshold.
 
     Attributes:
         thresholds: `B`.
@@ -59,7 +59,7 @@ class PerformanceProfiles(Result):
         return columns
 
     def summary(self) -> dict[str, Any]:
-        """By method the scores that 75, 50 and 25 % of the runs exceed, on the grid of thresholds."""
+        """The scores that 75, 50 and 25 % of the runs exceed, on the grid of thresholds, by method."""
         found: dict[str, Any] = {}
         for method, shares in self.shares.items():
             found[method] = {}
@@ -106,7 +106,8 @@ def performance_profiles(
         scores: by method and task, the same tasks of each method; the number of runs may differ.
         generator: draws the resamples.
         thresholds: increasing; by default 201 from the lowest score to the highest.
-        resamples, level: see `bootstrap_interval`.
+        resamples: see `bootstrap_interval`.
+        level: see `bootstrap_interval`.
         unit: what a score is, for tables and plots.
 
     Raises:

@@ -24,7 +24,7 @@ GROUPINGS = ("name", "run")
 
 @dataclass(frozen=True)
 class RunCurves:
-    """What was read.
+    """Curves as they were read.
 
     Attributes:
         groups: curves by the group's name, in the order given.
@@ -219,7 +219,7 @@ def _csv_curves(path: Path, metric: str, x_name: str) -> list[Curve]:
             point = (float(row[wanted[0]]), float(row[wanted[1]]))
         except (TypeError, ValueError):
             raise DataError(
-                f"expected numbers in line {number} of {path}, got {row[wanted[0]]!r} and {row[wanted[1]]!r}; correct it."
+                f"expected numbers in line {number} of {path}, got {row[wanted[0]]!r} and {row[wanted[1]]!r}."
             ) from None
         seeds.setdefault(f"seed{row['seed']}" if "seed" in row else path.stem, []).append(point)
     if not seeds:

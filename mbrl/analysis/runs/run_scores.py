@@ -52,7 +52,8 @@ class Estimate:
 
     Attributes:
         value: the statistic of the runs there are.
-        low, high: its bootstrap interval; None where a task has a single run.
+        low: lower end of its bootstrap interval; None where a task has a single run.
+        high: upper end; None likewise.
     """
 
     value: float

@@ -27,7 +27,7 @@ IMPEDANCE_LOW, IMPEDANCE_HIGH, IMPEDANCE_WIDTH = 0.9, 0.95, 0.001  # solimp: fro
 
 
 def _pole_inertia() -> float:
-    """Of the capsule about the axis through its middle, kg m²: a cylinder and two half spheres of one density."""
+    """Moment of inertia of the capsule about its middle, kg m²: a cylinder and two half spheres of one density."""
     h, r = POLE_LENGTH, POLE_RADIUS
     sphere = POLE_MASS * 4 * r / (4 * r + 3 * h)  # both caps
     cylinder = POLE_MASS - sphere
@@ -82,7 +82,7 @@ class CartPole(ClosedForm):
         position, cos, sin, velocity, spin = obs.unbind(-1)  # B each
         angle = torch.atan2(sin, cos)  # B
         force = GEAR * action[..., 0].clamp(-1.0, 1.0)  # B, N
-        # one row a coordinate: (x, θ) and (ẋ, θ̇), each 2 x B
+        # one row per coordinate: (x, θ) and (ẋ, θ̇), each 2 x B
         start = torch.stack([position, angle])
         speed = torch.stack([velocity, spin])
         half = STEP / 2
@@ -142,7 +142,7 @@ def _advanced(start: Tensor, first: Tensor, second: Tensor, third: Tensor, fourt
 
 
 def inertia_constants() -> dict[str, float]:
-    """What follows from the masses and lengths, by the name of MuJoCo's field, to compare with a loaded model."""
+    """Quantities that follow from the masses and lengths, by the name of MuJoCo's field, to compare with a loaded model."""
     return {
         "body_inertia": _pole_inertia(),
         "dof_M0": HINGE_INERTIA,

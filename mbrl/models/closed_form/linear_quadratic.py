@@ -19,7 +19,8 @@ def system_matrices(who: str, state_matrix: Matrix, action_matrix: Matrix) -> tu
 
     Args:
         who: starts the message.
-        state_matrix, action_matrix: rows of numbers.
+        state_matrix: `S` rows of `S` numbers.
+        action_matrix: `S` rows of `A` numbers.
 
     Raises:
         ConfigError: if the sizes don't fit each other.

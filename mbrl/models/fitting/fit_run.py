@@ -58,7 +58,7 @@ class FitRun:
             yield self.rows(index)
 
     def state_dict(self) -> dict[str, Any]:
-        """What changes from epoch to epoch; the rest is drawn again from the same seed and rows."""
+        """State that changes from epoch to epoch; the rest is drawn again from the same seed and rows."""
         return {"best": self.best.state_dict(), "generator": self.batches.generator.get_state(), "rows": len(self._matrix)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -10,24 +10,27 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne
-from mbrl.data import Task, Transitions, ValueFunction
+from mbrl.data import Task, Transitions, ValueFunction, make_generator
 from mbrl.errors import ConfigError
+from mbrl.models.base import DynamicsModel
 from mbrl.models.fitting.fit_run import FitRun
-from mbrl.models.fitting.lightning_fit import LightningFit, refuse_divergence
 from mbrl.models.fitting.rules import BestWeights, Bootstrap, Keep, MemberBatches, Split, Stopping
+from mbrl.models.model_module import Batches, in_order, refuse_divergence
 
 
-class GradientModel(LightningFit):
+class GradientModel(DynamicsModel):
     """Fitted by minibatches, with early stopping on a holdout and the best weights kept.
 
-    A subclass makes its parameters and implements `loss` and `score`. `update` is the one update step; `refit` runs it to
-    the end inside a planner, and under `mbrl fit` Lightning runs it with its own clock (there `max_epochs`, `max_steps`,
-    clipping and accumulation are the Trainer's, and `max_epochs` and `max_updates` here say nothing).
+    A subclass makes its parameters and implements `loss`. `update` is the one update step; `refit` runs it to the end inside
+    a planner. Under `mbrl fit` Lightning runs it with its own clock: an epoch is one pass over the training rows, and
+    `max_epochs`, `max_steps`, clipping and accumulation are the Trainer's (`max_epochs` and `max_updates` here say nothing
+    there). Optimiser, kept weights and order of rows are in the checkpoint, so an interrupted fit goes on as if nothing had
+    happened. Under DDP every process computes its share of each batch and the whole holdout.
 
     Args:
         members: `E`, networks that are fitted side by side.
         lr: Adam's learning rate; higher fits faster and less steadily.
-        batch_size: rows a member and update.
+        batch_size: rows per member and update.
         holdout: share of the rows held out of a fit, drawn anew each time; 0 trains on all rows until a cap.
         holdout_max: rows held out at most, None for no cap.
         holdout_by: hold out single rows or whole episodes (`"row"`, `"episode"`).
@@ -87,6 +90,8 @@ class GradientModel(LightningFit):
         self.max_epochs = max_epochs
         self.max_updates = max_updates
         self._optimizer: Optimizer | None = None
+        self._fit_run: FitRun | None = None  # of a fit that Lightning runs
+        self._pending: dict[str, Any] | None = None  # a checkpoint's fit, until its rows are there
 
     # what a subclass says ----------------------------------------------------------------------------------------------
 
@@ -98,10 +103,6 @@ class GradientModel(LightningFit):
             batch: `E x B` transitions, each member its own, or `B`, which all members share.
             value: for models that are `WantsValueFunction`; others have no use for it.
         """
-
-    @abstractmethod
-    def score(self, rows: Transitions) -> Tensor:
-        """The error of each member on `B` rows, `E`: a mean over rows, lower is better. No graph, no read-back."""
 
     def fit_inputs(self, run: FitRun) -> None:
         """Takes statistics of the data (normalisers) before a fit begins."""
@@ -120,7 +121,6 @@ class GradientModel(LightningFit):
     # fitting -----------------------------------------------------------------------------------------------------------
 
     def build(self, task: Task, seed: int = 0) -> None:
-        self.seed = seed
         self._optimizer = self._fit_run = self._pending = None
         super().build(task, seed)
 
@@ -146,7 +146,7 @@ class GradientModel(LightningFit):
         return {"loss": loss.detach(), **metrics}
 
     def begin_fit(self, rows: Transitions, generator: torch.Generator) -> FitRun:
-        """Splits `rows` (`N`), draws what each member sees, and takes the statistics of the data.
+        """Splits `rows` (`N`), draws what each member sees, takes the statistics of the data and the scores before the fit.
 
         Raises:
             DataError: if there are too few rows, or they are not finite.
@@ -166,6 +166,8 @@ class GradientModel(LightningFit):
         )
         run = FitRun(rows, split, batches, best)
         self.fit_inputs(run)
+        if run.holdout is not None and best.needs_start:
+            best.begin(self.score(run.holdout))
         return run
 
     def end_fit(self, run: FitRun) -> Tensor | None:
@@ -188,12 +190,9 @@ class GradientModel(LightningFit):
 
         Raises:
             DataError: if there are too few rows, or they are not finite.
-            DivergedError: if the loss or a holdout error is no longer finite; looked at once an epoch.
+            DivergedError: if the loss or a holdout error is no longer finite; looked at once per epoch.
         """
         run = self.begin_fit(rows, generator)
-        held = run.holdout
-        if held is not None and run.best.needs_start:
-            run.best.begin(self.score(held))
         epochs = updates = 0
         stop = False
         while not stop:
@@ -206,16 +205,80 @@ class GradientModel(LightningFit):
             epochs += 1
             loss = total / (updates - before)
             refuse_divergence(self, loss, "loss")
-            if held is not None:
-                scores = self.score(held)
-                refuse_divergence(self, scores, "holdout error")
-                stop = run.best.update(scores)
+            if run.holdout is not None:
+                stop = self._end_epoch(run, self.score(run.holdout))
             stop = stop or epochs == self.max_epochs or updates == self.max_updates
         report: dict[str, float | Tensor] = {"loss": loss, "epochs": float(epochs), "updates": float(updates)}
         final = self.end_fit(run)
         if final is not None:
             report["holdout_mse"] = final.mean()
         return report
+
+    def _end_epoch(self, run: FitRun, scores: Tensor) -> bool:
+        """Takes the holdout scores after an epoch (`E`); returns whether to stop."""
+        refuse_divergence(self, scores, "holdout error")
+        return run.best.update(scores)
+
+    # under Lightning ---------------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Splits the rows; of a resumed fit, goes on with its kept weights and its order."""
+        data = self._data
+        self._fit_run = self.begin_fit(data.transitions, make_generator("cpu", data.seed, "dynamics", "fit"))
+        if self._pending is not None:
+            self._fit_run.load_state_dict(self._pending)
+            self._pending = None
+        if self._fit_run.holdout is None:
+            self._skip_validation()
+
+    def train_dataloader(self) -> Batches:
+        """One epoch of member batches, each process its share."""
+        run, trainer = self._fit_run, self.trainer
+        assert run is not None, "Lightning calls on_fit_start before it asks for loaders"
+        return Batches(lambda: run.epoch(trainer.global_rank, trainer.world_size), len(run.batches))
+
+    def val_dataloader(self) -> Batches:
+        """The held-out rows during a fit, all rows otherwise."""
+        if self._fit_run is None or self._fit_run.holdout is None:
+            return super().val_dataloader()
+        return in_order(self._fit_run.holdout)
+
+    def training_step(self, batch: Transitions, batch_idx: int) -> Tensor:
+        """The loss that `update` descends too."""
+        loss, metrics = self.loss(batch)
+        for name, value in {"loss": loss.detach(), **metrics}.items():
+            self.log(f"model/{name}", value, batch_size=batch.batch_shape[-1])
+        return loss
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the holdout error; stops the fit when the rule says so."""
+        super().on_validation_epoch_end()
+        if self._fit_run is not None and not self.trainer.sanity_checking:
+            self.trainer.should_stop |= self._end_epoch(self._fit_run, self.mean_scores())
+
+    def on_train_epoch_end(self) -> None:
+        """Restores the best weights after the last epoch, before checkpoints of it are written."""
+        trainer = self.trainer
+        epochs, steps = trainer.max_epochs, trainer.max_steps
+        last = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
+        if last or trainer.should_stop or 0 <= steps <= trainer.global_step:
+            self.on_train_end()
+
+    def on_train_end(self) -> None:
+        """Restores the best weights and chooses the elites, once."""
+        run, self._fit_run = self._fit_run, None
+        if run is not None:
+            self.end_fit(run)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The state of an unfinished fit: kept weights, bests, the order's generator. Empty between fits."""
+        if self._fit_run is not None:
+            return {"fit": self._fit_run.state_dict()}
+        return {} if self._pending is None else {"fit": self._pending}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Keeps the state of an unfinished fit until its rows are there."""
+        self._pending = state.get("fit")
 
     # messages ----------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ class Split:
     """Which rows train and which are held out, shared by all members.
 
     Attributes:
-        train, holdout: int64 indices, on the device of the rows.
+        train: int64 indices, on the device of the rows.
+        holdout: the same of the rows that are held out.
     """
 
     train: Tensor
@@ -88,7 +89,7 @@ class MemberBatches:
     Args:
         train: int64 indices of the training rows, `n`.
         members: `E`.
-        batch_size: rows a member and batch; the last batch of an epoch may be smaller.
+        batch_size: rows per member and batch; the last batch of an epoch may be smaller.
         bootstrap: `"replacement"`: each member draws its own `n` rows with replacement, once, and every epoch shuffles
             them (MBPO, PETS, mbrl-lib); drawing them anew each epoch would make the members alike. `"permutation"`: every
             member sees all rows in its own order (several ports). `"none"`: all members see the same batches.
@@ -116,8 +117,9 @@ class MemberBatches:
         """The index of each batch, `E x B`, in an order drawn anew.
 
         Args:
-            rank, world: of several processes that share every batch: each gets an equal part, up to `world` - 1 rows of a
-                batch being left out so that the mean of the parts' gradients is the batch's.
+            rank: number of this process among those that share every batch, each an equal part.
+            world: number of these processes; up to `world` - 1 rows of a batch are left out so that the mean of the parts'
+                gradients is the batch's.
         """
         source = self.generator
         keys = torch.rand(self.rows.shape, generator=source, device=source.device).to(self.rows.device)
@@ -131,7 +133,7 @@ class MemberBatches:
 class BestWeights:
     """Early stopping on the holdout, and the weights that were best on it.
 
-    Scores are one a member, lower is better, compared once an epoch.
+    There is one score per member, lower is better, compared once per epoch.
 
     - `"mbpo"` [Janner2019]_: a member improves if its score falls more than `threshold` (relative) below its best, which
       starts at 1e10; fitting stops when more than `patience` epochs in a row improved no member.
@@ -144,7 +146,9 @@ class BestWeights:
         parameters: what is fitted, by name.
         own: names of the parameters whose first dim is `E`; the others are shared.
         members: `E`.
-        rule, patience, threshold: as above.
+        rule: `"mbpo"` or `"mbrl-lib"`, as above.
+        patience: epochs without improvement that are tolerated, as above.
+        threshold: relative fall of a score that counts as an improvement.
         keep: `"member"`: each member's own best weights come back in the end (parameters that all members share stay as
             they are); `"ensemble"`: all parameters as they were when any member last improved; `"never"`: the last ones
             stay.
@@ -175,7 +179,7 @@ class BestWeights:
 
     @property
     def needs_start(self) -> bool:
-        """Whether the rule looks at the scores before the fit."""
+        """True if the rule looks at the scores before the fit."""
         return self.rule == "mbrl-lib"
 
     def begin(self, scores: Tensor) -> None:

@@ -20,7 +20,7 @@ _PACKAGE = "gymnasium.envs.mujoco."
 
 
 class Formulas(ABC):
-    """What one environment shows, pays and calls an end.
+    """Formulas for what one environment shows, pays and calls an end.
 
     Args:
         env: the environment without its wrappers.
@@ -41,13 +41,14 @@ class Formulas(ABC):
 
         Args:
             before: `…`, the first position before the step.
-            positions, velocities: after it.
+            positions: after it.
+            velocities: after it.
             command: `… x A`, the action in the environment's units and precision.
             ended: `…` bool, what `terminated` says.
         """
 
     def terminated(self, positions: np.ndarray, velocities: np.ndarray) -> np.ndarray:
-        """Whether the step ended the task, `…` bool; never, unless overridden."""
+        """Tells whether the step ended the task, `…` bool; never, unless overridden."""
         return np.zeros(positions.shape[:-1], dtype=np.bool_)
 
     @abstractmethod
@@ -166,7 +167,7 @@ class Hopper(Walking):
 
 
 class InvertedPendulum(Formulas):
-    """1 a step while the pole stands; in version 5 the ending step pays nothing."""
+    """Reward of 1 per step while the pole stands; in version 5 the ending step pays nothing."""
 
     def __init__(self, env: Any) -> None:
         super().__init__(env)
@@ -252,7 +253,7 @@ def formulas_of(env: Any) -> Formulas | None:
 
 
 def is_dm_control(env: Any) -> bool:
-    """Whether an environment (without wrappers) is one of dm_control's."""
+    """Tells whether an environment (without wrappers) is one of dm_control's."""
     return type(env).__module__.startswith("shimmy.") and getattr(env, "physics", None) is not None
 
 

@@ -84,7 +84,7 @@ class SimulatorModel(DynamicsModel, Exact):
 
     @property
     def physics(self) -> Physics:
-        """What steps the environment's copies."""
+        """The simulator that steps the environment's copies."""
         if self._physics is None:
             self._physics = self._made(self.built_task)
         return self._physics
@@ -137,6 +137,12 @@ class SimulatorModel(DynamicsModel, Exact):
         said = _prediction(step.next_obs, step.reward, step.terminated)
         dims = obs.shape[:-1] if member is not None else (1, *obs.shape[:-1])
         return Prediction(said.mean.view(*dims, -1), said.var.view(*dims, -1), *(part.view(dims) for part in _others(said)))
+
+    def predict_rows(self, rows: Transitions) -> Prediction:
+        """One step from the rows' `sim_state` or, without it, from what their observations show; errors as in `start`."""
+        step = self.step(self._start(rows, torch.Generator()), rows.action, ("prediction",))
+        assert step.prediction is not None  # it was asked for
+        return step.prediction
 
     # a batch of rollouts ---------------------------------------------------------------------------------------------
 
@@ -205,7 +211,7 @@ class SimulatorModel(DynamicsModel, Exact):
         if given.ndim != 3 or given.shape[0] != len(state.physics) or given.shape[2] != self.built_task.action_size:
             raise ShapeError(
                 f"SimulatorModel: expected actions of shape {len(state.physics)} x H x {self.built_task.action_size}, got "
-                f"{given.shape}; give one plan a row."
+                f"{given.shape}; give one plan per row."
             )
         obs = state.obs
         rest = None if state.rest is None else state.rest.numpy()
@@ -234,7 +240,7 @@ def _steps(state: SimState, actions: Tensor, frames: Frames, want_prediction: bo
 
 
 def _prediction(next_obs: Tensor, reward: Tensor, terminated: Tensor) -> Prediction:
-    """What happened, as the prediction `1 x B` of the only member."""
+    """A step that happened, as the prediction `1 x B` of the only member."""
     logit = torch.where(terminated, _SURE, -_SURE).to(reward)
     nothing = torch.zeros_like(reward)
     return Prediction(next_obs[None], torch.zeros_like(next_obs)[None], reward[None], nothing[None], logit[None])

@@ -108,7 +108,9 @@ class BatchedPhysics(Physics):
     environment's bit for bit, and a next call's to what the solver's tolerance leaves.
 
     Args:
-        env, obs_size, repeat: see `Physics`.
+        env: see `Physics`.
+        obs_size: see `Physics`.
+        repeat: see `Physics`.
         formulas: of the environment.
         threads: 1 steps on the caller's.
     """
@@ -297,6 +299,6 @@ def make_physics(env: Any, obs_size: int, repeat: int, threads: int, batched: bo
 
 
 def _is_plain(env: Any) -> bool:
-    """Whether positions and velocities are all the physics there is, so that nothing depends on the clock."""
+    """Tells whether positions and velocities are all the physics there is, so that nothing depends on the clock."""
     state = SimulatorState(env)
     return bool(state.physics_size == 1 + state.model.nq + state.model.nv)

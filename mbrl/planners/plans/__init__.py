@@ -1,4 +1,4 @@
-"""What searches plans: CEM, iCEM, MPPI, random and gradient shooting."""
+"""Optimisers that search plans: CEM, iCEM, MPPI, random and gradient shooting."""
 
 from mbrl.planners.plans.base import Plan, PlanOptimizer, PlanProblem
 from mbrl.planners.plans.cem import CEM

@@ -59,7 +59,7 @@ class PlanProblem:
 
 @dataclass
 class Plan:
-    """What an optimiser found.
+    """Plans that an optimiser found.
 
     Attributes:
         actions: `N x H x A` in [−1, 1]; the first are executed.
@@ -83,7 +83,7 @@ class PlanOptimizer(Part, ABC):
 
     @abstractmethod
     def warm_start(self, n: int, horizon: int, action_size: int, like: Tensor) -> dict[str, Tensor]:
-        """What the first decision of an episode starts from, `n x …` by name; empty if nothing is carried over.
+        """Tensors that the first decision of an episode starts from, `n x …` by name; empty if nothing is carried over.
 
         An episode's end sets its rows back to these.
         """

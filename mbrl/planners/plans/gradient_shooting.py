@@ -24,7 +24,7 @@ class GradientShooting(SamplingOptimizer):
 
     Args:
         candidates: `K`, plans that climb at once. More finds better maxima, at a proportional cost.
-        updates: Adam's steps a decision, each one evaluation with its gradient. More climbs further.
+        updates: Adam's steps per decision, each one evaluation with its gradient. More climbs further.
         lr: how far an action moves in an update, about. More climbs faster, and jitters about the maximum by as much.
         tail: the action at the end of the shifted plan: `"repeat"` or `"zero"`.
         policy_candidates: how many of the candidates begin at the policy's plans, if the planner has one.

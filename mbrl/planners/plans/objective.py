@@ -34,7 +34,8 @@ class PlanObjective:
         propagation: how a plan is followed; see `mbrl.planners.plans.propagation`.
         discount: γ.
         terminal_value: of observations `B x S`, `B`; None for no terminal value.
-        uncertainty, uncertainty_rate: a measure and its weight c in reward units per unit of it; None for neither.
+        uncertainty: a measure of what the model doesn't know; None for none.
+        uncertainty_rate: its weight c, reward units per unit of it.
         value: critics, for a measure that asks them.
     """
 

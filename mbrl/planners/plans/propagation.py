@@ -1,4 +1,4 @@
-"""How plans are followed through a model that has members and noise.
+"""Propagation of plans through a model that has members and noise.
 
     name         one particle's next state
     ts1          drawn from a member that is drawn anew at every step

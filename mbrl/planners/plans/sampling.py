@@ -1,4 +1,4 @@
-"""What the optimisers share: shifting plans, drawing them, ranking them, and refitting a Gaussian to the best.
+"""Functions that the optimisers share: shifting plans, drawing them, ranking them, and refitting a Gaussian to the best.
 
 A return that isn't finite becomes −inf in one place (`SamplingOptimizer.evaluated`), and a plan with −inf has no weight in
 any refit. An environment without a finite return is left as it was by the same rule, and so is one that has converged.

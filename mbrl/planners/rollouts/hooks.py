@@ -1,4 +1,4 @@
-"""The plug points of Dyna: what may change a model step, a batch, or the critics' loss (`mbrl.policies.CriticTerm`)."""
+"""Hooks of Dyna, which change a model step or a batch; `mbrl.policies.CriticTerm` changes the critics' loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mbrl.spec import Part
 
 @dataclass
 class RolloutContext:
-    """Where a rollout hook is called.
+    """The place where a rollout hook is called.
 
     Attributes:
         depth: of the step, from 0 at the branching point.
@@ -56,7 +56,7 @@ class RolloutHook(Part, ABC):
 
 @dataclass
 class BatchContext:
-    """Where a batch hook is called.
+    """The place where a batch hook is called.
 
     Attributes:
         learner: what the batch is for, with critics as they are now.

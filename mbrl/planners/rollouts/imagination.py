@@ -25,12 +25,16 @@ class Imagination:
     chunk's full width first, so both store the same rows in the same order.
 
     Attributes:
-        dynamics, policy, selector, hooks: the parts.
+        dynamics: the model.
+        policy: the learner's policy.
+        selector: chooses the actions.
+        hooks: applied in order to each step.
         seed: the run's seed.
         chunk_rows: rollouts in one chunk: enough for the model to be busy, few enough for little memory. Another number
             draws other noise.
         drop: whether finished rows are dropped (True) or masked.
-        value, report: for the selector and the hooks, see `Situation`.
+        value: the learner's critics, for the selector and the hooks; None where there are none.
+        report: takes their metrics.
     """
 
     dynamics: DynamicsModel
@@ -68,7 +72,7 @@ class Imagination:
                     store(part)
                 else:
                     kept.append((part, keep))
-            if kept:  # one read-back a chunk
+            if kept:  # one read-back per chunk
                 part = Transitions.cat([part for part, _ in kept]).select(torch.cat([keep for _, keep in kept]))
                 stored += len(part)
                 store(part)

@@ -1,4 +1,4 @@
-"""Uncertainty in the rewards of model rollouts and of batches, and which models a measure says something of.
+"""Uncertainty in the rewards of model rollouts and of batches.
 
 Sun2023: "Model-Bellman inconsistency for model-based offline reinforcement learning" (MOBILE, ICML 2023).
 """
@@ -8,83 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from mbrl.arguments import NonNegative, Positive
-from mbrl.data import ModelStep, Transitions, make_generator
-from mbrl.errors import ConfigError, ShapeError, UnsupportedError
-from mbrl.models import DynamicsModel, Exact, HasMembers
+from mbrl.data import ModelStep, Transitions
+from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.models import DynamicsModel
+from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
-from mbrl.uncertainty import Sample, UncertaintyMeasure, draw_sample
-
-
-class _AnyValue:
-    """Stands for critics that aren't built yet."""
-
-    def value(self, obs: Tensor) -> Tensor:
-        return obs.new_zeros(1, len(obs))  # J x B
-
-
-def check_measure(
-    who: str, argument: str, measure: UncertaintyMeasure, dynamics: DynamicsModel, *, valued: bool = True
-) -> None:
-    """Refuses a model, once built, of which a measure would say nothing: it would be 0 throughout, or undefined.
-
-    It measures the prediction of two rows, so that a choice that the model can't follow (a reward that it doesn't learn, a
-    scale of another length, too few elites) is refused before any training. A model that is fitted in closed form, or
-    steps in its own way, may have nothing to answer with yet; such a choice of it is refused at the first step.
-
-    Args:
-        who, argument: of the planner or part, and which of its arguments the measure is.
-        measure: of the model's uncertainty.
-        dynamics: the model.
-        valued: whether there will be critics for it to ask.
-
-    Raises:
-        UnsupportedError: naming both, and why.
-        ConfigError: for the measure's own choices, or a measure of one's own that can't be called as measures are.
-        ShapeError: if it gives anything but one number a row.
-    """
-    measure.check_call()
-    who, name = f"{who}({argument}={type(measure).__name__})", type(dynamics).__name__
-    if isinstance(dynamics, Exact):
-        raise UnsupportedError(
-            f"{who} can't use {name}: it is exact, so that it has no members that could disagree, and no uncertainty by "
-            f"definition; leave {argument} out."
-        )
-    members = dynamics.members if isinstance(dynamics, HasMembers) else 1
-    if members < measure.least_members:
-        way = "raise members" if isinstance(dynamics, HasMembers) else "take a model with members that can disagree"
-        raise UnsupportedError(
-            f"{who} can't use {name}: it needs {measure.least_members} members and there is {members}; {way}."
-        )
-    if measure.needs_value and not valued:
-        raise UnsupportedError(
-            f"{who} needs critics that value what the members predict, and there are none; set learner, or take another "
-            "measure."
-        )
-    if dynamics.fitting == "closed_form" or type(dynamics).step is not DynamicsModel.step:
-        return
-    task, generator = dynamics.built_task, make_generator(dynamics.device, "check")
-    obs = torch.zeros(2, task.obs_size, device=dynamics.device)
-    action = obs.new_zeros(2, task.action_size)
-    with torch.no_grad():
-        said = dynamics.predict(obs, action)
-        sample = None
-        if measure.needs_value:
-            sample = draw_sample(said, dynamics.drawn_members, generator).valued(_AnyValue(), task, obs, action)
-        found = measure(said, dynamics.drawn_members, sample, generator)
-    if found.shape != (2,):
-        raise ShapeError(
-            f"{who}: expected one number a row from the measure, got shape {tuple(found.shape)} for 2 rows; reduce over "
-            "members and dims."
-        )
-    if measure.needs_noise and not bool((said.var > 0).any()):
-        raise UnsupportedError(
-            f"{who} can't use {name}: it predicts no noise, without which this measure is zero or undefined; take a "
-            "measure of disagreement, or a probabilistic model."
-        )
+from mbrl.uncertainty import Sample, UncertaintyMeasure
 
 
 class UncertaintyPenalty(RolloutHook):
@@ -155,7 +87,9 @@ class BatchPenalty(BatchHook):
 
     Args:
         measure: u, of the present model's prediction at the rows' observations and actions.
-        weight, target, weight_lr: as in `UncertaintyPenalty`; a tuned λ is the metric `batch/penalty_weight`.
+        weight: λ, as in `UncertaintyPenalty`.
+        target: c, as there; a tuned λ is the metric `batch/penalty_weight`.
+        weight_lr: as there.
 
     Raises:
         ConfigError: for a number out of range, or a target without a weight to start from; from a call, for a batch without

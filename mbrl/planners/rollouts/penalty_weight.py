@@ -50,7 +50,7 @@ class PenaltyWeight(Part):
 
     @property
     def tuned(self) -> bool:
-        """Whether it changes."""
+        """True if it changes."""
         return self.target is not None
 
     def times(self, unsure: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -17,7 +17,7 @@ from mbrl.spec import Part
 
 @dataclass
 class Situation:
-    """What a selector may look at.
+    """Everything that a selector may look at.
 
     Attributes:
         obs: `B x S`, where to act.

@@ -24,14 +24,14 @@ from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.models.obs_state import ObsState
 from mbrl.models.predict_members import predict_members
-from mbrl.planners.rollouts.penalties import check_measure
+from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.selectors import ActionSelector, Situation
 from mbrl.uncertainty import Sample, SampleSpread, UncertaintyMeasure
 
 
 @dataclass
 class Scores:
-    """What UP-MPC knows of its candidates.
+    """Scores of UP-MPC's candidates.
 
     Attributes:
         actions: `K x B x A`, the candidates.

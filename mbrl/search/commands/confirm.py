@@ -10,7 +10,6 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.analysis.verdicts import in_short
 from mbrl.errors import ConfigError
 from mbrl.search.commands.workers import add_workers, check_work, several, show_run, study_parser, worker_on
 from mbrl.search.confirmation.confirmation import Confirmation, chosen_of, read_confirmation, tested_candidates
@@ -152,7 +151,7 @@ def _show(trial: FrozenTrial, outcome: Outcome) -> None:
 
 def _said(found: Confirmation, search: SearchFile) -> str:
     """Writes the table of runs, and says what the confirmation found."""
-    lines = [f"{search.study}: {found.metric}", *(f"  {sentence}" for sentence in in_short(found))]
+    lines = [f"{search.study}: {found.metric}", *(f"  {sentence}" for sentence in found.in_short())]
     lines += [f"    {name} = {value}" for name, value in found.chosen.params.items()]
     lines += [f"  {note}" for note in found.notes]
     table = RUNS / search.study / "confirmation.csv"

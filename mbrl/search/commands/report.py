@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mbrl.analysis.verdicts import in_short
 from mbrl.errors import ConfigError
 from mbrl.search.commands.workers import study_parser
 from mbrl.search.confirmation.confirmation import read_confirmation
@@ -59,7 +58,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         lines += [f"    trial {best.trial}: {best.brief}" for best in found.best]
     else:
         lines += [f"  {line}" for best in found.best for line in best.comment]
-    lines += [f"  {part.title}: {sentence}" for part in found.parts for sentence in in_short(part)]
+    lines += [f"  {part.title}: {sentence}" for part in found.parts for sentence in part.in_short()]
     lines += [f"  {path.stem:<8} {path}" for path in configs] or ["  no best.yaml: no trial has finished with a value"]
     sys.stdout.write("\n".join([*lines, f"  report   {folder / PAGE}"]) + "\n")
     return 0

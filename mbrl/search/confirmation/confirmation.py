@@ -16,7 +16,6 @@ from mbrl.analysis.runs.aggregates import score_statistics
 from mbrl.analysis.runs.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.runs.improvement import probability_of_improvement
 from mbrl.analysis.runs.run_scores import Estimate, draw_estimate, estimate, name_rows, plain
-from mbrl.analysis.verdicts import in_short
 from mbrl.search.confirmation.runs import Candidate, Round, key, last_round, missing, settled_runs
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import label_of
@@ -109,6 +108,20 @@ class Confirmation(Result):
             "gain on the same seed": None if self.gain is None else plain(self.gain),
         }
 
+    def in_short(self) -> list[str]:
+        chosen = self.chosen.label
+        said = [f"{chosen} on {_runs_of(self, chosen)}: interquartile mean {_interval(self.value)}."]
+        if self.start is not None and self.better is not None:
+            start = self.start.label
+            said.append(f"{_named_start(self.start)} on the same seeds: {_interval(self.estimates[TEST, start])}.")
+            said.append(f"A run of the chosen one is better with probability {_interval(self.better)}.")
+        if self.gain is not None:
+            said.append(f"On the same seed it gains {_interval(self.gain)}.")
+        failures = sum(run.value is None for run in self.runs)
+        if failures:
+            said.append(f"{failures} of {len(self.runs)} runs failed; each counts as the worst value that any run had.")
+        return said
+
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
 
@@ -129,22 +142,6 @@ class Confirmation(Result):
         axes.grid(axis="x", color="0.9")
         axes.set_title("Runs (circles; failed: crosses), interquartile mean (tick), 95 % interval (bar)", fontsize=10)
         return figure
-
-
-@in_short.register
-def _(part: Confirmation) -> list[str]:
-    chosen = part.chosen.label
-    said = [f"{chosen} on {_runs_of(part, chosen)}: interquartile mean {_interval(part.value)}."]
-    if part.start is not None and part.better is not None:
-        start = part.start.label
-        said.append(f"{_named_start(part.start)} on the same seeds: {_interval(part.estimates[TEST, start])}.")
-        said.append(f"A run of the chosen one is better with probability {_interval(part.better)}.")
-    if part.gain is not None:
-        said.append(f"On the same seed it gains {_interval(part.gain)}.")
-    failures = sum(run.value is None for run in part.runs)
-    if failures:
-        said.append(f"{failures} of {len(part.runs)} runs failed; each counts as the worst value that any run had.")
-    return said
 
 
 def chosen_of(confirmation: optuna.Study, search: SearchFile, tried: optuna.Study) -> Candidate | None:

@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
 from mbrl.analysis.runs.run_scores import LINES
-from mbrl.analysis.verdicts import in_short
 from mbrl.errors import DataError
 from mbrl.search.report.search_history import best_so_far
 from mbrl.search.study.outcome import is_settled
@@ -70,6 +69,13 @@ class Against(Result):
             }
         return found
 
+    def in_short(self) -> list[str]:
+        return [
+            f"{name}: {said['trials']} trials, median {said['median']:.4g}, best observed {said['best observed']:.4g}"
+            + (f", {said['failed']} failed." if said["failed"] else ".")
+            for name, said in self.summary().items()
+        ]
+
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
 
@@ -107,15 +113,6 @@ class Against(Result):
         """The values, failed ones as worse than all."""
         worst = -math.inf if self.maximize else math.inf
         return [worst if value is None else value for value in values]
-
-
-@in_short.register
-def _(part: Against) -> list[str]:
-    return [
-        f"{name}: {said['trials']} trials, median {said['median']:.4g}, best observed {said['best observed']:.4g}"
-        + (f", {said['failed']} failed." if said["failed"] else ".")
-        for name, said in part.summary().items()
-    ]
 
 
 def against(study: optuna.Study, other: optuna.Study, *, metric: str = "value") -> Against:

@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial
 from mbrl.analysis.axes import log_scale, whole_numbers
 from mbrl.analysis.correlations import spearman
 from mbrl.analysis.result import Result
-from mbrl.analysis.verdicts import in_short
 from mbrl.search.report.names import short_names
 from mbrl.search.study.expected_values import deviation, interval
 
@@ -70,6 +69,14 @@ class ParameterEffects(Result):
             for effect in self.effects
         }
 
+    def in_short(self) -> list[str]:
+        short = short_names([effect.name for effect in self.effects])
+        first = [
+            f"{short[effect.name]} (expected {min(effect.mean):.4g} to {max(effect.mean):.4g})"
+            for effect in self.effects[:3]
+        ]
+        return [f"Around the recommended configuration most depends on {', '.join(first)}."] if first else []
+
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
 
@@ -111,15 +118,6 @@ class ParameterEffects(Result):
             axes.xaxis.set_major_locator(whole_numbers())
 
 
-@in_short.register
-def _(part: ParameterEffects) -> list[str]:
-    short = short_names([effect.name for effect in part.effects])
-    first = [
-        f"{short[effect.name]} (expected {min(effect.mean):.4g} to {max(effect.mean):.4g})" for effect in part.effects[:3]
-    ]
-    return [f"Around the recommended configuration most depends on {', '.join(first)}."] if first else []
-
-
 @dataclass(frozen=True)
 class ModelCheck(Result):
     """Predictions of each trial by the model of all others, beside the observed values.
@@ -158,6 +156,16 @@ class ModelCheck(Result):
             "trials": len(self.left_out.numbers),
         }
 
+    def in_short(self) -> list[str]:
+        if self.correlation is None:
+            return ["Too few trials, or too equal ones, to check the model on."]
+        one, _two = self.within
+        belief = "it ranks no better than chance" if self.correlation < 0.2 else "it ranks trials that it hasn't seen"
+        return [
+            f"Each trial predicted from all others: {belief} (rank correlation {self.correlation:.2f}); {100 * one:.0f} % "
+            "of the observed values lie within one standard deviation (68 % if it is calibrated)."
+        ]
+
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
 
@@ -180,18 +188,6 @@ class ModelCheck(Result):
         axes.legend(fontsize=8)
         axes.set_title("Each trial predicted without itself", fontsize=10)
         return figure
-
-
-@in_short.register
-def _(part: ModelCheck) -> list[str]:
-    if part.correlation is None:
-        return ["Too few trials, or too equal ones, to check the model on."]
-    one, _two = part.within
-    belief = "it ranks no better than chance" if part.correlation < 0.2 else "it ranks trials that it hasn't seen"
-    return [
-        f"Each trial predicted from all others: {belief} (rank correlation {part.correlation:.2f}); {100 * one:.0f} % of "
-        "the observed values lie within one standard deviation (68 % if it is calibrated)."
-    ]
 
 
 def parameter_effects(

@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial
 
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
-from mbrl.analysis.verdicts import in_short
 from mbrl.search.study.expected_values import in_words, interval
 from mbrl.search.study.outcome import label_of
 
@@ -67,6 +66,19 @@ class SearchHistory(Result):
             "sd": None if last is None else last.sd,
         }
 
+    def in_short(self) -> list[str]:
+        if not self.moments:
+            return [f"{len(self.trials)} trials."]
+        last = self.moments[-1].recommended
+        expected = in_words(float(last.mean), float(last.sd), last.log[0], digits=4)  # type: ignore[arg-type]
+        failed = sum(trial.value is None for trial in self.trials)
+        said = [f"{len(self.trials)} trials" + (f", {failed} of which failed." if failed else ".")]
+        said.append(
+            f"Trial {last.trial.number} is recommended: {self.metric} {last.trial.value:.4g} observed, {expected} expected. "
+            f"The best observed value, {self.best[-1]:.4g}, has luck in it."
+        )
+        return said
+
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
 
@@ -93,21 +105,6 @@ class SearchHistory(Result):
         axes.legend(fontsize=8)
         axes.set_title("What the model would have recommended after each trial", fontsize=10)
         return figure
-
-
-@in_short.register
-def _(part: SearchHistory) -> list[str]:
-    if not part.moments:
-        return [f"{len(part.trials)} trials."]
-    last = part.moments[-1].recommended
-    expected = in_words(float(last.mean), float(last.sd), last.log[0], digits=4)  # type: ignore[arg-type]
-    failed = sum(trial.value is None for trial in part.trials)
-    said = [f"{len(part.trials)} trials" + (f", {failed} of which failed." if failed else ".")]
-    said.append(
-        f"Trial {last.trial.number} is recommended: {part.metric} {last.trial.value:.4g} observed, {expected} expected. "
-        f"The best observed value, {part.best[-1]:.4g}, has luck in it."
-    )
-    return said
 
 
 def search_history(study: optuna.Study, sampler: BOSampler, *, points: int = 20, metric: str = "value") -> SearchHistory:

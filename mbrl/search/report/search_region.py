@@ -10,7 +10,6 @@ import optuna
 
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
-from mbrl.analysis.verdicts import in_short
 from mbrl.search.study.outcome import is_lost
 
 if TYPE_CHECKING:
@@ -51,6 +50,12 @@ class SearchRegion(Result):
         """Tells whether there was a trust region, or anything under way."""
         return any(said.get("side") is not None or said["pending"] for said in self.chosen.values())
 
+    def in_short(self) -> list[str]:
+        found = self.summary()
+        side = found["side at the end"]
+        where = "" if side is None else f"; the trust region's side was {side:.3g} at the end (0.8 at the beginning)"
+        return [f"The model chose {found['chosen by the model']} configurations{where}."]
+
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
 
@@ -78,14 +83,6 @@ class SearchRegion(Result):
         where = "How near the best the sampler stayed, and how" if sides else "How"
         figure.suptitle(f"{where} many others ran when it chose", fontsize=10)
         return figure
-
-
-@in_short.register
-def _(part: SearchRegion) -> list[str]:
-    found = part.summary()
-    side = found["side at the end"]
-    where = "" if side is None else f"; the trust region's side was {side:.3g} at the end (0.8 at the beginning)"
-    return [f"The model chose {found['chosen by the model']} configurations{where}."]
 
 
 def search_region(study: optuna.Study) -> SearchRegion | None:

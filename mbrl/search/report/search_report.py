@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +9,10 @@ from typing import Any
 
 import optuna
 
-from mbrl.analysis.model_report.page import figures, page, png
+from mbrl.analysis.page import page
+from mbrl.analysis.png import png
 from mbrl.analysis.result import Result, Skipped
-from mbrl.analysis.verdicts import in_short
+from mbrl.analysis.written_numbers import write_csv
 from mbrl.errors import DataError
 from mbrl.search.confirmation.confirmation import Confirmation
 from mbrl.search.file.export import Parse
@@ -65,8 +64,7 @@ class SearchReport:
         for best in self.best:
             lines += ["", *best.comment, "", *(f"- `{name}`: {value}" for name, value in best.params.items())]
         for part in self.parts:
-            notes = () if isinstance(part, Skipped) else part.notes
-            lines += ["", f"## {part.title}", "", *in_short(part), *(f"- {note}" for note in notes)]
+            lines += ["", f"## {part.title}", "", *part.in_short(), *(f"- {note}" for note in part.notes)]
         left_out = [f"- {picture.title}: {picture.reason}" for picture in self.pictures if picture.image is None]
         lines += ["", "## Plots that were left out", "", *left_out] if left_out else []
         return "\n".join(lines) + "\n"
@@ -94,7 +92,7 @@ class SearchReport:
         for part in self.parts:
             if isinstance(part, Result):
                 part.to_csv(folder / f"{part.name}.csv")
-                for number, figure in enumerate(figures(part)):
+                for number, figure in enumerate(part.figures()):
                     (folder / f"{part.name}{number or ''}.png").write_bytes(png(figure))
         drawn = [(picture.title, picture.image) for picture in self.pictures if picture.image is not None]
         for picture in self.pictures:
@@ -213,17 +211,9 @@ def write_trials(study: optuna.Study, path: Path) -> None:
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     many = len(study.directions)
     values = ["value"] if many == 1 else [f"value_{number}" for number in range(many)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", "outcome", *values, "expected", "sd", *_FACTS, *names])
-        for trial in trials:
-            chosen = trial.user_attrs.get("acq", {})
-            row = [trial.number, label_of(trial), *(trial.values or [None] * many), chosen.get("mean"), chosen.get("sd")]
-            row += [trial.user_attrs.get(name) for name in _FACTS] + [trial.params.get(name) for name in names]
-            writer.writerow([_cell(value) for value in row])
-
-
-def _cell(value: Any) -> Any:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    return " ".join(str(_cell(one)) for one in value) if isinstance(value, list) else value
+    rows = []
+    for trial in trials:
+        chosen = trial.user_attrs.get("acq", {})
+        row = [trial.number, label_of(trial), *(trial.values or [None] * many), chosen.get("mean"), chosen.get("sd")]
+        rows.append([*row, *(trial.user_attrs.get(name) for name in _FACTS), *(trial.params.get(name) for name in names)])
+    write_csv(path, ["trial", "outcome", *values, "expected", "sd", *_FACTS, *names], rows)

@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial
 
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
-from mbrl.analysis.verdicts import in_short
 from mbrl.search.study.outcome import label_of
 
 if TYPE_CHECKING:
@@ -46,6 +45,15 @@ class Timeline(Result):
             "machines": len({host for _, _, host, _, _ in self.trials}),
             "without a result": sum(outcome in ("lost", "error") for _, outcome, *_ in self.trials),
         }
+
+    def in_short(self) -> list[str]:
+        found = self.summary()
+        if found["hours from first to last"] is None:
+            return []
+        return [
+            f"{found['hours of trials']:.3g} hours of trials in {found['hours from first to last']:.3g} hours on "
+            f"{found['machines']} machine{'s' if found['machines'] > 1 else ''}."
+        ]
 
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
@@ -81,17 +89,6 @@ class Timeline(Result):
         axes.legend(fontsize=8)
         axes.set_title("When each trial ran, and how it ended", fontsize=10)
         return figure
-
-
-@in_short.register
-def _(part: Timeline) -> list[str]:
-    found = part.summary()
-    if found["hours from first to last"] is None:
-        return []
-    return [
-        f"{found['hours of trials']:.3g} hours of trials in {found['hours from first to last']:.3g} hours on "
-        f"{found['machines']} machine{'s' if found['machines'] > 1 else ''}."
-    ]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What happens beside the ticks of a run: checkpoints, metric lines, progress."""
+"""Callbacks, which work beside the ticks of a run: checkpoints, metric lines, progress."""

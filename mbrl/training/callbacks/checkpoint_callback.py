@@ -1,11 +1,11 @@
-"""`CheckpointCallback`: when a run writes a checkpoint, and what it adds to one."""
+"""`CheckpointCallback`: decides when a run writes a checkpoint, and adds the run's own state to it."""
 
 from __future__ import annotations
 
 import platform
 import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import pytorch_lightning as pl
@@ -15,10 +15,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mbrl.planners import Planner
 from mbrl.spec import class_path
+from mbrl.training.callbacks.run import Run
 from mbrl.training.checkpoint import checkpoint_folders
-
-if TYPE_CHECKING:
-    from mbrl.training.run_trainer import RunTrainer
 
 
 class CheckpointCallback(Checkpoint):
@@ -39,11 +37,11 @@ class CheckpointCallback(Checkpoint):
 
     # when ------------------------------------------------------------------------------------------------------------
 
-    def on_train_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._saved = position(trainer, pl_module)
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Run, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not isinstance(pl_module, Planner):
             return
@@ -55,19 +53,19 @@ class CheckpointCallback(Checkpoint):
         if signal:
             raise SystemExit(128 + signal)
 
-    def on_train_epoch_end(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if not isinstance(pl_module, Planner):
             self.save(trainer, pl_module)
 
     def on_exception(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, exception: BaseException
+        self, trainer: Run, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         # SIGTERM may come between the end of a tick and Lightning's own look at it; the tick is whole all the same
         between = isinstance(exception, SIGTERMException) and isinstance(pl_module, Planner)
         if between and position(trainer, pl_module) > self._saved:
             self.save(trainer, pl_module)
 
-    def save(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:
+    def save(self, trainer: Run, pl_module: pl.LightningModule) -> None:
         """Writes a checkpoint now, then removes the older ones."""
         began = time.perf_counter()
         now = position(trainer, pl_module)
@@ -84,9 +82,9 @@ class CheckpointCallback(Checkpoint):
     # what ------------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Run, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = trainer.datamodule
         checkpoint["mbrl_run"] = {
             "clock": trainer.metrics_file.clock,
             "position": position(trainer, pl_module),
@@ -104,11 +102,11 @@ class CheckpointCallback(Checkpoint):
         }
 
 
-def position(trainer: pl.Trainer, module: pl.LightningModule) -> int:
-    """Where a run stands on its clock: real steps of a planner, whole epochs of a model fitted alone."""
+def position(trainer: Run, module: pl.LightningModule) -> int:
+    """The position of a run on its clock: real steps of a planner, whole epochs of a model fitted alone."""
     if isinstance(module, Planner):
         return module.env_steps
-    return int(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+    return int(trainer.fit_loop.epoch_progress.current.processed)
 
 
 def remove_all(run: Any) -> None:

@@ -1,16 +1,13 @@
-"""`EpochLines`: one metric line an epoch when a dynamics model is fitted alone."""
+"""`EpochLines`: one metric line per epoch when a dynamics model is fitted alone."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 
 from mbrl.planners import Planner
-
-if TYPE_CHECKING:
-    from mbrl.training.run_trainer import RunTrainer
+from mbrl.training.callbacks.run import Run
 
 
 class EpochLines(pl.Callback):
@@ -19,10 +16,10 @@ class EpochLines(pl.Callback):
     def __init__(self) -> None:
         self._began = 0.0
 
-    def on_train_epoch_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_epoch_start(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._began = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if isinstance(pl_module, Planner):
             return
         line = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
@@ -12,9 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mbrl.planners import Planner
 from mbrl.training.callbacks.checkpoint_callback import position
-
-if TYPE_CHECKING:
-    from mbrl.training.run_trainer import RunTrainer
+from mbrl.training.callbacks.run import Run
 
 _LINE_EVERY = 10.0  # seconds between plain lines
 
@@ -32,7 +30,7 @@ class ProgressCallback(pl.Callback):
         self._shown: dict[str, float] = {}
         self._last_line = 0.0
 
-    def on_train_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if not trainer.is_global_zero:
             return
         total = _total(trainer, pl_module)
@@ -40,35 +38,35 @@ class ProgressCallback(pl.Callback):
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console, transient=False)
             unit = "steps" if isinstance(pl_module, Planner) else "epochs"
-            self._bar.add_task(unit, total=total, completed=_done(trainer, pl_module), text="")
+            self._bar.add_task(unit, total=total, completed=position(trainer, pl_module), text="")
             self._bar.start()
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Run, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=_done(trainer, pl_module))
+            self._bar.update(self._bar.task_ids[0], completed=position(trainer, pl_module))
 
-    def show(self, trainer: RunTrainer, module: pl.LightningModule, line: Mapping[str, float]) -> None:
+    def show(self, trainer: Run, module: pl.LightningModule, line: Mapping[str, float]) -> None:
         """Takes in a metric line."""
         self._shown.update(line)
         text = summary_text(self._shown)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=_done(trainer, module), text=text)
+            self._bar.update(self._bar.task_ids[0], completed=position(trainer, module), text=text)
             return
         now = time.monotonic()
         if now - self._last_line >= _LINE_EVERY or "eval/return" in line:
             self._last_line = now
             total = _total(trainer, module)
             unit = "step" if isinstance(module, Planner) else "epoch"
-            done = f"{unit} {_done(trainer, module)}" + (f"/{total}" if total else "")
+            done = f"{unit} {position(trainer, module)}" + (f"/{total}" if total else "")
             self.console.print(f"{done}  {text}", highlight=False, soft_wrap=True, markup=False)
 
-    def on_train_end(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._stop()
 
     def on_exception(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, exception: BaseException
+        self, trainer: Run, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         self._stop()
 
@@ -79,7 +77,7 @@ class ProgressCallback(pl.Callback):
 
 
 def summary_text(shown: Mapping[str, float]) -> str:
-    """What a line of progress says of the metrics so far."""
+    """Puts the metrics so far into a line of progress."""
     parts = []
     for label, name, form in (
         ("eval return", "eval/return", "{:.1f}"),
@@ -92,11 +90,7 @@ def summary_text(shown: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def _done(trainer: RunTrainer, module: pl.LightningModule) -> int:
-    return position(trainer, module)
-
-
-def _total(trainer: RunTrainer, module: pl.LightningModule) -> int | None:
+def _total(trainer: Run, module: pl.LightningModule) -> int | None:
     if isinstance(module, Planner):
-        return getattr(trainer.datamodule, "steps", None)  # type: ignore[attr-defined]
+        return getattr(trainer.datamodule, "steps", None)
     return trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None

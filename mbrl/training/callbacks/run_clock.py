@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
-from torch import nn
 
 from mbrl.errors import DivergedError
 from mbrl.planners import Planner
-from mbrl.planners.evaluation import evaluate
-
-if TYPE_CHECKING:
-    from mbrl.training.run_trainer import RunTrainer
+from mbrl.planners.evaluation import evaluate, evaluating
+from mbrl.training.callbacks.run import Run
 
 
 class RunClock(pl.Callback):
@@ -51,23 +46,23 @@ class RunClock(pl.Callback):
 
     @property
     def reached(self) -> bool:
-        """Whether the run has met its goal."""
+        """True if the run has met its goal."""
         return self.stop_at is not None and self.streak >= self.stop_count
 
-    def on_train_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if not isinstance(pl_module, Planner):
             return
         self._began, self._earlier = time.perf_counter(), self.elapsed
         self._lap = (self._began, pl_module.env_steps)
 
     def on_train_batch_start(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: Run, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if isinstance(pl_module, Planner):
             self._before = pl_module.env_steps
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: RunTrainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Run, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not isinstance(pl_module, Planner):
             return
@@ -102,9 +97,9 @@ class RunClock(pl.Callback):
         means["time/steps_per_second"] = (now - steps) / max(clock - then, 1e-9)
         return means
 
-    def _evaluation(self, trainer: RunTrainer, planner: Planner, now: int) -> dict[str, float]:
+    def _evaluation(self, trainer: Run, planner: Planner, now: int) -> dict[str, float]:
         began = time.perf_counter()
-        request = trainer.datamodule.evaluation_request(now)  # type: ignore[attr-defined]
+        request = trainer.datamodule.evaluation_request(now)
         with evaluating(planner):
             summary = evaluate(planner, request.experience, request.episodes, request.seed).summary()
         self.last_return = summary["return"]
@@ -122,15 +117,3 @@ class RunClock(pl.Callback):
         self.streak = state_dict["streak"]
         self.last_return = state_dict["last_return"]
         self.elapsed = state_dict["elapsed"]
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts `module` in evaluation mode, and every part back into the mode that it was in."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytorch_lightning as pl
 
-if TYPE_CHECKING:
-    from mbrl.training.run_trainer import RunTrainer
+from mbrl.training.callbacks.run import Run
 
 
 class RunStart(pl.Callback):
     """Has the first files written only now, so that a run that failed to start leaves its folder free."""
 
-    def on_fit_start(self, trainer: RunTrainer, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         trainer.begin()

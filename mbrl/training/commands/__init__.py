@@ -1,1 +1,1 @@
-"""What each `mbrl` command does; `mbrl.cli` chooses among them."""
+"""Commands of `mbrl`; `mbrl.cli` chooses among them."""

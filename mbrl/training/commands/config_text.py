@@ -1,4 +1,4 @@
-"""How the command line reads YAML: as jsonargparse does, with classes by the names that they have now."""
+"""Reading of YAML by the command line: as jsonargparse does, with classes by the names that they have now."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class MbrlParser(LightningArgumentParser):
         raise SystemExit(2)
 
     def sentence(self, message: str, ex: Exception | None = None) -> str:
-        """What is wrong, as one sentence."""
+        """Says what is wrong, in one sentence."""
         parser = getattr(ex, "subcommand_parser", self)
         hidden = ("help", "config", "print_config")
         return sentence(message, [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in hidden])
@@ -126,7 +126,7 @@ class MbrlCLI(LightningCLI):
         _merge(config, "variant", config["trainer"], "variant", "trainer.variant", None)
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: what the user wrote is compared with the checkpoint, never replaced by it."""
+        """Does nothing: what the user wrote is compared with the checkpoint, never replaced by it."""
 
     def _set_seed(self) -> None:
         """Seeds the global generators too, for environments that draw from them; nothing in this library does."""
@@ -134,9 +134,7 @@ class MbrlCLI(LightningCLI):
         seed = (config["data"].get("init_args") or {}).get("seed")
         if seed is not None:
             if not 0 <= seed < 2**32:
-                raise ConfigError(
-                    f"data.init_args.seed: expected a number from 0 to {2**32 - 1}, got {seed}; choose another."
-                )
+                raise ConfigError(f"data.init_args.seed: expected a number from 0 to {2**32 - 1}, got {seed}.")
             pl.seed_everything(seed, workers=True, verbose=False)
 
     def instantiate_classes(self) -> None:

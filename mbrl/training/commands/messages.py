@@ -1,4 +1,4 @@
-"""What the parser has to say about a configuration, as one sentence each: what was expected, what came, what to do."""
+"""The parser's complaints about a configuration, as one sentence each: what was expected, what came, what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `mbrl fit` makes of its arguments, without a run: for whoever writes arguments for others, such as a search."""
+"""Settings that `mbrl fit` makes of its arguments, without a run: for callers that write them, such as a search."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Parsed(MbrlCLI):
         return {"fit": MbrlCLI.subcommands()["fit"]}
 
     def _set_seed(self) -> None:
-        """Nothing: a run that isn't started must not move the caller's generators."""
+        """Does nothing: a run that isn't started must not move the caller's generators."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         check_parts(self.model, self.datamodule)

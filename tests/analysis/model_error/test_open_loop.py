@@ -13,7 +13,9 @@ import torch
 from scipy.stats.mstats import mquantiles
 
 from mbrl.analysis import LinearBaseline, open_loop_error, split_episodes
-from mbrl.analysis.forecasts.windows import place_windows, quantiles, scale_of
+from mbrl.analysis.forecasts.nan_statistics import quantiles
+from mbrl.analysis.forecasts.normalised_errors import scale_of
+from mbrl.analysis.forecasts.windows import place_windows
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE
 from mbrl.data import Transitions
 from mbrl.envs import make_task

@@ -15,7 +15,20 @@ from mbrl.data import Prediction, Task, make_generator
 from mbrl.envs import HandedOverExperience, VectorExperience, make_task
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel, LinearQuadratic, Pendulum, SimulatorModel
-from mbrl.planners import CEM, PETS, Dyna, PlanOptimizer, RandomShooting, evaluate
+from mbrl.planners import (
+    CEM,
+    PETS,
+    Dyna,
+    MakesPlans,
+    Memory,
+    OnlinePlanner,
+    Plan,
+    Planner,
+    PlanObjective,
+    PlanOptimizer,
+    RandomShooting,
+    evaluate,
+)  # fmt: skip
 from mbrl.policies import SAC
 from mbrl.testing import LinearModel, linear_task
 from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX
@@ -186,11 +199,56 @@ def test_promises_that_are_not_finite_are_counted() -> None:
     found.plot().draw_without_rendering()
 
 
-def test_planners_without_promises_are_skipped_by_name() -> None:
-    planner = ToyPlanner()
+class Idle(OnlinePlanner):
+    """Has a model, and does nothing with it."""
+
+    def __init__(self, dynamics: DynamicsModel) -> None:
+        super().__init__(dynamics, warmup_steps=0, warmup="uniform", refit_every=1, real_capacity=10)
+
+    def make_parts(self, task: Task, seed: int) -> None:
+        self.build_dynamics(seed)
+        self.objective = PlanObjective(self.dynamics)
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        return []
+
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
+        return torch.zeros(len(obs), self.built_task.action_size), memory
+
+    def learn(self, new: int) -> None:
+        pass
+
+
+class Still(Idle, MakesPlans):
+    """Plans to do nothing."""
+
+    horizon = 4
+
+    def plan(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> Plan:
+        actions = torch.zeros(len(obs), self.horizon, self.built_task.action_size)
+        state = self.dynamics.start(self.start_rows(obs, snapshot), memory.planning_generator)
+        return Plan(actions, self.objective.returns(state, actions.unsqueeze(1))[:, 0])
+
+
+def test_a_planner_of_ones_own_that_makes_plans_is_compared() -> None:
+    planner = Still(LinearQuadratic(STATE_MATRIX, ACTION_MATRIX))
+    planner.build(LINEAR)
+    found = look(planner)
+    assert found.plans and found.horizon == 4 and found.exact
+    assert torch.allclose(found.plan_value, found.closed_loop, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("planner", "reason"),
+    [
+        (ToyPlanner(), "ToyPlanner has no model whose promises could be compared"),
+        (Idle(LinearModel()), "Idle makes no plans and has no learner with a policy; one that does inherits MakesPlans or"),
+    ],
+)
+def test_planners_without_promises_are_skipped_by_name(planner: Planner, reason: str) -> None:
     planner.build(LINEAR)
     skipped = plan_outcome(planner, VectorExperience(LINEAR), generator=make_generator("cpu", 0))
-    assert isinstance(skipped, Skipped) and "ToyPlanner has no model" in skipped.reason
+    assert isinstance(skipped, Skipped) and reason in skipped.reason
 
 
 def test_environments_that_cannot_be_copied_leave_the_open_loop_out() -> None:

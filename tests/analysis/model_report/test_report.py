@@ -18,9 +18,8 @@ from torch import Tensor
 
 from mbrl.analysis import OneStepError, Report, Result, Skipped, report
 from mbrl.analysis.forecasts.exact_model import find_truth
-from mbrl.analysis.model_report.page import page
 from mbrl.analysis.model_report.report_files import check_folder
-from mbrl.analysis.verdicts import in_short
+from mbrl.analysis.page import page
 from mbrl.cli import main
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import OfflineData, VectorExperience, collect, make_task
@@ -214,7 +213,7 @@ def test_a_deterministic_model() -> None:
     assert calibration["verdict"] == "not applicable: the model predicts no noise"
     for horizon in calibration["horizons"].values():
         assert set(horizon["coverage"].values()) == {None} and horizon["nll_normalised"] is None
-    assert in_short(found.part("calibration")) == ["Not applicable: the model predicts no noise."]
+    assert found.part("calibration").in_short() == ["Not applicable: the model predicts no noise."]
 
 
 def test_a_model_that_gives_nan_is_reported_with_the_place(tmp_path: Path) -> None:
@@ -222,13 +221,13 @@ def test_a_model_that_gives_nan_is_reported_with_the_place(tmp_path: Path) -> No
     open_loop = found.part("open_loop")
     assert open_loop.to_json()["summary"]["rollouts_not_finite"] > 0
     assert any("episode" in note and "step" in note and "place" in note for note in open_loop.to_json()["notes"])
-    assert "not finite" in in_short(open_loop)[0]
+    assert "not finite" in open_loop.in_short()[0]
     found.write(tmp_path)
     json.loads((tmp_path / "report.json").read_text(), parse_constant=lambda text: pytest.fail(text))
 
 
 def test_a_failing_part_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    import mbrl.analysis.model_report.report as module
+    import mbrl.analysis.model_report.report_parts as module
 
     def refusing(*args: Any, **options: Any) -> Any:
         raise DataError("expected other data.")
@@ -387,7 +386,7 @@ def test_a_folder_that_cant_be_written_is_refused_before_any_work(
     said = refused(command(model_run, dataset, "--out", str(inside)), capsys)
     assert f"expected a folder for the report that can be written, but {inside} can't be (Not a directory)" in said
     assert "reading" not in said  # neither checkpoint nor data
-    check_folder(tmp_path / "new" / "report", overwrite=False)
+    check_folder(tmp_path / "new" / "report", PARTS, overwrite=False)
     assert not (tmp_path / "new").exists()
 
 

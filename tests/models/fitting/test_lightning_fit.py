@@ -159,7 +159,7 @@ def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     model = ensemble()
     model.build(TASK)
-    with pytest.raises(ConfigError, match=r"expected a DataModule .* got none"):
+    with pytest.raises(ConfigError, match=r"expected a data module with recorded rows .*, got none; give one"):
         trainer(tmp_path, max_epochs=1).fit(model)
     rows = linear_rows(100)
     rows.next_obs *= 1e30

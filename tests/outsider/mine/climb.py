@@ -10,8 +10,8 @@ class Climb(PlanOptimizer):
     """Moves from the last decision's plan to the best of its neighbours, again and again.
 
     Args:
-        neighbours: plans tried in a round, `K`, the present one among them.
-        rounds: how often.
+        neighbours: plans tried per round, `K`, the present one among them.
+        rounds: number of rounds.
         scale: standard deviation of the noise that makes a neighbour, for actions in [−1, 1].
     """
 

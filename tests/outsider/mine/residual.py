@@ -12,7 +12,8 @@ class Residual(GradientModel, Differentiable):
 
     Args:
         hidden: units of its layer.
-        lr, max_epochs: as in `GradientModel`, whose other settings keep their defaults.
+        lr: step size of Adam.
+        max_epochs: epochs per fit at most, None for no cap. `GradientModel`'s other settings keep their defaults.
     """
 
     def __init__(self, hidden: int = 64, lr: float = 1e-3, max_epochs: int | None = 1000) -> None:
@@ -35,8 +36,3 @@ class Residual(GradientModel, Differentiable):
     def loss(self, batch: Transitions, value: ValueFunction | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         error = self.mean(batch.obs, batch.action) - batch.next_obs  # E x B x S
         return error.square().mean(), {}
-
-    @torch.no_grad()
-    def score(self, rows: Transitions) -> Tensor:
-        error = self.mean(rows.obs, rows.action) - rows.next_obs  # B x S
-        return error.square().mean().view(1)  # E

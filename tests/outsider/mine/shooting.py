@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 from mbrl.data import ReplayBuffer, Task, Transitions
 from mbrl.envs import Experience
 from mbrl.models import DynamicsModel
-from mbrl.planners import Memory, Planner
+from mbrl.planners import HasDynamics, MakesPlans, Memory, Plan, Planner, PlanObjective
 
 
-class Shooting(Planner):
+class Shooting(Planner, HasDynamics, MakesPlans):
     """Acts on the first action of the plan with the highest return, and refits the model as data come in.
 
     Args:
@@ -34,13 +34,17 @@ class Shooting(Planner):
     def make_parts(self, task: Task, seed: int) -> None:
         self.dynamics.build(task, seed)
         self.dynamics.check_known()
+        self.objective = PlanObjective(self.dynamics)
         self.buffer = ReplayBuffer(100_000, task.obs_size, task.action_size)
 
     def make_optimizers(self) -> list[Optimizer]:
         return self.dynamics.make_optimizers()
 
-    @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
+        return self.plan(obs, memory, explore=explore).actions[:, 0], memory
+
+    @torch.no_grad()
+    def plan(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> Plan:
         k, n, size = self.plans, len(obs), self.built_task.action_size
         generator = memory.planning_generator
         plans = torch.rand(k * n, self.horizon, size, generator=generator, device=obs.device) * 2 - 1  # K·N x H x A
@@ -50,8 +54,8 @@ class Shooting(Planner):
             total += alive * step.reward
             alive &= ~step.terminated
         total -= 100.0 * ~alive
-        best = total.view(k, n).argmax(0)  # N
-        return plans.view(k, n, self.horizon, size)[best, torch.arange(n, device=obs.device), 0], memory
+        value, best = total.view(k, n).max(0)  # N each
+        return Plan(plans.view(k, n, self.horizon, size)[best, torch.arange(n, device=obs.device)], value)
 
     def tick(self, experience: Experience) -> None:
         before, memory = self.env_steps, self.collect_memory(experience.num_envs)

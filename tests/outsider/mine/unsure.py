@@ -7,7 +7,7 @@ from mbrl.uncertainty import Sample, UncertaintyMeasure
 
 
 class Range(UncertaintyMeasure):
-    """How far apart the members' means lie, in the dim where that is farthest; environment units."""
+    """The largest distance between two members' means in any dim, environment units."""
 
     least_members = 2
 

@@ -291,7 +291,7 @@ def test_a_measure_that_cannot_be_called_is_refused_before_training(measure: Unc
 
 
 def test_a_measure_with_more_than_one_number_a_row_is_refused() -> None:
-    with pytest.raises(ShapeError, match=r"PETS\(uncertainty=Wide\): expected one number a row .* got shape \(2, 2\)"):
+    with pytest.raises(ShapeError, match=r"PETS\(uncertainty=Wide\): expected one number per row .* got shape \(2, 2\)"):
         check_measure("PETS", "uncertainty", Wide(), model())
 
 

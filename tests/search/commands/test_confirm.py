@@ -16,7 +16,6 @@ import yaml
 from optuna.trial import TrialState
 
 from mbrl.analysis.runs.run_scores import Estimate
-from mbrl.analysis.verdicts import in_short
 from mbrl.cli import dispatch
 from mbrl.errors import ConfigError, DataError, UnsupportedError
 from mbrl.search.confirmation.confirmation import Confirmation, read_confirmation
@@ -324,4 +323,4 @@ def test_the_figure_and_the_summary() -> None:
     assert "eval/return, more is better" in axes.get_xlabel()
     numbers = found.summary()["interquartile mean"]["test: trial 2"]
     assert numbers["runs"] == 3 and numbers["failed"] == 1 and numbers["value"] == found.value.value
-    assert isinstance(found.better, Estimate) and len(in_short(found)) == 5
+    assert isinstance(found.better, Estimate) and len(found.in_short()) == 5

@@ -1,4 +1,4 @@
-"""What a model says of real rows, one step ahead, whatever kind of state it has."""
+"""`predict_rows`: a model's predictions for real rows, one step ahead, whatever kind of state it has."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mbrl.analysis.forecasts.windows import generator_on
 from mbrl.data import ModelStep, Prediction, Transitions
+from mbrl.data.streams import generator_on
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel, ObsState
 from mbrl.uncertainty import Sample, draw_sample
@@ -19,8 +19,8 @@ _NUMBERS = 1 << 22  # observed numbers at once
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model says of `b` rows.
+class RowPredictions:
+    """A model's prediction for `b` rows.
 
     Attributes:
         part: which of the rows that were asked about.
@@ -42,14 +42,14 @@ class Answer:
         return said.mean[self.drawn].double().cpu(), said.var[self.drawn].double().cpu()
 
     def sample(self, generator: torch.Generator) -> Sample:
-        """What a rollout would draw, with noise from `generator`; of a model that stepped, what it drew."""
+        """The draw of a rollout, with noise from `generator`; of a model that stepped, the one that it made."""
         if self.step is not None:
             return Sample.of(self.step)
         return draw_sample(self.prediction, self.drawn, generator)
 
 
 @torch.no_grad()
-def ask(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> Iterator[Answer]:
+def predict_rows(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> Iterator[RowPredictions]:
     """The predictions of real rows, in chunks.
 
     A model of observations is asked for its prediction only, so that its reward may be unknown. One with a state of its
@@ -70,7 +70,7 @@ def ask(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> 
         here = rows.select(part).to(model.device)
         state = model.start(here, generator)
         if isinstance(state, ObsState):
-            yield Answer(part, here, model.predict(here.obs, here.action), model.drawn_members, None)
+            yield RowPredictions(part, here, model.predict(here.obs, here.action), model.drawn_members, None)
             continue
         step = model.step(state, here.action, ("prediction",))
         if step.prediction is None:
@@ -78,4 +78,4 @@ def ask(model: DynamicsModel, rows: Transitions, generator: torch.Generator) -> 
                 f"{type(model).__name__}.step: expected a prediction when asked for it, got none; implement "
                 'want=("prediction",).'
             )
-        yield Answer(part, here, step.prediction, model.drawn_members, step)
+        yield RowPredictions(part, here, step.prediction, model.drawn_members, step)

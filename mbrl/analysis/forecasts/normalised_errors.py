@@ -1,0 +1,65 @@
+"""Errors of observations in units of a scale, so that their dims can be compared and added up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mbrl.errors import ConfigError
+
+ALL = "all (normalised)"  # in place of a dimension's name
+
+
+def dimension_names(who: str, names: Sequence[str] | None, size: int) -> list[str]:
+    """`names`, or `obs 0`, `obs 1` and so on.
+
+    Raises:
+        ConfigError: if there are more or fewer than `size`.
+    """
+    if names is None:
+        return [f"obs {number}" for number in range(size)]
+    if len(names) != size:
+        raise ConfigError(
+            f"{who}: expected {size} names, one per dimension of the observation, got {len(names)}; give as many, or none."
+        )
+    return list(names)
+
+
+def scale_of(values: Tensor, obs: Tensor) -> Tensor:
+    """The standard deviation of each column, `S` float64 on the CPU; 0 where it is no more than rounding of `obs`.
+
+    Args:
+        values: `B x S`, observations or their changes.
+        obs: `B x S`, the observations, whose size says what rounding is.
+    """
+    sd = values.double().std(0, correction=0).cpu()
+    return torch.where(sd > 4 * torch.finfo(obs.dtype).eps * obs.abs().amax(0).double().cpu(), sd, 0.0)
+
+
+def left_out(scale: Tensor, names: Sequence[str], what: str) -> list[str]:
+    """A note on the dimensions without a scale, if there are any: they can't count in a normalised total."""
+    still = [name for name, size in zip(names, scale.tolist(), strict=True) if size == 0]
+    if not still:
+        return []
+    return [f"Left out of normalised numbers, since {what} doesn't vary in these rows: {', '.join(still)}."]
+
+
+def total_of(errors: Tensor, scale: Tensor) -> Tensor:
+    """The root mean square over dims of errors in units of `scale`, `…`; NaN where a dim is, or where none has a scale.
+
+    Args:
+        errors: `… x S`, environment units.
+        scale: `S`, 0 for a dim that doesn't count.
+    """
+    counted = scale > 0
+    return (errors[..., counted] / scale[counted]).square().mean(-1).sqrt()
+
+
+def within_rounding(error: Tensor, obs: Tensor) -> bool:
+    """Says whether one-step errors (`… x S`, environment units) are no more than rounding of the real `obs` (`… x S`)."""
+    known = error.isfinite()
+    if not known.any():
+        return False
+    return bool((error[known] <= 256 * torch.finfo(obs.dtype).eps * max(float(obs.abs().max()), 1e-30)).all())

@@ -1,0 +1,61 @@
+"""`particle_rollouts`: a model's forecasts for real windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from mbrl.analysis.forecasts.windows import Windows
+from mbrl.data import Transitions
+from mbrl.data.streams import generator_on
+from mbrl.models import DynamicsModel
+
+_ROWS = 4096  # rollouts at once
+_NUMBERS = 1 << 22  # numbers that the rollouts of one chunk may hold
+
+
+def particle_rollouts(
+    model: DynamicsModel,
+    found: Windows,
+    particles: int,
+    generator: torch.Generator,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """The model rolled out on the recorded actions from each window's first state.
+
+    A particle keeps its member throughout (TS∞), and a window's particles ask the members equally often.
+
+    Args:
+        model: built and fitted.
+        found: `B` windows of `H` steps.
+        particles: `P`.
+        generator: draws members and noise.
+        progress: told the windows that are done.
+
+    Yields:
+        Which windows (`b` of them), the observations after each step, `P x b x H x S` float64 on the CPU, and whether the
+        model took the task for ended in that step, `P x b x H` bool. Rollouts go on after that.
+    """
+    size, horizon = found.rows.obs.shape[-1], found.rows.obs.shape[1]
+    at_once = max(1, min(_ROWS, _NUMBERS // (horizon * size)) // particles)
+    generator = generator_on(model.device, generator)
+    for start in range(0, len(found), at_once):
+        part = slice(start, min(start + at_once, len(found)))
+        yield part, *_rolled_out(model, found.rows.select(part).to(model.device), particles, generator)
+        if progress is not None:
+            progress(part.stop)
+
+
+@torch.no_grad()
+def _rolled_out(
+    model: DynamicsModel, rows: Transitions, particles: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    state = model.start(rows.map(lambda tensor: tensor[:, 0]), generator, follow=True)
+    state = model.particles(state, 1, particles, follow=True)  # P·b
+    steps = model.rollout(state, rows.action.repeat(particles, 1, 1))
+    obs = torch.stack([step.next_obs for step in steps], 1)  # P·b x H x S
+    ended = torch.stack([step.terminated for step in steps], 1)  # P·b x H
+    shape = (particles, *rows.batch_shape)
+    return obs.reshape(*shape, -1).double().cpu(), ended.reshape(shape).cpu()

@@ -1,0 +1,52 @@
+"""Numbers as results write them: plain data, cells of a CSV file, and words in a sentence."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+
+def number(value: Tensor | float) -> float | None:
+    """A float, or None if it isn't finite."""
+    plain = float(value)
+    return plain if math.isfinite(plain) else None
+
+
+def finite(value: Any) -> Any:
+    """Plain data with None in place of numbers that aren't finite, which JSON can't hold."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def write_csv(path: str | os.PathLike[str], columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a table; None and what isn't finite are empty cells, and a list's items stand in one cell."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    found = finite(value)
+    return " ".join("" if one is None else str(one) for one in found) if isinstance(found, list) else found
+
+
+def rounded(value: float | None) -> str:
+    """A number with three digits, for a sentence."""
+    return "an undefined number" if value is None or not math.isfinite(value) else f"{value:.3g}"
+
+
+def in_percent(share: float | None) -> str:
+    """A share in percent, for a sentence."""
+    return "an undefined share" if share is None else f"{100 * share:.0f} %"

@@ -1,0 +1,184 @@
+"""`ModelModule`: a dynamics model as the LightningModule of `mbrl fit`, `test` and `predict` of a model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mbrl.data import Prediction, TaskBound, Transitions, check_same_task, make_generator
+from mbrl.errors import ConfigError, DivergedError
+from mbrl.spec import Configurable
+
+_SCORE_ROWS = 4096  # rows in a validation batch
+
+
+class Batches:
+    """A loader over what `make` yields, each time anew.
+
+    Args:
+        make: starts an iteration.
+        length: its number of batches.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Transitions]], length: int) -> None:
+        self._make = make
+        self._length = length
+
+    def __iter__(self) -> Iterator[Transitions]:
+        return self._make()
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class ModelModule(TaskBound, Configurable, pl.LightningModule):
+    """Hooks with which Lightning runs a dynamics model by itself on the rows of a DataModule.
+
+    The DataModule has `task`, `seed` and `transitions`, and leaves its loaders to the model (`OfflineData` does so). A fit
+    is one `refit` on all rows, in one epoch, after which nothing is left to do; `GradientModel` takes minibatches instead.
+
+    Attributes:
+        seed: of the run, and of the parameters.
+    """
+
+    seed: int = 0
+    _scores: list[tuple[Tensor, int]]
+    _val_batches: int | float | None = None  # the Trainer's limit, where a fit does without validation
+
+    # what a dynamics model has, see there
+    build: Callable[..., None]
+    make_optimizers: Callable[[], list[Optimizer]]
+    refit: Callable[..., dict[str, float | Tensor]]
+    predict_rows: Callable[[Transitions], Prediction]
+    score: Callable[[Transitions], Tensor]
+
+    @property
+    def _data(self) -> Any:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Builds for the DataModule's task; a model that was built already must have been built for the same."""
+        data = self._data
+        if data is None and stage != "fit":  # the caller brings loaders
+            return
+        if not hasattr(data, "transitions"):
+            raise ConfigError(
+                f"{type(self).__name__}: expected a data module with recorded rows (mbrl.envs.OfflineData), got "
+                f"{'none' if data is None else type(data).__name__}; give one, or give the model to a planner, which "
+                "collects its own."
+            )
+        if self.task is None:
+            self.build(data.task, data.seed)
+        else:
+            check_same_task(self.task, data.task, type(self).__name__)
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Hands the optimisers to Lightning, which saves and restores them."""
+        return self.make_optimizers()
+
+    def on_fit_start(self) -> None:
+        """Tells Lightning that there is one epoch, no loss to descend, and no holdout."""
+        self.automatic_optimization = False
+        self.trainer.fit_loop.max_epochs = 1
+        self._skip_validation()
+
+    def _skip_validation(self) -> None:
+        """Spares this fit its validation: an empty loader would make Lightning warn."""
+        self._val_batches, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
+
+    def on_fit_end(self) -> None:
+        """Gives the Trainer its validation back."""
+        if self._val_batches is not None:
+            self.trainer.limit_val_batches, self._val_batches = self._val_batches, None
+
+    # loaders ---------------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> Batches:
+        """All rows in one batch."""
+        return Batches(lambda: iter((self._data.transitions,)), 1)
+
+    def val_dataloader(self) -> Batches:
+        """All rows, in their order; a fit that holds none out doesn't ask."""
+        return in_order(self._data.transitions)
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+    # steps -----------------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Transitions, batch_idx: int) -> Tensor | None:
+        """Fits to all rows, and logs what `refit` returns."""
+        generator = make_generator("cpu", self._data.seed, "dynamics", "fit")
+        for name, value in self.refit(batch, generator).items():
+            refuse_divergence(self, torch.as_tensor(value), name)
+            self.log(f"model/{name}", value, batch_size=len(batch))
+        return None
+
+    def validation_step(self, batch: Transitions, batch_idx: int) -> None:
+        """Adds the members' errors on a batch of rows."""
+        if batch_idx == 0:
+            self._scores = []
+        self._scores.append((self.score(batch), len(batch)))
+
+    test_step = validation_step
+
+    def predict_step(self, batch: Transitions, batch_idx: int = 0) -> dict[str, Tensor]:
+        """The all-member prediction, `E x B x …` each, by the names of `Prediction`."""
+        return {name: value for name, value in vars(self.predict_rows(batch)).items() if value is not None}
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the error over the rows, mean of the members."""
+        self.log("model/holdout_mse", self.mean_scores().mean().float())
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the error over all rows, mean and best of the members."""
+        scores = self.mean_scores()
+        self.log("test/mse", scores.mean().float())
+        self.log("test/best_member_mse", scores.min().float())
+
+    def mean_scores(self) -> Tensor:
+        """The error of each member over the batches of an evaluation, `E` float64."""
+        total = sum((score.double() * n for score, n in self._scores), torch.zeros(()))
+        return total / sum(n for _, n in self._scores)
+
+    # checkpoint ------------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the spec, the task and the seed, as plain data."""
+        checkpoint["mbrl"] = {
+            "kind": "model",
+            "spec": self.spec,
+            "task": self.built_task.to_plain(),
+            "seed": self.seed,
+            "env_steps": 0,
+            "threads": torch.get_num_threads(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continues with the seed of the checkpoint; all else is in the state dict."""
+        self.seed = checkpoint["mbrl"]["seed"]
+
+
+def refuse_divergence(model: Any, value: Tensor, what: str) -> None:
+    """Stops a fit whose numbers are no longer finite; reads one number back.
+
+    Raises:
+        DivergedError: saying what to do.
+    """
+    if not bool(torch.isfinite(value).all()):
+        raise DivergedError(
+            f"{type(model).__name__}: expected a finite {what}, got {value.tolist()}; the fit has diverged: "
+            f"{'lower lr, or ' if model.fitting == 'gradient' else ''}look for outliers in the data."
+        )
+
+
+def in_order(rows: Transitions) -> Batches:
+    """Rows in batches, in their order."""
+    starts = range(0, len(rows), _SCORE_ROWS)
+    return Batches(lambda: (rows.select(slice(i, i + _SCORE_ROWS)) for i in starts), len(starts))

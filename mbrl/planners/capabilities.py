@@ -1,0 +1,59 @@
+"""Markers of what a planner can do, which analyses ask for: `HasDynamics`, `LearnsPolicy`, `MakesPlans`.
+
+A planner inherits those that hold beside its base class, as a dynamics model does with its own markers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from mbrl.models import DynamicsModel
+from mbrl.planners.memory import Memory
+from mbrl.planners.plans.base import Plan
+from mbrl.planners.plans.objective import PlanObjective
+from mbrl.policies import Learner
+
+
+class HasDynamics:
+    """The planner has a dynamics model.
+
+    Attributes:
+        dynamics: the model, built with the planner.
+    """
+
+    dynamics: DynamicsModel
+
+
+class LearnsPolicy:
+    """The planner has a learner, whose policy and values can be looked at.
+
+    Attributes:
+        learner: the learner, built with the planner; None if this planner was made without one.
+    """
+
+    learner: Learner | None
+
+
+class MakesPlans(ABC):
+    """The planner searches a plan at each decision, and executes its first action.
+
+    Attributes:
+        objective: what a plan earns in the model, once built.
+        horizon: `H`, steps of a plan.
+    """
+
+    objective: PlanObjective
+    horizon: int
+
+    @abstractmethod
+    def plan(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> Plan:
+        """Searches the plans for a batch of states.
+
+        Args:
+            obs: `N x S`.
+            memory: of these environments, as for `act`; what is carried to the next decision is written into it.
+            explore: whether the actions are for training.
+            snapshot: `N x W` simulator states, for models that start from them.
+        """

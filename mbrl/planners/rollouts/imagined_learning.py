@@ -1,0 +1,135 @@
+"""`ImaginedLearning`: a learner's updates on real rows and on a model's rollouts that begin at them (Janner2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import Any, Literal
+
+from mbrl.data import ReplayBuffer, Streams, Transitions, mixed_batch
+from mbrl.errors import DivergedError
+from mbrl.models import DynamicsModel
+from mbrl.planners.metrics import MetricSums
+from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutHook
+from mbrl.planners.rollouts.imagination import Imagination
+from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample
+from mbrl.policies import CriticTerm, Learner
+
+
+@dataclass
+class ImaginedLearning:
+    """Imagines rollouts, mixes them with real rows, and updates a learner on the batches.
+
+    It collects nothing, fits nothing and keeps no clock: the planner that holds it fills `real`, fits the model, and says
+    when to imagine and how often to update. So it serves planners with environments and those that learn from a dataset.
+
+    Attributes:
+        dynamics: the model, built for its task.
+        learner: the learner, built for the same task.
+        real: the real rows, which may still grow.
+        streams: the run's; draws come from `start_rows`, `replay`, `updates` and `batch hook i`.
+        metrics: takes `rollout/…`, `batch/…`, `learner/…`, `time/rollout_s` and `time/update_s`.
+        batch_size: rows per update.
+        real_rows: how many of them are real; the others are the model's.
+        selector: chooses the actions of rollouts.
+        rollout_hooks: applied in order to each model step.
+        batch_hooks: applied in order to each batch.
+        critic_terms: added to the critics' loss.
+        rollout_chunk: rollouts drawn for at once; another number draws other noise.
+        finished_rollouts: `"drop"` or `"mask"`; `"auto"` drops on CPU and masks on CUDA.
+        model: the rollouts that are kept.
+    """
+
+    dynamics: DynamicsModel
+    learner: Learner
+    real: ReplayBuffer
+    streams: Streams
+    metrics: MetricSums
+    batch_size: int
+    real_rows: int
+    selector: ActionSelector = field(default_factory=PolicySample)
+    rollout_hooks: Sequence[RolloutHook] = ()
+    batch_hooks: Sequence[BatchHook] = ()
+    critic_terms: Sequence[CriticTerm] = ()
+    rollout_chunk: int = 8000
+    finished_rollouts: Literal["auto", "drop", "mask"] = "auto"
+    model: ReplayBuffer = field(init=False)
+
+    def __post_init__(self) -> None:
+        task = self.dynamics.built_task
+        self.model = ReplayBuffer(1, task.obs_size, task.action_size, device=self.real.device)  # `imagine` makes room
+
+    def imagine(self, rollouts: int, length: int, capacity: int, clock: int) -> None:
+        """Rolls the model out from real rows, and keeps the steps.
+
+        Args:
+            rollouts: how many.
+            length: steps per rollout.
+            capacity: model rows kept from now on, the newest.
+            clock: where the run stands, in the planner's unit; rollouts at another time draw other noise.
+
+        Raises:
+            DivergedError: if no rollout holds finite numbers.
+        """
+        began = perf_counter()
+        self.model.resize(capacity)
+        starts = self.real.sample(rollouts, self.streams["start_rows"])
+        imagination = Imagination(
+            self.dynamics,
+            self.learner.policy,
+            self.selector,
+            self.rollout_hooks,
+            self.streams.seed,
+            self.rollout_chunk,
+            drop=self.finished_rollouts == "drop" or (self.finished_rollouts == "auto" and self.real.device.type == "cpu"),
+            value=self.learner,
+            report=partial(self.metrics.add, prefix="rollout/"),
+        )
+        report = imagination.run(starts, length, clock, self.model.add)
+        if report["rollout/stored"] == 0:
+            raise DivergedError(
+                f"expected the model's rollouts to hold finite numbers, but none of {rollouts} did at step {clock}; the "
+                "model has diverged: lower its learning rate, or check the data for outliers."
+            )
+        self.metrics.add(report)
+        self.metrics.add({"time/rollout_s": perf_counter() - began})
+
+    def learn(self, updates: int) -> None:
+        """Makes `updates` updates of the learner, each on a batch of its own; reports the last."""
+        if updates == 0:
+            return
+        began = perf_counter()
+        noise = self.streams["updates"]
+        for _ in range(updates):
+            report = self.learner.update(self.batch(), noise, self.critic_terms)
+        self.metrics.add(report, prefix="learner/")
+        self.metrics.add({"time/update_s": (perf_counter() - began) / updates})
+
+    def batch(self) -> Transitions:
+        """Draws a batch, its real rows first, and has the batch hooks change it."""
+        shares = [(self.real, self.real_rows), (self.model, self.batch_size - self.real_rows)]
+        batch = mixed_batch(shares, self.streams["replay"])
+        if not self.batch_hooks:
+            return batch
+        context = BatchContext(
+            self.learner,
+            self.dynamics,
+            self.streams["batch hook 0"],
+            model_rows=slice(self.real_rows, self.batch_size),
+            report=partial(self.metrics.add, prefix="batch/"),
+        )
+        for i, hook in enumerate(self.batch_hooks):
+            context.generator = self.streams[f"batch hook {i}"]
+            batch = hook(batch, context)
+        return batch
+
+    def buffers_state(self) -> dict[str, dict[str, Any]]:
+        """The kept rollouts, as a planner's `buffers_state`; empty before there are any."""
+        return {"model": self.model.state_dict()} if len(self.model) else {}
+
+    def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
+        """Continues with the rollouts of `buffers_state`; real rows are the planner's to load."""
+        if "model" in state:
+            self.model.load_state_dict(state["model"])
