@@ -53,7 +53,7 @@ def reported(trial: FrozenTrial, log: bool) -> list[tuple[int, float]]:
 
 
 def is_usable(value: Any, log: bool) -> bool:
-    """Whether a value is a number that a model can take, or take the logarithm of; the square of one beyond 1e100 is none."""
+    """Whether a model can take a value, or its logarithm; the square of one beyond 1e100 is no number."""
     return abs(value) <= 1e100 and (value > 0 or not log)
 
 
