@@ -208,6 +208,11 @@ def test_collect_check_and_predict(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(trained) == 0
     assert "60 steps in" in capsys.readouterr().err
     assert main(["check", "Pendulum-v1", "--dataset", str(dataset)]) == 0
+    with np.load(dataset) as recorded:  # without its note, nobody knows the bounds of its actions
+        np.savez(tmp_path / "bare.npz", **{name: recorded[name] for name in recorded.files if name != "task"})
+    bare = ["check", "--dataset", str(tmp_path / "bare.npz")]
+    assert main(bare) == 2
+    assert main([*bare, "--action_low", "[-2]", "--action_high", "[2]"]) == 0
     assert "60 steps in 2 episodes" in capsys.readouterr().out
     output = tmp_path / "actions.npz"
     command = ["--allow", "tests", "predict", "--ckpt_path", str(run[1]), "--dataset", str(dataset), "--output", str(output)]

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mbrl.data import Transitions
+from mbrl.data import Transitions, episode_ends
 from mbrl.errors import DataError
 
 
 def split_episodes(rows: Transitions) -> list[Transitions]:
     """Rows in order as episodes, each `T` rows in a row that follow one another.
 
-    An episode ends where `extras["episode"]` changes, or, without it, after `terminated` or `truncated`, and wherever a row
-    doesn't begin at the observation where the last one led.
+    An episode ends where `extras["episode"]` changes, after `terminated` or `truncated`, and wherever a row doesn't begin at
+    the observation where the last one led (`mbrl.data.episode_ends`).
 
     Args:
         rows: `B` transitions in the order in which they happened, one episode after the other.
     """
-    n = len(rows)
-    ends = torch.zeros(n, dtype=torch.bool)
-    if n:
-        ends[-1] = True
-        follows = (rows.next_obs[:-1] == rows.obs[1:]).all(-1).cpu()  # n − 1
-        ends[:-1] = ~follows | (rows.terminated[:-1] | rows.truncated[:-1]).cpu()
-        if "episode" in rows.extras:
-            number = rows.extras["episode"].cpu()
-            ends[:-1] |= number[1:] != number[:-1]
-    lasts = ends.nonzero()[:, 0].tolist()
+    number = rows.extras.get("episode")
+    obs, next_obs, terminated, truncated = (
+        column.cpu().numpy() for column in (rows.obs, rows.next_obs, rows.terminated, rows.truncated)
+    )
+    ends = episode_ends(obs, next_obs, terminated, truncated, None if number is None else number.cpu().numpy())
+    lasts = np.flatnonzero(ends).tolist()
     firsts = [0, *(last + 1 for last in lasts[:-1])]
     return [rows.select(slice(first, last + 1)) for first, last in zip(firsts, lasts, strict=True)]
 

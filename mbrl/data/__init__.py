@@ -1,5 +1,6 @@
 """Records that every part shares, random streams, the replay buffer and offline datasets."""
 
+from mbrl.data.episodes import episode_ends, episode_numbers
 from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
 from mbrl.data.offline_dataset import OfflineDataset
 from mbrl.data.offline_minari import check_minari_id, read_minari, write_minari
@@ -44,6 +45,8 @@ __all__ = [
     "derived_seed",
     "draw_balanced",
     "draw_normal",
+    "episode_ends",
+    "episode_numbers",
     "make_generator",
     "mixed_batch",
     "read_hdf5",

@@ -6,12 +6,13 @@ Both hold one array per column and one row per step, in environment units. The c
     terminated (terminals, terminations), truncated (timeouts, truncations), episode,
     sim_state (a simulator's states, float64, where they were recorded)
 
-An episode's end is told by the first of these that the file has: `episode`, equal numbers side by side; `truncated` and
-`terminated`; or, with `next_obs`, the rows whose next observation isn't the following row's observation.
+An episode ends wherever `terminated` or `truncated` says so, the number in `episode` changes, or, with `next_obs`, a row
+doesn't lead to the following row's observation (`mbrl.data.episodes`); episodes are numbered from 0. A gap without a flag
+is a cut.
 
-Without `next_obs`, a step led to the observation of the following row. Where an episode's last step led is not known, since
-the following row holds the next episode's reset: that step is left out, and the one before it ends the episode, as one that
-was cut. That loses the steps on which a task ended; for a model that learns termination use files with `next_obs`.
+Without `next_obs`, a step led to the observation of the following row, and an episode's last step, of which nobody knows
+where it led, is left out: the following row holds the next episode's reset. The step before it then ends the episode,
+cut. That loses the steps on which a task ended, and their rewards; `OfflineDataset` counts them.
 
 Fu2020: "D4RL: datasets for deep data-driven reinforcement learning" (the layout).
 """
@@ -27,6 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mbrl.data.episodes import episode_ends, episode_numbers
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
 from mbrl.errors import DataError
@@ -131,7 +133,7 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
             raise DataError(f"{source}: expected one column for {name}, got {' and '.join(found)}; leave one out.")
         if found:
             columns[name] = np.asarray(read(found[0]))
-    for name in ("obs", "action", "reward", "terminated"):
+    for name in ("obs", "action", "terminated"):
         if name not in columns:
             hint = ""
             if name == "terminated" and {"done", "dones"} & set(names):
@@ -151,35 +153,35 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
             columns[name] = columns[name][:, 0]  # N
     terminated = _flags(source, "terminated", columns["terminated"])
     truncated = _flags(source, "truncated", columns["truncated"]) if "truncated" in columns else None
-    last = _last_rows(source, columns, terminated, truncated)  # N bool
-    if truncated is None:
-        truncated = last & ~terminated
-        truncated[-1:] = False  # where the recording stopped, nobody cut the episode
-    episode = columns.get("episode")
-    if episode is None:
-        episode = np.concatenate([[0], np.cumsum(last)[:-1]]) if n else np.zeros(0)  # N
+    next_obs, number = columns.get("next_obs"), columns.get("episode")
+    if truncated is None and number is None and next_obs is None:
+        raise DataError(
+            f"{source}: expected a column truncated (or timeouts, truncations), episode or next_obs, got {sorted(columns)}: "
+            "without one, nobody knows where an episode was cut; add one."
+        )
+    last = episode_ends(columns["obs"], next_obs, terminated, truncated, number)  # N
+    gaps = last & ~terminated  # N, cut, whether the file has a flag for it or not
+    gaps[-1:] &= truncated is not None and truncated[-1:]  # where the recording stopped, nobody cut the episode
     kept = np.ones(n, dtype=np.bool_)
-    next_obs = columns.get("next_obs")
     if next_obs is None:
-        led_to = ~last  # N
-        led_to[-1:] = False  # the file's last step has no following row
-        kept = led_to
+        kept = ~last
         next_obs = columns["obs"][1:][kept[:-1]]
-        before_last = np.zeros(n, dtype=np.bool_)
-        before_last[:-1] = ~led_to[1:]
-        truncated = truncated | before_last  # the step before one that is left out is where its episode is cut
+        gaps[:-1] |= last[1:]  # the step before one that is left out is where its episode is cut
     dataset = OfflineDataset(
         source=source,
         obs=columns["obs"][kept],
         action=columns["action"][kept],
-        reward=columns["reward"][kept],
+        reward=columns["reward"][kept] if "reward" in columns else None,
         next_obs=next_obs,
         terminated=terminated[kept],
-        truncated=truncated[kept],
-        episode=episode[kept].astype(np.int64),
+        truncated=gaps[kept],
+        episode=episode_numbers(last)[kept],
         sim_state=columns["sim_state"][kept] if "sim_state" in columns else None,
+        row=np.flatnonzero(kept),
         facts=TaskFacts() if note is None else TaskFacts.from_json(note, source),
         dropped=n - int(kept.sum()),
+        dropped_ends=int(terminated[~kept].sum()),
+        dropped_reward=float(np.nansum(columns["reward"][~kept])) if "reward" in columns else 0.0,
     )
     dataset.check()
     return dataset
@@ -192,23 +194,3 @@ def _flags(source: str, name: str, column: Array) -> Array:
             f"{source}: expected {name} to be one flag (true or false) a step, got {found}; write the file anew."
         )
     return column.astype(np.bool_)
-
-
-def _last_rows(source: str, columns: dict[str, Array], terminated: Array, truncated: Array | None) -> Array:
-    """Says which rows are the last of their episode, `N` bool."""
-    last = terminated.copy() if truncated is None else terminated | truncated  # N
-    if "episode" in columns:
-        episode = columns["episode"]
-        changes = np.append(episode[1:] != episode[:-1], True)  # N
-        return last | changes
-    if truncated is not None:
-        return last
-    if "next_obs" not in columns:
-        raise DataError(
-            f"{source}: expected a column truncated (or timeouts, truncations), episode or next_obs, got {sorted(columns)}: "
-            "without one, nobody knows where an episode was cut; add one."
-        )
-    if columns["next_obs"].shape == columns["obs"].shape:  # else `check` says what is wrong
-        jumps = (columns["next_obs"][:-1] != columns["obs"][1:]).reshape(max(len(last) - 1, 0), -1).any(1)
-        last = last | np.append(jumps, True)[: len(last)]
-    return last

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 ACTION_TOLERANCE = 1e-4
 
 
-_COLUMNS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode", "sim_state")
+_COLUMNS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode", "sim_state", "row")
 
 
 @dataclass
@@ -31,30 +31,36 @@ class OfflineDataset:
         source: the file, folder or id they come from, for messages.
         obs: `N x S`, where each step started.
         action: `N x A`, environment units.
-        reward: `N`.
+        reward: `N`, or None if the source has none; `transitions` then asks the task.
         next_obs: `N x S`, where each step led.
         terminated: `N` bool, the task ended.
         truncated: `N` bool, the episode was cut.
         episode: `N` int64, the number of each row's episode; equal numbers are steps in a row.
         sim_state: `N x W` float64, the simulator's states that `obs` shows (`mbrl.envs.SimulatorState`), or None.
+        row: `N` int64, the place of each row in the source, for messages; None if it is the row's own.
         facts: what the source says of the task.
         dropped: rows of the source left out, since it doesn't say where they led.
+        dropped_ends: those among them on which the task ended.
+        dropped_reward: the sum of their rewards.
     """
 
     source: str
     obs: Array
     action: Array
-    reward: Array
+    reward: Array | None
     next_obs: Array
     terminated: Array
     truncated: Array
     episode: Array
     sim_state: Array | None = None
+    row: Array | None = None
     facts: TaskFacts = field(default_factory=TaskFacts)
     dropped: int = 0
+    dropped_ends: int = 0
+    dropped_reward: float = 0.0
 
     def __len__(self) -> int:
-        return len(self.reward)
+        return len(self.obs)
 
     @property
     def obs_size(self) -> int:
@@ -78,6 +84,8 @@ class OfflineDataset:
             raise DataError(f"{self.source}: expected at least one step, got none{dropped}; record some, or check the path.")
         for name, ndim in (("obs", 2), ("action", 2), ("next_obs", 2), ("reward", 1)):
             column = getattr(self, name)
+            if column is None:
+                continue
             if column.ndim != ndim:
                 wanted = "a row of numbers a step" if ndim == 2 else "one number a step"
                 raise DataError(
@@ -114,11 +122,15 @@ class OfflineDataset:
         column = getattr(self, name)
         good = np.isfinite(column).reshape(len(column), -1).all(1)  # N
         if not good.all():
-            row = int(np.argmin(good))
+            row, bad = int(np.argmin(good)), int((~good).sum())
             raise DataError(
-                f"{self.source}: expected finite numbers, got {column[row].tolist()} as {name} of row {row} "
-                f"({int((~good).sum())} such rows); remove those episodes, since a model can't be fitted to them."
+                f"{self.source}: expected finite numbers, got {column[row].tolist()} as {name} of row "
+                f"{self.source_row(row)} ({bad} such rows); remove those episodes, since a model can't be fitted to them."
             )
+
+    def source_row(self, row: int) -> int:
+        """The place in the source of a row of this dataset."""
+        return row if self.row is None else int(self.row[row])
 
     def head(self, rows: int) -> OfflineDataset:
         """The first `rows` steps."""
@@ -136,7 +148,7 @@ class OfflineDataset:
             dtype: that of observations, actions and rewards; simulator states are float64.
 
         Raises:
-            DataError: if the sizes aren't the task's, or an action lies outside the bounds.
+            DataError: if the sizes aren't the task's, an action lies outside the bounds, or nobody knows the rewards.
         """
         for what, found, wanted in (("obs", self.obs_size, task.obs_size), ("action", self.action_size, task.action_size)):
             if found != wanted:
@@ -150,17 +162,27 @@ class OfflineDataset:
             row = int(beyond.argmax())
             raise DataError(
                 f"{self.source}: expected actions within {list(task.action_low)} and {list(task.action_high)}, got "
-                f"{self.action[row].tolist()} in row {row}; give the bounds of the environment that recorded them "
-                "(action_low, action_high), or clip_actions: true if it clips actions itself."
+                f"{self.action[row].tolist()} in row {self.source_row(row)}; give the bounds of the environment that "
+                "recorded them (action_low, action_high), or clip_actions: true if it clips actions itself."
             )
+        obs, next_obs = torch.tensor(self.obs, dtype=dtype), torch.tensor(self.next_obs, dtype=dtype)
+        if self.reward is None:
+            reward = task.reward(obs, action.clamp(-1, 1).to(dtype), next_obs)  # N
+            if reward is None:
+                raise DataError(
+                    f"{self.source}: expected rewards, since the task has no known reward, got a dataset without; add a "
+                    "column reward, or name a function (reward: my_module.my_reward)."
+                )
+        else:
+            reward = torch.tensor(self.reward, dtype=dtype)
         extras = {"episode": torch.from_numpy(self.episode.astype(np.int64))}
         if self.sim_state is not None:
             extras["sim_state"] = torch.from_numpy(self.sim_state.copy())
         return Transitions(
-            obs=torch.tensor(self.obs, dtype=dtype),
+            obs=obs,
             action=action.clamp(-1, 1).to(dtype),
-            reward=torch.tensor(self.reward, dtype=dtype),
-            next_obs=torch.tensor(self.next_obs, dtype=dtype),
+            reward=reward,
+            next_obs=next_obs,
             terminated=torch.from_numpy(self.terminated.copy()),
             truncated=torch.from_numpy(self.truncated.copy()),
             extras=extras,

@@ -7,6 +7,7 @@ Younis2024: "Minari" (the format, and the library that reads and writes it).
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Mapping
@@ -15,14 +16,25 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec, registry
 
+from mbrl.data.episodes import episode_ends
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
-from mbrl.errors import DataError
+from mbrl.errors import DataError, MbrlWarning
 
 _COLUMNS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode")
 _NOTE = "mbrl_task"  # the metadata entry of `TaskFacts`
 _STATE = "sim_state"  # the entry of an episode's infos
+# wrappers that change nothing that a dataset holds, or what reading a dataset does itself
+_HARMLESS = (
+    "TimeLimit",
+    "OrderEnforcing",
+    "PassiveEnvChecker",
+    "RecordEpisodeStatistics",
+    "RecordVideo",
+    "FlattenObservation",
+)
 
 
 def minari_folder(path: str | os.PathLike[str]) -> Path | None:
@@ -66,16 +78,12 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
     obs_space, action_space = dataset.observation_space, dataset.action_space
     if not (isinstance(action_space, spaces.Box) and len(action_space.shape) == 1):
         raise DataError(f"{source}: expected actions in a one-dimensional box, got {action_space}; others aren't supported.")
-    if isinstance(obs_space, spaces.Box):
-        names = None
-    elif isinstance(obs_space, spaces.Dict) and all(isinstance(part, spaces.Box) for part in obs_space.values()):
-        names = list(obs_space.keys())
-    else:
+    if not _is_boxes(obs_space):
         raise DataError(f"{source}: expected observations in a box or a dict of boxes, got {obs_space}; flatten them first.")
     facts = _facts(source, dataset, metadata)
     columns: dict[str, list[Array]] = {name: [] for name in _COLUMNS}
     for number, recorded in enumerate(dataset.iterate_episodes()):
-        obs = _flat(recorded.observations, names)  # (T+1) x S
+        obs = _flat(recorded.observations, obs_space)  # (T+1) x S
         length = len(recorded.rewards)
         if len(obs) != length + 1 or len(recorded.actions) != length:
             raise DataError(
@@ -138,14 +146,18 @@ def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, de
     import minari
     from minari.data_collector import EpisodeBuffer
 
-    buffers = []
+    if dataset.reward is None:
+        raise DataError(
+            f"{dataset_id}: expected a dataset with rewards, since Minari's have them, got one without; add them."
+        )
+    rewards, buffers = dataset.reward, []
     for number, rows in enumerate(_episodes(dataset)):
         buffers.append(
             EpisodeBuffer(
                 id=number,
                 observations=np.concatenate([dataset.obs[rows], dataset.next_obs[rows][-1:]]),
                 actions=dataset.action[rows],
-                rewards=dataset.reward[rows],
+                rewards=rewards[rows],
                 terminations=dataset.terminated[rows],
                 truncations=dataset.truncated[rows],
                 infos={} if dataset.sim_state is None else {_STATE: _with_end(dataset.sim_state[rows])},
@@ -163,6 +175,7 @@ def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, de
             description=description,
             observation_space=spaces.Box(-np.inf, np.inf, dataset.obs.shape[1:], dataset.obs.dtype),
             action_space=spaces.Box(low, high, dtype=np.float32),
+            env=_spec(dataset),
         )
     made.storage.update_metadata({_NOTE: dataset.facts.to_json()})
     return Path(made.storage.data_path).parent
@@ -174,6 +187,16 @@ def _facts(source: str, dataset: Any, metadata: Mapping[str, Any]) -> TaskFacts:
     low, high = dataset.action_space.low, dataset.action_space.high  # A each
     bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
     spec = dataset.env_spec
+    wrappers = [] if spec is None else [item.name for item in spec.additional_wrappers if item.name not in _HARMLESS]
+    if wrappers:
+        warnings.warn(
+            f"{source}: it was recorded in {spec.id} behind {', '.join(wrappers)}, which show other observations, actions "
+            "or rewards than the environment itself, so its environment counts as one without a name; register one with "
+            "these wrappers, and give its env_id to evaluate in it.",
+            MbrlWarning,
+            4,
+        )
+        spec = None
     return TaskFacts(
         action_low=tuple(map(float, low)) if bounded else None,
         action_high=tuple(map(float, high)) if bounded else None,
@@ -183,21 +206,46 @@ def _facts(source: str, dataset: Any, metadata: Mapping[str, Any]) -> TaskFacts:
     )
 
 
+def _spec(dataset: OfflineDataset) -> EnvSpec | None:
+    """How Gymnasium makes the environment, so that other libraries can; None where it would make another one."""
+    facts = dataset.facts
+    if facts.action_repeat != 1 or facts.env_id.rpartition(":")[2] not in registry:
+        return None
+    spec = copy.deepcopy(registry[facts.env_id.rpartition(":")[2]])
+    kwargs = {**spec.kwargs, **facts.env_kwargs}
+    spec.max_episode_steps = kwargs.pop("max_episode_steps", facts.time_limit)  # of `gymnasium.make`, not the environment's
+    spec.kwargs = kwargs
+    try:
+        spec.to_json()
+    except (TypeError, ValueError):  # it is made by a function, which no file holds
+        return None
+    return spec
+
+
 def _with_end(state: Array) -> Array:
     """Infos have a row for the episode's end too; nobody recorded that state, so it is NaN: `(T+1) x W`."""
     return np.concatenate([state, np.full_like(state[:1], np.nan)])
 
 
-def _flat(observations: Any, names: list[str] | None) -> Array:
-    if names is None:
+def _is_boxes(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) or (isinstance(space, spaces.Dict) and all(map(_is_boxes, space.values())))
+
+
+def _flat(observations: Any, space: spaces.Space[Any]) -> Array:
+    """Observations `T …` as rows; those in dicts, also in dicts within, one after the other in the space's order.
+
+    That is how Gymnasium's FlattenObservation lays them out.
+    """
+    if not isinstance(space, spaces.Dict):
         return np.asarray(observations)
-    parts = [np.asarray(observations[name]) for name in names]
+    parts = [_flat(observations[name], part) for name, part in space.items()]
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _episodes(dataset: OfflineDataset) -> list[Array]:
-    """The rows of each episode, in the order of their first."""
+    """The rows of each episode, in the order of their first: never across a gap, whatever numbers the rows carry."""
     _, first, which = np.unique(dataset.episode, return_index=True, return_inverse=True)
-    order = np.argsort(which, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
-    return [groups[i] for i in np.argsort(first)]
+    order = np.argsort(first[which], kind="stable")  # of several environments they may come interleaved
+    parts = (dataset.obs, dataset.next_obs, dataset.terminated, dataset.truncated, dataset.episode)
+    last = episode_ends(*(part[order] for part in parts))
+    return np.split(order, np.flatnonzero(last)[:-1] + 1)

@@ -19,6 +19,11 @@ def read_offline(path: str | os.PathLike[str]) -> OfflineDataset:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".npz", ".hdf5", ".h5"):
+        if Path(path).is_file():
+            raise DataError(
+                f"{os.fspath(path)}: expected a .npz, an HDF5 file (.hdf5, .h5) or a Minari dataset's folder or id, got a "
+                f"{suffix or 'nameless'} file; read it with the library that fits and write its columns with numpy.savez."
+            )
         return read_minari(path)
     if not Path(path).is_file():
         raise DataError(f"{os.fspath(path)}: expected a dataset file, got a path where there is none; check the spelling.")

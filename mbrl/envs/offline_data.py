@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from mbrl.data import OfflineDataset, Task, Transitions, read_offline
 from mbrl.envs.check import check_functions
 from mbrl.envs.defaults import known_functions
 from mbrl.envs.task import function_name, make_task, names_in
-from mbrl.errors import ConfigError, DataError, UnsupportedError, UntrustedNameError
+from mbrl.errors import ConfigError, DataError, MbrlWarning, UnsupportedError, UntrustedNameError
 from mbrl.spec import Configurable, check_allowed
 
 _CHECKED_ROWS = 10_000  # of the dataset, on which known functions must agree
@@ -112,6 +113,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
             head = self.dataset.head(_CHECKED_ROWS)
             rows = head.transitions(task, clip_actions=self.clip_actions, dtype=torch.float64)
             check_functions(task, rows, f"of {self.dataset.source}")
+            self._refuse_lost(task)
             self._task = task
         return self._task
 
@@ -137,8 +139,32 @@ class OfflineData(Configurable, pl.LightningDataModule):
             f"Returns: {float(returns.mean()):.4g} on average, {float(returns.min()):.4g} to {float(returns.max()):.4g}.",
         ]
         if self.dataset.dropped:
-            lines.append(f"{self.dataset.dropped} rows were left out, since the file doesn't say where they led.")
+            lines.append(
+                f"{self.dataset.dropped} rows were left out, since the file doesn't say where they led: "
+                f"{self.dataset.dropped_ends} of them ended the task, and their rewards sum to "
+                f"{self.dataset.dropped_reward:g}."
+            )
         return lines
+
+    def _refuse_lost(self, task: Task) -> None:
+        """Tells what the rows that were left out took with them; refuses to learn ends of which none is left."""
+        data = self.dataset
+        if not data.dropped:
+            return
+        lost = f"{data.dropped} rows without a next observation were left out"
+        if data.dropped_ends and task.known_terminated is None:
+            raise DataError(
+                f"{data.source}: expected steps on which the task ended, since the model learns termination from them, but "
+                f"{lost}, all {data.dropped_ends} ends among them; give a file with next_obs, or name a function "
+                "(terminated: my_module.my_termination)."
+            )
+        if data.dropped_ends or data.dropped_reward:
+            warnings.warn(
+                f"{data.source}: {lost}, {data.dropped_ends} of which ended the task, with rewards that sum to "
+                f"{data.dropped_reward:g}; a file with next_obs loses nothing.",
+                MbrlWarning,
+                3,
+            )
 
     # the task --------------------------------------------------------------------------------------------------------
 

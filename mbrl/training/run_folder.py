@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mbrl.errors import RunFolderError
 from mbrl.training.files import write_whole
+from mbrl.training.yaml_text import write_mapping
 
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
@@ -64,8 +63,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
     while path.exists():
         number += 1
         path = folder / f"config.resume-{number}.yaml"
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    write_whole(path, text.encode())
+    write_whole(path, write_mapping(config).encode())
     return path
 
 

@@ -2,13 +2,14 @@ import dataclasses
 import json
 import warnings
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 from mbrl.data import OfflineDataset, TaskFacts, read_minari, read_offline, write_minari
-from mbrl.errors import DataError
+from mbrl.errors import DataError, MbrlWarning
 
 S, A = 3, 2
 FACTS = TaskFacts((-2.0, -2.0), (2.0, 2.0), "Made-v0", {"size": 3}, 4, 2)
@@ -184,3 +185,73 @@ def test_simulator_states_of_some_episodes_are_refused(monkeypatch):
     monkeypatch.setattr(minari.MinariDataset, "iterate_episodes", some)
     with pytest.raises(DataError, match="expected sim_state in the infos of all 3 episodes or of none, got it in 2"):
         read_minari("random-v0")
+
+
+def boxes(*sizes):
+    return [spaces.Box(-np.inf, np.inf, (size,), np.float32) for size in sizes]
+
+
+def buffers(observations, episodes=2, steps=5):
+    from minari.data_collector import EpisodeBuffer
+
+    end = np.arange(steps) == steps - 1
+    rng = np.random.default_rng(0)
+    return [
+        EpisodeBuffer(
+            id=number,
+            observations=observations(rng, steps + 1),
+            actions=rng.uniform(-1, 1, (steps, 1)).astype(np.float32),
+            rewards=np.ones(steps),
+            terminations=np.zeros(steps, dtype=bool),
+            truncations=end,
+            infos={},
+        )
+        for number in range(episodes)
+    ]
+
+
+def create(name, made_of, **about):
+    import minari
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        minari.create_dataset_from_buffers(name, made_of, action_space=spaces.Box(-1, 1, (1,), np.float32), **about)
+
+
+def test_dicts_in_dicts_are_flattened_as_gymnasium_does():
+    observation, kettle, door = boxes(3, 2, 1)
+    space = spaces.Dict({"observation": observation, "goal": spaces.Dict({"kettle": kettle, "door": door})})
+
+    def observe(rng, n):
+        return {
+            "observation": rng.normal(size=(n, 3)).astype("f4"),
+            "goal": {"kettle": rng.normal(size=(n, 2)).astype("f4"), "door": rng.normal(size=(n, 1)).astype("f4")},
+        }
+
+    made_of = buffers(observe)
+    create("nested-v0", made_of, observation_space=space)
+    dataset = read_minari("nested-v0")
+    first = made_of[0].observations
+    one = {"observation": first["observation"][0], "goal": {name: rows[0] for name, rows in first["goal"].items()}}
+    np.testing.assert_array_equal(dataset.obs[0], spaces.flatten(space, one))
+    assert dataset.obs.shape == (10, 6)
+
+
+def test_wrappers_of_the_recorded_environment_are_named():
+    env = gymnasium.wrappers.NormalizeObservation(gymnasium.make("Pendulum-v1"))
+    made_of = buffers(lambda rng, n: rng.normal(size=(n, 3)).astype("f4"))
+    create("wrapped-v0", made_of, env=env, observation_space=boxes(3)[0])
+    with pytest.warns(MbrlWarning, match="recorded in Pendulum-v1 behind NormalizeObservation, .* give its env_id"):
+        facts = read_minari("wrapped-v0").facts
+    assert (facts.env_id, facts.time_limit) == ("", None)
+
+
+def test_minari_makes_the_environment_of_what_is_written():
+    import minari
+
+    dataset = dataclasses.replace(made(), facts=TaskFacts((-2.0, -2.0), (2.0, 2.0), "Pendulum-v1", {"g": 9.0}, 25, 1))
+    write_minari("known-v0", dataset, algorithm="random", description="Nine steps.")
+    env = minari.load_dataset("known-v0").recover_environment()
+    assert (env.spec.id, env.spec.max_episode_steps, env.unwrapped.g) == ("Pendulum-v1", 25, 9.0)
+    write_minari("repeated-v0", made(), algorithm="random", description="At an action repeat, and of no registered task.")
+    assert minari.load_dataset("repeated-v0").env_spec is None

@@ -7,7 +7,7 @@ import torch
 
 from mbrl.data import OfflineDataset, TaskFacts, Transitions, write_npz
 from mbrl.envs import OfflineData, collect, make_task
-from mbrl.errors import ConfigError, DataError, TaskError, UnsupportedError, UntrustedNameError
+from mbrl.errors import ConfigError, DataError, MbrlWarning, TaskError, UnsupportedError, UntrustedNameError
 from mbrl.models import GaussianEnsemble
 from mbrl.spec import from_spec
 
@@ -158,7 +158,31 @@ def test_describe(inverted, tmp_path):
         columns = {name: file[name] for name in file.files if name != "next_obs"}
     np.savez(tmp_path / "short.npz", **columns)
     data = OfflineData(str(tmp_path / "short.npz"))
-    assert f"{data.dataset.dropped} rows were left out" in data.describe()[-1]
+    with pytest.warns(
+        MbrlWarning, match=r"short.npz: 13 rows .* left out, 12 of which ended the task, with rewards that sum to"
+    ):
+        said = data.describe()[-1]
+    assert "13 rows were left out" in said and "12 of them ended the task" in said
+
+
+def test_ends_that_a_file_lost_are_not_learned(inverted, tmp_path):
+    """Only False labels would be left: a model would learn that nothing ever ends."""
+    with np.load(inverted) as file:
+        columns = {name: file[name] for name in file.files if name != "next_obs"}
+    np.savez(tmp_path / "short.npz", **columns)
+    with pytest.raises(
+        DataError, match=r"expected steps on which the task ended, .* all 12 ends among them; give a file with"
+    ):
+        _ = OfflineData(str(tmp_path / "short.npz"), terminated="learned").task
+
+
+def test_rewards_may_be_left_out_where_they_are_known(pendulum, tmp_path):
+    with np.load(pendulum) as file:
+        np.savez(tmp_path / "bare.npz", **{name: file[name] for name in file.files if name != "reward"})
+    rows, full = OfflineData(str(tmp_path / "bare.npz")).transitions, OfflineData(pendulum).transitions
+    torch.testing.assert_close(rows.reward, full.reward, atol=1e-4, rtol=1e-4)
+    with pytest.raises(DataError, match=r"bare.npz: expected rewards, since the task has no known reward, .* add a column"):
+        _ = OfflineData(str(tmp_path / "bare.npz"), reward="learned").task
 
 
 # with a Trainer ------------------------------------------------------------------------------------------------------

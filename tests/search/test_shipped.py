@@ -10,8 +10,8 @@ import pytest
 from mbrl.search.file.export import check
 from mbrl.search.file.search_file import SearchFile, read_search_file
 from mbrl.search.file.space import Space
-from mbrl.search.file.yaml_text import read_mapping, write_mapping
 from mbrl.training.commands.parsed import parsed
+from mbrl.training.yaml_text import read_mapping, write_mapping
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "configs/search").glob("*.yaml"))

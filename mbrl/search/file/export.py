@@ -13,7 +13,7 @@ from mbrl.errors import ConfigError, MbrlError
 from mbrl.search.file.corners import completed, corners
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.file.settings import merged, nested
-from mbrl.search.file.yaml_text import write_mapping
+from mbrl.training.yaml_text import write_mapping
 
 Parse = Callable[[list[str]], Mapping[str, Any]]
 """Arguments of a run → every setting as nested mappings, with an `MbrlError` for what the command doesn't take."""

@@ -29,8 +29,8 @@ from mbrl.search.file.search_options import (
 )
 from mbrl.search.file.settings import MISSING, get, merged, nested, split_index, with_lists
 from mbrl.search.file.space import Space
-from mbrl.search.file.yaml_text import read_mapping, read_value, with_sorted_keys
 from mbrl.spec import check_allowed
+from mbrl.training.yaml_text import read_mapping, read_value, with_sorted_keys
 
 KEYS = ("study", "command", "config", "fixed", "objectives", "space", "seeds", "budget", "pruner", "sampler", "limits")
 

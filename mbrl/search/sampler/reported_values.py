@@ -53,8 +53,8 @@ def reported(trial: FrozenTrial, log: bool) -> list[tuple[int, float]]:
 
 
 def is_usable(value: Any, log: bool) -> bool:
-    """Tells whether a value is a number that a model can take, or take the logarithm of."""
-    return math.isfinite(value) and (value > 0 or not log)
+    """Tells whether a model can take a value, or its logarithm; the square of one beyond 1e100 is no number."""
+    return abs(value) <= 1e100 and (value > 0 or not log)
 
 
 def whole_length(trials: Sequence[FrozenTrial]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,10 @@ from mbrl.search.study.outcome import VISIBLE, root_of
 EVERY_FAILURE = "all"
 
 MOST_ROWS, BEST_ROWS = 500, 300  # of which a model is made; a suggestion's time grows with their cube
+
+# A value further below the lower quartile than so many distances between the quartiles counts as one that lies there: one
+# diverged run of -1e4 among values above -990 would otherwise flatten all others in the model's eyes.
+FENCE, FEWEST_FOR_FENCE = 5.0, 5
 
 _PRIOR_RUNS = 4.0  # runs' worth of belief that all configurations are equally noisy
 
@@ -39,6 +43,7 @@ class Rows:
         signs: 1 for an objective that is maximised, −1 for one that is minimised and whose `y` is therefore negated.
         log: whether `y` is the logarithm, by objective; empty if none is.
         reports: values that trials reported before their end; None where nobody asked for them or none reported.
+        cut: whether each trial's value lay so far on the bad side that `y` has the fence in its place, `B`; None: none.
     """
 
     trials: tuple[FrozenTrial, ...]
@@ -50,6 +55,7 @@ class Rows:
     signs: Tensor
     log: tuple[bool, ...] = ()
     reports: Reports | None = None
+    cut: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -111,7 +117,16 @@ class Rows:
         trials = tuple(self.trials[i] for i in index.tolist())
         reports = None if self.reports is None else self.reports.at(index)
         return Rows(
-            trials, self.x[index], self.y[index], self.failed[index], noise, self.pending, self.signs, self.log, reports
+            trials,
+            self.x[index],
+            self.y[index],
+            self.failed[index],
+            noise,
+            self.pending,
+            self.signs,
+            self.log,
+            reports,
+            None if self.cut is None else self.cut[index],
         )
 
 
@@ -190,13 +205,19 @@ def read_rows(
     pruned = torch.tensor([fidelity and trial.state == TrialState.PRUNED for trial in kept], dtype=torch.bool)
     compared = ~failed & ~pruned  # a run that was cut short isn't worse than all for that
     compared = compared if compared.any() else ~failed
+    own = y.clone()  # noise is measured on what came, not on fences
+    fence = _fence(y[compared])
+    cut = (y < fence).any(-1) & ~failed
+    y = torch.maximum(y, fence)
     if compared.any():
         y[failed] = y[compared].min(dim=0).values
-    noise, single = _noise(kept, y * signs, failed, log)
+    noise, single = _noise(kept, own * signs, failed, log)
     reports = None
     if fidelity:
         length = whole_length([trial for trial in trials if trial.number != but])
         reports = read_reports(kept, failed, length, float(signs[0]), log[0], single)
+        if reports is not None:
+            reports = replace(reports, y=torch.maximum(reports.y, fence))
     x = [codec.encode(trial.params) for trial, _ in finished]
     width = len(codec.columns)
     return Rows(
@@ -209,7 +230,16 @@ def read_rows(
         signs,
         log,
         reports,
+        cut,
     )
+
+
+def _fence(y: Tensor) -> Tensor:
+    """The least value that is told apart from worse ones, by objective; −inf where there are too few to tell what is odd."""
+    if len(y) < FEWEST_FOR_FENCE:
+        return torch.full(y.shape[1:], -math.inf, dtype=y.dtype)
+    low, high = y.quantile(torch.tensor([0.25, 0.75], dtype=y.dtype), dim=0)
+    return torch.where(high > low, low - FENCE * (high - low), torch.full_like(low, -math.inf))
 
 
 def queued_or_own(trial: FrozenTrial) -> dict[str, Any]:

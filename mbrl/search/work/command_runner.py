@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
-import yaml
 
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import INTERRUPTED, Job, Outcome
 from mbrl.search.work.reduce import reduced
 from mbrl.search.work.run_process import RunProcess, free_folder
+from mbrl.training.yaml_text import read_mapping
 
 POLL_S = 0.5
 CLOCKS = ("env_steps", "epoch")  # of a planner's run, and of a model that is fitted alone
@@ -217,7 +217,8 @@ class _Curve:
 
     def _length(self) -> float:
         """Steps or epochs of the whole run, as the run's own configuration says."""
-        config = yaml.safe_load((self.lines.path.parent / "config.yaml").read_text(encoding="utf-8"))
+        path = self.lines.path.parent / "config.yaml"
+        config = read_mapping(path.read_text(encoding="utf-8"), str(path))
         for part, name in (("data", "steps"), ("trainer", "max_epochs")):
             settings = config.get(part) or {}
             length = {**settings, **(settings.get("init_args") or {})}.get(name)

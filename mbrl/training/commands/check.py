@@ -20,6 +20,9 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--reward", default="auto", help="auto, learned, or the dotted name of a function")
     parser.add_argument("--terminated", default="auto", help="auto, learned, or the dotted name of a function")
     parser.add_argument("--action_repeat", type=int, help="simulator steps in one real step (default: 1)")
+    parser.add_argument("--action_low", type=_numbers, help="lower bounds, such as [-1, -1], of a dataset without")
+    parser.add_argument("--action_high", type=_numbers, help="upper bounds, likewise")
+    parser.add_argument("--clip_actions", action="store_true", help="take a dataset's actions beyond the bounds for these")
     parser.add_argument("--steps", type=int, default=1000, help="real steps to take in the environment")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments[1:])
@@ -30,6 +33,9 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             env_id=given.env_id,
             env_kwargs=kwargs,
             action_repeat=given.action_repeat,
+            action_low=given.action_low,
+            action_high=given.action_high,
+            clip_actions=given.clip_actions,
             reward=given.reward,
             terminated=given.terminated,
         )
@@ -48,6 +54,11 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         raise ConfigError("mbrl check: expected an environment's id or --dataset, got neither; give one.")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
+
+
+def _numbers(text: str) -> list[float]:
+    found = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")
+    return [float(number) for number in found]
 
 
 def json_object(text: str | None) -> dict[str, object] | None:

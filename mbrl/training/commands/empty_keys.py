@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mbrl.errors import ConfigError
+from mbrl.training.yaml_text import read_mapping
 
 
 def refuse_empty_unknown(path: Path, parsed: Mapping[str, Any]) -> None:
@@ -21,7 +20,7 @@ def refuse_empty_unknown(path: Path, parsed: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: naming the first such key.
     """
-    for name in unknown(yaml.safe_load(path.read_text(encoding="utf-8")), parsed):
+    for name in unknown(read_mapping(path.read_text(encoding="utf-8"), str(path)), parsed):
         raise ConfigError(
             f"{name}: expected a setting that exists, got this one in {path}; check the spelling, or leave it out."
         )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
-import yaml
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from mbrl.data import Task
@@ -27,6 +26,7 @@ from mbrl.training.load import module_of
 from mbrl.training.output import plain_warnings, quiet, say, show_metrics
 from mbrl.training.resume import find_checkpoint
 from mbrl.training.trainer import Trainer
+from mbrl.training.yaml_text import read_value
 
 
 def run(arguments: list[str], allow: Sequence[str]) -> int:
@@ -97,7 +97,7 @@ class MbrlCLI(LightningCLI):
     def _described(self) -> dict[str, Any]:
         """Callbacks and loggers as the user wrote them: objects don't tell what they were made from."""
         name = self.config["subcommand"]
-        given = yaml.safe_load(self._subcommand_parsers[name].dump(self.config[name], skip_validation=True))["trainer"]
+        given = read_value(self._subcommand_parsers[name].dump(self.config[name], skip_validation=True))["trainer"]
         return {part: given[part] for part in ("callbacks", "logger") if isinstance(given.get(part), (dict, list))}
 
     @staticmethod

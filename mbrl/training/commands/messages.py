@@ -26,6 +26,8 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
         return f"class_path: expected the dotted name of a class, got {found[1]} ({found[2].rstrip('.')}); {_ON_PATH}."
     key = re.match(r'Parser key "([^"]+)": ', text)
     where = f"{key[1]}: " if key else ""
+    if found := re.search(r"(\S+) stands twice in .*?, line (\d+)", text):
+        return f"{found[1]}: expected each key once, got it again in line {found[2]} of a configuration file; leave one out."
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
         return f"{where}expected a {found[2]}, got {found[1]}, which is none; give the class_path of one."
     if found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):

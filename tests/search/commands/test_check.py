@@ -12,8 +12,8 @@ from mbrl import cli
 from mbrl.errors import ConfigError
 from mbrl.search.file.export import best_yaml, check
 from mbrl.search.file.search_file import SearchFile
-from mbrl.search.file.yaml_text import read_mapping
 from mbrl.training.commands.parsed import parsed
+from mbrl.training.yaml_text import read_mapping
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = [(name, (ROOT / name).read_text()) for name in ("configs/base/mbpo.yaml", "configs/mbpo/pendulum.yaml")]

@@ -11,7 +11,7 @@ import yaml
 
 from mbrl.errors import ConfigError, UntrustedNameError
 from mbrl.search.file.search_file import SearchFile, read_search_file
-from mbrl.search.file.yaml_text import read_mapping, write_mapping
+from mbrl.training.yaml_text import read_mapping, write_mapping
 
 BASE = "model:\n  class_path: mbrl.planners.Dyna\n  init_args: {rollout_length: [20, 150, 1, 1], real_ratio: 0.05}\n"
 TASK = "name: task\nmodel:\n  init_args: {rollout_length: [1, 15, 1, 1]}\ntrainer: {eval_every: 100}\n"

@@ -1,10 +1,10 @@
-"""YAML as the command line's parser reads it: `1e-3` is a number, and a key that stands twice is an error."""
+"""YAML as this library reads and writes it: `1e-3` is a number, quoted text is text, a key that stands twice is an error."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -76,6 +76,27 @@ def read_value(text: str) -> Any:
         return None
 
 
+def read_document(text: str, mark: Callable[[str], str]) -> Any:
+    """The value that a text is as YAML, with a mark on texts that would become something else if they were read again.
+
+    Args:
+        text: one YAML document.
+        mark: makes a text of its own kind of such a one, `"1.10"` or `"null"` in quotes.
+
+    Raises:
+        yaml.YAMLError: if it is no YAML, or holds a key twice.
+    """
+    return _marked(yaml.load(text, _Loader), mark)
+
+
+def _marked(value: Any, mark: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _marked(item, mark) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_marked(item, mark) for item in value]
+    return mark(value) if isinstance(value, str) and read_value(value) != value else value
+
+
 def with_sorted_keys(value: Any) -> Any:
     """Sorts the keys of all mappings in a value; those that have no order, such as `null` and `big`, by their JSON."""
     if isinstance(value, Mapping):
@@ -106,3 +127,4 @@ def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
 
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))  # the text "1e-3" needs quotes
 _Dumper.add_representer(list, _represent_list)
+_Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str.__str__(text)))
