@@ -60,7 +60,8 @@ class Part(Configurable):
     """A part of a planner that isn't a module: a selector, a hook, a measure, an optimiser of plans.
 
     What it learns during a run (a weight that is tuned, say) is its state. A planner forgets it at `build` and keeps it in
-    its checkpoints, also of parts within parts, so that a resumed run equals an unbroken one. Most parts have none.
+    its checkpoints, also of parts within parts, learners and models, so that a resumed run equals an unbroken one. An
+    evaluation puts it back. Most parts have none.
     """
 
     def reset(self) -> None:
@@ -77,31 +78,6 @@ class Part(Configurable):
                 f"{type(self).__name__}: expected load_state_dict beside a state_dict that isn't empty, got none; implement "
                 "it, so that a resumed run goes on where it was."
             )
-
-
-def parts_of(owner: Any, name: str = "") -> dict[str, Part]:
-    """The parts among an object's attributes, also in lists, dicts and other parts, by the path to each.
-
-    Args:
-        owner: such as a planner.
-        name: path of `owner`, for the names.
-    """
-    found: dict[str, Part] = {}
-
-    def look(value: Any, path: str) -> None:
-        if isinstance(value, Part):
-            found[path] = value
-            found.update(parts_of(value, path))
-        elif isinstance(value, (list, tuple)):
-            for i, item in enumerate(value):
-                look(item, f"{path}.{i}")
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                look(item, f"{path}.{key}")
-
-    for attribute, value in vars(owner).items():
-        look(value, f"{name}.{attribute}" if name else attribute)
-    return found
 
 
 def _recording(init: Any) -> Any:

@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"arguments"},
     {"spec"},
+    {"parts"},
     {"data"},
     {"networks"},
     {"envs", "uncertainty"},

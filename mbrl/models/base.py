@@ -31,6 +31,7 @@ from mbrl.data import (
 from mbrl.errors import UnsupportedError
 from mbrl.models.model_module import ModelModule
 from mbrl.models.obs_state import ObsState
+from mbrl.parts import reset_parts
 
 
 class DynamicsModel(ModelModule, ABC):
@@ -54,6 +55,7 @@ class DynamicsModel(ModelModule, ABC):
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes the parameters for `task`; the same seed gives the same parameters."""
         self.task, self.seed = task, seed
+        reset_parts(self)
         with default_draws(seed, "dynamics", "default init"):
             self.make_parameters(task, make_generator("cpu", seed, "dynamics", "init"))
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from mbrl.data import Prediction, TaskBound, Transitions, check_same_task, make_generator
 from mbrl.errors import ConfigError, DivergedError
+from mbrl.parts import load_states_of_parts, states_of_parts
 from mbrl.spec import Configurable
 
 _SCORE_ROWS = 4096  # rows in a validation batch
@@ -150,7 +151,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     # checkpoint ------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the spec, the task and the seed, as plain data."""
+        """Adds the spec, the task, the seed and the parts' states, as tensors and plain data."""
         checkpoint["mbrl"] = {
             "kind": "model",
             "spec": self.spec,
@@ -158,11 +159,13 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
             "seed": self.seed,
             "env_steps": 0,
             "threads": torch.get_num_threads(),
+            "parts": states_of_parts(self),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continues with the seed of the checkpoint; all else is in the state dict."""
+        """Continues with the seed and the parts of the checkpoint; all else is in the state dict."""
         self.seed = checkpoint["mbrl"]["seed"]
+        load_states_of_parts(self, checkpoint["mbrl"].get("parts", {}))
 
 
 def refuse_divergence(model: Any, value: Tensor, what: str) -> None:

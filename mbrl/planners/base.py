@@ -17,10 +17,11 @@ from torch.optim import Optimizer
 from mbrl.data import Streams, Task, TaskBound, check_same_task, default_draws
 from mbrl.envs.experience import Experience
 from mbrl.errors import CheckpointError, ConfigError
-from mbrl.planners.evaluation import EpisodeReturns, evaluate
+from mbrl.parts import load_states_of_parts, reset_parts, states_of_parts
+from mbrl.planners.evaluation import evaluate, evaluating
 from mbrl.planners.memory import Memory
 from mbrl.planners.metrics import MetricSums
-from mbrl.spec import Configurable, parts_of
+from mbrl.spec import Configurable
 
 
 class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
@@ -51,8 +52,7 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
         """Makes all parameters for `task`, and starts from nothing; the same seed gives the same parameters."""
         self.task, self.seed, self.env_steps = task, seed, 0
         self._memory, self._streams, self._pending, self.metrics = None, None, None, MetricSums()
-        for part in parts_of(self).values():
-            part.reset()
+        reset_parts(self)
         with default_draws(seed, "planner", "default init"):
             self.make_parts(task, seed)
 
@@ -159,11 +159,11 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
         """Runs the episodes that the loader asks for and logs `test/…`."""
         self._logged_evaluation("test", batch)
 
-    def _logged_evaluation(self, prefix: str, request: Any) -> EpisodeReturns:
-        returns = evaluate(self, request.experience, request.episodes, request.seed)
+    def _logged_evaluation(self, prefix: str, request: Any) -> None:
+        with evaluating(self):
+            returns = evaluate(self, request.experience, request.episodes, request.seed)
         for name, value in returns.summary().items():
             self.log(f"{prefix}/{name}", value, batch_size=1)
-        return returns
 
     # checkpoint ----------------------------------------------------------------------------------------------------
 
@@ -180,32 +180,43 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
             "memory": None if self._memory is None else {"n": self._memory.n, **self._memory.state_dict()},
             "metrics": self.metrics.state_dict(),
             "planner": self.planner_state(),
-            "parts": {name: state for name, part in parts_of(self).items() if (state := part.state_dict())},
+            "parts": states_of_parts(self),
         }
         checkpoint["mbrl_buffers"] = self.buffers_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the state in; what lies on the device waits for `on_fit_start`, since Lightning moves the module later."""
+        """Takes the state in; what lies on the device waits for `restore`, since Lightning moves the module later."""
         state = checkpoint["mbrl"]
         check_same_task(self.built_task, state["task"], "the checkpoint")
         self.env_steps = state["env_steps"]
         self._pending = {**state, "buffers": checkpoint.get("mbrl_buffers", {})}
 
-    def on_fit_start(self) -> None:
-        """Restores what `on_save_checkpoint` added, now that the device is known."""
+    def restore(self, *, training: bool = False) -> None:
+        """Continues from what `on_load_checkpoint` took in, once the device is known; without that it does nothing.
+
+        Args:
+            training: whether to restore what only training needs too: streams, memory, metrics and buffers.
+        """
         if self._pending is None:
             return
         state, self._pending = self._pending, None
-        self.streams.load_state_dict(state["streams"])
-        if state["memory"] is not None:
-            self._memory = self.memory(state["memory"]["n"], self.streams["exploration"])
-            self._memory.load_state_dict(state["memory"])
-        self.metrics.load_state_dict(state["metrics"], self.device)
+        if training:
+            self.streams.load_state_dict(state["streams"])
+            if state["memory"] is not None:
+                self._memory = self.memory(state["memory"]["n"], self.streams["exploration"])
+                self._memory.load_state_dict(state["memory"])
+            self.metrics.load_state_dict(state["metrics"], self.device)
         self.load_planner_state(state["planner"])
-        kept = state.get("parts", {})
-        for name, part in parts_of(self).items():
-            if name in kept:
-                part.load_state_dict(kept[name])
-            else:  # it had none then
-                part.reset()
-        self.load_buffers_state(state["buffers"])
+        load_states_of_parts(self, state.get("parts", {}))
+        if training:
+            self.load_buffers_state(state["buffers"])
+
+    def on_fit_start(self) -> None:
+        """Restores all that `on_save_checkpoint` added."""
+        self.restore(training=True)
+
+    def on_validation_start(self) -> None:
+        """Restores what acting needs of a checkpoint."""
+        self.restore()
+
+    on_test_start = on_validation_start

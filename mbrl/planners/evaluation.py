@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from mbrl.data import make_generator
 from mbrl.envs.experience import Experience
+from mbrl.parts import load_states_of_parts, states_of_parts
 from mbrl.planners.memory import Memory
 
 
@@ -88,11 +90,13 @@ def evaluate(planner: Actor, experience: Experience, episodes: int, seed: int) -
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts `module` in evaluation mode, and every part back into the mode that it was in."""
+    """Puts `module` in evaluation mode, and afterwards all that it holds back into the mode and state that it was in."""
     modes = [(part, part.training) for part in module.modules()]
+    states = deepcopy(states_of_parts(module))
     module.eval()
     try:
         yield
     finally:
+        load_states_of_parts(module, states)
         for part, mode in modes:
             part.training = mode

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,8 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.data import Task, make_generator
+from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
-from mbrl.errors import NotBuiltError
+from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.models import DynamicsModel
 from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner, PlanObjective
 from mbrl.policies import Learner
@@ -33,20 +36,27 @@ def check_planner(
     Args:
         make: makes the planner, not yet built, the same each time.
         task: the task to build it for.
-        make_experience: makes environments of the task, the same each time, for the clauses about training; None leaves
-            those out. Choose a planner that trains within a few ticks.
-        ticks: ticks before the planner is saved, and after.
+        make_experience: makes environments of the task, the same each time, to train in; None makes two of the task's own.
+        ticks: ticks before the planner is saved, and after. The planner has to refit its model in both, so choose one with
+            a short warm-up.
 
     Raises:
         ConformanceError: naming the first clause that doesn't hold.
+        ConfigError: if `make_experience` is None and the task names no environment.
     """
     suite = _Suite(make, task)
     suite.life()
     suite.markers(suite.built())
     suite.acting(suite.built())
     suite.moves(suite.built())
-    if make_experience is not None:
-        suite.training(make_experience, ticks)
+    if make_experience is None:
+        if not task.env_id:
+            raise ConfigError(
+                "check_planner: expected a task that names an environment, or make_experience to train in, got neither; "
+                "give make_experience."
+            )
+        make_experience = partial(VectorExperience, task, 2, seed=0)
+    suite.training(make_experience, ticks)
 
 
 class _Suite(Clauses):
@@ -144,8 +154,8 @@ class _Suite(Clauses):
                 f"torch.load(weights_only=True) reads back; got {type(error).__name__}: {error}"
             ) from error
 
-    def restored(self, checkpoint: dict[str, Any]) -> Planner:
-        """A planner as `mbrl.load` and a resumed `fit` make it."""
+    def restored(self, checkpoint: dict[str, Any], *, training: bool = True) -> Planner:
+        """A planner as a resumed `fit` makes it or, without training, `mbrl.load`."""
         state = checkpoint["mbrl"]
         self.equal(state["task"], through_bytes(self.task.to_plain()), "a checkpoint holds the task")
         planner: Planner = self.rebuilt(self.make())
@@ -157,9 +167,9 @@ class _Suite(Clauses):
         optimizers = planner.make_optimizers()
         for optimizer, optimizer_state in zip(optimizers, checkpoint["optimizers"], strict=True):
             optimizer.load_state_dict(optimizer_state)
-        planner.on_load_checkpoint(checkpoint)
+        planner.on_load_checkpoint(checkpoint if training else {**checkpoint, "mbrl_buffers": {}})
         planner.load_state_dict(checkpoint["state_dict"])
-        planner.on_fit_start()
+        planner.restore(training=training)
         return planner
 
     def moves(self, planner: Planner) -> None:
@@ -184,6 +194,11 @@ class _Suite(Clauses):
             self.evaluation(planner)
             checkpoint = self.saved(planner, optimizers)
             environments = through_bytes(experience.state_dict())
+            self.equal(
+                self.acted(self.restored(checkpoint, training=False), False)[0],
+                self.acted(planner, False)[0],
+                "a trained planner that is loaded acts as it did (explore=False)",
+            )
 
             repeated = self.built()
             optimizers = repeated.make_optimizers()
@@ -205,6 +220,27 @@ class _Suite(Clauses):
                 made.close()
 
     def ticks(self, planner: Planner, experience: Experience, number: int) -> None:
+        """Makes that many ticks, in which whatever model learns must be fitted from a buffer that a checkpoint keeps."""
+        models = [part for part in planner.modules() if isinstance(part, DynamicsModel) and part.fitting != "fixed"]
+        fitted: list[DynamicsModel] = []
+        with ExitStack() as stack:
+            for model in models:
+                stack.enter_context(_watched(model, fitted))
+            self._ticks(planner, experience, number)
+        for model in models:
+            name = type(model).__name__
+            self.hold(
+                any(model is other for other in fitted),
+                f"a model that learns is refitted while its planner trains; {number} ticks of {experience.num_envs} "
+                f"environments saw no refit of {name} (check a planner with a shorter warm-up, or give more ticks)",
+            )
+            self.hold(
+                any(planner.buffers_state().values()),
+                f"a planner that refits its model keeps the rows in buffers_state; {name} was fitted to rows that no "
+                "checkpoint has",
+            )
+
+    def _ticks(self, planner: Planner, experience: Experience, number: int) -> None:
         for _ in range(number):
             before = planner.env_steps
             with self.untouched("a tick"):
@@ -218,6 +254,22 @@ class _Suite(Clauses):
         memory = planner.memory(ENVS, make_generator("cpu", "evaluation"))
         self.acted(planner, False, memory)
         self.equal(self.saved(planner, []), before, "evaluation has its own memory and moves nothing that training keeps")
+
+
+@contextmanager
+def _watched(model: DynamicsModel, fitted: list[DynamicsModel]) -> Iterator[None]:
+    """Notes `model` in `fitted` whenever it is refitted."""
+    refit = model.refit
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        fitted.append(model)
+        return refit(*args, **kwargs)
+
+    model.refit = noted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model.refit
 
 
 def _untimed(value: Any) -> Any:

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 
 from mbrl.data import Task
 from mbrl.errors import CheckpointError
+from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.resume import find_checkpoint
@@ -74,3 +75,5 @@ def _fill(module: Any, checkpoint: dict[str, Any], folder: Path) -> None:
             f"expected the parameters of {checkpoint['mbrl']['spec']['class_path']} in {folder}, but they don't fit "
             f"({' '.join(str(error).split())[:300]}); load it with the version of the code that wrote it."
         ) from error
+    if isinstance(module, Planner):
+        module.restore()

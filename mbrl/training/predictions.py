@@ -12,6 +12,7 @@ from mbrl.data import Task, Transitions, make_generator
 from mbrl.errors import DataError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
+from mbrl.planners.evaluation import evaluating
 
 _ROWS = 4096  # at once
 
@@ -41,7 +42,8 @@ def predict_rows(module: Any, rows: Transitions, task: Task, seed: int = 0) -> d
         chunk = rows.select(slice(first, first + _ROWS)).to(module.device)
         if isinstance(module, Planner):
             memory = module.memory(len(chunk), make_generator(module.device, seed, "predict", first))
-            action, _ = module.act(chunk.obs, memory, explore=False)
+            with evaluating(module):
+                action, _ = module.act(chunk.obs, memory, explore=False)
             parts.append({"obs": chunk.obs, "action": task.to_env_action(action)})
         elif isinstance(module, DynamicsModel):
             parts.append({"obs": chunk.obs, "action": task.to_env_action(chunk.action), **module.predict_step(chunk)})

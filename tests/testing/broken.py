@@ -401,6 +401,74 @@ class LosesItsCount(Walker):
         self.count = 0.0
 
 
+class ActsByWhatItLoses(Walker):
+    """Keeps in no checkpoint what its actions depend on and its ticks don't."""
+
+    gain_of_training = 1.0
+
+    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Any = None) -> tuple[Tensor, Memory]:
+        action, memory = super().act(obs, memory, explore=explore)
+        return action if explore else action * self.gain_of_training, memory
+
+    def tick(self, experience: Any) -> None:
+        super().tick(experience)
+        self.gain_of_training *= 0.9
+
+
+class Fits(LinearModel):
+    fitting = "closed_form"
+
+    def refit(self, rows: Transitions, generator: torch.Generator, value: Any = None) -> dict[str, Any]:
+        self.state.mul_(0.9).add_(0.1 * rows.next_obs.mean())
+        return {}
+
+
+class Fitter(Walker):
+    """Keeps its contract with a model and a buffer."""
+
+    def __init__(self, wait: int = 0) -> None:
+        super().__init__()
+        self.wait = wait
+        self.dynamics = Fits()
+
+    def make_parts(self, task: Task, seed: int) -> None:
+        super().make_parts(task, seed)
+        self.dynamics.build(task, seed)
+        self.buffer = ReplayBuffer(100, task.obs_size, task.action_size)
+
+    def tick(self, experience: Any) -> None:
+        memory = self.collect_memory(experience.num_envs)
+        action, memory = self.act(experience.obs, memory, explore=True)
+        rows = experience.step(action)
+        memory.reset(rows.terminated | rows.truncated)
+        self.env_steps += experience.num_envs
+        self.buffer.add(rows)
+        if self.env_steps > self.wait:
+            self.dynamics.refit(self.buffer.all(), self.streams["model_fit"])
+
+    def buffers_state(self) -> dict[str, dict[str, Any]]:
+        return {"real": self.buffer.state_dict()}
+
+    def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
+        if state:
+            self.buffer.load_state_dict(state["real"])
+
+
+class LosesItsBuffer(Fitter):
+    def buffers_state(self) -> dict[str, dict[str, Any]]:
+        return {}
+
+
+class BeginsItsBufferAnew(Fitter):
+    def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
+        pass
+
+
+class NeverFits(Fitter):
+    def __init__(self) -> None:
+        super().__init__(wait=100)
+
+
 class GlobalTicks(Walker):
     def tick(self, experience: Any) -> None:
         super().tick(experience)
@@ -437,6 +505,10 @@ PLANNERS = {
     NeverForgets: "reset forgets last of the episodes in the mask",
     MiscountsSteps: "a tick of 3 environments counts as many steps, got 1",
     LosesItsCount: "a planner restored from a checkpoint makes the same ticks",
+    ActsByWhatItLoses: "a trained planner that is loaded acts as it did",
+    LosesItsBuffer: "a planner that refits its model keeps the rows in buffers_state; Fits was fitted to rows",
+    BeginsItsBufferAnew: "a planner restored from a checkpoint makes the same ticks",
+    NeverFits: "3 ticks of 3 environments saw no refit of Fits",
     GlobalTicks: "a tick draws from no global generator",
     SavesItsTask: "a checkpoint holds tensors and plain data",
 }

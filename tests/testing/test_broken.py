@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from mbrl.data import make_generator
+from mbrl.data import Task, make_generator
 from mbrl.envs import VectorExperience
+from mbrl.errors import ConfigError
 from mbrl.testing import (
     ConformanceError,
     check_buffer,
@@ -48,8 +49,17 @@ def test_learners(cls: type, clause: str) -> None:
         check_learner(lambda: cls(hidden=[8], target_every=3), TASK)
 
 
-def test_a_planner_that_keeps_its_contract() -> None:
-    check_planner(broken.Walker, TASK, lambda: VectorExperience(TASK, 3, seed=0))
+@pytest.mark.parametrize("cls", [broken.Walker, broken.Fitter])
+def test_a_planner_that_keeps_its_contract(cls: type) -> None:
+    check_planner(cls, TASK, lambda: VectorExperience(TASK, 3, seed=0))
+
+
+def test_a_planner_is_trained_in_its_tasks_own_environment() -> None:
+    with pytest.raises(ConformanceError, match="3 ticks of 2 environments saw no refit of Fits"):
+        check_planner(broken.NeverFits, TASK)
+    nowhere = Task("", TASK.obs_size, TASK.action_size, TASK.action_low, TASK.action_high)
+    with pytest.raises(ConfigError, match="expected a task that names an environment, or make_experience"):
+        check_planner(broken.Fitter, nowhere)
 
 
 @pytest.mark.parametrize(("cls", "clause"), broken.PLANNERS.items())
