@@ -38,8 +38,10 @@ class _Clock(pl.Callback):
 def run_ms(clock_function: Callable[[], float] = perf_counter) -> float:
     """Milliseconds per real step in one such run, burn-in excluded."""
     clock = _Clock(clock_function)
-    # the warm-up outlasts the run, so nothing is fitted; its actions are the policy's, as after it
-    planner = Dyna(GaussianEnsemble(), SAC(), warmup_steps=STEPS + 1, warmup="policy")
+    # one short fit, in the burn-in, and no updates; actions are the policy's throughout
+    model = GaussianEnsemble(max_updates=1)
+    burn_in = {"warmup_steps": BURN_IN - 1, "warmup": "policy", "refit_every": STEPS}
+    planner = Dyna(model, SAC(), updates_per_step=0, real_ratio=1.0, **burn_in)
     with tempfile.TemporaryDirectory() as folder:
         trainer = mbrl.Trainer(folder, eval_every=10 * STEPS, checkpoint_every=10 * STEPS, progress=False, callbacks=[clock])
         trainer.fit(planner, OnlineData(ENV_ID, steps=STEPS))

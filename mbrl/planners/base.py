@@ -114,6 +114,11 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
         return True
 
     @property
+    def never_fitted(self) -> bool:
+        """True if it learns and has not begun to."""
+        return self.learns and self.env_steps == 0
+
+    @property
     def streams(self) -> Streams:
         """The run's named generators, on the planner's device."""
         if self._streams is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mbrl.arguments import Count, Natural
 from mbrl.data import ReplayBuffer, Transitions, ValueFunction
 from mbrl.envs.experience import Experience
-from mbrl.errors import UnsupportedError
+from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import HasDynamics
@@ -48,6 +48,27 @@ class OnlinePlanner(Planner, HasDynamics):
         self.refit_every = refit_every
         self.real_capacity = real_capacity
         self._real: ReplayBuffer | None = None
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Builds as every planner does, and refuses a run that would end before the planner learns anything.
+
+        Raises:
+            ConfigError: if a fit has no more steps than `warmup_steps`.
+        """
+        super().setup(stage)
+        steps = getattr(self.trainer.datamodule, "steps", None)  # type: ignore[attr-defined]
+        if stage == "fit" and self.learns and steps is not None and steps <= self.warmup_steps:
+            raise ConfigError(
+                f"{type(self).__name__}: expected more steps than those of the warm-up, in which nothing is learned, got "
+                f"data.init_args.steps {steps} and model.init_args.warmup_steps {self.warmup_steps}; raise the first or "
+                "lower the second."
+            )
+
+    @property
+    def never_fitted(self) -> bool:
+        return self.learns and self.env_steps < max(self.warmup_steps, 1)
 
     # parts -----------------------------------------------------------------------------------------------------------
 

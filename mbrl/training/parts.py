@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytorch_lightning as pl
 
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import ConfigError, MbrlWarning, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 from mbrl.spec import Configurable
@@ -46,4 +47,15 @@ def check_can_fit(model: pl.LightningModule) -> None:
         raise ConfigError(
             f"Trainer.fit: expected a fresh {type(model).__name__}, got one that has taken {model.env_steps} steps already; "
             "make a new one, and pass ckpt_path to go on from a checkpoint."
+        )
+
+
+def tell_if_never_fitted(model: pl.LightningModule) -> None:
+    """Warns that the numbers of an evaluation are those of an untrained planner."""
+    if isinstance(model, Planner) and model.never_fitted:
+        warnings.warn(
+            f"this {type(model).__name__} was never fitted: it has taken {model.env_steps} real steps, all of them before "
+            "its first fit, so these are the numbers of an untrained one; train it longer.",
+            MbrlWarning,
+            4,
         )

@@ -24,7 +24,7 @@ from mbrl.training.files import write_whole
 from mbrl.training.flags import check_flags
 from mbrl.training.load import load_into
 from mbrl.training.output import quiet
-from mbrl.training.parts import check_can_fit, check_parts
+from mbrl.training.parts import check_can_fit, check_parts, tell_if_never_fitted
 from mbrl.training.precision import use_bf16
 from mbrl.training.predictions import check_output, predict_rows
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
@@ -330,6 +330,7 @@ class Trainer(RunTrainer):
         run = super().test if what == "test" else super().validate
         with quiet("pytorch_lightning"), own_parameters(found):
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
+        tell_if_never_fitted(model)
         return dict(results)
 
 

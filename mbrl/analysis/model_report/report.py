@@ -78,7 +78,7 @@ def report(
     looked_at = {
         **(about or {}),
         "model": type(model).__name__,
-        "planner": type(module).__name__ if isinstance(module, Planner) else "none: a model alone",
+        "planner": _about_planner(module),
         "environment": model.built_task.env_id or "not named",
         "rows": len(rows),
         "episodes": len(episodes),
@@ -94,6 +94,8 @@ def report(
         truth=truth_model, training_rows=training_rows, measures=measures, names=names, decisions=decisions, seed=seed,
         allow=allow, progress=progress,
     )  # fmt: skip
+    if progress is not None and isinstance(module, Planner) and module.never_fitted:
+        progress(f"the planner is {looked_at['planner']}")
     found: dict[str, Result | Skipped] = {}
     with evaluating(module):
         for part in sorted(parts, key=lambda part: not part.acts):
@@ -104,6 +106,13 @@ def report(
             except MbrlError as error:  # what a user can read; a bug goes on
                 found[name] = Skipped(name, part.result.title, str(error))
     return Report(looked_at, [found[part.result.name] for part in parts])
+
+
+def _about_planner(module: Any) -> str:
+    if not isinstance(module, Planner):
+        return "none: a model alone"
+    name = type(module).__name__
+    return f"{name}, never fitted: all that it says is untrained" if module.never_fitted else name
 
 
 def _model_of(module: Any) -> DynamicsModel:
