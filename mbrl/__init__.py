@@ -2,7 +2,8 @@
 
 Example:
     >>> import mbrl
-    >>> planner = mbrl.load("runs/mbpo-inverted-pendulum/seed0")  # doctest: +SKIP
+    >>> policy = mbrl.load_policy("runs/mbpo-inverted-pendulum/seed0")  # doctest: +SKIP
+    >>> action = policy.predict(obs)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mbrl.training import Trainer, load
+    from mbrl.training import Trainer, load, load_policy
 
 __version__ = "0.1.0"
-__all__ = ["Trainer", "__version__", "load"]
+__all__ = ["Trainer", "__version__", "load", "load_policy"]
 
 
 def __getattr__(name: str) -> Any:
     # `import mbrl` alone stays fast: torch and Lightning take seconds, and `mbrl --help` needs neither
-    if name in ("Trainer", "load"):
+    if name in ("Trainer", "load", "load_policy"):
         import mbrl.training
 
         return getattr(mbrl.training, name)

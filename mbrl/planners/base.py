@@ -9,22 +9,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import Streams, Task, TaskBound, check_same_task, default_draws
+from mbrl.data import Streams, Task, check_same_task, default_draws
 from mbrl.envs.experience import Experience
 from mbrl.errors import CheckpointError, ConfigError
 from mbrl.parts import load_states_of_parts, reset_parts, states_of_parts
 from mbrl.planners.evaluation import evaluate, evaluating
 from mbrl.planners.memory import Memory
 from mbrl.planners.metrics import MetricSums
-from mbrl.spec import Configurable
+from mbrl.planners.predicting import Predicting
 
 
-class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
+class Planner(Predicting, ABC):
     """Acts in a task, and learns from what it meets.
 
     A planner implements `make_parts` (parameters), `act` and `tick`.
@@ -52,6 +51,7 @@ class Planner(TaskBound, Configurable, pl.LightningModule, ABC):
         """Makes all parameters for `task`, and starts from nothing; the same seed gives the same parameters."""
         self.task, self.seed, self.env_steps = task, seed, 0
         self._memory, self._streams, self._pending, self.metrics = None, None, None, MetricSums()
+        self.reset()
         reset_parts(self)
         with default_draws(seed, "planner", "default init"):
             self.make_parts(task, seed)

@@ -1,6 +1,6 @@
 """Runs of a planner or a model: trainer, run folder, checkpoints, metrics, loading."""
 
-from mbrl.training.load import load
+from mbrl.training.load import load, load_policy
 from mbrl.training.trainer import Trainer
 
-__all__ = ["Trainer", "load"]
+__all__ = ["Trainer", "load", "load_policy"]

@@ -1,4 +1,4 @@
-"""`load`: a planner or a dynamics model from a checkpoint, in any process."""
+"""`load` and `load_policy`: a planner or a dynamics model from a checkpoint, in any process."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-
 from mbrl.data import Task
 from mbrl.errors import CheckpointError
+from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.parts import tell_if_never_fitted
 from mbrl.training.resume import find_checkpoint
 
 
-def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Any:
+def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Planner | DynamicsModel:
     """Loads what a checkpoint holds, on the CPU, without its replay buffers and without its environment.
 
     Nothing in a checkpoint runs: it holds tensors and plain data, and the names in it resolve only in `mbrl` and in the
@@ -44,6 +44,31 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Any:
     return module_of(read_checkpoint(folder, buffers=False), folder, allow)
 
 
+def load_policy(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Planner:
+    """Loads a run's planner to act with: `predict` gives actions, `reset` begins an episode, `task` says what it is for.
+
+    Args:
+        path: as in `load`.
+        allow: as in `load`.
+
+    Raises:
+        CheckpointError: as in `load`, or if a model was fitted alone, which can't act.
+        UntrustedNameError: as in `load`.
+
+    Example:
+        >>> policy = mbrl.load_policy("runs/mbpo-pendulum/seed0")  # doctest: +SKIP
+        >>> action = policy.predict(obs)  # environment units, as obs is; doctest: +SKIP
+    """
+    found = load(path, allow)
+    if not isinstance(found, Planner):
+        raise CheckpointError(
+            f"expected a planner, which can act, in {path}, got a {type(found).__name__}; give a planner's run, or "
+            "mbrl.load the model."
+        )
+    tell_if_never_fitted(found)
+    return found
+
+
 def load_into(module: Any, folder: Path, allow: Sequence[str] = ()) -> None:
     """Gives `module`, whose spec is that of the checkpoint in `folder`, its parameters; builds it if need be."""
     checkpoint = read_checkpoint(folder, buffers=False)
@@ -52,7 +77,7 @@ def load_into(module: Any, folder: Path, allow: Sequence[str] = ()) -> None:
     _fill(module, checkpoint, folder)
 
 
-def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) -> pl.LightningModule:
+def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) -> Planner | DynamicsModel:
     """The planner or model of a checkpoint that was read.
 
     Raises:
@@ -60,7 +85,7 @@ def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) ->
     """
     about = checkpoint["mbrl"]
     task = Task.from_plain(about["task"], allow)
-    module = from_spec(about["spec"], allow)
+    module: Planner | DynamicsModel = from_spec(about["spec"], allow)
     module.build(task, about["seed"])
     _fill(module, checkpoint, folder)
     return module

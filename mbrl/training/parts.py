@@ -51,11 +51,11 @@ def check_can_fit(model: pl.LightningModule) -> None:
 
 
 def tell_if_never_fitted(model: pl.LightningModule) -> None:
-    """Warns that the numbers of an evaluation are those of an untrained planner."""
+    """Warns of a planner that acts before it has learned anything."""
     if isinstance(model, Planner) and model.never_fitted:
         warnings.warn(
             f"this {type(model).__name__} was never fitted: it has taken {model.env_steps} real steps, all of them before "
-            "its first fit, so these are the numbers of an untrained one; train it longer.",
+            "its first fit, so it acts as an untrained one; train it longer.",
             MbrlWarning,
             4,
         )

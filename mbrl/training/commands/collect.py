@@ -15,7 +15,7 @@ from mbrl.envs import collect, make_task
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
 from mbrl.training.commands.check import json_object
-from mbrl.training.load import load
+from mbrl.training.load import load_policy
 from mbrl.training.output import say
 
 
@@ -52,11 +52,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             raise ConfigError(
                 "mbrl collect: expected --ckpt_path or an environment, got both; a checkpoint knows its environment."
             )
-        planner = load(given.ckpt_path, allow)
-        if not isinstance(planner, Planner):
-            raise ConfigError(
-                f"--ckpt_path: expected a planner, which can act, got a {type(planner).__name__}; give another."
-            )
+        planner = load_policy(given.ckpt_path, allow)
         task = planner.built_task
         act = acting(planner, given.num_envs, given.seed, explore=given.explore)
     name = "random" if act is None else Path(given.ckpt_path).name
