@@ -10,76 +10,58 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
 
 from mbrl import __version__
-
-
-def _lightning(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.training.commands.fit import run  # torch and Lightning take seconds to import
-
-    return run(arguments, allow)
-
-
-def _collect(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.training.commands.collect import run
-
-    return run(arguments, allow)
-
-
-def _check(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.training.commands.check import run
-
-    return run(arguments, allow)
-
-
-def _plot(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.analysis.commands.plot import run
-
-    return run(arguments, allow)
-
-
-def _report(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.analysis.commands.report import run
-
-    return run(arguments, allow)
-
-
-def _search(arguments: list[str], allow: Sequence[str]) -> int:
-    from mbrl.search.commands.subcommands import run
-
-    def parse(of_a_run: list[str]) -> Mapping[str, object]:
-        from mbrl.training.commands.parsed import parsed
-
-        return parsed(of_a_run, allow)
-
-    return run(arguments, allow, parse)
-
+from mbrl.errors import ConfigError, DivergedError, MbrlError
 
 _FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
 
-Command = Callable[[list[str], Sequence[str]], int]
-
-# Name → (what `mbrl --help` says, what runs it: given the arguments after `mbrl`, name first, and the modules of --allow).
-COMMANDS: dict[str, tuple[str, Command]] = {
-    "fit": ("train a planner in its environment, or a dynamics model on a dataset", _lightning),
-    "validate": ("evaluate a checkpoint as training does", _lightning),
-    "test": ("test a checkpoint on episodes that training never saw", _lightning),
-    "predict": ("write a planner's actions or a model's predictions for a dataset", _lightning),
-    "collect": ("record a dataset with random actions or a trained planner", _collect),
-    "check": ("check an environment and its task functions, or a dataset", _check),
-    "report": ("look at a trained model on a dataset: where, how far ahead and how confidently it is wrong", _report),
-    "plot": ("draw learning curves of runs with bands over their seeds", _plot),
-    "search": ("search hyperparameters over the same YAML, in one or many processes", _search),
+# Words after `mbrl` → (what --help says of the command, the module whose `run` does it, imported when it is asked for: torch
+# and Lightning take seconds). `search` alone is a group, and its commands' `run` takes the parser of `mbrl fit` too.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "fit": ("train a planner in its environment, or a dynamics model on a dataset", "mbrl.training.commands.fit"),
+    "validate": ("evaluate a checkpoint as training does", "mbrl.training.commands.fit"),
+    "test": ("test a checkpoint on episodes that training never saw", "mbrl.training.commands.fit"),
+    "predict": ("write a planner's actions or a model's predictions for a dataset", "mbrl.training.commands.fit"),
+    "collect": ("record a dataset with random actions or a trained planner", "mbrl.training.commands.collect"),
+    "check": ("check an environment and its task functions, or a dataset", "mbrl.training.commands.check"),
+    "report": (
+        "look at a trained model on a dataset: where, how far ahead and how confidently it is wrong",
+        "mbrl.analysis.commands.report",
+    ),
+    "plot": ("draw learning curves of runs with bands over their seeds", "mbrl.analysis.commands.plot"),
+    "search": ("search hyperparameters over the same YAML, in one or many processes", ""),
+    "search check": ("try a search file's space on the command's parser, before any trial", "mbrl.search.commands.check"),
+    "search run": ("start a search, or go on with it", "mbrl.search.commands.run"),
+    "search join": ("work on a study that another machine started", "mbrl.search.commands.join"),
+    "search status": ("how far a study is, who works on it, and its best configuration", "mbrl.search.commands.status"),
+    "search confirm": ("run the best configurations on unseen seeds", "mbrl.search.commands.confirm"),
+    "search report": ("plots, tables and the best configuration of a study", "mbrl.search.commands.report"),
+    "search retry": ("queue failed trials again", "mbrl.search.commands.retry"),
+    "search stop": ("let workers finish their trials and leave", "mbrl.search.commands.stop"),
 }
 
 
-def usage() -> str:
-    """What `mbrl --help` prints."""
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {name:<{width}}  {text}" for name, (text, _) in COMMANDS.items())
+def commands_of(group: str = "") -> dict[str, str]:
+    """The commands of a group, `search` or none, and what `--help` says of each."""
+    return {name.split()[-1]: text for name, (text, _) in COMMANDS.items() if name.rpartition(" ")[0] == group}
+
+
+def usage(group: str = "") -> str:
+    """The text of `mbrl --help`, or of the help of a group of commands."""
+    commands = commands_of(group)
+    width = max(map(len, commands))
+    listed = "commands:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in commands.items())
+    if group == "search":
+        return (
+            "usage: mbrl search COMMAND …\n\nBayesian-optimised hyperparameters over the YAML of mbrl fit.\n\n"
+            f"{listed}\n\nmbrl search COMMAND --help says what a command takes."
+        )
     return (
         "usage: mbrl [--allow MODULE] [--traceback] COMMAND …\n\n"
-        f"Model-based reinforcement learning: any dynamics model with any planner.\n\ncommands:\n{commands}\n\noptions:\n"
+        f"Model-based reinforcement learning: any dynamics model with any planner.\n\n{listed}\n\noptions:\n"
         "  --allow MODULE  put the current folder on the path, and trust that module's names in checkpoints\n"
         "  --traceback     show where an error came from\n"
         "  --version       print the version\n\n"
@@ -88,7 +70,7 @@ def usage() -> str:
 
 
 def take_options(arguments: Sequence[str]) -> tuple[list[str], list[str], bool]:
-    """Splits off what every command takes: returns the rest, the allowed modules, and whether to show tracebacks."""
+    """Splits off the options of every command: returns the rest, the allowed modules, and whether to show tracebacks."""
     rest: list[str] = []
     allow: list[str] = []
     traceback = False
@@ -105,6 +87,46 @@ def take_options(arguments: Sequence[str]) -> tuple[list[str], list[str], bool]:
     return rest, allow, traceback
 
 
+def dispatch(
+    arguments: Sequence[str], allow: Sequence[str] = (), parse: Callable[[list[str]], Mapping[str, Any]] | None = None
+) -> int:
+    """Runs the command that the arguments begin with, and returns its exit code.
+
+    Args:
+        arguments: those after `mbrl`, without the options of every command.
+        allow: modules in which names of a checkpoint or a study may be looked up; the current folder goes on the path.
+        parse: the parser of `mbrl fit` for `mbrl search`, from the arguments of a run to all its settings; the real one by
+            default.
+
+    Raises:
+        ConfigError: if there is no such command.
+        MbrlError: as the command says.
+    """
+    rest = list(arguments)
+    group = rest.pop(0) if rest[:1] == ["search"] else ""
+    if not rest or rest[0] in ("-h", "--help"):
+        print(usage(group))
+        return 0
+    if rest[0] == "--version" and not group:
+        print(__version__)
+        return 0
+    if rest[0] not in (names := commands_of(group)):
+        where = f"mbrl {group}: " if group else ""
+        raise ConfigError(f"{where}expected a command, got {rest[0]!r}; choose one of {', '.join(names)}.")
+    if "" in allow:
+        raise ConfigError("--allow: expected the name of a module after it.")
+    if allow and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    run = import_module(COMMANDS[f"{group} {rest[0]}".strip()][1]).run
+
+    def parsed(of_a_run: list[str]) -> Mapping[str, Any]:
+        from mbrl.training.commands.parsed import parsed
+
+        return parsed(of_a_run, allow)
+
+    return int(run(rest, allow, parse or parsed) if group else run(rest, allow))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code.
 
@@ -112,22 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those after `mbrl`; the process's own by default.
     """
     rest, allow, traceback = take_options(sys.argv[1:] if arguments is None else arguments)
-    if not rest or rest[0] in ("-h", "--help"):
-        print(usage())
-        return 0
-    if rest[0] == "--version":
-        print(__version__)
-        return 0
-    if rest[0] not in COMMANDS:
-        return _fail(f"expected a command, got {rest[0]!r}; choose one of {', '.join(COMMANDS)}.")
-    if "" in allow:
-        return _fail("--allow: expected the name of a module after it.")
-    if allow and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    from mbrl.errors import DivergedError, MbrlError
-
     try:
-        return COMMANDS[rest[0]][1](rest, allow)
+        return dispatch(rest, allow)
     except SystemExit as stop:  # a parser's error, --help, or a signal that ended the run
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:  # in a command that isn't a run: those end after their step

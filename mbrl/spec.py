@@ -62,7 +62,7 @@ class Part(Configurable):
         """Forgets whatever it has learned."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it: tensors and plain data; empty without a state."""
+        """Its state for a checkpoint: tensors and plain data; empty without one."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -236,7 +236,7 @@ def name_of(function: Any, where: str = "function") -> str:
 
 
 def is_spec(value: Any) -> bool:
-    """Whether `value` is a dict with `class_path` and, at most, `init_args`."""
+    """True if `value` is a dict with `class_path` and, at most, `init_args`."""
     return isinstance(value, Mapping) and "class_path" in value and set(value) <= {"class_path", "init_args"}
 
 

@@ -14,7 +14,7 @@ import yaml
 from pytorch_lightning.loggers import wandb
 
 import mbrl
-from mbrl.cli import COMMANDS, main, take_options
+from mbrl.cli import COMMANDS, commands_of, main, take_options
 from mbrl.training import summary, trainer
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, write_checkpoint
 from tests.training.toy import lines
@@ -57,7 +57,7 @@ def _no_figures(run: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert all(f"\n  {name} " in text for name in commands_of())
     assert main([]) == 0
     assert capsys.readouterr().out == text
 
@@ -67,6 +67,13 @@ def test_help_and_version_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("name", [name for name, (_, module) in COMMANDS.items() if module])
+def test_every_command_of_the_table_says_what_it_takes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*name.split(), "--help"]) == 0
+    usage = capsys.readouterr().out.partition("\n")[0]
+    assert usage.startswith("usage: mbrl") and f" {name} " in usage
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == mbrl.__version__
@@ -74,7 +81,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
-    assert capsys.readouterr().err == "mbrl: expected a command, got 'trian'; choose one of " + ", ".join(COMMANDS) + ".\n"
+    assert (
+        capsys.readouterr().err == "mbrl: expected a command, got 'trian'; choose one of " + ", ".join(commands_of()) + ".\n"
+    )
 
 
 def test_options_of_every_command() -> None:

@@ -37,7 +37,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read_mapping(text: str, where: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds.
+    """Reads the mapping that a YAML text holds.
 
     Args:
         text: one YAML document; an empty one is an empty mapping.
@@ -49,11 +49,11 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
     try:
         found = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: expected YAML, got {' '.join(str(error).split())}; correct it.") from error
+        raise ConfigError(f"{where}: expected YAML, got {' '.join(str(error).split())}.") from error
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(found).__name__}; correct it.")
+        raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(found).__name__}.")
     if (odd := _odd(found)) is not None:
         raise ConfigError(f"{where}: expected numbers, texts, lists and mappings, got {odd}; write it as one of these.")
     return found
@@ -69,7 +69,7 @@ def _odd(value: Any) -> str | None:
 
 
 def read_value(text: str) -> Any:
-    """The value that a text is as YAML, or None if it is none."""
+    """Reads any value from a YAML text; None if it is no YAML."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError:
@@ -98,7 +98,7 @@ def _marked(value: Any, mark: Callable[[str], str]) -> Any:
 
 
 def with_sorted_keys(value: Any) -> Any:
-    """The same with the keys of all mappings in order; those that have none, such as `null` and `big`, by their JSON."""
+    """Sorts the keys of all mappings in a value; those that have no order, such as `null` and `big`, by their JSON."""
     if isinstance(value, Mapping):
         try:
             keys = sorted(value)
@@ -109,7 +109,7 @@ def with_sorted_keys(value: Any) -> Any:
 
 
 def write_mapping(mapping: Mapping[str, Any]) -> str:
-    """`mapping` as a YAML text, keys in their order, short lists on one line."""
+    """Writes `mapping` as a YAML text, keys in their order, short lists on one line."""
     return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 

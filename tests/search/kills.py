@@ -77,7 +77,7 @@ def problems(trials: list[FrozenTrial], budget: int) -> list[str]:
     roots = Counter(root_of(trial) for trial in settled)
     found += [f"root {root} finished {count} times" for root, count in roots.items() if count > 1]
     if spent(trials) != budget:
-        found.append(f"{spent(trials)} configurations came to something, of {budget}")
+        found.append(f"{spent(trials)} configurations are settled, of {budget}")
     for number in range(QUEUED):
         count = sum(trial.params == queued(number) for trial in settled)
         if count != 1:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from mbrl.search.commands.subcommands import run as search_command
+from mbrl.cli import dispatch
 from mbrl.search.file.search_file import SearchFile, read_search_file
 from mbrl.search.sampler import pareto
 from mbrl.search.study.best_yaml import best_of
@@ -64,7 +64,7 @@ def parse(arguments: list[str]) -> Mapping[str, Any]:
 
 
 def mbrl(*arguments: str) -> int:
-    return search_command(["search", *arguments], (), parse)
+    return dispatch(["search", *arguments], (), parse)
 
 
 def test_from_the_file_to_the_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

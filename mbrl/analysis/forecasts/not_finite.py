@@ -25,7 +25,8 @@ class NotFinite:
 
         Args:
             forecasts: `m x b x H x S`, `m` members or particles.
-            episode, step: `b` int64, where each begins.
+            episode: `b` int64, the one that each begins in.
+            step: `b` int64, the one that each begins at.
         """
         bad = ~forecasts.isfinite()  # m x b x H x S
         self.total += bad.shape[0] * bad.shape[1]

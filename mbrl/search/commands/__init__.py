@@ -1,1 +1,1 @@
-"""`mbrl search …`: one subcommand a module."""
+"""`mbrl search …`: one command per module; `mbrl.cli` has their table."""

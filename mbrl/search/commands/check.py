@@ -1,19 +1,17 @@
-"""`mbrl search check`: whether a search can start, before any trial."""
+"""`mbrl search check`: tells whether a search can start, before any trial."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 
-from mbrl.search.file.corners import completed
-from mbrl.search.file.export import Parse, check
+from mbrl.search.file.export import Parse, check, example_command
 from mbrl.search.file.search_file import read_search_file
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
-    """Checks a search file and prints what it says, and one of its command lines."""
+    """Checks a search file and prints its settings, and one of its command lines."""
     parser = argparse.ArgumentParser(prog="mbrl search check", description=__doc__)
     parser.add_argument("search", metavar="SEARCH.yaml", help="the search file")
     given = parser.parse_args(arguments[1:])
@@ -22,9 +20,6 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
     space, seeds = search.space, search.seeds
     budget = [f"{search.budget.trials} trials"] if search.budget.trials is not None else []
     budget += [f"{search.budget.hours:g} hours"] if search.budget.hours is not None else []
-    start = space.start()
-    example = start or completed(space, {}, high=False)
-    command = search.argv(example, seeds.tune[0], f"runs/{search.study}/0/seed{seeds.tune[0]}")
     objectives = ", ".join(f"{entry.direction} {entry.metric} ({entry.reduce})" for entry in search.objectives)
     lines = [
         f"{given.search}: {len(space.parameters)} parameters, {len(space.conditions())} of them conditional; "
@@ -33,8 +28,8 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         f"  budget      {', '.join(budget)}",
         f"  seeds       {len(seeds.tune)} to tune, {len(seeds.select)} to select, {len(seeds.test)} to test with",
         f"  sampler     {search.sampler.name}, pruner {search.pruner.name}",
-        "  the first trial:" if start else "  a trial:",
-        f"  {shlex.join(['mbrl', *command])}",
+        "  the first trial:" if space.start() else "  a trial:",
+        f"  {example_command(search)}",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

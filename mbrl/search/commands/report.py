@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mbrl.errors import ConfigError
-from mbrl.search.commands.workers import add_storage, quiet, remarks
+from mbrl.search.commands.workers import study_parser
 from mbrl.search.confirmation.confirmation import read_confirmation
 from mbrl.search.confirmation.runs import find_confirmation
 from mbrl.search.file.export import Parse
 from mbrl.search.report.search_report import PAGE, search_report
-from mbrl.search.study.storage import check_url, load_study, open_storage, redacted
+from mbrl.search.study.storage import load_study, open_storage, redacted
 from mbrl.search.study.study import RUNS, read_search
+from mbrl.training.output import plain_warnings, quiet
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
-    """Writes a study's report and prints what it says in short."""
-    parser = argparse.ArgumentParser(
-        prog="mbrl search report",
-        description="Writes plots, tables and the best configuration of a study: report.html, its pictures as PNG and its "
-        "tables as CSV, trials.csv, summary.md, and best.yaml, which mbrl fit --config takes. What an older report left "
-        "there is replaced.",
+    """Writes a study's report and prints its sentences."""
+    parser = study_parser(
+        "search report",
+        "Writes plots, tables and the best configuration of a study: report.html, its pictures as PNG and its tables as "
+        "CSV, trials.csv, summary.md, and best.yaml, which mbrl fit --config takes. What an older report left there is "
+        "replaced.",
     )
-    parser.add_argument("study", metavar="STUDY", help="the study's name")
-    add_storage(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for it (default: runs/STUDY/report)")
     parser.add_argument(
         "--against", metavar="STUDY", help="put another study of the same storage beside it, such as a random one"
     )
     given = parser.parse_args(arguments[1:])
-    check_url(given.storage)
     if given.out is not None and given.out.exists() and not given.out.is_dir():
         raise ConfigError(f"--out: expected a folder, got {given.out}, which is a file; give another.")
-    with remarks(), quiet():
+    with plain_warnings(), quiet("optuna"):
         study = load_study(given.study, given.storage)
         search = read_search(study)
         search.check_names(allow)  # the parser makes the parts that the study names

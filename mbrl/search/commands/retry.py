@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from optuna.trial import TrialState
 
 from mbrl.errors import ConfigError
-from mbrl.search.commands.workers import add_storage
+from mbrl.search.commands.workers import study_parser
 from mbrl.search.file.export import Parse
 from mbrl.search.study.outcome import enqueue, label_of
 from mbrl.search.study.storage import load_study
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
-    """Queues them, whatever the budget; each goes on in its run folder."""
-    parser = argparse.ArgumentParser(
-        prog="mbrl search retry",
-        description="Queues failed trials again, with the same configuration, seeds and run folder, where they go on from "
-        "the last checkpoint; mbrl search run, or a worker that is at work, runs them, whatever the budget.",
+    """Queues failed trials, whatever the budget; each goes on in its run folder."""
+    parser = study_parser(
+        "search retry",
+        "Queues failed trials again, with the same configuration, seeds and run folder, where they go on from the last "
+        "checkpoint; mbrl search run, or a worker that is at work, runs them, whatever the budget.",
     )
-    parser.add_argument("study", metavar="STUDY", help="the study's name")
     parser.add_argument("numbers", metavar="N", type=int, nargs="+", help="numbers of trials")
-    add_storage(parser)
     given = parser.parse_args(arguments[1:])
     study = load_study(given.study, given.storage)
     trials = study.get_trials(deepcopy=False)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 
-from mbrl.search.commands.workers import add_work, check_work, quiet, remarks, work
-from mbrl.search.file.corners import completed
-from mbrl.search.file.export import Parse, check
+from mbrl.search.commands.workers import add_storage, add_work, check_work, work
+from mbrl.search.file.export import Parse, check, example_command
 from mbrl.search.file.search_file import SearchFile, read_search_file
 from mbrl.search.study.best_yaml import leave_best
 from mbrl.search.study.outcome import counts_of
-from mbrl.search.study.storage import check_url, load_study, redacted
+from mbrl.search.study.storage import load_study, redacted
 from mbrl.search.study.study import RUNS, ask_to_stop, exists, open_study
-from mbrl.search.study.warm_start import earlier, previous_trials, queue_from
+from mbrl.search.study.warm_start import earlier, queue_from
 from mbrl.search.work.worker import DONE
+from mbrl.training.output import plain_warnings, quiet
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
@@ -28,6 +27,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         epilog="Exit codes: 0 done, 2 a search that can't start, 3 too many errors in a row, 130 and 143 interrupted.",
     )
     parser.add_argument("search", metavar="SEARCH.yaml", help="the search file")
+    add_storage(parser)
     add_work(parser)
     parser.add_argument(
         "--from",
@@ -38,9 +38,8 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
     parser.add_argument("--dry-run", action="store_true", help="check all, show what would be done, and write nothing")
     given = parser.parse_args(arguments[1:])
     search = read_search_file(given.search)
-    check_url(given.storage)
     check_work(given)
-    with remarks(), quiet():
+    with plain_warnings(), quiet("optuna"):
         new = not exists(search.study, given.storage)
         if given.earlier is not None:
             earlier(given.earlier, given.storage)  # refuses one that isn't there before anything is written
@@ -53,18 +52,14 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         if given.earlier is not None:
             queue_from(study, search, given.earlier, given.storage)
         ask_to_stop(study, False)
-        again = ["search", "run", given.search]
-        code = work(study, search, given, allow, again, previous_trials(study, search, given.storage))
+        code = work(study, search, given, allow, ["search", "run", given.search])
         if code == DONE:
             leave_best(study, search, RUNS / search.study, parse)
         return code
 
 
 def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:
-    """What a run would do."""
-    seed = search.seeds.tune[0]
-    example = search.space.start() or completed(search.space, {}, high=False)
-    command = search.argv(example, seed, RUNS / search.study / "0" / f"seed{seed}")
+    """Says what a run would do, for `--dry-run`."""
     trials = search.budget.trials if given.trials is None else given.trials
     hours = search.budget.hours if given.hours is None else given.hours
     budget = [f"{number:g} {unit}" for number, unit in ((trials, "trials"), (hours, "hours")) if number is not None]
@@ -75,6 +70,6 @@ def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:
         f"{search.study} in {redacted(given.storage)}: {state}",
         f"  budget   {', '.join(budget)}, {given.workers} at a time",
         f"  sampler  {search.sampler.name}, pruner {search.pruner.name}",
-        f"  a trial  {shlex.join(['mbrl', *command])}",
+        f"  a trial  {example_command(search)}",
     ]
     return "\n".join(lines) + "\n"

@@ -1,8 +1,7 @@
-"""`mbrl search status`: how far a study is, who works on it, and what it recommends."""
+"""`mbrl search status`: shows how far a study is, who works on it, and its best configuration."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.search.commands.workers import TRIALS, add_storage, quiet, remarks
+from mbrl.search.commands.workers import TRIALS, study_parser
 from mbrl.search.file.export import Parse
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.best_yaml import best_of
@@ -19,15 +18,13 @@ from mbrl.search.study.outcome import counts_of, spent
 from mbrl.search.study.storage import load_study, redacted
 from mbrl.search.study.study import read_search
 from mbrl.search.work.worker import STOP
+from mbrl.training.output import plain_warnings, quiet
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
-    """Prints it, and changes nothing."""
-    parser = argparse.ArgumentParser(prog="mbrl search status", description=__doc__)
-    parser.add_argument("study", metavar="STUDY", help="the study's name")
-    add_storage(parser)
-    given = parser.parse_args(arguments[1:])
-    with remarks(), quiet():
+    """Prints a study's state, and changes nothing."""
+    given = study_parser("search status", __doc__).parse_args(arguments[1:])
+    with plain_warnings(), quiet("optuna"):
         study = load_study(given.study, given.storage)
         lines = status(study, read_search(study), redacted(given.storage))
     sys.stdout.write("\n".join(lines) + "\n")
@@ -35,7 +32,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
 
 
 def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
-    """What `mbrl search status` prints, a line each.
+    """Lines that `mbrl search status` prints.
 
     Args:
         study: of the search.
@@ -59,7 +56,7 @@ def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
 
 
 def _best(study: optuna.Study, search: SearchFile) -> list[str]:
-    """What the report recommends; of several objectives the front, whose parameters the report writes."""
+    """Lines on the recommended configuration; of several objectives on the front, whose parameters the report writes."""
     if len(search.objectives) > 1:
         return [f"  front     trial {best.trial}: {best.brief}" for best in best_of(study, search)]
     lines = []
@@ -81,7 +78,7 @@ def _lease(trial: FrozenTrial) -> str:
 
 
 def _time_left(most: int | None, trials: Sequence[FrozenTrial], workers: int) -> str | None:
-    """A guess from the trials that ended; None where there is nothing to guess from."""
+    """Guesses the time left from the trials that ended; None where there is nothing to guess from."""
     times = [float(trial.user_attrs["wall_s"]) for trial in trials if trial.user_attrs.get("wall_s")]
     if most is None or not times or workers == 0:
         return None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from mbrl.search.commands.workers import add_storage
+from mbrl.search.commands.workers import study_parser
 from mbrl.search.file.export import Parse
 from mbrl.search.study.storage import load_study
 from mbrl.search.study.study import ask_to_stop
@@ -14,13 +13,10 @@ from mbrl.search.study.study import ask_to_stop
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
     """Marks the study; `mbrl search run` takes the mark away."""
-    parser = argparse.ArgumentParser(
-        prog="mbrl search stop",
-        description="Workers of the study, on all machines, finish the trial that they run and leave; mbrl search run "
-        "goes on.",
+    parser = study_parser(
+        "search stop",
+        "Workers of the study, on all machines, finish the trial that they run and leave; mbrl search run goes on.",
     )
-    parser.add_argument("study", metavar="STUDY", help="the study's name")
-    add_storage(parser)
     given = parser.parse_args(arguments[1:])
     ask_to_stop(load_study(given.study, given.storage), True)
     sys.stdout.write(f"{given.study}: workers leave after the trial that they run\n")

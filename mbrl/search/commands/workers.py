@@ -1,4 +1,4 @@
-"""The workers of one `mbrl search run` or `join`: one in this process, or several in their own."""
+"""The processes that work on one study, here or in several of their own, and the arguments of all commands on a study."""
 
 from __future__ import annotations
 
@@ -6,26 +6,40 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from rich.console import Console
 
-from mbrl.errors import ConfigError, MbrlWarning
+from mbrl.errors import ConfigError
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import Outcome, spent
-from mbrl.search.study.storage import DEFAULT, patiently
+from mbrl.search.study.storage import DEFAULT, check_url, patiently
 from mbrl.search.study.study import RUNS, pruner_of, sampler_of
+from mbrl.search.study.warm_start import previous_trials
 from mbrl.search.work.command_runner import CommandRunner
 from mbrl.search.work.run_process import CHILD, environment
 from mbrl.search.work.worker import DONE, TOO_MANY_ERRORS, Worker, handled
+from mbrl.training.output import say
 
 TRIALS = "trials"  # study attribute: the budget of whoever came last, where it isn't the search file's
+
+
+def study_parser(command: str, description: str | None, epilog: str | None = None) -> ArgumentParser:
+    """Makes the parser of a command that takes a study's name and its storage.
+
+    Args:
+        command: the words after `mbrl`.
+        description: what it does.
+        epilog: what the help ends with, such as exit codes.
+    """
+    parser = ArgumentParser(prog=f"mbrl {command}", description=description, epilog=epilog)
+    parser.add_argument("study", metavar="STUDY", help="the study's name")
+    add_storage(parser)
+    return parser
 
 
 def add_storage(parser: ArgumentParser) -> None:
@@ -40,49 +54,47 @@ def add_storage(parser: ArgumentParser) -> None:
     )
 
 
-def add_work(parser: ArgumentParser) -> None:
-    """Adds what `run` and `join` share."""
-    add_storage(parser)
-    parser.add_argument("--trials", type=int, help="trials of the whole study (default: budget.trials)")
-    parser.add_argument("--hours", type=float, help="begin no trial after so many hours (default: budget.hours)")
+def add_workers(parser: ArgumentParser) -> None:
+    """Adds how many runs there are at the same time, and on which devices."""
     parser.add_argument("--workers", type=int, default=1, help="runs at the same time (default: 1)")
     parser.add_argument("--device", help="a worker's device: cpu, or a list such as cuda:0,cuda:1 that they share out")
 
 
+def add_work(parser: ArgumentParser) -> None:
+    """Adds the arguments that `run` and `join` share, but for the storage."""
+    parser.add_argument("--trials", type=int, help="trials of the whole study (default: budget.trials)")
+    parser.add_argument("--hours", type=float, help="begin no trial after so many hours (default: budget.hours)")
+    add_workers(parser)
+
+
 def check_work(given: Namespace) -> None:
-    """Refuses numbers and devices that can't be used, before anything is written.
+    """Refuses a storage, numbers and devices that can't be used, before anything is written.
 
     Raises:
         ConfigError: naming the option.
     """
-    for name, least in (("trials", 1), ("workers", 1)):
-        number = getattr(given, name)
-        if number is not None and number < least:
-            raise ConfigError(f"--{name}: expected at least {least}, got {number}; raise it.")
+    check_url(given.storage)
+    for name in ("trials", "workers", "top"):
+        number = getattr(given, name, None)
+        if number is not None and number < 1:
+            raise ConfigError(f"--{name}: expected at least 1, got {number}; raise it.")
     if given.hours is not None and not given.hours > 0:
         raise ConfigError(f"--hours: expected more than 0, got {given.hours}; raise it.")
-    for device in devices_of(given):
+    for device in _devices(given):
         environment(device, os.environ)
 
 
-def work(
-    study: optuna.Study,
-    search: SearchFile,
-    given: Namespace,
-    allow: Sequence[str],
-    again: Sequence[str],
-    previous: Sequence[FrozenTrial] = (),
-) -> int:
+def work(study: optuna.Study, search: SearchFile, given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int:
     """Works on a study until its budget is spent, and returns the exit code.
 
     Args:
         study: of the search.
         search: the search file.
-        given: what `add_work` takes.
+        given: the arguments of `add_work` and `add_storage`.
         allow: modules that runs may import names from.
         again: the arguments after `mbrl`, but for options, of a process that does the same.
-        previous: trials of an earlier study, for the sampler.
     """
+    previous = previous_trials(study, search, given.storage)
     if given.workers > 1:
         return several(given, allow, again)
     study.pruner = pruner_of(search)
@@ -90,67 +102,90 @@ def work(
     trials = budget.trials if given.trials is None else given.trials
     if patiently(lambda: study.user_attrs).get(TRIALS, budget.trials) != trials:
         patiently(lambda: study.set_user_attr(TRIALS, trials))
-    folder = RUNS / search.study
-    worker = Worker(
+
+    def show(trial: FrozenTrial, outcome: Outcome) -> None:
+        names = [objective.metric for objective in search.objectives]
+        values = [f"{name} {value:.5g}" for name, value in zip(names, outcome.values, strict=False)] or [outcome.detail]
+        seeds = ", ".join(str(seed) for seed in trial.user_attrs.get("seeds", []))
+        done = str(spent(study.get_trials(deepcopy=False))) + ("" if trials is None else f"/{trials}")
+        show_run(
+            f"trial {trial.number}", outcome.outcome, *values, f"seed {seeds}", f"{outcome.wall_s:.0f} s", f"{done} done"
+        )
+
+    code = worker_on(
         study,
-        CommandRunner(search, folder, allow=allow),
-        folder,
+        search,
+        RUNS / search.study,
+        given,
+        allow,
+        show,
         trials=trials,
         tune_seeds=search.seeds.tune,
         per_trial=search.seeds.per_trial,
         hours=budget.hours if given.hours is None else given.hours,
-        retries=limits.retries,
-        errors_in_a_row=limits.errors_in_a_row,
-        device=devices_of(given)[0],
         sampler=sampler_of(search, previous),
-        show=Progress(study, search, trials).show,
-    )
-    code = worker.work()
+    ).work()
     if code == TOO_MANY_ERRORS:
-        sys.stderr.write(
-            f"mbrl: {limits.errors_in_a_row} trials in a row ended by an error; look at stderr.log in their run folders, "
-            "mend the cause, and give the same command again.\n"
+        say(
+            f"{limits.errors_in_a_row} trials in a row ended by an error; look at stderr.log in their run folders, mend the "
+            "cause, and give the same command again."
         )
     elif code != DONE:
-        sys.stderr.write("mbrl: interrupted; what ran is queued again, and the same command goes on.\n")
+        say("interrupted; what ran is queued again, and the same command goes on.")
     return code
 
 
-class Progress:
-    """A line on stderr for every trial that this worker finished.
+def worker_on(
+    study: optuna.Study,
+    search: SearchFile,
+    folder: Path,
+    given: Namespace,
+    allow: Sequence[str],
+    show: Callable[[FrozenTrial, Outcome], None],
+    **options: Any,
+) -> Worker:
+    """Makes the worker of this process, with the search file's limits.
 
     Args:
-        study: of the trials.
-        search: its file.
-        trials: the budget; None for none.
+        study: whose trials it runs.
+        search: the search file.
+        folder: of the study's runs.
+        given: the arguments of `add_workers`; of several devices it takes the first.
+        allow: modules that runs may import names from.
+        show: called after each trial.
+        **options: further arguments of `Worker`.
     """
+    return Worker(
+        study,
+        CommandRunner(search, folder, allow=allow),
+        folder,
+        retries=search.limits.retries,
+        errors_in_a_row=search.limits.errors_in_a_row,
+        device=_devices(given)[0],
+        show=show,
+        **options,
+    )
 
-    def __init__(self, study: optuna.Study, search: SearchFile, trials: int | None) -> None:
-        self.study, self.search, self.trials = study, search, trials
-        self._console = Console(stderr=True)
 
-    def show(self, trial: FrozenTrial, outcome: Outcome) -> None:
-        """Prints it."""
-        names = [objective.metric for objective in self.search.objectives]
-        what = [f"{name} {value:.5g}" for name, value in zip(names, outcome.values, strict=False)] or [outcome.detail]
-        done = spent(self.study.get_trials(deepcopy=False))
-        budget = f"{done}" if self.trials is None else f"{done}/{self.trials}"
-        seeds = ", ".join(str(seed) for seed in trial.user_attrs.get("seeds", []))
-        parts = [f"trial {trial.number}", outcome.outcome, *what, f"seed {seeds}", f"{outcome.wall_s:.0f} s"]
-        parts.append(f"{budget} done")
-        self._console.print("  ".join(part for part in parts if part), highlight=False, soft_wrap=True, markup=False)
+def show_run(*parts: str) -> None:
+    """Writes a line to stderr for a trial or run that ended; empty parts are left out."""
+    sys.stderr.write("  ".join(part for part in parts if part) + "\n")
 
 
 def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int:
-    """Starts a process a worker, hands them signals, and waits for all; returns the worst of their exit codes.
+    """Starts a process per worker, hands them signals, and waits for all; returns the worst of their exit codes.
 
     Args:
-        given: what `add_work` takes.
+        given: the arguments of `add_work` and `add_storage`.
         allow: modules that runs may import names from.
         again: the arguments after `mbrl`, but for options, of each process.
     """
     options = [option for module in allow for option in ("--allow", module)]
-    devices = devices_of(given)
+    shared = [*again, "--storage", given.storage, "--workers", "1"]
+    for name in ("trials", "hours"):
+        value = getattr(given, name)
+        shared += [] if value is None else [f"--{name}", str(value)]
+    devices = _devices(given)
     workers: list[subprocess.Popen[bytes]] = []
     told: list[int] = []
 
@@ -162,53 +197,17 @@ def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int
     with handled(hand_on):
         for number in range(given.workers):
             device = devices[number % len(devices)]
-            mine = [*options, *again, "--storage", given.storage, "--workers", "1", *_limits(given)]
-            mine += [] if device is None else ["--device", device]
-            command = [sys.executable, *CHILD, str(os.getpid()), *mine]
+            mine = [*options, *shared, *([] if device is None else ["--device", device])]
             if not told:
+                command = [sys.executable, *CHILD, str(os.getpid()), *mine]
                 workers.append(subprocess.Popen(command, start_new_session=True))
         codes = [worker.wait() for worker in workers]
     for code in codes:
         if code < 0:
-            sys.stderr.write(
-                f"mbrl: a worker was ended by {signal.Signals(-code).name}; the same command runs its trial again.\n"
-            )
+            say(f"a worker was ended by {signal.Signals(-code).name}; the same command runs its trial again.")
     return max((128 - code if code < 0 else code for code in codes), default=0)
 
 
-def _limits(given: Namespace) -> list[str]:
-    pairs = [(name, getattr(given, name)) for name in ("trials", "hours")]
-    return [text for name, value in pairs if value is not None for text in (f"--{name}", str(value))]
-
-
-def devices_of(given: Namespace) -> list[str | None]:
+def _devices(given: Namespace) -> list[str | None]:
     """The devices of `--device`, which workers share out; a single None leaves the choice to the runs."""
     return [None] if given.device is None else [device.strip() for device in given.device.split(",")]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Optuna's own log lines give way to ours."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(level)
-
-
-@contextmanager
-def remarks() -> Iterator[None]:
-    """Our warnings as one line on stderr each."""
-    show = warnings.showwarning
-
-    def showwarning(message: Any, category: Any, *rest: Any, **options: Any) -> None:
-        if issubclass(category, MbrlWarning):
-            sys.stderr.write(f"mbrl: warning: {message}\n")
-        else:
-            show(message, category, *rest, **options)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", MbrlWarning)
-        warnings.showwarning = showwarning
-        yield

@@ -1,1 +1,1 @@
-"""What a search's best configurations are worth on seeds that it never used."""
+"""Confirmation: a search's best configurations measured on seeds that it never used."""

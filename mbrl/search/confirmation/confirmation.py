@@ -1,4 +1,4 @@
-"""`Confirmation`: what the configurations that a search recommends are worth on seeds that it never used."""
+"""`Confirmation`: the values of a search's recommended configurations on seeds that it never used."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Run:
         label: of the configuration.
         seed: of the run.
         outcome: `ok`, or how it failed.
-        value: None of a failed one.
-        counted: the value, or what a failed run counts as: the worst that any run of the search or its confirmation had.
-        folder: where it ran.
+        value: None for a failed one.
+        counted: the value; for a failed run the worst that any run of the search or its confirmation had.
+        folder: of the run.
     """
 
     stage: str
@@ -52,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Confirmation(Result):
-    """The runs of a confirmation and what they say.
+    """The runs of a confirmation and their statistics.
 
     Attributes:
         metric: the objective.
@@ -82,11 +82,11 @@ class Confirmation(Result):
 
     @property
     def value(self) -> Estimate:
-        """What the chosen configuration is worth: the interquartile mean of its test runs."""
+        """The value of the chosen configuration: the interquartile mean of its test runs."""
         return self.estimates[TEST, self.chosen.label]
 
     def failed(self, stage: str, label: str) -> int:
-        """How many runs of a configuration failed."""
+        """Counts the failed runs of a configuration."""
         return sum(run.value is None for run in self.runs if (run.stage, run.label) == (stage, label))
 
     def table(self) -> dict[str, list[Any]]:
@@ -145,10 +145,10 @@ class Confirmation(Result):
 
 
 def chosen_of(confirmation: optuna.Study, search: SearchFile, tried: optuna.Study) -> Candidate | None:
-    """The candidate with the best interquartile mean on select seeds; None before all of them have run.
+    """Finds the candidate with the best interquartile mean on select seeds; None before all of them have run.
 
-    Failed runs count as the worst value that any run of the search or on a select seed had: test seeds choose nothing. Of
-    equals the one that the model liked more.
+    Failed runs count as the worst value that any run of the search or on a select seed had: test seeds choose nothing. Among
+    equals the model's order decides.
     """
     made = last_round(confirmation)
     if made is None:
@@ -159,16 +159,16 @@ def chosen_of(confirmation: optuna.Study, search: SearchFile, tried: optuna.Stud
         return made.candidates[0]
     if missing(confirmation, made.candidates, search.seeds.select):
         return None
-    runs = settled_runs(confirmation)
+    known = settled_runs(confirmation)
     worst = _worst(confirmation, tried, search.seeds.select)
-    scores = [_scores(runs, candidate, search.seeds.select, worst) for candidate in made.candidates]
-    means = [float(interquartile_mean(torch.tensor(values, dtype=torch.float64))) for values in scores]
+    runs = [_runs(known, SELECT, candidate, search.seeds.select, worst) for candidate in made.candidates]
+    means = [float(interquartile_mean(torch.tensor(_counted(ones), dtype=torch.float64))) for ones in runs]
     best = max(means) if _maximize(tried) else min(means)
     return made.candidates[means.index(best)]
 
 
 def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: optuna.Study) -> Confirmation | None:
-    """What a confirmation found; None until all its runs have come to something.
+    """Reads what a confirmation found; None until all its runs are settled.
 
     Args:
         confirmation: its study.
@@ -187,19 +187,18 @@ def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: opt
     runs: list[Run] = []
     estimates: dict[tuple[str, str], Estimate] = {}
     generator = torch.Generator().manual_seed(0)
+    counted: dict[str, dict[str, list[float]]] = {}  # by label, of one stage; the tests come last and stay
     for stage, candidates, seeds in ((SELECT, selected, search.seeds.select), (TEST, tested, search.seeds.test)):
-        scores = {candidate.label: {"": _scores(known, candidate, seeds, worst)} for candidate in candidates}
-        found = score_statistics(scores, generator=generator, level=_LEVEL).estimates if scores else {}
+        made_runs = {candidate.label: _runs(known, stage, candidate, seeds, worst) for candidate in candidates}
+        counted = {label: {"": _counted(ones)} for label, ones in made_runs.items()}
+        found = score_statistics(counted, generator=generator, level=_LEVEL).estimates if counted else {}
         estimates |= {(stage, label): kinds["iqm"] for label, kinds in found.items()}
-        for candidate in candidates:
-            runs += [_run(stage, candidate, seed, known[key(candidate.params), seed], worst) for seed in seeds]
+        runs += [run for ones in made_runs.values() for run in ones]
     better = gain = None
     start = tested[1] if len(tested) > 1 else None
     if start is not None:
         sign = 1.0 if maximize else -1.0
-        signed = {
-            one.label: {"": [sign * value for value in _scores(known, one, search.seeds.test, worst)]} for one in tested
-        }
+        signed = {label: {"": [sign * value for value in values[""]]} for label, values in counted.items()}
         compared = probability_of_improvement(signed, generator=generator, level=_LEVEL)
         better = compared.estimates[chosen.label, start.label]
         one, other = (torch.tensor(values[""], dtype=torch.float64) for values in signed.values())
@@ -212,7 +211,7 @@ def read_confirmation(confirmation: optuna.Study, search: SearchFile, tried: opt
 
 
 def tested_candidates(made: Round, chosen: Candidate) -> tuple[Candidate, ...]:
-    """What runs on test seeds: the chosen configuration, and the start if that is another."""
+    """Lists the configurations that run on test seeds: the chosen one, and the start if that is another."""
     if made.start is None or key(made.start.params) == key(chosen.params):
         return (chosen,)
     return (chosen, made.start)
@@ -237,22 +236,28 @@ def _is_test(trial: FrozenTrial, search: SearchFile) -> bool:
     return bool(trial.params) and bool(set(trial.user_attrs.get("seeds", ())) & set(search.seeds.test))
 
 
-def _run(stage: str, candidate: Candidate, seed: int, trial: FrozenTrial, worst: float) -> Run:
-    value = trial.value if trial.state == TrialState.COMPLETE else None
-    counted = worst if value is None else value
-    folder = f"{trial.user_attrs.get('run_dir', '')}/seed{seed}"
-    return Run(stage, candidate.label, seed, label_of(trial), value, counted, folder)
+def _runs(
+    known: Mapping[tuple[str, int], FrozenTrial], stage: str, candidate: Candidate, seeds: Sequence[int], worst: float
+) -> list[Run]:
+    """The runs of a configuration, one per seed; failed ones count as `worst`."""
+    runs = []
+    for seed in seeds:
+        trial = known[key(candidate.params), seed]
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        folder = f"{trial.user_attrs.get('run_dir', '')}/seed{seed}"
+        runs.append(Run(stage, candidate.label, seed, label_of(trial), value, worst if value is None else value, folder))
+    return runs
 
 
-def _scores(
-    runs: Mapping[tuple[str, int], FrozenTrial], candidate: Candidate, seeds: Sequence[int], worst: float
-) -> list[float]:
-    found = [runs[key(candidate.params), seed] for seed in seeds]
-    return [worst if trial.state != TrialState.COMPLETE or trial.value is None else trial.value for trial in found]
+def _counted(runs: Sequence[Run]) -> list[float]:
+    return [run.counted for run in runs]
 
 
 def _worst(confirmation: optuna.Study, tried: optuna.Study, seeds: Sequence[int]) -> float:
-    """Of all runs of a search, and those of its confirmation on these seeds; that one has a value its candidates say."""
+    """The worst value of any run of a search, or of its confirmation on these seeds; it is what a failed run counts as.
+
+    There is one: a configuration is confirmed only if a trial of it finished with a value.
+    """
     trials = [run for run in confirmation.get_trials(deepcopy=False) if set(run.user_attrs.get("seeds", ())) & set(seeds)]
     trials += tried.get_trials(deepcopy=False)
     values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]

@@ -1,6 +1,6 @@
-"""The runs that confirm a search: which are due, queued, and what came of them.
+"""The runs that confirm a search: their candidates, their queue and their results.
 
-They are trials of a study of their own beside the search's, one a (configuration, seed), so that leases, retries, several
+They are trials of a study of their own beside the search's, one per configuration and seed, so that leases, retries, several
 workers and machines are those of the search.
 """
 
@@ -32,10 +32,10 @@ class Candidate:
     """A configuration to confirm.
 
     Attributes:
-        trial: of the search, its first of the configuration; None for the start where the search never ran it.
-        params: what was chosen.
-        mean: what the search's model expected; None of the start.
-        sd: of that.
+        trial: number of the search's first trial of it; None for the start where the search never ran it.
+        params: numbers and labels of its parameters.
+        mean: value that the search's model expected; None for the start.
+        sd: standard deviation of that expectation.
     """
 
     trial: int | None
@@ -54,11 +54,11 @@ class Round:
     """The candidates that were taken at some time.
 
     Attributes:
-        after: how many trials of the search had come to something.
-        top: how many candidates were asked for.
+        after: number of the search's trials that were settled.
+        top: number of candidates that were asked for.
         candidates: best first.
         start: the search's start, which is measured beside the one that is kept; None if the file gives none.
-        chosen: place of the candidate that was kept; None before that.
+        chosen: index of the candidate that was kept; None before that.
     """
 
     after: int
@@ -72,7 +72,7 @@ def confirmation_study(search: SearchFile, url: str) -> optuna.Study:
     """Makes the study of the confirmation's runs, or takes it up again.
 
     Raises:
-        UnsupportedError: of a search with several objectives.
+        UnsupportedError: for a search with several objectives.
         ConfigError: if it belongs to another search of the same name.
     """
     if len(search.objectives) > 1:
@@ -100,7 +100,7 @@ def confirmation_study(search: SearchFile, url: str) -> optuna.Study:
 
 
 def find_confirmation(study: optuna.Study, storage: BaseStorage) -> optuna.Study | None:
-    """The study of a search's confirmation, if there is one in its storage."""
+    """Finds the study of a search's confirmation; None if there is none in its storage."""
     name = study.study_name + _SUFFIX
     if name not in [other.study_name for other in storage.get_all_studies()]:
         return None
@@ -108,7 +108,7 @@ def find_confirmation(study: optuna.Study, storage: BaseStorage) -> optuna.Study
 
 
 def last_round(confirmation: optuna.Study) -> Round | None:
-    """The newest round, or None before the first."""
+    """Reads the newest round; None before the first."""
     rounds = patiently(lambda: confirmation.user_attrs).get(ROUNDS)
     if not rounds:
         return None
@@ -124,7 +124,7 @@ def last_round(confirmation: optuna.Study) -> Round | None:
 
 
 def new_round(study: optuna.Study, search: SearchFile, top: int) -> Round:
-    """The best configurations of a search by its model, and its start.
+    """Makes a round of the best configurations of a search by its model, and its start.
 
     Raises:
         DataError: if no trial has finished with a value.
@@ -152,7 +152,7 @@ def new_round(study: optuna.Study, search: SearchFile, top: int) -> Round:
 
 
 def store_round(confirmation: optuna.Study, made: Round) -> None:
-    """Keeps it, so that the same candidates are gone on with after a stop."""
+    """Stores a round, so that the same candidates are gone on with after a stop."""
     rounds = list(patiently(lambda: confirmation.user_attrs).get(ROUNDS, ()))
     entry = {
         "after": made.after,
@@ -165,14 +165,14 @@ def store_round(confirmation: optuna.Study, made: Round) -> None:
 
 
 def store_choice(confirmation: optuna.Study, chosen: Candidate) -> None:
-    """Keeps which candidate of the newest round runs on test seeds, so that nothing that comes later chooses another."""
+    """Stores which candidate of the newest round runs on test seeds, so that nothing that comes later chooses another."""
     *rounds, last = patiently(lambda: confirmation.user_attrs)[ROUNDS]
     place = [Candidate(**entry) for entry in last["candidates"]].index(chosen)
     patiently(lambda: confirmation.set_user_attr(ROUNDS, [*rounds, {**last, "chosen": place}]))
 
 
 def settled_runs(confirmation: optuna.Study) -> dict[tuple[str, int], FrozenTrial]:
-    """What is known, by configuration (see `key`) and seed: runs with a value, and runs that failed by their setting."""
+    """Finds the settled runs, by configuration (see `key`) and seed: with a value, or failed by their setting."""
     found: dict[tuple[str, int], FrozenTrial] = {}
     for trial in patiently(lambda: confirmation.get_trials(deepcopy=False)):
         if is_settled(trial):
@@ -181,7 +181,7 @@ def settled_runs(confirmation: optuna.Study) -> dict[tuple[str, int], FrozenTria
 
 
 def queue(confirmation: optuna.Study, candidates: Sequence[Candidate], seeds: Sequence[int]) -> int:
-    """Queues the runs that are neither known nor on their way; returns how many there were to queue.
+    """Queues the runs that are neither settled nor on their way, and returns their number.
 
     Those that ended by an error are queued again.
     """
@@ -197,13 +197,13 @@ def queue(confirmation: optuna.Study, candidates: Sequence[Candidate], seeds: Se
 
 
 def missing(confirmation: optuna.Study, candidates: Sequence[Candidate], seeds: Sequence[int]) -> int:
-    """How many runs have not come to anything yet."""
+    """Counts the runs that are not settled yet."""
     there = settled_runs(confirmation)
     return sum((key(candidate.params), seed) not in there for candidate in candidates for seed in seeds)
 
 
 def key(params: Mapping[str, Any]) -> str:
-    """The same for the same configuration, whether a whole number was written as 2 or as 2.0."""
+    """Makes a key that is the same for the same configuration, whether a whole number was written as 2 or as 2.0."""
     return repr(sorted((name, value if isinstance(value, str) else float(value)) for name, value in params.items()))
 
 

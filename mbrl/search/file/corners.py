@@ -1,4 +1,4 @@
-"""A few configurations that together use every value of every choice and both ends of every range, to check a space by."""
+"""Corners of a search space: a few configurations that use every choice and both ends of every range, to check it by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mbrl.search.file.space import Space
 
 
 def corners(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Pairs of a description and what is chosen: the start, all lows, all highs, and each choice once.
+    """Yields pairs of a description and a configuration: the start, all lows, all highs, and each choice once.
 
     Raises:
         ConfigError: for a parameter whose conditions can't hold together, so that it would never count.
@@ -40,7 +40,7 @@ def _all(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def completed(space: Space, wanted: Mapping[str, Any], *, high: bool) -> dict[str, Any]:
-    """What is wanted, with one end of each range and the first of each choice for all else that counts."""
+    """Completes a configuration: one end of each range and the first of each choice for all else that counts."""
     chosen: dict[str, Any] = {}
     for parameter in space.parameters:
         if parameter in space.active(chosen):
@@ -50,7 +50,7 @@ def completed(space: Space, wanted: Mapping[str, Any], *, high: bool) -> dict[st
 
 
 def enabling(space: Space, parameter: Parameter) -> dict[str, Any]:
-    """Labels of choices under which a parameter counts.
+    """Finds labels of choices under which a parameter counts.
 
     Raises:
         ConfigError: if there are none.
@@ -65,7 +65,7 @@ def enabling(space: Space, parameter: Parameter) -> dict[str, Any]:
             if not allowed[parent]:
                 raise ConfigError(
                     f"{parameter.name}.when: expected conditions that can hold together, got ones that leave no value of "
-                    f"{parent}, so that it would never count; correct them."
+                    f"{parent}, so that it would never count."
                 )
             open_ends.append(parents[parent])
     return {parent: labels[0] for parent, labels in allowed.items()}

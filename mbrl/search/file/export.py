@@ -1,15 +1,16 @@
-"""What was chosen as a file that `mbrl fit --config` takes, and a search file checked with the real parser."""
+"""Configurations written as files that `mbrl fit --config` takes, and search files checked with the real parser."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mbrl.errors import ConfigError, MbrlError
-from mbrl.search.file.corners import corners
+from mbrl.search.file.corners import completed, corners
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.file.settings import merged, nested
 from mbrl.training.yaml_text import write_mapping
@@ -19,9 +20,10 @@ Parse = Callable[[list[str]], Mapping[str, Any]]
 
 
 def best_yaml(search: SearchFile, chosen: Mapping[str, Any], comment: str, parse: Parse) -> str:
-    """A whole configuration: `mbrl fit --config best.yaml` runs what a trial ran, with a seed and a folder of its own.
+    """Makes a whole configuration: `mbrl fit --config best.yaml` runs what a trial ran, with a seed and a folder of its own.
 
-    It holds what the configurations, `fixed` and the choice say and the parser took, and no defaults: it is to be read.
+    It holds the settings of the configurations, of `fixed` and of the choice that the parser took, and no defaults: it is to
+    be read.
 
     Args:
         search: the search.
@@ -55,14 +57,14 @@ def best_yaml(search: SearchFile, chosen: Mapping[str, Any], comment: str, parse
 
 
 def check(search: SearchFile, parse: Parse) -> int:
-    """Has the real parser, and the constructors of all parts, take the corners of a search's space.
+    """Gives the corners of a search's space to the real parser and the constructors of all parts.
 
     Args:
         search: the search.
         parse: the command line's parser.
 
     Returns:
-        How many configurations were tried.
+        The number of configurations that were tried.
 
     Raises:
         ConfigError: naming the setting at fault, and what is wrong with it.
@@ -78,6 +80,12 @@ def check(search: SearchFile, parse: Parse) -> int:
                 names = _blamed(search, chosen, paths, parse)
                 raise ConfigError(f"{names}, at {what}: {error}") from error
     return count
+
+
+def example_command(search: SearchFile) -> str:
+    """Writes the command line of the first trial, or of any trial if the search has no start."""
+    chosen, seed = search.space.start() or completed(search.space, {}, high=False), search.seeds.tune[0]
+    return shlex.join(["mbrl", *search.argv(chosen, seed, f"runs/{search.study}/0/seed{seed}")])
 
 
 def _blamed(search: SearchFile, chosen: Mapping[str, Any], paths: list[Path], parse: Parse) -> str:
@@ -100,7 +108,7 @@ def _blamed(search: SearchFile, chosen: Mapping[str, Any], paths: list[Path], pa
 
 
 def _taken(written: Any, parsed: Any) -> Any:
-    """What is in `written` and of which the parser knows; what a replaced class left behind goes."""
+    """The settings in `written` that the parser knows; those that a replaced class left behind go."""
     if isinstance(written, str) and isinstance(parsed, Mapping) and "class_path" in parsed:
         return {"class_path": written}
     if not (isinstance(written, Mapping) and isinstance(parsed, Mapping)):

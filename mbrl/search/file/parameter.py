@@ -1,4 +1,4 @@
-"""`Parameter`: one key of a search space, its values, and when it counts."""
+"""`Parameter`: one key of a search space, its values, and the choices under which it counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_NAME = 512  # Optuna's databases keep no more
 
 
 def label_of(value: Any) -> str:
-    """The label under which a scalar of a choice is stored: its text as YAML writes it."""
+    """Makes the label under which a scalar of a choice is stored: its text as YAML writes it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -32,10 +32,11 @@ class Parameter:
     Attributes:
         name: a dotted setting of `mbrl fit`; a number in it is a place in a list.
         kind: `"float"`, `"int"` or `"choice"`.
-        low, high: the range of a number, both ends in it; None for a choice.
+        low: the least of a number; None for a choice.
+        high: the largest, itself in the range; None for a choice.
         log: whether a number is searched on a log scale.
-        labels: what is stored of a choice.
-        values: what the labels stand for, any YAML.
+        labels: texts that are stored for the values of a choice.
+        values: the values themselves, any YAML.
         when: labels of earlier choices of which one each must be taken for this parameter to count, parent → labels.
         start: the known good value (a choice's label), or None.
     """
@@ -51,7 +52,7 @@ class Parameter:
     start: float | int | str | None = None
 
     def distribution(self) -> BaseDistribution:
-        """The same as Optuna keeps it."""
+        """Makes Optuna's distribution of it."""
         if self.kind == "choice":
             return CategoricalDistribution(self.labels)
         if self.kind == "int":
@@ -68,29 +69,27 @@ class Parameter:
         return trial.suggest_float(self.name, float(self.low or 0), float(self.high or 0), log=self.log)
 
     def value(self, stored: Any) -> Any:
-        """What a stored number or label stands for.
+        """Turns a stored number or label into its value.
 
         Raises:
             ConfigError: if it is no value of this parameter.
         """
         if self.kind == "choice":
             if stored not in self.labels:
-                raise ConfigError(
-                    f"{self.name}: expected one of {', '.join(self.labels)}, got {stored!r}; choose one of these."
-                )
+                raise ConfigError(f"{self.name}: expected one of {', '.join(self.labels)}, got {stored!r}.")
             return self.values[self.labels.index(stored)]
         assert self.low is not None and self.high is not None  # numbers have both
         whole = self.kind == "int"
         if not _is_number(stored) or (whole and stored != int(stored)) or not self.low <= stored <= self.high:
             raise ConfigError(
                 f"{self.name}: expected {'a whole number' if whole else 'a number'} from {self.low} to {self.high}, got "
-                f"{stored!r}; correct it."
+                f"{stored!r}."
             )
         return int(stored) if whole else float(stored)
 
 
 def read_parameter(name: str, written: Any) -> Parameter:
-    """One entry of a space file.
+    """Reads one entry of a search space.
 
     Args:
         name: the key.
@@ -101,14 +100,14 @@ def read_parameter(name: str, written: Any) -> Parameter:
         ConfigError: naming the key and what is wrong.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
-        raise ConfigError(f"space: expected dotted settings such as model.init_args.real_ratio, got {name!r}; correct it.")
+        raise ConfigError(f"space: expected dotted settings such as model.init_args.real_ratio, got {name!r}.")
     if not isinstance(written, Mapping):
-        raise ConfigError(f"{name}: expected a mapping such as {{float: [0.1, 1.0]}}, got {written!r}; correct it.")
+        raise ConfigError(f"{name}: expected a mapping such as {{float: [0.1, 1.0]}}, got {written!r}.")
     kinds = [kind for kind in ("float", "int", "choice") if kind in written]
     if len(kinds) != 1:
         raise ConfigError(
             f"{name}: expected one of float, int and choice, got "
-            f"{' and '.join(kinds) or ', '.join(map(str, written)) or 'none'}; give one."
+            f"{' and '.join(kinds) or ', '.join(map(str, written)) or 'none'}."
         )
     kind = kinds[0]
     takes = (kind, "when", "start") if kind == "choice" else (kind, "log", "when", "start")
@@ -124,7 +123,7 @@ def read_parameter(name: str, written: Any) -> Parameter:
         low, high = _range(name, kind, written[kind])
         log = written.get("log", False)
         if not isinstance(log, bool):
-            raise ConfigError(f"{name}.log: expected true or false, got {log!r}; correct it.")
+            raise ConfigError(f"{name}.log: expected true or false, got {log!r}.")
         if log and low <= 0:
             raise ConfigError(f"{name}: expected a range above 0 for a log scale, got [{low}, {high}]; raise it.")
         made = Parameter(name, "int" if kind == "int" else "float", low, high, log, when=when)
@@ -148,9 +147,7 @@ def _range(name: str, kind: str, written: Any) -> tuple[float | int, float | int
         fine = all(isinstance(end, int) for end in written)
     if not fine:
         numbers = "whole numbers" if kind == "int" else "numbers"
-        raise ConfigError(
-            f"{name}: expected {kind}: [low, high], two {numbers} with low < high, got {written!r}; correct it."
-        )
+        raise ConfigError(f"{name}: expected {kind}: [low, high], two {numbers} with low < high, got {written!r}.")
     return (written[0], written[1]) if kind == "int" else (float(written[0]), float(written[1]))
 
 
@@ -174,10 +171,10 @@ def _choices(name: str, written: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]
 
 def _when(name: str, written: Any) -> dict[str, tuple[str, ...]]:
     if not isinstance(written, Mapping) or not written:
-        raise ConfigError(f"{name}.when: expected {{parameter: [values]}}, got {written!r}; correct it.")
+        raise ConfigError(f"{name}.when: expected {{parameter: [values]}}, got {written!r}.")
     when = {}
     for parent, labels in written.items():
         if not isinstance(labels, list) or not labels or any(isinstance(label, (dict, list)) for label in labels):
-            raise ConfigError(f"{name}.when: expected {parent}: [values or labels of it], got {labels!r}; correct it.")
+            raise ConfigError(f"{name}.when: expected {parent}: [values or labels of it], got {labels!r}.")
         when[str(parent)] = tuple(dict.fromkeys(map(label_of, labels)))
     return when

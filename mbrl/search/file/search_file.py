@@ -1,4 +1,4 @@
-"""`SearchFile`: what a search tries, on what command, with which seeds and limits, all in one YAML file.
+"""`SearchFile`: the space, the command, the seeds and the limits of a search, all in one YAML file.
 
 The file and the texts of the configurations that it names are all that a search needs: a study keeps both, so that a second
 machine needs no files.
@@ -18,19 +18,16 @@ from mbrl.arguments import check_argument
 from mbrl.errors import ConfigError
 from mbrl.search.file.search_options import (
     Budget,
-    Limits,
     Objective,
     PrunerChoice,
+    RunLimits,
     SamplerChoice,
     Seeds,
-    read_budget,
-    read_limits,
+    check_several,
     read_objectives,
-    read_pruner,
-    read_sampler,
-    read_seeds,
+    read_part,
 )
-from mbrl.search.file.settings import MISSING, get, merged, nested, put, split_index
+from mbrl.search.file.settings import MISSING, get, merged, nested, split_index, with_lists
 from mbrl.search.file.space import Space
 from mbrl.spec import check_allowed
 from mbrl.training.yaml_text import read_mapping, read_value, with_sorted_keys
@@ -61,9 +58,13 @@ class SearchFile:
         command: the command of a trial, `fit`.
         configs: (name, text) of the configurations, merged in order as on the command line.
         fixed: dotted setting → value, the same in every trial.
-        objectives: what is optimised; more than one make the study multi-objective.
-        space: what is chosen.
-        seeds, budget, pruner, sampler, limits: see their classes.
+        objectives: metrics that are optimised; more than one make the study multi-objective.
+        space: settings that are chosen.
+        seeds: of runs, to tune, to select and to test with.
+        budget: trials or hours after which the search ends.
+        pruner: choice of what ends trials early.
+        sampler: choice of what proposes configurations.
+        limits: of single runs and of errors.
         text: the file as it was written.
     """
 
@@ -77,7 +78,7 @@ class SearchFile:
     budget: Budget
     pruner: PrunerChoice
     sampler: SamplerChoice
-    limits: Limits
+    limits: RunLimits
     text: str
 
     @classmethod
@@ -103,7 +104,7 @@ class SearchFile:
                 raise ConfigError(f"{key}: expected in {name}, got none; add it.")
         command = written.get("command", "fit")
         if command != "fit":
-            raise ConfigError(f"command: expected fit, the one command that a search runs, got {command!r}; correct it.")
+            raise ConfigError(f"command: expected fit, the one command that a search runs, got {command!r}.")
         names, fixed = written.get("config", []), written.get("fixed", {})
         check_argument("config", names, list[str])
         check_argument("fixed", fixed, Mapping[str, Any])
@@ -113,21 +114,21 @@ class SearchFile:
             raise ConfigError(
                 f"config: expected the texts of {names}, got {[path for path, _ in configs]}; give each in order."
             )
-        objectives = read_objectives(written["objectives"])
         made = cls(
             study=_study(written["study"]),
             command=command,
             configs=tuple((path, config) for path, config in configs),
             fixed=dict(fixed),
-            objectives=objectives,
+            objectives=read_objectives(written["objectives"]),
             space=Space.from_mapping(written["space"]),
-            seeds=read_seeds(written.get("seeds", {})),
-            budget=read_budget(written["budget"]),
-            pruner=read_pruner(written.get("pruner", {}), objectives),
-            sampler=read_sampler(written.get("sampler", {}), objectives),
-            limits=read_limits(written.get("limits", {})),
+            seeds=read_part(Seeds, "seeds", written.get("seeds", {})),
+            budget=read_part(Budget, "budget", written["budget"]),
+            pruner=read_part(PrunerChoice, "pruner", written.get("pruner", {})),
+            sampler=read_part(SamplerChoice, "sampler", written.get("sampler", {})),
+            limits=read_part(RunLimits, "limits", written.get("limits", {})),
             text=text,
         )
+        check_several(made.objectives, made.pruner, made.sampler)
         made._check_settings()
         return made
 
@@ -161,10 +162,10 @@ class SearchFile:
         mapping: dict[str, Any] = {}
         for name, text in self.configs:
             mapping = merged(mapping, read_mapping(text, name))
-        return merged(mapping, nested(self._fixed_settings(mapping)))
+        return merged(mapping, nested(with_lists(self.fixed.items(), mapping)))
 
     def settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Dotted setting → value of `fixed` and of what is chosen, parents first.
+        """Makes settings of `fixed` and of what is chosen: dotted key → value, parents first.
 
         Args:
             chosen: numbers and labels of the active parameters, as `Space.suggest` gives them.
@@ -173,13 +174,12 @@ class SearchFile:
             ConfigError: as `Space.settings` does.
         """
         base = self.base()
-        fixed = self._fixed_settings(base)
-        return {**fixed, **self.space.settings(chosen, base)}
+        return {**with_lists(self.fixed.items(), base), **self.space.settings(chosen, base)}
 
     def argv(
         self, chosen: Mapping[str, Any], seed: int, folder: str | Path, config_paths: Sequence[str | Path] | None = None
     ) -> list[str]:
-        """The arguments after `mbrl` of one run: `fit`, configurations, `fixed` with what is chosen, seed and folder.
+        """Makes the arguments after `mbrl` of one run: `fit`, configurations, `fixed` with the choice, seed and folder.
 
         `fixed` and what is chosen are one more `--config`, written out as JSON: as single arguments the parser takes no null
         for a setting of a part of a part, and minds their order. A run of the same arguments in a folder that holds its
@@ -193,7 +193,7 @@ class SearchFile:
         """
         paths = self.config if config_paths is None else config_paths
         if len(paths) != len(self.configs):
-            raise ConfigError(f"config_paths: expected {len(self.configs)}, got {len(paths)}; give one for each.")
+            raise ConfigError(f"config_paths: expected {len(self.configs)}, got {len(paths)}.")
         arguments = [self.command]
         for path in paths:
             arguments += ["--config", str(path)]
@@ -223,17 +223,6 @@ class SearchFile:
         for text in _texts([*parts, dict(self.fixed), choices]):
             if _DOTTED.fullmatch(text):
                 check_allowed(text, allow)
-
-    def _fixed_settings(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """`fixed` with places of lists put into their lists."""
-        settings: dict[str, Any] = {}
-        for name, value in self.fixed.items():
-            key, path = split_index(name)
-            if path and key not in settings:
-                found = get(base, key)
-                settings[key] = None if found is MISSING else found
-            settings[key] = put(settings.get(key), path, value, name)
-        return settings
 
     def _check_settings(self) -> None:
         """Refuses keys that a search sets itself, and keys that are both fixed and searched."""

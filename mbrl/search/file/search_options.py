@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import dataclass, field, fields
+from itertools import combinations
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from mbrl.arguments import Count, Items, Natural, Positive, ShareBelowOne, check_argument, declarations
-from mbrl.arguments import Limits as Ends
+from mbrl.arguments import Count, Items, Limits, Natural, Positive, ShareBelowOne, check_argument, declarations
 from mbrl.errors import ConfigError
 
-Kind = TypeVar("Kind")
-SeedList = Annotated[tuple[Annotated[int, Ends(0, 2**32 - 1)], ...], Items(1)]
+Part = TypeVar("Part")
+SeedList = Annotated[tuple[Natural, ...], Items(1)]
+
+_REDUCE = re.compile(r"last|mean|max|min|mean_last_[1-9]\d*")
+_END_OF_SEEDS = 2**32
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,13 @@ class Objective:
     Attributes:
         metric: a name in `metrics.jsonl`, such as `eval/return`.
         direction: `"maximize"` or `"minimize"`.
-        reduce: what a run's values of it come to: `last`, `mean_last_<k>`, `mean` (the area under the curve divided by its
-            length, if evaluations are evenly spaced), `max` or `min`.
+        reduce: the number that a run's values of it become: `last`, `mean_last_<k>`, `mean` (the area under the curve
+            divided by its length, if evaluations are evenly spaced), `max` or `min`.
         log: whether the sampler's model sees its logarithm, as fits times and errors; all that is shown is in its own units.
             A value must then be above 0. What a trial is worth doesn't depend on it: it may change while a search goes on.
     """
 
-    metric: str
+    metric: Annotated[str, Items(1)]
     direction: Literal["maximize", "minimize"]
     reduce: str = "last"
     log: bool = field(default=False, compare=False)
@@ -50,10 +53,28 @@ class Seeds:
     test: SeedList = tuple(range(100, 110))
     per_trial: Count = 1
 
+    def __post_init__(self) -> None:
+        lists = {name: getattr(self, name) for name in ("tune", "select", "test")}
+        for name, seeds in lists.items():
+            if len(set(seeds)) < len(seeds) or max(seeds) >= _END_OF_SEEDS:
+                raise ConfigError(
+                    f"seeds.{name}: expected different whole numbers below {_END_OF_SEEDS}, got {list(seeds)}."
+                )
+        for one, other in combinations(lists, 2):
+            if both := sorted(set(lists[one]) & set(lists[other])):
+                raise ConfigError(
+                    f"seeds: expected {one} and {other} to share none, since a number that was chosen for can't also "
+                    f"measure, got {both}; change one list."
+                )
+        if self.per_trial > len(self.tune):
+            raise ConfigError(
+                f"seeds.per_trial: expected at most the {len(self.tune)} seeds of tune, got {self.per_trial}; lower it."
+            )
+
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends: after this many trials or hours, whichever comes first; None sets no limit.
+    """The end of a search: after this many trials or hours, whichever comes first; None sets no limit.
 
     Attributes:
         trials: that count (a trial lost with its machine doesn't).
@@ -63,10 +84,14 @@ class Budget:
     trials: Count | None = None
     hours: Positive | None = None
 
+    def __post_init__(self) -> None:
+        if self.trials is None and self.hours is None:
+            raise ConfigError("budget: expected trials, hours or both, got neither; a search needs an end.")
+
 
 @dataclass(frozen=True)
 class PrunerChoice:
-    """Which trials end early.
+    """Choice of the pruner, which ends trials early.
 
     Attributes:
         name: `"none"`, `"percentile"`, `"median"` or `"halving"`.
@@ -78,12 +103,19 @@ class PrunerChoice:
     name: Literal["none", "percentile", "median", "halving"] = "none"
     warmup_fraction: ShareBelowOne = 1 / 3
     min_trials: Count = 5
-    percentile: Annotated[float, Ends(above=0, below=100)] = 25.0
+    percentile: Annotated[float, Limits(above=0, below=100)] = 25.0
+
+    TAKES: ClassVar[Mapping[str, Sequence[str]]] = {
+        "none": (),
+        "percentile": ("warmup_fraction", "min_trials", "percentile"),
+        "median": ("warmup_fraction", "min_trials"),
+        "halving": ("warmup_fraction",),
+    }
 
 
 @dataclass(frozen=True)
 class SamplerChoice:
-    """What chooses the next configuration.
+    """Choice of the sampler, which chooses the next configuration.
 
     Attributes:
         name: `"bo"` (this library's), or Optuna's `"random"`, `"tpe"` and `"gp"`, to compare with.
@@ -99,10 +131,17 @@ class SamplerChoice:
     fidelity: bool = False
     seed: Natural = 0
 
+    TAKES: ClassVar[Mapping[str, Sequence[str]]] = {
+        "bo": ("startup", "trust_region", "fidelity", "seed"),
+        "random": ("seed",),
+        "tpe": ("startup", "seed"),
+        "gp": ("startup", "seed"),
+    }
+
 
 @dataclass(frozen=True)
-class Limits:
-    """When a run, or a worker, is stopped; None sets no limit.
+class RunLimits:
+    """Limits beyond which a run, or a worker, is stopped; None sets no limit.
 
     Attributes:
         trial_minutes: of wall-clock time of one run.
@@ -117,7 +156,33 @@ class Limits:
     errors_in_a_row: Count = 3
 
 
-_REDUCE = re.compile(r"last|mean|max|min|mean_last_[1-9]\d*")
+def read_part(kind: type[Part], where: str, written: Any) -> Part:
+    """Reads a part of a search file whose keys and values are declared by the fields of a dataclass.
+
+    Args:
+        kind: the dataclass; of one with `TAKES` only the options of what is chosen may be given.
+        where: the part's key, for messages.
+        written: the part, as YAML has it.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    declared = {one.name: declarations(kind)[one.name] for one in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(written, Mapping):
+        raise ConfigError(f"{where}: expected a mapping with {', '.join(declared)}, got {written!r}.")
+    for key in written:
+        if key not in declared:
+            raise ConfigError(f"{where}.{key}: expected one of {', '.join(declared)}, got this one; correct or remove it.")
+    for key, limits in declared.items():
+        if key in written or not hasattr(kind, key):  # a dataclass has the default of a field as its attribute
+            check_argument(f"{where}.{key}", written.get(key), limits)
+    made: Any = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in written.items()})
+    takes = made.TAKES[made.name] if hasattr(kind, "TAKES") else declared
+    for key in written:
+        if key != "name" and key not in takes:
+            options = ", ".join(takes) or "no option"
+            raise ConfigError(f"{where}.{key}: expected {options} with {where} {made.name}, got this one; remove it.")
+    return made
 
 
 def read_objectives(written: Any) -> tuple[Objective, ...]:
@@ -128,126 +193,34 @@ def read_objectives(written: Any) -> tuple[Objective, ...]:
     """
     if not isinstance(written, list) or not written:
         raise ConfigError(
-            f"objectives: expected a list such as [{{metric: eval/return, direction: maximize}}], got {written!r}; "
-            "correct it."
+            f"objectives: expected a list such as [{{metric: eval/return, direction: maximize}}], got {written!r}."
         )
-    made = []
-    for number, entry in enumerate(written):
-        where = f"objectives.{number}"
-        objective = _read(Objective, where, entry)
-        if not objective.metric:
-            raise ConfigError(f"{where}.metric: expected a metric's name, got ''; give one.")
-        if not _REDUCE.fullmatch(objective.reduce):
+    made = tuple(read_part(Objective, f"objectives.{number}", entry) for number, entry in enumerate(written))
+    for number, entry in enumerate(made):
+        if not _REDUCE.fullmatch(entry.reduce):
             raise ConfigError(
-                f"{where}.reduce: expected last, mean_last_<k>, mean, max or min, got {objective.reduce!r}; name one."
+                f"objectives.{number}.reduce: expected last, mean_last_<k>, mean, max or min, got {entry.reduce!r}."
             )
-        made.append(objective)
     if len({(entry.metric, entry.reduce) for entry in made}) < len(made):
         raise ConfigError("objectives: expected different ones, got one twice; remove it.")
-    return tuple(made)
+    return made
 
 
-def read_seeds(written: Any) -> Seeds:
-    """Reads `seeds`.
+def check_several(objectives: Sequence[Objective], pruner: PrunerChoice, sampler: SamplerChoice) -> None:
+    """Refuses a pruner or a sampler that can't do with several objectives.
 
     Raises:
-        ConfigError: naming what is wrong.
+        ConfigError: naming the setting.
     """
-    seeds = _read(Seeds, "seeds", written)
-    for name in ("tune", "select", "test"):
-        if len(set(getattr(seeds, name))) < len(getattr(seeds, name)):
-            raise ConfigError(f"seeds.{name}: expected different numbers, got one twice; remove it.")
-    for one, other in (("tune", "select"), ("tune", "test"), ("select", "test")):
-        both = sorted(set(getattr(seeds, one)) & set(getattr(seeds, other)))
-        if both:
-            raise ConfigError(
-                f"seeds: expected {one} and {other} to share none, since a number that was chosen for can't also measure, "
-                f"got {both}; change one list."
-            )
-    if seeds.per_trial > len(seeds.tune):
+    if len(objectives) == 1:
+        return
+    if pruner.name != "none":
         raise ConfigError(
-            f"seeds.per_trial: expected at most the {len(seeds.tune)} seeds of tune, got {seeds.per_trial}; lower it."
+            f"pruner.name: expected none, since {len(objectives)} objectives can't be pruned by, got {pruner.name}; choose "
+            "none."
         )
-    return seeds
-
-
-def read_budget(written: Any) -> Budget:
-    """Reads `budget`.
-
-    Raises:
-        ConfigError: naming what is wrong.
-    """
-    budget = _read(Budget, "budget", written)
-    if budget.trials is None and budget.hours is None:
-        raise ConfigError("budget: expected trials, hours or both, got neither; a search needs an end.")
-    return budget
-
-
-def read_pruner(written: Any, objectives: Sequence[Objective]) -> PrunerChoice:
-    """Reads `pruner`.
-
-    Raises:
-        ConfigError: naming what is wrong.
-    """
-    choice = _read(PrunerChoice, "pruner", written)
-    name = choice.name
-    if name != "none" and len(objectives) > 1:
-        raise ConfigError(
-            f"pruner.name: expected none, since {len(objectives)} objectives can't be pruned by, got {name}; choose none."
-        )
-    takes = {
-        "none": (),
-        "percentile": ("warmup_fraction", "min_trials", "percentile"),
-        "median": ("warmup_fraction", "min_trials"),
-        "halving": ("warmup_fraction",),
-    }[name]
-    _refuse_unused("pruner", name, written, takes)
-    return choice
-
-
-def read_sampler(written: Any, objectives: Sequence[Objective]) -> SamplerChoice:
-    """Reads `sampler`.
-
-    Raises:
-        ConfigError: naming what is wrong.
-    """
-    choice = _read(SamplerChoice, "sampler", written)
-    name = choice.name
-    takes = {"bo": ("startup", "trust_region", "fidelity", "seed"), "random": ("seed",)}.get(name, ("startup", "seed"))
-    _refuse_unused("sampler", name, written, takes)
-    if choice.fidelity and len(objectives) > 1:
+    if sampler.fidelity:
         raise ConfigError(
             f"sampler.fidelity: expected false, since runs report for one objective only, got true with {len(objectives)}; "
             "remove it."
         )
-    return choice
-
-
-def read_limits(written: Any) -> Limits:
-    """Reads `limits`.
-
-    Raises:
-        ConfigError: naming what is wrong.
-    """
-    return _read(Limits, "limits", written)
-
-
-def _read(kind: type[Kind], where: str, written: Any) -> Kind:
-    """A dataclass from a mapping of some of its fields, each as the dataclass declares it."""
-    declared = declarations(kind)  # type: ignore[arg-type]
-    if not isinstance(written, Mapping):
-        raise ConfigError(f"{where}: expected a mapping with {', '.join(declared)}, got {written!r}.")
-    for key in written:
-        if key not in declared:
-            raise ConfigError(f"{where}.{key}: expected one of {', '.join(declared)}, got this one; correct or remove it.")
-    for one in fields(kind):  # type: ignore[arg-type]
-        if one.name in written or one.default is MISSING:
-            check_argument(f"{where}.{one.name}", written.get(one.name), declared[one.name])
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in written.items()})
-
-
-def _refuse_unused(where: str, name: str, entry: Mapping[str, Any], takes: Sequence[str]) -> None:
-    for key in entry:
-        if key != "name" and key not in takes:
-            what = ", ".join(takes) or "no option"
-            raise ConfigError(f"{where}.{key}: expected {what} with {where} {name}, got this one; remove it.")

@@ -13,7 +13,6 @@ Optuna stores numbers and labels; `chosen` below is that, a mapping of names to 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,11 +21,11 @@ from optuna.trial import Trial
 
 from mbrl.errors import ConfigError
 from mbrl.search.file.parameter import Parameter, read_parameter
-from mbrl.search.file.settings import MISSING, get, nested, put, split_index
+from mbrl.search.file.settings import nested, with_lists
 
 
 class Space:
-    """What a search may choose.
+    """The settings that a search may choose.
 
     Args:
         parameters: parents before children.
@@ -48,13 +47,13 @@ class Space:
 
     @classmethod
     def from_mapping(cls, mapping: Any) -> Space:
-        """The space of a search file.
+        """Reads the space of a search file.
 
         Raises:
             ConfigError: naming the key and what is wrong.
         """
         if not isinstance(mapping, Mapping):
-            raise ConfigError(f"space: expected a mapping of settings to ranges, got {mapping!r}; correct it.")
+            raise ConfigError(f"space: expected a mapping of settings to ranges, got {mapping!r}.")
         return cls(read_parameter(name, written) for name, written in mapping.items())
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -62,7 +61,7 @@ class Space:
         return {parameter.name: parameter.distribution() for parameter in self.parameters}
 
     def conditions(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Of each parameter that doesn't always count: parent → its labels of which one must be taken."""
+        """Conditions of each parameter that doesn't always count: parent → its labels of which one must be taken."""
         return {parameter.name: dict(parameter.when) for parameter in self.parameters if parameter.when}
 
     def active(self, chosen: Mapping[str, Any]) -> tuple[Parameter, ...]:
@@ -85,7 +84,7 @@ class Space:
         return chosen
 
     def settings(self, chosen: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What is chosen as settings: dotted key → value, classes first, and a list as a whole.
+        """Makes settings of what is chosen: dotted key → value, classes first, and a list as a whole.
 
         Args:
             chosen: numbers and labels of the active parameters.
@@ -96,18 +95,11 @@ class Space:
         """
         active = self.active(chosen)
         self._check_complete(chosen, active)
-        settings: dict[str, Any] = {}
-        for parameter in active:
-            value = parameter.value(chosen[parameter.name])
-            key, path = split_index(parameter.name)
-            if path and key not in settings:
-                found = _list_below(key, settings, base or {})
-                settings[key] = copy.deepcopy(None if found is MISSING else found)
-            settings[key] = put(settings.get(key), path, value, parameter.name)
-        return settings
+        values = [(parameter.name, parameter.value(chosen[parameter.name])) for parameter in active]
+        return with_lists(values, base or {})
 
     def nested(self, chosen: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What is chosen as the mapping of a `--config` file; arguments and errors are those of `settings`."""
+        """Makes the mapping of a `--config` file of what is chosen; arguments and errors are those of `settings`."""
         return nested(self.settings(chosen, base))
 
     def start(self) -> dict[str, Any] | None:
@@ -146,22 +138,12 @@ class Space:
     def _check_complete(self, chosen: Mapping[str, Any], active: tuple[Parameter, ...]) -> None:
         names = {parameter.name for parameter in active}
         for name in names - set(chosen):
-            raise ConfigError(f"{name}: expected a value, since it counts under what is chosen, got none; give one.")
+            raise ConfigError(f"{name}: expected a value, since it counts under what is chosen, got none.")
         known = {parameter.name for parameter in self.parameters}
         for name in chosen:
             if name not in names:
                 why = "is switched off by what is chosen" if name in known else "is not in the space"
                 raise ConfigError(f"{name}: expected parameters that count, got this one, which {why}; leave it out.")
-
-
-def _list_below(key: str, settings: Mapping[str, Any], base: Mapping[str, Any]) -> Any:
-    """The list at `key`: inside a value that is chosen already, or in the configuration below."""
-    for parent, value in reversed(list(settings.items())):
-        if key.startswith(f"{parent}.") and isinstance(value, Mapping):
-            found = get(value, key.removeprefix(f"{parent}."))
-            if found is not MISSING:
-                return found
-    return get(base, key)
 
 
 def _check_when(parameter: Parameter, earlier: Mapping[str, Parameter]) -> None:
@@ -176,6 +158,5 @@ def _check_when(parameter: Parameter, earlier: Mapping[str, Parameter]) -> None:
         for label in labels:
             if label not in earlier[parent].labels:
                 raise ConfigError(
-                    f"{where}: expected choices of {parent}, which are {', '.join(earlier[parent].labels)}, got {label}; "
-                    "correct it."
+                    f"{where}: expected choices of {parent}, which are {', '.join(earlier[parent].labels)}, got {label}."
                 )

@@ -1,4 +1,4 @@
-"""What a search found, as pictures, tables and a page; most of them also of any Optuna study."""
+"""Report of a search as pictures, tables and a page; most parts take any Optuna study."""
 
 from mbrl.search.report.against import Against, against
 from mbrl.search.report.model_check import ModelCheck, ParameterEffects, model_check, parameter_effects

@@ -1,4 +1,4 @@
-"""A search beside another of the same problem, such as a random one of the same budget."""
+"""Comparison of a search with another of the same problem, such as a random one of the same budget."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Against(Result):
     """The observed values of two searches.
 
     Attributes:
-        metric: what a value is.
+        metric: name of the values.
         maximize: whether more of it is better.
-        values: by study, in order of trials; None of one that failed.
+        values: by study, in order of trials; None for a failed one.
         best: by study, the best value up to each trial.
     """
 
@@ -110,17 +110,18 @@ class Against(Result):
         return figure
 
     def _counted(self, values: Sequence[float | None]) -> list[float]:
-        """Failed ones as worse than all."""
+        """The values, failed ones as worse than all."""
         worst = -math.inf if self.maximize else math.inf
         return [worst if value is None else value for value in values]
 
 
 def against(study: optuna.Study, other: optuna.Study, *, metric: str = "value") -> Against:
-    """The observed values of two studies with one and the same objective.
+    """Compares the observed values of two studies with one and the same objective.
 
     Args:
-        study, other: with a trial with a value each; their names differ.
-        metric: what a value is, for labels.
+        study: with a trial that has a value.
+        other: another such study, of another name.
+        metric: name of the values, for labels.
 
     Raises:
         DataError: if the studies have other objectives, one has no value, or they are the same.

@@ -1,4 +1,4 @@
-"""What the model of a search says of its parameters, and how far it can be believed."""
+"""Effects of the parameters by the model of a search, and a check of that model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mbrl.analysis.axes import log_scale, whole_numbers
 from mbrl.analysis.correlations import spearman
 from mbrl.analysis.result import Result
 from mbrl.search.report.names import short_names
-from mbrl.search.sampler.expected import deviation, interval
+from mbrl.search.study.expected_values import deviation, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,10 +29,10 @@ _TWO_SIDED = 1.96  # standard deviations of a 95 % interval
 
 @dataclass(frozen=True)
 class ParameterEffects(Result):
-    """What the model expects when one parameter changes and the others stay as recommended.
+    """Expected values as one parameter changes and the others stay as recommended.
 
     Attributes:
-        metric: what a value is.
+        metric: name of the values.
         effects: of the parameters, the one whose change matters most first.
         recommended: their values.
         trials: with a value, for the points.
@@ -120,12 +120,12 @@ class ParameterEffects(Result):
 
 @dataclass(frozen=True)
 class ModelCheck(Result):
-    """What the model predicts of each trial from all others, beside what was observed.
+    """Predictions of each trial by the model of all others, beside the observed values.
 
     Attributes:
-        metric: what a value is.
+        metric: name of the values.
         left_out: predictions.
-        correlation: of the ranks of predicted and observed values; None of fewer than three trials.
+        correlation: of the ranks of predicted and observed values; None for fewer than three trials.
         within: shares of the observed values within one and two standard deviations.
     """
 
@@ -197,13 +197,13 @@ def parameter_effects(
     *,
     metric: str = "value",
 ) -> ParameterEffects:
-    """What the model expects of each parameter.
+    """Orders the effects of the parameters, the largest first.
 
     Args:
         study: of the trials.
         said: by `mbrl.search.sampler.predictions`.
         distributions: of all parameters.
-        metric: what a value is, for labels.
+        metric: name of the values, for labels.
     """
     order = sorted(said.effects, key=lambda effect: min(effect.mean) - max(effect.mean))
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.values is not None]
@@ -215,11 +215,11 @@ def parameter_effects(
 
 
 def model_check(said: Predictions, *, metric: str = "value") -> ModelCheck:
-    """How well the model predicts trials that it doesn't know.
+    """Checks how well the model predicts trials that it doesn't know.
 
     Args:
         said: by `mbrl.search.sampler.predictions`.
-        metric: what a value is, for labels.
+        metric: name of the values, for labels.
     """
     found = said.leave_one_out
     count = len(found.numbers)

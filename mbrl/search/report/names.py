@@ -1,4 +1,4 @@
-"""Names short enough for a plot."""
+"""Short names of parameters, for plots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """The shortest ending of each dotted name that no other name has and that begins with a word.
+    """Finds the shortest ending of each dotted name that no other name has and that begins with a word.
 
     `model.init_args.dynamics.init_args.members` becomes `members`, `model.init_args.rollout_length.1` `rollout_length.1`.
     """
@@ -20,7 +20,7 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def renamed(study: optuna.Study) -> optuna.Study:
-    """A copy of a study in memory whose parameters have short names, for plots of it."""
+    """Copies a study into memory with short names of parameters, for plots of it."""
     trials = study.get_trials(deepcopy=False)
     short = short_names(dict.fromkeys(name for trial in trials for name in trial.params))
     made = optuna.create_study(directions=study.directions, study_name=study.study_name)
@@ -37,7 +37,7 @@ def _renamed(trial: FrozenTrial, short: dict[str, str]) -> FrozenTrial:
 
 
 def _endings(name: str) -> list[str]:
-    """Of a dotted name, shortest first; one that begins with a number or with `init_args` says too little."""
+    """Endings of a dotted name, shortest first; one that begins with a number or with `init_args` says too little."""
     parts = name.split(".")
     ones = [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
     return [one for one in ones if not one[:1].isdigit() and one.split(".")[0] != "init_args"] or [name]

@@ -22,13 +22,13 @@ _MOST = 8  # parameters in one picture: the most important ones
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot, or why there is none.
+    """A plot, or the reason why there is none.
 
     Attributes:
         name: of the file.
         title: for people.
-        image: PNG, None of one that was left out.
-        reason: why it was.
+        image: PNG; None for one that was left out.
+        reason: why it was left out.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Picture:
 def optuna_pictures(
     study: optuna.Study, metrics: Sequence[str], front: Mapping[int, Sequence[tuple[float, float, float]]]
 ) -> list[Picture]:
-    """The plots that a study has enough trials for.
+    """Draws the plots that a study has enough trials for.
 
     Args:
-        study: with a trial that came to something.
+        study: with a settled trial.
         metrics: of the objectives, for labels.
-        front: of several objectives, the trials whose configurations are recommended, and what is expected of each
-            objective, with a standard deviation below and above; nothing expected where there is no model.
+        front: trials whose configurations are recommended with several objectives; by number the expected value of each
+            objective and a standard deviation below and above it, or nothing where there is no model.
     """
     from optuna.visualization import matplotlib as plots
 
@@ -135,7 +135,7 @@ def _draw(name: str, title: str, draw: Callable[[], Any], trials: Sequence[Any],
 
 
 def _png(figure: Any) -> bytes:
-    """As a PNG file, with labels that stand beyond the figure's edge."""
+    """A figure as a PNG file, with labels that stand beyond its edge."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""How a search went: what it observed, and what its model would have recommended on the way."""
+"""History of a search: the observed values, and the configurations that its model would have recommended on the way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from mbrl.analysis.axes import whole_numbers
 from mbrl.analysis.result import Result
-from mbrl.search.sampler.expected import in_words, interval
+from mbrl.search.study.expected_values import in_words, interval
 from mbrl.search.study.outcome import label_of
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ class SearchHistory(Result):
     """The trials in order, and moments at which the model was asked for its recommendation.
 
     Attributes:
-        metric: what a value is.
-        trials: that came to something.
+        metric: name of the values.
+        trials: settled ones.
         best: the best value observed up to each of them; None before the first.
-        moments: each with how many of the trials the model knew.
+        moments: each with the number of trials that the model knew.
     """
 
     name = "history"
@@ -108,13 +108,13 @@ class SearchHistory(Result):
 
 
 def search_history(study: optuna.Study, sampler: BOSampler, *, points: int = 20, metric: str = "value") -> SearchHistory:
-    """How a search went.
+    """Reads the history of a search.
 
     Args:
         study: with one objective and a trial with a value.
         sampler: of the study, or one made for its space.
         points: moments at which the model is asked; more cost a fit each.
-        metric: what a value is, for labels.
+        metric: name of the values, for labels.
 
     Raises:
         UnsupportedError: with several objectives.
@@ -130,7 +130,7 @@ def search_history(study: optuna.Study, sampler: BOSampler, *, points: int = 20,
 
 
 def best_so_far(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[float | None]:
-    """The best value up to each trial; None before the first."""
+    """Finds the best value up to each trial; None before the first."""
     choose = max if direction == StudyDirection.MAXIMIZE else min
     found: list[float | None] = []
     for trial in trials:
@@ -140,7 +140,7 @@ def best_so_far(trials: Sequence[FrozenTrial], direction: StudyDirection) -> lis
 
 
 def draw_failed(axes: Axes, at: Sequence[float]) -> None:
-    """Crosses at the lower edge, where no value is."""
+    """Draws failed trials as crosses at the lower edge, where no value is."""
     if at:
         axes.plot(
             at, [0.02] * len(at), "x", color="black", transform=axes.get_xaxis_transform(), markersize=5, label="failed"

@@ -1,4 +1,4 @@
-"""What the sampler thought when it chose: how near the best it stayed, and how much was under way."""
+"""The sampler's choices: how near the best it stayed, and how many trials were under way."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _COLUMNS = ("side", "pending", "rows", "acquisition")
 
 @dataclass(frozen=True)
 class SearchRegion(Result):
-    """What is stored of each choice that the model made.
+    """The records of each choice that the model made.
 
     Attributes:
-        chosen: by trial: `side` of the trust region in ranges (None without one), `pending` configurations under way,
-            `rows` the model knew, the `acquisition` value.
+        chosen: by trial: `side` of the trust region in ranges (None without one), number of `pending` configurations under
+            way, number of `rows` that the model knew, the `acquisition` value.
     """
 
     name = "region"
@@ -47,7 +47,7 @@ class SearchRegion(Result):
 
     @property
     def worth_drawing(self) -> bool:
-        """Whether there was a trust region, or anything under way."""
+        """Tells whether there was a trust region, or anything under way."""
         return any(said.get("side") is not None or said["pending"] for said in self.chosen.values())
 
     def in_short(self) -> list[str]:
@@ -86,7 +86,7 @@ class SearchRegion(Result):
 
 
 def search_region(study: optuna.Study) -> SearchRegion | None:
-    """What the sampler stored of its choices; None if it stored nothing, as before its model's first.
+    """Reads the records of the sampler's choices; None if there are none, as before its model's first.
 
     A trial that was lost counts as its retry, which keeps what was stored.
     """

@@ -1,4 +1,4 @@
-"""`SearchReport`: all that a study says, and the files that tell it."""
+"""`SearchReport`: the report of a study, and the files that it is written to."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _FACTS = ("seeds", "values", "yvar", "tries", "root", "wall_s", "env_steps", "ho
 
 @dataclass(frozen=True)
 class SearchReport:
-    """What a study says.
+    """The report of a study.
 
     Attributes:
         search: the search file.
         study: of the trials.
-        about: what was looked at, by name.
-        best: the configuration to take, several of several objectives, none of a study without a value.
-        parts: results, and why others are missing.
-        pictures: Optuna's.
+        about: facts on the study, by name.
+        best: configuration to take; several with several objectives, none for a study without a value.
+        parts: results, and reasons why others are missing.
+        pictures: Optuna's plots.
     """
 
     search: SearchFile
@@ -58,7 +58,7 @@ class SearchReport:
     pictures: Sequence[Picture] = field(repr=False)
 
     def summary(self) -> str:
-        """The report in short, as Markdown."""
+        """Writes the report in short, as Markdown."""
         lines = [f"# {self.study.study_name}", ""]
         lines += [f"- {name}: {value}" for name, value in self.about.items()]
         for best in self.best:
@@ -70,14 +70,14 @@ class SearchReport:
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path, parse: Parse) -> list[Path]:
-        """Writes page, pictures, tables and the best configuration; what an older report left there is replaced.
+        """Writes page, pictures, tables and the best configuration; files of an older report are replaced.
 
         Args:
             folder: made if there is none.
             parse: the command line's parser.
 
         Returns:
-            The configurations: `best.yaml`, or `best-<trial>.yaml` of each on the front of several objectives.
+            The configurations: `best.yaml`, or `best-<trial>.yaml` for each on the front of several objectives.
 
         Raises:
             MbrlError: if the parser refuses a configuration.
@@ -112,22 +112,22 @@ def search_report(
     confirmed: Confirmation | None = None,
     other: optuna.Study | None = None,
 ) -> SearchReport:
-    """All that a study says.
+    """Makes the report of a study.
 
     Args:
         study: of the search.
         search: its file.
         where: the storage, without secrets.
-        confirmed: what its confirmation found.
+        confirmed: result of its confirmation.
         other: another study of the same objective to put beside it.
 
     Raises:
-        DataError: if no trial has come to something, or `other` can't be compared.
+        DataError: if no trial is settled, or `other` can't be compared.
     """
     trials = study.get_trials(deepcopy=False)
     if not any(is_settled(trial) for trial in trials):
         counts = counts_of(trials) or "none"
-        raise DataError(f"report: expected a study with a trial that came to something, got {counts}; run some trials.")
+        raise DataError(f"report: expected a study with a trial that has finished, got {counts}; run some trials.")
     metrics = [objective.metric for objective in search.objectives]
     compared: list[Result | Skipped] = [] if other is None else [against(study, other, metric=metrics[0])]
     best = best_of(study, search, confirmed)
@@ -145,41 +145,37 @@ def search_report(
 def _parts(study: optuna.Study, search: SearchFile, metric: str, confirmed: Confirmation | None) -> list[Result | Skipped]:
     from mbrl.search.sampler import predictions  # botorch takes seconds to import
 
-    parts: list[Result | Skipped] = []
-    reason = _why_no_model(study, search)
-    if reason is None:
+    history = effects = check = None
+    single = len(search.objectives) == 1
+    reason = why_no_effects = _why_no_model(study, search)
+    if not reason:
         sampler = bo_sampler(search)
         said = predictions(study, sampler)
-        parts.append(search_history(study, sampler, metric=metric))
+        history, check = search_history(study, sampler, metric=metric), model_check(said, metric=metric)
         effects = parameter_effects(study, said, search.space.distributions(), metric=metric)
-        parts.append(effects if effects.effects else Skipped(effects.name, effects.title, "no parameter has a range."))
-        parts.append(model_check(said, metric=metric))
-    else:
-        parts += [Skipped(kind.name, kind.title, reason) for kind in (SearchHistory, ParameterEffects, ModelCheck)]
+        effects, why_no_effects = (effects, "") if effects.effects else (None, "no parameter has a range.")
     region = search_region(study)
-    none = "no configuration was chosen by our model: the search is too short, or its sampler another."
+    why_no_region = "no configuration was chosen by our model: the search is too short, or its sampler another."
     if region is not None and not region.worth_drawing:
-        none = f"the model chose {len(region.chosen)} configurations, without a trust region and one at a time."
+        why_no_region = f"the model chose {len(region.chosen)} configurations, without a trust region and one at a time."
         region = None
-    parts.append(Skipped(SearchRegion.name, SearchRegion.title, none) if region is None else region)
-    if confirmed is None:
-        ask = f"mbrl search confirm {study.study_name} measures the best configurations on unseen seeds."
-        why = (
-            ask
-            if len(search.objectives) == 1
-            else "a search with several objectives has no single configuration to confirm."
-        )
-        parts.append(Skipped(Confirmation.name, Confirmation.title, why))
-    else:
-        parts.append(confirmed)
-    found = curves(study, metric) if len(search.objectives) == 1 else None
-    parts.append(Skipped(Curves.name, Curves.title, "no trial reported a curve.") if found is None else found)
-    began = timeline(study)
-    parts.append(Skipped(Timeline.name, Timeline.title, "no trial says when it began.") if began is None else began)
-    return parts
+    why_unconfirmed = "a search with several objectives has no single configuration to confirm."
+    if single:
+        why_unconfirmed = f"mbrl search confirm {study.study_name} measures the best configurations on unseen seeds."
+    parts: list[tuple[type[Result], Result | None, str]] = [
+        (SearchHistory, history, reason),
+        (ParameterEffects, effects, why_no_effects),
+        (ModelCheck, check, reason),
+        (SearchRegion, region, why_no_region),
+        (Confirmation, confirmed, why_unconfirmed),
+        (Curves, curves(study, metric) if single else None, "no trial reported a curve."),
+        (Timeline, timeline(study), "no trial says when it began."),
+    ]
+    return [Skipped(kind.name, kind.title, why) if part is None else part for kind, part, why in parts]
 
 
-def _why_no_model(study: optuna.Study, search: SearchFile) -> str | None:
+def _why_no_model(study: optuna.Study, search: SearchFile) -> str:
+    """The reason why the model has nothing to say; empty if it has."""
     if len(search.objectives) > 1:
         return "the search has several objectives; the front is below."
     values = len(valued(study))
@@ -187,11 +183,11 @@ def _why_no_model(study: optuna.Study, search: SearchFile) -> str | None:
         return "no trial has finished with a value."
     if values < FEW:
         return f"{values} of the trials finished with a value; a model needs {FEW} or more."
-    return None
+    return ""
 
 
 def _about(study: optuna.Study, search: SearchFile, where: str) -> dict[str, Any]:
-    """What was looked at; the cost counts failed trials too."""
+    """Facts on the study; the cost counts failed trials too."""
     trials = study.get_trials(deepcopy=False)
     steps = [int(trial.user_attrs["env_steps"]) for trial in trials if trial.user_attrs.get("env_steps") is not None]
     hours = sum(float(trial.user_attrs.get("wall_s", 0.0)) for trial in trials) / 3600
@@ -210,7 +206,7 @@ def _about(study: optuna.Study, search: SearchFile, where: str) -> dict[str, Any
 
 
 def write_trials(study: optuna.Study, path: Path) -> None:
-    """Writes a study's table: a row a trial, parameters under their dotted names, an empty cell for what isn't there."""
+    """Writes a study's table: one row per trial, parameters under their dotted names, empty cells for missing values."""
     trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     many = len(study.directions)

@@ -1,4 +1,4 @@
-"""When a search's trials ran, and their curves."""
+"""The timeline of a search's trials, and their learning curves."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Timeline(Result):
-    """When each trial ran.
+    """The times at which each trial ran.
 
     Attributes:
-        trials: number, outcome, host, and hours since the first began, of its beginning and its end; None of one that runs.
+        trials: number, outcome, host, and hours since the first began, of its beginning and its end; None while it runs.
     """
 
     name = "timeline"
@@ -43,7 +43,7 @@ class Timeline(Result):
             "hours from first to last": max(ended, default=None),
             "hours of trials": worked,
             "machines": len({host for _, _, host, _, _ in self.trials}),
-            "came to nothing": sum(outcome in ("lost", "error") for _, outcome, *_ in self.trials),
+            "without a result": sum(outcome in ("lost", "error") for _, outcome, *_ in self.trials),
         }
 
     def in_short(self) -> list[str]:
@@ -93,10 +93,10 @@ class Timeline(Result):
 
 @dataclass(frozen=True)
 class Curves(Result):
-    """What trials reported on their way.
+    """Values that trials reported before their end.
 
     Attributes:
-        metric: what is reported.
+        metric: name of the values.
         curves: by trial, (step, value) in order.
         best: the trial with the best last value.
     """
@@ -135,7 +135,7 @@ class Curves(Result):
 
 
 def timeline(study: optuna.Study) -> Timeline | None:
-    """When trials ran; None of a study in which none began."""
+    """Reads when trials ran; None for a study in which none began."""
     began = [trial for trial in study.get_trials(deepcopy=False) if trial.datetime_start is not None]
     if not began:
         return None
@@ -160,7 +160,7 @@ def timeline(study: optuna.Study) -> Timeline | None:
 
 
 def curves(study: optuna.Study, metric: str) -> Curves | None:
-    """What trials with a value reported, in the study's one objective; None if none reported twice."""
+    """Reads the reports of trials with a value, in the study's one objective; None if none reported twice."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if _reported(trial) and trial.value is not None]
     if not trials:
         return None

@@ -1,4 +1,4 @@
-"""A sampler for Optuna: Bayesian optimisation over mixed and conditional spaces, and what its model says afterwards."""
+"""A sampler for Optuna: Bayesian optimisation over mixed and conditional spaces, and the predictions of its model."""
 
 from mbrl.search.sampler.bo_sampler import BOSampler
 from mbrl.search.sampler.past_recommendations import Moment, history

@@ -1,4 +1,4 @@
-"""Which configuration to try next: the acquisition function and the search for its maximum over mixed columns."""
+"""The acquisition function, and the search for its maximum over mixed columns: the configuration to try next."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SPRAY_SCALES = (0.1, 0.01)  # standard deviations; without the small one a smoot
 
 
 def acquisition(surrogate: Surrogate, x: Tensor, pending: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
-    """How much a configuration is expected to better what is known, noise and runs under way considered.
+    """Makes the acquisition function: the expected gain of a configuration, noise and runs under way considered.
 
     Args:
         surrogate: fitted, of one objective or several.
@@ -60,7 +60,7 @@ def acquisition(surrogate: Surrogate, x: Tensor, pending: Tensor, seed: int) -> 
 
 @dataclass(frozen=True)
 class Region:
-    """Where to search.
+    """The part of the space in which the maximum is searched.
 
     Attributes:
         codec: the search space.
@@ -73,7 +73,7 @@ class Region:
     fixed: Mapping[int, float]
 
     def choices(self) -> dict[int, Tensor]:
-        """By discrete column that isn't fixed, the values that it may take: those in the box, or the nearest to it."""
+        """Lists the values that each discrete column may take if it isn't fixed: those in the box, or the nearest to it."""
         found = {}
         for index, column in enumerate(self.codec.columns):
             if column.kind == "number" or index in self.fixed:
@@ -87,7 +87,7 @@ class Region:
         return found
 
     def put(self, rows: Tensor) -> Tensor:
-        """Rows moved into the region."""
+        """Moves rows into the region."""
         rows = rows.clone()
         choices = self.choices()
         for index, column in enumerate(self.codec.columns):
@@ -102,7 +102,7 @@ class Region:
 
 
 def maximise(score: Callable[[Tensor], Tensor], region: Region, best: Tensor, seed: int) -> tuple[Tensor, float]:
-    """The configuration with the largest score that was found.
+    """Searches for the configuration with the largest score.
 
     Random rows of the region and perturbations of good ones are scored; from a few of the best, moves of one discrete column
     and gradient steps on the others take turns.
@@ -111,7 +111,7 @@ def maximise(score: Callable[[Tensor], Tensor], region: Region, best: Tensor, se
         score: of `B x 1 x columns`, differentiable in the continuous columns.
         region: where to search.
         best: rows worth perturbing, best first, `any x columns`.
-        seed: of all that is drawn.
+        seed: of all draws.
 
     Returns:
         The row and its score.

@@ -19,9 +19,10 @@ from mbrl.data import derived_seed
 from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.search.sampler.acquisition import Region, acquisition, maximise
 from mbrl.search.sampler.codec import Codec
-from mbrl.search.sampler.rows import VISIBLE_FAILURES, Rows, queued_or_own, read_rows, suggestion_index
+from mbrl.search.sampler.rows import Rows, queued_or_own, read_rows, suggestion_index
 from mbrl.search.sampler.surrogate import Surrogate, as_if_alone, fit
 from mbrl.search.sampler.trust_region import box, side
+from mbrl.search.study.outcome import VISIBLE
 
 
 class BOSampler(BaseSampler):
@@ -32,7 +33,7 @@ class BOSampler(BaseSampler):
     the objective's work, since only then other workers see what runs.
 
     Args:
-        distributions: every parameter's, parents before their children.
+        distributions: of every parameter, parents before their children.
         conditions: by conditional parameter, the values of each parent under which it is active.
         start: a configuration known to be good, suggested first; it may leave out single-valued parameters.
         startup: finished trials from which on the model chooses; before, a scrambled Sobol sequence does. More of them cost
@@ -68,7 +69,7 @@ class BOSampler(BaseSampler):
         start: Mapping[str, Any] | None = None,
         startup: Count = 10,
         trust_region: bool = True,
-        failures: Sequence[str] = VISIBLE_FAILURES,
+        failures: Sequence[str] = VISIBLE,
         previous: Sequence[FrozenTrial] = (),
         fidelity: bool = False,
         log_objectives: Sequence[Natural] = (),
@@ -87,8 +88,7 @@ class BOSampler(BaseSampler):
             distribution = self.codec.distributions.get(name)
             if distribution is None or not _contains(distribution, value):
                 raise ConfigError(
-                    f"BOSampler(start=…): expected values of the declared space, got {name}={value!r} for {distribution!r}; "
-                    "correct it."
+                    f"BOSampler(start=…): expected values of the declared space, got {name}={value!r} for {distribution!r}."
                 )
         return self.codec.only_active(start)
 
@@ -134,7 +134,7 @@ class BOSampler(BaseSampler):
                 )
 
     def _start_is_due(self, trials: Sequence[FrozenTrial], number: int) -> bool:
-        """Whether no trial has the start's configuration, nor an earlier one may be about to take it."""
+        """Tells whether the start is to be tried: no trial has its configuration, and no earlier one may be about to."""
         for trial in trials:
             if trial.number == number:
                 continue
@@ -155,13 +155,13 @@ class BOSampler(BaseSampler):
         return {**self.codec.decode(row.tolist()), **self.codec.only_active(fixed)}
 
     def _fixed_columns(self, fixed: Mapping[str, Any]) -> dict[int, float]:
-        """By column, the position of each parameter that the trial's queue entry holds."""
+        """The position of each parameter that the trial's queue entry holds, by column."""
         row = self.codec.encode(fixed) if fixed else []
         named = self.codec.only_active(fixed)
         return {i: row[i] for i, column in enumerate(self.codec.columns) if column.name in named}
 
     def rows(self, study: Study, but: int | None = None) -> Rows:
-        """What the sampler knows of a study, at most what a model can hold.
+        """Reads a study's trials as rows.
 
         Args:
             study: read, not changed.
@@ -179,13 +179,13 @@ class BOSampler(BaseSampler):
         but: int | None = None,
         foreign: bool = False,
     ) -> Rows:
-        """Trials as rows, as this sampler's options say; the rest is as for `read_rows`."""
+        """Reads trials as rows by this sampler's options; the rest is as for `read_rows`."""
         return read_rows(
             trials, directions, self.codec, self.failures, but, foreign, self.fidelity, log_objectives=self.log_objectives
         )
 
     def fitted(self, study: Study, rows: Rows) -> Surrogate:
-        """The model of the rows and of the previous study's; draws from torch's global generator only in a refit."""
+        """Fits the model of the rows and of the previous study's; draws from torch's global generator only in a refit."""
         usable = [trial for trial in self.previous if trial.state.is_finished() and self.codec.holds(trial.params)]
         previous = self.read(usable, study.directions, foreign=True) if usable else None
         return fit(self.codec, rows, previous)
@@ -239,7 +239,7 @@ def _by_merit(mean: Tensor) -> Tensor:
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a distribution has a value; a value of a kind that it can't hold is none of its values."""
+    """Tells whether a distribution has a value; a value of a kind that it can't hold is none of its values."""
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Configurations as rows of numbers: what the Gaussian process sees of a mixed and conditional search space."""
+"""Coding of configurations as rows of numbers, by which the Gaussian process sees a mixed and conditional space."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Column:
         name: of the parameter.
         kind: `number` (position in its range, 0 to 1), `grid` (the same, with few values) or `category` (code from 0).
         values: every number that may stand in the column, ascending; empty for `number`.
-        fill: what stands there while the parameter is inactive: the middle of a range, and a code that no choice has,
-            which is equally far from all of them.
-        parents: by column of a parent, the codes under which this one is active.
+        fill: number that stands there while the parameter is inactive: the middle of a range, and a code that no choice
+            has, which is equally far from all of them.
+        parents: codes under which this one is active, by column of the parent.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Column:
 
 
 def position(distribution: Number, value: float) -> float:
-    """Where `value` lies in its range: 0 at `low`, 1 at `high`, in logarithms if the distribution is logarithmic."""
+    """Computes the position of `value` in its range: 0 at `low`, 1 at `high`, in logarithms if the range is logarithmic."""
     low, high, value = float(distribution.low), float(distribution.high), float(value)
     if distribution.log:
         low, high, value = math.log(low), math.log(high), math.log(value)
@@ -47,7 +47,7 @@ def position(distribution: Number, value: float) -> float:
 
 
 def value_at(distribution: Number, at: float) -> float | int:
-    """The value at a position, the nearest allowed one; the inverse of `position`."""
+    """Finds the allowed value nearest to a position; the inverse of `position`."""
     low, high = float(distribution.low), float(distribution.high)
     if distribution.log:
         value = math.exp(math.log(low) + at * (math.log(high) - math.log(low)))
@@ -60,7 +60,7 @@ def value_at(distribution: Number, at: float) -> float | int:
 
 
 def spread(distribution: Number, uniform: float) -> float:
-    """A position from a number uniform on [0, 1): the values of a grid equally likely, as Optuna draws logarithmic ones."""
+    """Turns a uniform number in [0, 1) into a position: grid values equally likely, as Optuna draws logarithmic ones."""
     if distribution.step is None:
         return uniform
     half = distribution.step / 2
@@ -168,25 +168,20 @@ class Codec:
         return found
 
     def is_active(self, name: str, params: Mapping[str, Any]) -> bool:
-        """Whether a parameter is active, given its parents' values (an inactive parent is absent from `params`)."""
+        """Tells whether a parameter is active, given its parents' values (an inactive parent is absent from `params`)."""
         parents = self.conditions.get(name, {})
         return all(parent in params and params[parent] in values for parent, values in parents.items())
 
     def only_active(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The declared parameters that are active, in declared order; single-valued ones and inactive leftovers left out."""
-        kept: dict[str, Any] = {}
-        known: dict[str, Any] = {}
-        for name, distribution in self.distributions.items():
-            if name in params and self.is_active(name, known):
-                known[name] = params[name]
-                if not distribution.single():
-                    kept[name] = params[name]
-            elif distribution.single() and self.is_active(name, known):
-                known[name] = _single(distribution)
-        return kept
+        """Keeps the declared parameters that are active, in declared order, without single-valued ones."""
+        return {name: value for name, value in self._followed(params)[0].items() if not self.distributions[name].single()}
 
     def missing(self, params: Mapping[str, Any]) -> list[str]:
-        """The active parameters that `params` lacks; single-valued ones may be left out."""
+        """Lists the active parameters that `params` lacks; single-valued ones may be left out."""
+        return self._followed(params)[1]
+
+    def _followed(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """The values of the active parameters, and the active ones that `params` lacks."""
         known: dict[str, Any] = {}
         lacking = []
         for name, distribution in self.distributions.items():
@@ -198,10 +193,10 @@ class Codec:
                 known[name] = _single(distribution)
             else:
                 lacking.append(name)
-        return lacking
+        return known, lacking
 
     def holds(self, params: Mapping[str, Any]) -> bool:
-        """Whether a configuration, perhaps of another space, can be a row; its numbers may lie outside the ranges."""
+        """Tells whether a configuration, perhaps of another space, can be a row; its numbers may lie outside the ranges."""
         if self.missing(params):
             return False
         for name, value in self.only_active(params).items():
@@ -214,7 +209,7 @@ class Codec:
         return True
 
     def encode(self, params: Mapping[str, Any]) -> list[float]:
-        """A configuration as a row; inactive parameters, and those that `params` lacks, hold their fill.
+        """Codes a configuration as a row; inactive parameters, and those that `params` lacks, hold their fill.
 
         A number outside its range (queued by hand) keeps its true position, below 0 or above 1.
         """
@@ -233,7 +228,7 @@ class Codec:
         return row
 
     def decode(self, row: Sequence[float]) -> dict[str, Any]:
-        """The active parameters of a row, single-valued ones included, in declared order."""
+        """Decodes the active parameters of a row, single-valued ones included, in declared order."""
         params: dict[str, Any] = {}
         for name, distribution in self.distributions.items():
             if not self.is_active(name, params):
@@ -248,7 +243,7 @@ class Codec:
         return params
 
     def from_uniform(self, points: Tensor) -> Tensor:
-        """Rows from points uniform on the unit cube (`B x columns`): the values of grids and categories equally likely."""
+        """Makes rows of points uniform on the unit cube (`B x columns`): values of grids and categories equally likely."""
         rows = points.clone()
         for index, column in enumerate(self.columns):
             distribution = self.distributions[column.name]
@@ -260,7 +255,7 @@ class Codec:
         return rows
 
     def snap(self, rows: Tensor) -> Tensor:
-        """Rows whose relaxed numbers are moved to values that exist."""
+        """Moves relaxed numbers in rows to values that exist."""
         rows = rows.clone()
         for index, column in enumerate(self.columns):
             distribution = self.distributions[column.name]
@@ -270,7 +265,7 @@ class Codec:
         return rows
 
     def active(self, rows: Tensor) -> Tensor:
-        """Which columns are active (`B… x columns`, bool), from the categories in the rows."""
+        """Finds the active columns (`B… x columns`, bool), from the categories in the rows."""
         columns: list[Tensor] = []
         for column in self.columns:
             alive = torch.ones(rows.shape[:-1], dtype=torch.bool, device=rows.device)
@@ -283,7 +278,7 @@ class Codec:
         return torch.stack(columns, -1)
 
     def impute(self, rows: Tensor) -> Tensor:
-        """Rows whose inactive columns hold their fill, so that nothing depends on them."""
+        """Puts their fill into the inactive columns of rows, so that nothing depends on them."""
         if not any(column.parents for column in self.columns):
             return rows
         fill = torch.tensor([column.fill for column in self.columns], dtype=rows.dtype, device=rows.device)

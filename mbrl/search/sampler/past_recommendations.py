@@ -1,4 +1,4 @@
-"""What the model would have recommended at earlier moments of a study."""
+"""Recommendations that the model would have given at earlier moments of a study."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Moment:
     """A moment of a study.
 
     Attributes:
-        trials: how many had finished, in order of their numbers.
-        recommended: by the model of these.
+        trials: number of finished ones, in order of their numbers.
+        recommended: configuration, by the model of these.
     """
 
     trials: int
@@ -26,11 +26,11 @@ class Moment:
 
 
 def history(study: Study, sampler: BOSampler, points: int = 20) -> list[Moment]:
-    """What the model recommended as trials came in, by models that know the trials up to then and no later ones.
+    """Recommends as trials come in, by models that know the trials up to then and no later ones.
 
     Args:
         study: with one objective.
-        sampler: of the study; its seed and space.
+        sampler: of the study, with its seed and space.
         points: moments at most, evenly spread, the last one now; each costs the fit of a model.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the model says of a study: the configuration to take, how well it predicts, what each parameter does."""
+"""Statements of the model on a study: the configuration to take, how well it predicts, what each parameter does."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Recommendation:
     Attributes:
         trial: the first finished trial of the configuration.
         params: its active parameters.
-        mean: expected value, noise-free, in the objective's direction and units; one an objective if there are several. Of
-            an objective in logarithms the median.
-        sd: standard deviation of that expectation; of an objective in logarithms that of the logarithm.
-        log: by objective, whether it is in logarithms; `mbrl.search.sampler.expected` makes intervals of either kind.
+        mean: expected value, noise-free, in the objective's direction and units; one per objective if there are several.
+            For an objective in logarithms the median.
+        sd: standard deviation of that expectation; for an objective in logarithms that of the logarithm.
+        log: whether each objective is in logarithms; `mbrl.search.study.expected_values` makes intervals of either kind.
     """
 
     trial: FrozenTrial
@@ -43,7 +43,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """What the model predicts of each trial from all the others, hyperparameters kept.
+    """Predictions of each trial by the model of all the others, hyperparameters kept.
 
     Attributes:
         numbers: of the trials; where reports are rows, without those that were pruned, whose value nobody knows.
@@ -51,7 +51,7 @@ class LeaveOneOut:
         mean: predicted; of an objective in logarithms the median.
         sd: of the prediction, noise included: about two thirds of the observed values lie within it. Of an objective in
             logarithms that of the logarithm.
-        failed: which trials failed.
+        failed: whether each trial failed.
         log: whether the objective is in logarithms.
     """
 
@@ -65,11 +65,11 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class Effect:
-    """What the model expects when one parameter changes and the others stay at the recommended configuration.
+    """Expected values as one parameter changes and the others stay at the recommended configuration.
 
     Attributes:
         name: of the parameter.
-        values: that it takes.
+        values: of the parameter.
         mean: expected value of each, noise-free; of an objective in logarithms the median.
         sd: of that expectation; of an objective in logarithms that of the logarithm.
         log: whether the objective is in logarithms.
@@ -84,11 +84,11 @@ class Effect:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a report needs of the model.
+    """Predictions of the model, for a report.
 
     Attributes:
         recommended: the best configuration.
-        leave_one_out: predicted against observed.
+        leave_one_out: predictions of each trial by all others.
         effects: of each parameter that is active in the recommended configuration.
     """
 
@@ -98,7 +98,7 @@ class Predictions:
 
 
 def recommend(study: Study, sampler: BOSampler) -> Recommendation:
-    """The finished trial whose configuration has the best posterior mean: a lucky run of a poor one doesn't win.
+    """Recommends the finished trial whose configuration has the best posterior mean: a lucky run of a poor one doesn't win.
 
     Failed trials are not recommended, nor pruned ones, whose value is that of a run cut short.
 
@@ -106,19 +106,16 @@ def recommend(study: Study, sampler: BOSampler) -> Recommendation:
         DataError: if no trial has finished with a value.
         UnsupportedError: with several objectives, of which `pareto` gives the front.
     """
-    only_one(study)
-    with as_if_alone("recommend", sampler.seed):
-        rows, surrogate = _fitted(study, sampler)
-        return ranked(sampler, rows, surrogate, 1)[0]
+    return ranking(study, sampler, 1)[0]
 
 
 def ranking(study: Study, sampler: BOSampler, top: int) -> list[Recommendation]:
-    """The configurations with the best posterior means, the recommended one first; the rest is as for `recommend`.
+    """Ranks the configurations with the best posterior means, the recommended one first; the rest is as for `recommend`.
 
     Args:
         study: with one objective.
         sampler: of the study; its seed and space.
-        top: how many, or fewer if no more were tried.
+        top: number of configurations; fewer come if no more were tried.
 
     Raises:
         DataError: if no trial has finished with a value.
@@ -131,7 +128,7 @@ def ranking(study: Study, sampler: BOSampler, top: int) -> list[Recommendation]:
 
 
 def pareto(study: Study, sampler: BOSampler) -> list[Recommendation]:
-    """The configurations that none betters in every objective, by posterior means; those with the best first value first.
+    """Finds the configurations that none betters in every objective, by posterior means; best first value first.
 
     Raises:
         DataError: if no trial has finished with values.
@@ -153,7 +150,7 @@ def pareto(study: Study, sampler: BOSampler) -> list[Recommendation]:
 
 
 def predictions(study: Study, sampler: BOSampler, points: int = 41) -> Predictions:
-    """What the model knows, for a report.
+    """Makes the predictions of a report.
 
     Args:
         study: with one objective.
@@ -197,7 +194,7 @@ def _fitted(study: Study, sampler: BOSampler) -> tuple[Rows, Surrogate]:
 
 
 def ranked(sampler: BOSampler, rows: Rows, surrogate: Surrogate, top: int) -> list[Recommendation]:
-    """The configurations of rows with the best posterior means, best first; at most `top`."""
+    """Ranks the configurations of rows by posterior means, best first; at most `top`."""
     mean, sd = surrogate.predict(rows.x)
     usable = _usable(rows)
     found: list[Recommendation] = []
@@ -216,7 +213,7 @@ def ranked(sampler: BOSampler, rows: Rows, surrogate: Surrogate, top: int) -> li
 
 
 def _leave_one_out(rows: Rows, surrogate: Surrogate) -> LeaveOneOut:
-    """In closed form, from the inverse of the noisy covariance (Rasmussen and Williams 2006, 5.4.2).
+    """Predictions in closed form, from the inverse of the noisy covariance (Rasmussen and Williams 2006, 5.4.2).
 
     Of a trial with reports all rows are left out together, since its own curve would tell.
     """

@@ -1,4 +1,4 @@
-"""What trials reported on their way: values of runs that were not yet, or never, at their end."""
+"""Values that trials reported before their end, as further rows of the model."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Reports:
     """Reported values, `R` of them, as further rows of a model.
 
     Attributes:
-        of: which row of the trials each belongs to, `R`.
-        left: the share of the whole run that was still to come, 1 − s, `R`.
+        of: row of the trial that each belongs to, `R`.
+        left: share of the whole run that was still to come, 1 − s, `R`.
         y: as the trials' values, larger is better, `R x 1`.
         noise: variance of `y`, that of a single run, `R x 1`; None where it must be inferred.
     """
@@ -38,7 +38,7 @@ class Reports:
         return len(self.of)
 
     def at(self, index: Tensor) -> Reports | None:
-        """The reports of some of the trials, whose rows are then those of `index`; None if these made none."""
+        """Keeps the reports of some of the trials, whose rows are then those of `index`; None if these made none."""
         places = {int(old): new for new, old in enumerate(index)}
         kept = torch.tensor([int(old) in places for old in self.of], dtype=torch.bool)
         if not kept.any():
@@ -48,31 +48,31 @@ class Reports:
 
 
 def reported(trial: FrozenTrial, log: bool) -> list[tuple[int, float]]:
-    """(step, value) of what a trial reported that can be used, in order of steps."""
+    """Lists the usable reports of a trial, (step, value), in order of steps."""
     return [(step, value) for step, value in sorted(trial.intermediate_values.items()) if is_usable(value, log)]
 
 
 def is_usable(value: Any, log: bool) -> bool:
-    """Whether a model can take a value, or its logarithm; the square of one beyond 1e100 is no number."""
+    """Tells whether a model can take a value, or its logarithm; the square of one beyond 1e100 is no number."""
     return abs(value) <= 1e100 and (value > 0 or not log)
 
 
 def whole_length(trials: Sequence[FrozenTrial]) -> int:
-    """The largest step that any of the trials reported, 0 if none did."""
+    """Finds the largest step that any of the trials reported; 0 if none did."""
     return max((step for trial in trials for step in trial.intermediate_values), default=0)
 
 
 def read_reports(
     trials: Sequence[FrozenTrial], failed: Tensor, length: int, sign: float, log: bool, noise: Tensor | None
 ) -> Reports | None:
-    """Of pruned trials the last three reports, of completed ones those nearest to a third and two thirds of a whole run.
+    """Reads reports: the last three of pruned trials, of completed ones those nearest to a third and two thirds of a run.
 
     A completed trial's report at the end of the whole run is left out: its value says the same of the same run, and twice
     would count as two runs. A failed trial's all are: its curve looks like a good one's until it fails.
 
     Args:
         trials: finished ones.
-        failed: which of them failed.
+        failed: whether each of them failed.
         length: steps of a whole run.
         sign: −1 if small values are good.
         log: whether the model takes their logarithms.
@@ -100,7 +100,7 @@ def read_reports(
 
 
 def _at_marks(found: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (share left, value) those nearest to the marks, and each once."""
+    """The pairs (share left, value) nearest to the marks, each once."""
     before = [pair for pair in found if pair[0] > 0]
     if not before:
         return []

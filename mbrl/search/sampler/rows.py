@@ -15,8 +15,8 @@ from torch import Tensor
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.search.sampler.codec import Codec
 from mbrl.search.sampler.reported_values import Reports, is_usable, read_reports, reported, whole_length
+from mbrl.search.study.outcome import VISIBLE, root_of
 
-VISIBLE_FAILURES = ("diverged", "oom", "timeout")
 EVERY_FAILURE = "all"
 
 MOST_ROWS, BEST_ROWS = 500, 300  # of which a model is made; a suggestion's time grows with their cube
@@ -30,20 +30,20 @@ _PRIOR_RUNS = 4.0  # runs' worth of belief that all configurations are equally n
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known: `B` finished trials, in order of their numbers, and those that are under way.
+    """The known trials: `B` finished ones, in order of their numbers, and those that are under way.
 
     Attributes:
         trials: the finished trials.
         x: their configurations, `B x columns`.
         y: their values, larger is better, `B x objectives`. A failed trial has the worst value of any that didn't fail.
             Of an objective in `log`, logarithms.
-        failed: which failed, `B`.
+        failed: whether each failed, `B`.
         noise: variance of the values, `B x objectives`; None where no trial has replicates, so that it must be inferred.
         pending: configurations under way or queued, `P x columns`.
         signs: 1 for an objective that is maximised, −1 for one that is minimised and whose `y` is therefore negated.
-        log: by objective, whether `y` is its logarithm; empty if none is.
-        reports: what trials reported before their end; None where nobody asked for it or none reported.
-        cut: which trials' values lay so far on the bad side that `y` has the fence in their place, `B`; None: none.
+        log: whether `y` is the logarithm, by objective; empty if none is.
+        reports: values that trials reported before their end; None where nobody asked for them or none reported.
+        cut: whether each trial's value lay so far on the bad side that `y` has the fence in its place, `B`; None: none.
     """
 
     trials: tuple[FrozenTrial, ...]
@@ -62,18 +62,18 @@ class Rows:
 
     @property
     def informative(self) -> bool:
-        """Whether any trial has a value of its own, without which there is nothing to fit."""
+        """Tells whether any trial has a value of its own, without which there is nothing to fit."""
         return bool((~self.failed).any())
 
     @property
     def whole(self) -> Tensor:
-        """Which trials' values are of whole runs, `B`: where reports are rows, a pruned trial's last one is no value."""
+        """Marks the trials whose values are of whole runs, `B`: where reports are rows, a pruned one's last is no value."""
         if self.reports is None:
             return torch.ones(len(self), dtype=torch.bool)
         return torch.tensor([trial.state != TrialState.PRUNED for trial in self.trials], dtype=torch.bool) | self.failed
 
     def observed(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """What a model is fitted to: first the whole runs, in order of their trials, then the reports.
+        """Lists the rows that a model is fitted to: first the whole runs, in order of their trials, then the reports.
 
         Returns:
             Configurations (`N x columns`), values (`N x objectives`), their noise, and the share of each run that was still
@@ -89,17 +89,17 @@ class Rows:
         return torch.cat([self.x[whole], self.x[reports.of]]), torch.cat([self.y[whole], reports.y]), noise, left
 
     def own(self, y: Tensor) -> Tensor:
-        """Values of the model in the objectives' units and directions, `B… x objectives`; the mean of a log is a median."""
+        """Converts the model's values to the objectives' units and signs, `B… x objectives`; a log's mean is a median."""
         values = y * self.signs
         return torch.where(torch.tensor(self.log), values.exp(), values) if any(self.log) else values
 
     def known(self) -> Rows:
-        """The trials with whole runs, among which the best is looked for; all where there is none."""
+        """Keeps the trials with whole runs, among which the best is looked for; all where there is none."""
         whole = self.whole
         return self if whole.all() or not whole.any() else self.at(whole.nonzero()[:, 0])
 
     def fewer(self) -> Rows:
-        """The rows that are worth their cost in a model: the best and the latest of a long search, all of another."""
+        """Keeps the rows that are worth their cost in a model: the best and the latest of a long search, all of another."""
         cost = self.whole.long()
         if self.reports is not None:
             cost = cost + torch.bincount(self.reports.of, minlength=len(self))
@@ -112,7 +112,7 @@ class Rows:
         return self.at(torch.unique(torch.cat(kept)))
 
     def at(self, index: Tensor) -> Rows:
-        """Some of the trials."""
+        """Keeps some of the trials."""
         noise = None if self.noise is None else self.noise[index]
         trials = tuple(self.trials[i] for i in index.tolist())
         reports = None if self.reports is None else self.reports.at(index)
@@ -131,7 +131,7 @@ class Rows:
 
 
 def suggestion_index(trials: Sequence[FrozenTrial], number: int) -> int:
-    """Which suggestion of the study a trial is, so that one that lost trials goes on with the numbers of one that did not.
+    """Numbers a trial's suggestion, so that a study that lost trials goes on with the numbers of one that did not.
 
     Where whoever asked for it counts, that is its user attribute `order`; else its number, less the retries before it, which
     take no suggestion.
@@ -139,24 +139,20 @@ def suggestion_index(trials: Sequence[FrozenTrial], number: int) -> int:
     order = next((trial.user_attrs.get("order") for trial in trials if trial.number == number), None)
     if order is not None:
         return int(order)
-    return number - sum(trial.number < number and _is_retry(trial) for trial in trials)
-
-
-def _is_retry(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("root", trial.number) != trial.number
+    return number - sum(trial.number < number and root_of(trial) != trial.number for trial in trials)
 
 
 def read_rows(
     trials: Sequence[FrozenTrial],
     directions: Sequence[StudyDirection],
     codec: Codec,
-    failures: Sequence[str] = VISIBLE_FAILURES,
+    failures: Sequence[str] = VISIBLE,
     but: int | None = None,
     foreign: bool = False,
     fidelity: bool = False,
     log_objectives: Sequence[int] = (),
 ) -> Rows:
-    """The rows of a study.
+    """Reads the rows of a study.
 
     Completed trials count with their value, pruned ones with the last finite one that they reported (without one, as
     failed), failed ones if their user attribute `outcome` is in `failures`, or if that is `("all",)`. A value that is not
@@ -247,7 +243,7 @@ def _fence(y: Tensor) -> Tensor:
 
 
 def queued_or_own(trial: FrozenTrial) -> dict[str, Any]:
-    """The parameters that a trial has, and those that whoever queued it fixed."""
+    """Merges the parameters that a trial has with those that its queue entry fixed."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
@@ -264,11 +260,11 @@ def _values(trial: FrozenTrial, log: Sequence[bool], fidelity: bool) -> list[flo
 
 
 def _logarithms(chosen: Sequence[int], objectives: int) -> tuple[bool, ...]:
-    """By objective, whether the model sees its logarithm."""
+    """A flag per objective: whether the model sees its logarithm."""
     if beyond := [index for index in chosen if index >= objectives]:
         raise ConfigError(
             f"BOSampler(log_objectives=…): expected indices of the study's {objectives} objectives, counted from 0, got "
-            f"{beyond}; correct them."
+            f"{beyond}."
         )
     return tuple(index in chosen for index in range(objectives))
 

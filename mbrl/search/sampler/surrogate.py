@@ -62,7 +62,7 @@ class ImputeInactive(InputTransform):
 
 @contextmanager
 def as_if_alone(*seed: object) -> Iterator[None]:
-    """Has botorch draw from a stream of its own, and keeps its advice on scaling, jitter and iterations to itself."""
+    """Lets botorch draw from a stream of its own, and hides its advice on scaling, jitter and iterations."""
     with default_draws(*seed), warnings.catch_warnings(record=True) as caught:
         for category in (BotorchWarning, NumericalWarning):
             warnings.simplefilter("ignore", category)
@@ -79,7 +79,7 @@ class Surrogate:
     Attributes:
         model: botorch's, of one objective or several, larger is better.
         maximised: whether the likelihood was; else the hyperparameters are where their search began.
-        extra: columns that the model has after the space's, 0 in this study.
+        extra: number of columns that the model has after the space's; they are 0 in this study.
     """
 
     model: Model
@@ -87,17 +87,17 @@ class Surrogate:
     extra: int
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Rows of the space, `B… x columns`, as the model wants them."""
+        """Adds the extra columns to rows of the space, `B… x columns`."""
         return torch.cat([x, x.new_zeros(*x.shape[:-1], self.extra)], -1) if self.extra else x
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the noise-free values at rows of the space, `B x objectives` each."""
+        """Predicts mean and standard deviation of the noise-free values at rows of the space, `B x objectives` each."""
         with torch.no_grad():
             posterior: Any = self.model.posterior(self.inputs(x))
         return posterior.mean, posterior.variance.clamp(min=0).sqrt()
 
     def lengthscales(self, numbers: Sequence[int]) -> Tensor:
-        """How far one must go along each numeric column until values change, the geometric mean over the model's kernels."""
+        """Computes the lengthscale of each numeric column, the geometric mean over the model's kernels."""
         found = [kernel.lengthscale.detach().flatten() for kernel in self.model.modules() if isinstance(kernel, RBFKernel)]
         if not found:
             return torch.ones(len(numbers), dtype=torch.float64)
@@ -133,7 +133,7 @@ class OverRuns(Kernel):
 
 
 def fit(codec: Codec, rows: Rows, previous: Rows | None = None) -> Surrogate:
-    """The model of a study's rows.
+    """Fits the model of a study's rows.
 
     Args:
         codec: the search space; categories get a Hamming kernel, added to and multiplied with that of the numbers.
@@ -180,46 +180,24 @@ def _scale(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _model(codec: Codec, x: Tensor, y: Tensor, noise: Tensor | None) -> SingleTaskGP:
+    options: dict[str, Any] = {
+        "train_Yvar": noise,
+        "likelihood": _likelihood(noise),
+        "outcome_transform": _units(y),
+        "input_transform": ImputeInactive(codec) if any(column.parents for column in codec.columns) else None,
+    }
     if codec.columns[-1].name == _LEFT:
         inner = Codec({name: kind for name, kind in codec.distributions.items() if name != _LEFT}, codec.conditions)
         kernel = OverRuns(_model(inner, x[:, :-1], y, noise).covar_module)
-        return SingleTaskGP(
-            x,
-            y,
-            train_Yvar=noise,
-            covar_module=kernel,
-            likelihood=_likelihood(noise),
-            outcome_transform=_units(y),
-            input_transform=_imputation(codec),
-        ).double()
-    likelihood, transform, units = _likelihood(noise), _imputation(codec), _units(y)
-    if codec.categories:
-        model: SingleTaskGP = MixedSingleTaskGP(
-            x,
-            y,
-            codec.categories,
-            train_Yvar=noise,
-            cont_kernel_factory=_number_kernel,
-            likelihood=likelihood,
-            outcome_transform=units,
-            input_transform=transform,
-        )
-        for kernel in model.covar_module.modules():
-            if isinstance(kernel, ScaleKernel):
-                _give_prior(kernel, "outputscale", 0.5)
-            elif isinstance(kernel, CategoricalKernel):
-                _give_prior(kernel, "lengthscale", 1.0)
-    else:
-        kernel = _number_kernel(torch.Size(), x.shape[1])
-        model = SingleTaskGP(
-            x,
-            y,
-            train_Yvar=noise,
-            covar_module=kernel,
-            likelihood=likelihood,
-            outcome_transform=units,
-            input_transform=transform,
-        )
+        return SingleTaskGP(x, y, covar_module=kernel, **options).double()
+    if not codec.categories:
+        return SingleTaskGP(x, y, covar_module=_number_kernel(torch.Size(), x.shape[1]), **options).double()
+    model = MixedSingleTaskGP(x, y, codec.categories, cont_kernel_factory=_number_kernel, **options)
+    for part in model.covar_module.modules():
+        if isinstance(part, ScaleKernel):
+            _give_prior(part, "outputscale", 0.5)
+        elif isinstance(part, CategoricalKernel):
+            _give_prior(part, "lengthscale", 1.0)
     return model.double()
 
 
@@ -236,10 +214,6 @@ def _likelihood(noise: Tensor | None) -> GaussianLikelihood | None:
         noise_prior=LogNormalPrior(NOISE_LOCATION, NOISE_SCALE),
         noise_constraint=LogGreaterThan(LEAST_NOISE, math.exp(NOISE_LOCATION)),
     )
-
-
-def _imputation(codec: Codec) -> ImputeInactive | None:
-    return ImputeInactive(codec) if any(column.parents for column in codec.columns) else None
 
 
 def _number_kernel(batch_shape: torch.Size, ard_num_dims: int, active_dims: Sequence[int] | None = None) -> RBFKernel:

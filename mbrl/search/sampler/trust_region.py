@@ -1,4 +1,4 @@
-"""How far from the best configuration the next one may lie."""
+"""The trust region: a box around the best configuration, in which the next one lies."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LEAST_GAIN = 1e-3  # of the best value's size
 
 
 def side(values: Sequence[float], startup: int, columns: int) -> float:
-    """The side of the trust region after a search (Eriksson et al. 2019, shortened for searches of tens of trials).
+    """Computes the side of the trust region (Eriksson et al. 2019, shortened for searches of tens of trials).
 
     Doubled after 3 successes in a row, halved after max(4, `columns`) failures in a row; back to the first side below the
     smallest. Nothing is kept between suggestions: the side follows from the values.
 
     Args:
         values: larger is better, in the order of the trials; failed trials with the worst.
-        startup: how many of them chose their configurations without a model, so that they count neither way.
-        columns: of the search space.
+        startup: number of first trials whose configurations no model chose, so that they count neither way.
+        columns: number of them in the search space.
 
     Returns:
         The side, in ranges of the parameters.
@@ -46,11 +46,11 @@ def side(values: Sequence[float], startup: int, columns: int) -> float:
 
 
 def box(centre: Tensor, active: Tensor, scales: Tensor, length: float) -> Tensor:
-    """The bounds of the region, `2 x columns`, longer along columns in which the values change slowly.
+    """Computes the bounds of the region, `2 x columns`, longer along columns in which the values change slowly.
 
     Args:
         centre: position of each column, 0 to 1.
-        active: which of them the centre's configuration has; the others may go anywhere.
+        active: whether the centre's configuration has each column; the others may go anywhere.
         scales: lengthscale of each column.
         length: side of the cube that has the box's volume before it is cut at the ranges' ends.
     """

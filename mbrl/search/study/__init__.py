@@ -1,1 +1,1 @@
-"""A study: where its trials lie, what is written into it, and what it recommends."""
+"""Studies: their storage, their trials from lease to outcome, and the configurations that they recommend."""

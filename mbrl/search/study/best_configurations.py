@@ -1,4 +1,4 @@
-"""What this library's model makes of the configurations that a study tried, whichever sampler chose them."""
+"""The best configurations of a study by this library's model, whichever sampler chose them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def valued(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def best_configurations(study: optuna.Study, search: SearchFile, many: int | None = None) -> list[Recommendation]:
-    """The best configurations by what the model expects, best first: the best observed run has luck in it.
+    """Ranks configurations by the values that the model expects, best first: the best observed run has luck in it.
 
-    Of several objectives those that no other betters in all of them, from the best by the first objective to the worst.
+    With several objectives these are the ones that no other betters in all of them, from the best by the first to the worst.
 
     Args:
         study: of the search.
         search: its file.
-        many: how many at most, None for all; of several objectives they are spread evenly over that front.
+        many: the most to return, None for all; with several objectives they are spread evenly over that front.
 
     Returns:
-        One a configuration; none of a study without a value.
+        One per configuration; none for a study without a value.
     """
     trials = valued(study)
     if not trials:
@@ -47,7 +47,7 @@ def best_configurations(study: optuna.Study, search: SearchFile, many: int | Non
 
 
 def _spread(front: list[Recommendation], many: int | None) -> list[Recommendation]:
-    """Both ends and what lies evenly between them; the first of all if it is to be one."""
+    """Both ends of the front and places evenly between them; the first of all if it is to be one."""
     if many is None or many >= len(front):
         return front
     places: Sequence[int] = [round(step * (len(front) - 1) / max(1, many - 1)) for step in range(many)]

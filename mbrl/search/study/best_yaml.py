@@ -1,4 +1,4 @@
-"""`best.yaml`: the configuration that a search recommends, with what is known of it."""
+"""`best.yaml`: the configuration that a search recommends, with its observed and expected values as comments."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mbrl.search.confirmation.confirmation import TEST, Confirmation
 from mbrl.search.confirmation.runs import key
 from mbrl.search.file.export import Parse, best_yaml
 from mbrl.search.file.search_file import SearchFile
-from mbrl.search.sampler.expected import in_words, interval
 from mbrl.search.study.best_configurations import FEW, best_configurations, valued
+from mbrl.search.study.expected_values import in_words, interval
 from mbrl.search.study.outcome import is_settled
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ class Best:
     """A configuration to take.
 
     Attributes:
-        trial: its first; None of a start that was confirmed and never tried.
-        params: what was chosen.
-        comment: what is known of it, a line each.
-        values: what was observed and is expected of each objective, a sentence each; none of a start that was never tried.
+        trial: number of its first trial; None for a start that was confirmed and never tried.
+        params: numbers and labels of its parameters.
+        comment: lines on it, for people.
+        values: a sentence per objective on observed and expected values; none for a start that was never tried.
         brief: the same in a few words.
-        expected: what the model expects of each objective, and a standard deviation below and above; none where trials are
-            too few for a model.
+        expected: per objective the value that the model expects, and a standard deviation below and above it; none where
+            trials are too few for a model.
     """
 
     trial: int | None
@@ -49,14 +49,14 @@ class Best:
 
 
 def file_of(search: SearchFile, trial: int | None) -> str:
-    """The file for the configuration of a trial; of several objectives each on the front has its own."""
+    """Names the file for the configuration of a trial; with several objectives each on the front has its own."""
     return FILE if len(search.objectives) == 1 else f"best-{trial}.yaml"
 
 
 def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | None = None) -> list[Best]:
-    """The confirmed configuration, or that which the model recommends; of several objectives the model's front.
+    """Finds the confirmed configuration, or the one that the model recommends; with several objectives the model's front.
 
-    None of a study without a value.
+    There is none in a study without a value.
     """
     several = len(search.objectives) > 1
     found = best_configurations(study, search)
@@ -86,7 +86,7 @@ def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | N
 
 
 def leave_best(study: optuna.Study, search: SearchFile, folder: Path, parse: Parse) -> None:
-    """Writes what a search recommends into its folder and says so; several objectives have no single best.
+    """Writes the configuration that a search recommends into its folder and says so; several objectives have no single one.
 
     Raises:
         MbrlError: if the parser refuses it.
@@ -99,7 +99,9 @@ def leave_best(study: optuna.Study, search: SearchFile, folder: Path, parse: Par
 
 
 def write_best(best: Best, search: SearchFile, path: Path, parse: Parse) -> None:
-    """Writes it as one configuration that `mbrl fit --config` takes; whole at every moment, as other workers may too.
+    """Writes it as one configuration that `mbrl fit --config` takes.
+
+    Several workers may write the same file at once: it is moved into place whole.
 
     Raises:
         MbrlError: if the parser refuses it.
@@ -119,7 +121,7 @@ def _headline(study: optuna.Study, what: str) -> str:
 
 @dataclass(frozen=True)
 class _Known:
-    """Of a configuration and an objective."""
+    """Observed and expected value of a configuration in one objective, in a sentence and in brief."""
 
     sentence: str
     brief: str
@@ -127,7 +129,7 @@ class _Known:
 
 
 def _known(study: optuna.Study, search: SearchFile, one: Recommendation) -> list[_Known]:
-    """Observed and expected values of a configuration, by objective."""
+    """Observed and expected values of a configuration, one entry per objective."""
     all_valued = valued(study)
     trials = [other for other in all_valued if key(other.params) == key(one.trial.params)]
     seeds = [seed for other in trials for seed in other.user_attrs.get("seeds", [])]

@@ -1,4 +1,4 @@
-"""Leases: how a running trial shows that its worker lives, and how others find those whose worker died."""
+"""Leases: heartbeats of running trials, and a watch that finds the trials whose worker died."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Watch:
         self._alive: set[int] = set()
 
     def is_dead(self, trial: FrozenTrial) -> bool:
-        """Whether the worker of this running trial is dead, as far as can be told now."""
+        """Tells whether the worker of this running trial is dead, as far as can be seen now."""
         worker = trial.user_attrs.get("worker")
         if self.processes and worker is not None and worker["machine"] == machine():
             if started(worker["pid"]) != worker["started"]:
@@ -91,7 +91,7 @@ class Watch:
         return now - since >= self.grace_s
 
     def is_known_alive(self, trial: FrozenTrial) -> bool:
-        """Whether the worker of a running trial was seen to live."""
+        """Tells whether the worker of a running trial was seen to live."""
         return trial.number in self._alive
 
     def forget_alive(self) -> None:
@@ -99,19 +99,19 @@ class Watch:
         self._alive.clear()
 
     def stood_still(self, trial: FrozenTrial) -> bool:
-        """Whether a finished trial has been seen for `grace_s`, so that whoever was at work on it had the time to act."""
+        """Tells whether a finished trial has been seen for `grace_s`, so that its worker had the time to act."""
         now = time.monotonic()
         _, since = self._seen.setdefault(-1 - trial.number, (None, now))
         return now - since >= self.grace_s
 
 
 def identity() -> dict[str, Any]:
-    """This process, so that others of the same machine can see whether it still exists."""
+    """Describes this process, so that others of the same machine can see whether it still exists."""
     return {"machine": machine(), "pid": os.getpid(), "started": started(os.getpid())}
 
 
 def machine() -> str:
-    """This machine, since it was started; a container counts as one of its own."""
+    """Names this machine since its start; a container counts as one of its own."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{socket.gethostname()}/{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
@@ -120,7 +120,7 @@ def machine() -> str:
 
 
 def started(pid: int) -> int | None:
-    """When a process of this machine began, in ticks since the machine's start; None if it is gone."""
+    """Reads the start of a process of this machine, in ticks since the machine's own; None if it is gone."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

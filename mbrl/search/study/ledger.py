@@ -1,4 +1,4 @@
-"""`Ledger`: what is written into a study, so that of each configuration one result comes out, whoever dies on the way."""
+"""`Ledger`: finishing and requeuing of trials, so that each configuration gets one result, whichever worker dies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ledger:
         study: of any storage.
         watch: tells which workers died.
         trials: the budget; infinite for none.
-        retries: how often a configuration is queued again after its worker died.
+        retries: times that a configuration is queued again after its worker died.
     """
 
     def __init__(self, study: optuna.Study, watch: Watch, *, trials: float, retries: int) -> None:
@@ -31,11 +31,11 @@ class Ledger:
         self.retries = retries
 
     def all(self) -> list[FrozenTrial]:
-        """All trials, by number."""
+        """Reads all trials, by number."""
         return patiently(lambda: self.study.get_trials(deepcopy=False))
 
     def frozen(self, number: int) -> FrozenTrial:
-        """The trial of this number, as it is stored now."""
+        """Reads the trial of this number, as it is stored now."""
         return self.all()[number]
 
     # dead workers ----------------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ class Ledger:
     # one's own trials ------------------------------------------------------------------------------------------------
 
     def drops(self, trial: optuna.Trial) -> bool:
-        """Finishes a trial that needn't run: over the budget, or its configuration came to something in the meantime."""
+        """Finishes a trial that needn't run: it is over the budget, or its configuration was settled in the meantime."""
         before = [other for other in self.all() if other.number != trial.number]
         lower = [other for other in before if other.number < trial.number]
         attributes = trial.user_attrs
@@ -99,7 +99,7 @@ class Ledger:
             self._queue_again(self.frozen(number), counts=False)
 
     def finish(self, trial: optuna.Trial, outcome: Outcome) -> None:
-        """Stores what a trial came to; where it was taken for lost, as a late result."""
+        """Stores a trial's outcome; as a late result where the trial was taken for lost."""
         attributes = _attributes(outcome)
         try:
             store(trial, attributes)
@@ -110,7 +110,7 @@ class Ledger:
             self._add_late(self.frozen(trial.number), outcome, attributes)
 
     def _tell(self, number: int, outcome: Outcome) -> bool:
-        """False if someone else had finished the trial."""
+        """Tells Optuna the outcome; False if someone else had finished the trial."""
         try:
             if outcome.outcome == "ok":
                 patiently(lambda: self.study.tell(number, list(outcome.values)))
@@ -124,7 +124,7 @@ class Ledger:
         return True
 
     def _add_late(self, trial: FrozenTrial, outcome: Outcome, attributes: Mapping[str, Any]) -> None:
-        """Keeps the result of a trial that was taken for lost, unless the retry came to something first."""
+        """Keeps the result of a trial that was taken for lost, unless the retry was settled first."""
         if outcome.outcome not in ("ok", *VISIBLE):
             return
         if any(root_of(other) == root_of(trial) and is_settled(other) for other in self.all()):
@@ -140,7 +140,7 @@ class Ledger:
 
 
 def is_asked(trial: FrozenTrial) -> bool:
-    """Whether a user asked for this waiting trial to be run again, whatever the budget."""
+    """Tells whether a user asked for this waiting trial to be run again, whatever the budget."""
     return trial.state == TrialState.WAITING and "asked" in trial.user_attrs
 
 
@@ -162,13 +162,13 @@ def _has_successor(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
 
 
 def _is_needless(attributes: Mapping[str, Any], before: Sequence[FrozenTrial], lower: Sequence[FrozenTrial]) -> bool:
-    """Whether a retry's configuration came to something, or another copy of the same retry has a lower number."""
+    """Tells whether a retry's configuration is settled, or another copy of the same retry has a lower number."""
     twins = [other for other in lower if other.user_attrs.get("retry_of") == attributes["retry_of"] and not is_lost(other)]
     return bool(twins) or any(root_of(other) == attributes["root"] and is_settled(other) for other in before)
 
 
 def _attributes(outcome: Outcome) -> dict[str, Any]:
-    """What is stored of an outcome; the word itself last, since with it the trial counts as come to an end."""
+    """The attributes that are stored for an outcome; its name comes last, since with it the trial counts as finished."""
     several = len(outcome.values) > 1
     stored: dict[str, Any] = {"wall_s": round(outcome.wall_s, 3)}
     if outcome.seed_values:

@@ -1,4 +1,4 @@
-"""What became of a trial, and what a worker asks of whatever runs one."""
+"""Outcomes of trials, and the protocol between a worker and what runs a configuration."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Report = Callable[[float, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a configuration came to.
+    """The outcome of a configuration's runs.
 
     Args:
         outcome: `ok`, `pruned`, `diverged`, `oom` (out of memory), `timeout`, `error` (anything else that failed), or
             `interrupted` (the worker was told to end).
-        values: one number an objective, the mean over seeds; only with `ok`.
-        seed_values: a row a seed, a number an objective.
-        variances: of the means, one an objective; empty with one seed.
+        values: one number per objective, the mean over seeds; only with `ok`.
+        seed_values: one row per seed, one number per objective.
+        variances: of the means, one per objective; empty with one seed.
         wall_s: seconds that it took.
         env_steps: real environment steps of all seeds; None where runs don't count them.
-        detail: what went wrong, one line.
+        detail: cause of a failure, one line.
         argv: the command line of the first seed.
     """
 
@@ -50,14 +50,14 @@ class Job:
 
     Args:
         number: of the trial.
-        params: what was chosen, by name.
+        params: chosen numbers and labels, by name.
         seeds: of its runs, one after the other.
         folder: of its runs, `seed<k>` within; the same when a trial that was lost is run again.
-        tries: how often it was lost before.
+        tries: times that it was lost before.
         device: `cpu`, `cuda:0`, …; None leaves the choice to the run.
         report: takes a value and its step.
-        should_prune: whether what was reported is too little to go on; asks the study's pruner.
-        should_stop: whether the worker was told to end.
+        should_prune: asks the study's pruner whether to end the run by its reported values.
+        should_stop: tells whether the worker was told to end.
     """
 
     number: int
@@ -76,7 +76,7 @@ def _tell_no_one(value: float, step: int) -> None:
 
 
 class Problem(Protocol):
-    """What a worker needs to know of a search: how to choose a configuration and what it is worth."""
+    """A problem that a worker searches: it chooses configurations and measures them."""
 
     def suggest(self, trial: optuna.Trial) -> Mapping[str, Any]:
         """Chooses every active parameter at once, parents first; returns them by name."""
@@ -86,24 +86,24 @@ class Problem(Protocol):
 
 
 def root_of(trial: FrozenTrial) -> int:
-    """The number of the trial whose configuration and run folder this one goes on with; its own for a first try."""
+    """Finds the number of the trial whose configuration and run folder this one goes on with; its own for a first try."""
     return int(trial.user_attrs.get("root", trial.number))
 
 
 def is_lost(trial: FrozenTrial) -> bool:
-    """Whether its worker died before the outcome was known."""
+    """Tells whether a trial's worker died before the outcome was known."""
     return trial.state == TrialState.FAIL and trial.user_attrs.get("outcome") not in (*VISIBLE, "error", *DROPPED)
 
 
 def is_settled(trial: FrozenTrial) -> bool:
-    """Whether it says something about its configuration, so that nothing is left to do for it."""
+    """Tells whether a trial is settled: finished with a value, pruned, or failed by its configuration and no error."""
     if trial.state == TrialState.FAIL:
         return trial.user_attrs.get("outcome") in VISIBLE
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def label_of(trial: FrozenTrial) -> str:
-    """Its outcome in one word: `waiting`, `running`, `lost`, or as in `Outcome`."""
+    """Names a trial's outcome in one word: `waiting`, `running`, `lost`, or as in `Outcome`."""
     if is_lost(trial):
         return "lost"
     if trial.state == TrialState.FAIL:
@@ -112,18 +112,18 @@ def label_of(trial: FrozenTrial) -> str:
 
 
 def counts_of(trials: Sequence[FrozenTrial]) -> str:
-    """How many there are of each outcome, in words; empty of none."""
+    """Counts the trials of each outcome, in words; empty without trials."""
     labels = [label_of(trial) for trial in trials]
     return ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels))
 
 
 def spent(trials: Sequence[FrozenTrial]) -> int:
-    """How much of the budget is used: configurations that are settled or running; lost ones and errors are free."""
+    """Counts the used part of the budget: configurations that are settled or running; lost ones and errors are free."""
     return len({root_of(trial) for trial in trials if is_settled(trial) or trial.state == TrialState.RUNNING})
 
 
 def order_of(trials: Sequence[FrozenTrial], number: int) -> int:
-    """Which configuration of a study a trial is, counted from 0: the least number that no other one has.
+    """Numbers the configuration of a trial within its study, from 0: the least number that no other one has.
 
     Random numbers that are seeded with it are the same whether or not a worker died on the way. A trial keeps the number as
     its user attribute `order`, and hands it on to its retries; one that was lost before it had chosen gives it back. Earlier
@@ -151,7 +151,7 @@ def order_of(trials: Sequence[FrozenTrial], number: int) -> int:
 
 
 def _has_place(trial: FrozenTrial) -> bool:
-    """Whether a configuration was chosen for it or may yet be; a lost one without seeds hadn't been chosen."""
+    """Tells whether a configuration was chosen for it or may yet be; for a lost one without seeds none had been."""
     if trial.user_attrs.get("outcome") in DROPPED:
         return False
     return not is_lost(trial) or "seeds" in trial.user_attrs
@@ -163,7 +163,7 @@ def enqueue(study: optuna.Study, trial: FrozenTrial, tries: int, **marks: Any) -
     Args:
         study: of the trial.
         trial: lost, or asked for again.
-        tries: how often the configuration was lost.
+        tries: times that the configuration was lost.
         **marks: further attributes.
     """
     fixed = dict(trial.system_attrs.get("fixed_params", {}))

@@ -1,4 +1,4 @@
-"""Where a study lies: a SQLite file, a journal file, or a database server; passwords stay out of every URL."""
+"""Storages of studies: a SQLite file, a journal file, or a database server; passwords stay out of every URL."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def check_url(url: str) -> None:
         parsed = None
     kind = "" if parsed is None else parsed.get_backend_name()
     if parsed is None or kind not in ("sqlite", *_DRIVERS) or not parsed.database:
-        raise ConfigError(f"--storage: expected {_KINDS}, got {redacted(url)!r}; write one of these.")
+        raise ConfigError(f"--storage: expected {_KINDS}, got {redacted(url)!r}.")
     if parsed.password is not None or any("pass" in name.lower() for name in parsed.query):
         raise ConfigError(
             f"--storage: expected a URL without a password, got one in {redacted(url)}; leave it out, and set the "
@@ -92,7 +92,7 @@ def check_url(url: str) -> None:
 
 
 def redacted(url: str) -> str:
-    """The URL without what may be secret: a password, and all that follows `?`."""
+    """Removes from a URL all that may be secret: a password, and everything after `?`."""
     head, scheme, rest = url.partition("://")
     if not scheme:
         return url if "@" not in url else "…@" + url.rpartition("@")[2]
@@ -106,8 +106,8 @@ def patiently(operation: Callable[[], Result], *, patience_s: float = 60.0) -> R
     """Does something with a storage, again where a lock or a lost connection was in the way.
 
     Args:
-        operation: what to do; safe to repeat.
-        patience_s: for how long to try; more rides out longer absences of a server.
+        operation: a call that is safe to repeat.
+        patience_s: seconds to go on trying; more rides out longer absences of a server.
     """
     until = time.monotonic() + patience_s
     wait = 0.1
@@ -174,7 +174,7 @@ def _engine(url: URL) -> dict[str, Any]:
 
 
 def is_missing(url: str) -> bool:
-    """Whether a URL names a file that isn't there; opening it would make one."""
+    """Tells whether a URL names a file that isn't there; opening it would make one."""
     for scheme in ("sqlite:///", _JOURNAL):
         if url.startswith(scheme):
             return not Path(url.removeprefix(scheme)).exists()
@@ -182,11 +182,13 @@ def is_missing(url: str) -> bool:
 
 
 def load_study(name: str, url: str) -> optuna.Study:
-    """The study of that name.
+    """Loads the study of a name.
 
     Raises:
-        ConfigError, DataError: as `open_storage`; `ConfigError` also if there is no such study.
+        ConfigError: if there is no such study; as `open_storage` for its address.
+        DataError: if the storage can't be opened.
     """
+    check_url(url)
     if is_missing(url):
         raise ConfigError(f"--storage: expected a file of studies, got {url}, which isn't there; check the path.")
     storage = open_storage(url)

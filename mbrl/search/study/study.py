@@ -31,7 +31,7 @@ _COMPARED = ("command", "configs", "fixed", "objectives", "space", "seeds")
 
 
 def exists(name: str, url: str) -> bool:
-    """Whether the storage has a study of that name."""
+    """Tells whether a storage has a study of a name."""
     if is_missing(url):
         return False
     return name in [study.study_name for study in open_storage(url).get_all_studies()]
@@ -48,7 +48,7 @@ def open_study(search: SearchFile, url: str) -> optuna.Study:
         url: of the storage.
 
     Raises:
-        ConfigError: if the study was made with what makes its trials incomparable with the file's, naming what.
+        ConfigError: if the study was made with other settings, which make its trials incomparable, naming them.
     """
     study = optuna.create_study(
         study_name=search.study,
@@ -84,7 +84,7 @@ def open_study(search: SearchFile, url: str) -> optuna.Study:
 
 
 def read_search(study: optuna.Study) -> SearchFile:
-    """The search file that a study was made with.
+    """Reads the search file that a study was made with.
 
     Raises:
         ConfigError: if it isn't a study of `mbrl search`, or this version of the package reads its file in another way.
@@ -105,7 +105,7 @@ def read_search(study: optuna.Study) -> SearchFile:
 
 
 def join_study(name: str, url: str, allow: Sequence[str]) -> tuple[optuna.Study, SearchFile]:
-    """A study and its search, for a machine that has neither files nor reason to trust them.
+    """Loads a study and its search, for a machine that has neither files nor reason to trust them.
 
     Args:
         name: of the study.
@@ -143,7 +143,7 @@ def sampler_of(search: SearchFile, previous: Sequence[FrozenTrial] = ()) -> Call
 
 
 def bo_sampler(search: SearchFile, previous: Sequence[FrozenTrial] = ()) -> BOSampler:
-    """This library's sampler for a search's space, whose model also says what it expects of trials; see `sampler_of`."""
+    """Makes this library's sampler for a search's space, whose model also predicts the trials' values; see `sampler_of`."""
     from mbrl.search.sampler import BOSampler  # botorch takes seconds to import
 
     space, choice = search.space, search.sampler
@@ -160,7 +160,7 @@ def bo_sampler(search: SearchFile, previous: Sequence[FrozenTrial] = ()) -> BOSa
 
 
 def pruner_of(search: SearchFile) -> BasePruner:
-    """Optuna's pruner of the search file; its warm-up is the runner's, which knows how long a run is."""
+    """Makes Optuna's pruner of the search file; its warm-up is the runner's, which knows how long a run is."""
     choice = search.pruner
     if choice.name == "percentile":
         return optuna.pruners.PercentilePruner(choice.percentile, n_startup_trials=choice.min_trials)
@@ -170,7 +170,7 @@ def pruner_of(search: SearchFile) -> BasePruner:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what decides a result: the package and its commit, and the libraries that model and search."""
+    """Finds the versions that decide a result: of the package and its commit, and of the libraries that model and search."""
     found: dict[str, str | None] = {"mbrl": __version__, "git": _commit()}
     for package in ("torch", "botorch", "gpytorch", "optuna"):
         try:
@@ -207,7 +207,7 @@ def _changes(old: SearchFile, new: SearchFile) -> list[str]:
 
 
 def _plain(value: object) -> object:
-    """As it comes back from a storage."""
+    """The value as it comes back from a storage."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

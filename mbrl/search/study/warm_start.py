@@ -1,4 +1,4 @@
-"""A search that begins with what an earlier one found."""
+"""Warm starts: a search that begins with the best configurations of an earlier one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MANY = 3
 
 
 def earlier(text: str, url: str) -> tuple[optuna.Study, int]:
-    """The study and the number in `STUDY[:k]`.
+    """Finds the study and the number in `STUDY[:k]`.
 
     Raises:
         ConfigError: if there is no such study, it has no result yet, or k is no positive number.
     """
     name, _, many = text.partition(":")
     if many and not (many.isdigit() and int(many) > 0):
-        raise ConfigError(f"--from: expected STUDY or STUDY:k with a number k above 0, got {text!r}; correct it.")
+        raise ConfigError(f"--from: expected STUDY or STUDY:k with a number k above 0, got {text!r}.")
     study = load_study(name, url)
     if not valued(study):
         raise ConfigError(f"--from: expected a study with results, got {name}, which has none; leave --from out.")
@@ -38,7 +38,7 @@ def earlier(text: str, url: str) -> tuple[optuna.Study, int]:
 def queue_from(study: optuna.Study, search: SearchFile, text: str, url: str) -> None:
     """Queues the best configurations of an earlier study before anything else is chosen; once, however often it is asked.
 
-    They are those that this library's model expects to be best. Of each what the new space has and allows is taken; the
+    They are those that this library's model expects to be best. Each keeps the values that the new space has and allows; the
     sampler chooses the rest.
 
     Args:
@@ -75,7 +75,7 @@ def queue_from(study: optuna.Study, search: SearchFile, text: str, url: str) -> 
 
 
 def previous_trials(study: optuna.Study, search: SearchFile, url: str) -> Sequence[FrozenTrial]:
-    """The trials of the study that this one began with, for the sampler's model; none if it can't use them."""
+    """Reads the trials of the study that this one began with, for the sampler's model; none if it can't use them."""
     name = patiently(lambda: study.user_attrs).get(_FROM)
     if name is None or search.sampler.name != "bo":
         return ()
@@ -84,7 +84,7 @@ def previous_trials(study: optuna.Study, search: SearchFile, url: str) -> Sequen
 
 
 def _fitting(trial: FrozenTrial, search: SearchFile) -> dict[str, Any]:
-    """What of a configuration the space has and allows, parents first."""
+    """The part of a configuration that the space has and allows, parents first."""
     fitting: dict[str, Any] = {}
     for name, distribution in search.space.distributions().items():
         active = {parameter.name for parameter in search.space.active(fitting)}

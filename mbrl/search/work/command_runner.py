@@ -1,4 +1,4 @@
-"""`CommandRunner`: runs a search file's configurations as `mbrl fit`, a process a seed, within the file's limits."""
+"""`CommandRunner`: runs a search file's configurations as `mbrl fit`, one process per seed, within the file's limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOCKS = ("env_steps", "epoch")  # of a planner's run, and of a model that is fi
 
 @dataclass(frozen=True)
 class _Run:
-    """What one seed came to."""
+    """The outcome of one seed."""
 
     outcome: str
     values: tuple[float, ...] = ()
@@ -45,8 +45,8 @@ class CommandRunner:
         folder: of the study; the configurations are written below it.
         allow: modules that runs may import names from, besides `mbrl`.
         poll_s: seconds between looks at a run, 0.5 by default; fewer costs time, more sees limits later.
-        patience_s: how long a run that is told to end may take to write its checkpoint.
-        clock: seconds, for limits.
+        patience_s: seconds that a run that is told to end may take to write its checkpoint.
+        clock: gives seconds, for limits.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class CommandRunner:
         self._configs = _write_configs(search, folder / "configs")
 
     def suggest(self, trial: optuna.Trial) -> Mapping[str, Any]:
-        """Every active parameter, parents first."""
+        """Chooses every active parameter, parents first."""
         return self.search.space.suggest(trial)
 
     def run(self, job: Job) -> Outcome:
@@ -167,7 +167,7 @@ class _Lines:
         self.changed = -math.inf
 
     def read(self) -> bool:
-        """Reads them if the file changed; whether it did."""
+        """Reads the lines if the file changed, and tells whether it did."""
         try:
             state = os.stat(self.path)
         except FileNotFoundError:
@@ -181,7 +181,7 @@ class _Lines:
         return True
 
     def series(self, metric: str) -> list[tuple[int, float]]:
-        """(clock, value) of the lines that have the metric; NaN for a value that wasn't finite."""
+        """Pairs (clock, value) of the lines that have the metric; NaN for a value that wasn't finite."""
         return [
             (int(next(line[clock] for clock in CLOCKS if clock in line)), math.nan if value is None else float(value))
             for line in self.lines
@@ -203,7 +203,7 @@ class _Curve:
         self._last = -1
 
     def report(self, *, ask: bool = True) -> bool:
-        """Reports what is new; whether to prune. No run is pruned in its first `pruner.warmup_fraction`."""
+        """Reports new values, and tells whether to prune. No run is pruned in its first `pruner.warmup_fraction`."""
         objective = self.search.objectives[0]
         series = self.lines.series(objective.metric)
         for count, (step, _) in enumerate(series, 1):
@@ -228,7 +228,7 @@ class _Curve:
 
 
 def _write_configs(search: SearchFile, folder: Path) -> list[Path]:
-    """Writes the configurations; whole at every moment, since other workers write and read the same files."""
+    """Writes the configurations, each moved into place whole, since other workers write and read the same files."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as beside:
         paths = []
@@ -239,7 +239,7 @@ def _write_configs(search: SearchFile, folder: Path) -> list[Path]:
 
 
 def _variances(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Of the means over rows, one a column; none with a single row."""
+    """Variances of the means over rows, one per column; none with a single row."""
     count = len(rows)
     if count < 2:
         return ()

@@ -1,4 +1,4 @@
-"""What a run's values of a metric come to, as the search file's `reduce` says."""
+"""Reduction of a run's values of a metric to one number, as the search file's `reduce` says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def reduced(values: Sequence[float], how: str) -> float:
-    """One number of a series.
+    """Reduces a series to one number.
 
     Args:
         values: in order, at least one.

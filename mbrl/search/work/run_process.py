@@ -1,4 +1,4 @@
-"""`RunProcess`: one `mbrl` run in a process of its own: started, watched, ended, and understood by what it left."""
+"""`RunProcess`: one `mbrl` run in a process of its own, from its start to the cause of its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TEXT_END = 20_000  # bytes of stderr that are looked at
 
 
 class RunProcess:
-    """One run, as a context: whatever happens within, no process of it is left after.
+    """A run, as a context: whatever happens within, no process of it is left after.
 
     Args:
         arguments: after `mbrl`.
@@ -66,7 +66,7 @@ class RunProcess:
         self._kill()
 
     def wait(self, seconds: float) -> bool:
-        """Waits for the end, at most this long; whether it came."""
+        """Waits for the end, at most this long, and tells whether it came."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -80,7 +80,7 @@ class RunProcess:
             self._kill()
 
     def verdict(self) -> tuple[str, str]:
-        """Of a run that ended by itself: `ok`, `diverged`, `oom` or `error`, and why in one line."""
+        """Names the outcome of a run that ended by itself, `ok`, `diverged`, `oom` or `error`, and its cause in one line."""
         code = self._process.returncode
         if code == 0:
             return "ok", ""
@@ -113,7 +113,7 @@ class RunProcess:
 
 
 def free_folder(folder: Path) -> tuple[Path, BinaryIO]:
-    """A folder that no living run writes to: this one or, if one does, the same with a number.
+    """Finds a folder that no living run writes to: this one or, if one does, the same with a number.
 
     A worker that was taken for dead may still be at it. The returned file holds the folder until it is closed here and in
     every process that inherited it. File systems without locks leave it to the lease's grace.
@@ -136,7 +136,7 @@ def free_folder(folder: Path) -> tuple[Path, BinaryIO]:
 
 
 def environment(device: str | None, given: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a run: no database passwords, and one device.
+    """Makes the environment variables of a run: no database passwords, and one device.
 
     Args:
         device: `cpu`, or `cuda:<n>`, the n-th that this process may use; None leaves it as it is.
@@ -150,7 +150,7 @@ def environment(device: str | None, given: Mapping[str, str]) -> dict[str, str]:
         return kept
     found = re.fullmatch(r"cuda:(\d+)", device)
     if device != "cpu" and found is None:
-        raise ConfigError(f"--device: expected cpu or cuda:<number>, got {device!r}; correct it.")
+        raise ConfigError(f"--device: expected cpu or cuda:<number>, got {device!r}.")
     if found is None:
         return {**kept, "CUDA_VISIBLE_DEVICES": ""}
     number, visible = int(found[1]), given.get("CUDA_VISIBLE_DEVICES")
@@ -166,7 +166,7 @@ def environment(device: str | None, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _kernel_ooms() -> int:
-    """How many processes this system has ended for want of memory."""
+    """The number of processes that this system has ended for want of memory."""
     try:
         text = Path("/proc/vmstat").read_text(encoding="ascii")
     except OSError:

@@ -37,16 +37,16 @@ class Worker:
     Args:
         study: of any storage.
         problem: chooses configurations and runs them.
-        folder: run folders go below, one a root.
-        trials: budget: configurations that come to something (lost ones and errors don't count); None for no limit; with 0
-            it runs what is queued on request and chooses nothing.
+        folder: run folders go below, one per root.
+        trials: budget of configurations that are settled or running (lost ones and errors don't count); None for no limit;
+            with 0 it runs what is queued on request and chooses nothing.
         tune_seeds: of runs; a configuration that is chosen again runs on the next ones.
-        per_trial: seeds a configuration; more costs that many runs and steadies its value.
+        per_trial: seeds per configuration; more costs that many runs and steadies its value.
         hours: after which no further trial is begun; None for no limit.
-        retries: how often a configuration is run again after its worker died.
-        errors_in_a_row: how many of them end the worker: a bug must not eat the budget.
-        beat_s: seconds between beats.
-        grace_s: after how many seconds without a beat a worker counts as dead; more forgives longer pauses.
+        retries: times that a configuration is run again after its worker died.
+        errors_in_a_row: number of errors that ends the worker: a bug must not eat the budget.
+        beat_s: seconds between beats of the lease.
+        grace_s: seconds without a beat after which a worker counts as dead; more forgives longer pauses.
         device: given to every run.
         sampler: makes the sampler for the configuration of this order; None keeps the study's own.
         show: told of every trial that this worker finished, and what became of it.
@@ -237,7 +237,7 @@ class Worker:
 
 @contextmanager
 def handled(take: Callable[[int, Any], None]) -> Iterator[None]:
-    """Has `take` told of SIGINT and SIGTERM, by number, and afterwards whoever was told before."""
+    """Calls `take` with the number of each SIGINT and SIGTERM; afterwards the former handlers are back."""
     before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -17,9 +17,8 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from mbrl.cli import main
+from mbrl.cli import dispatch, main
 from mbrl.errors import ConfigError, MbrlError, UntrustedNameError
-from mbrl.search.commands.subcommands import run as search_command
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study import study as studies
 from mbrl.search.study.outcome import label_of
@@ -66,7 +65,7 @@ def write(**changes: Any) -> str:
 
 
 def mbrl(*arguments: str, allow: tuple[str, ...] = ()) -> int:
-    return search_command(["search", *arguments], allow, parse)
+    return dispatch(["search", *arguments], allow, parse)
 
 
 def trials(name: str = "fake", url: str = URL) -> list[optuna.trial.FrozenTrial]:

@@ -16,8 +16,8 @@ import yaml
 from optuna.trial import TrialState
 
 from mbrl.analysis.runs.run_scores import Estimate
+from mbrl.cli import dispatch
 from mbrl.errors import ConfigError, DataError, UnsupportedError
-from mbrl.search.commands.subcommands import run as search_command
 from mbrl.search.confirmation.confirmation import Confirmation, read_confirmation
 from mbrl.search.confirmation.runs import Candidate, confirmation_study, find_confirmation, queue
 from mbrl.search.file.search_file import SearchFile
@@ -63,7 +63,7 @@ class Instant:
 
 @pytest.fixture(autouse=True)
 def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mbrl.search.commands.confirm.CommandRunner", Instant)
+    monkeypatch.setattr("mbrl.search.commands.workers.CommandRunner", Instant)
     monkeypatch.setattr("mbrl.search.commands.workers.DEFAULT", URL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # on a busy disk it is most of a test
@@ -75,7 +75,7 @@ def parse(arguments: list[str]) -> Mapping[str, Any]:
 
 
 def mbrl(*arguments: str) -> int:
-    return search_command(["search", *arguments], (), parse)
+    return dispatch(["search", *arguments], (), parse)
 
 
 def study(values: Mapping[float, float | None], **changes: Any) -> optuna.Study:
@@ -142,7 +142,7 @@ def test_the_best_are_selected_and_one_is_tested_beside_the_start(capsys: pytest
 
 
 def test_runs_are_those_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mbrl.search.commands.confirm.CommandRunner", CommandRunner)
+    monkeypatch.setattr("mbrl.search.commands.workers.CommandRunner", CommandRunner)
     monkeypatch.setattr("mbrl.search.work.run_process.CHILD", (FAKE,))
     monkeypatch.setattr("mbrl.search.work.command_runner.POLL_S", 0.02)
     study({2.0: 10.0}, seeds={"tune": [0], "select": [50], "test": [100]})
@@ -248,7 +248,7 @@ def test_errors_are_no_results_and_run_again(capsys: pytest.CaptureFixture[str],
     with monkeypatch.context() as patch:
         patch.setattr(Instant, "mode", "bug")
         assert mbrl("confirm", "fake", "--top", "1") == 3
-    assert "3 runs have come to nothing" in capsys.readouterr().err and read() is None
+    assert "3 runs ended without a result" in capsys.readouterr().err and read() is None
     assert mbrl("confirm", "fake") == 0 and read() is not None
 
 

@@ -184,8 +184,8 @@ def test_the_hash_sees_what_makes_trials_comparable_and_nothing_else() -> None:
         ({"seeds": {"tune": [0, 50]}}, r"seeds: expected tune and select to share none, .* got \[50\]"),
         ({"seeds": {"test": [3]}}, r"seeds: expected tune and test to share none"),
         ({"seeds": {"tune": [200], "select": [100]}}, r"seeds: expected select and test to share none"),
-        ({"seeds": {"tune": [1, 1]}}, "seeds.tune: expected different numbers, got one twice"),
-        ({"seeds": {"tune": [-1]}}, "seeds.tune: expected a list of at least 1, each a whole number from 0 to"),
+        ({"seeds": {"tune": [1, 1]}}, "seeds.tune: expected different whole numbers below"),
+        ({"seeds": {"tune": [-1]}}, "seeds.tune: expected a list of at least 1, each a whole number of at least 0"),
         ({"seeds": {"tune": []}}, "seeds.tune: expected a list"),
         ({"seeds": {"per_trial": 11}}, "seeds.per_trial: expected at most the 10 seeds of tune, got 11"),
         ({"seeds": {"train": [1]}}, "seeds.train: expected one of tune, select, test, per_trial"),
@@ -200,7 +200,7 @@ def test_the_hash_sees_what_makes_trials_comparable_and_nothing_else() -> None:
         ),
         (
             {"pruner": {"name": "median", "warmup_fraction": 1}},
-            "pruner.warmup_fraction: expected a number of at least 0 and below 1",
+            "pruner.warmup_fraction: expected a number of at least 0 and",
         ),
         ({"sampler": {"name": "grid"}}, "sampler.name: expected one of bo, random, tpe, gp, got 'grid'"),
         (

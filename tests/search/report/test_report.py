@@ -16,8 +16,8 @@ import yaml
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from mbrl.cli import dispatch
 from mbrl.errors import ConfigError, DataError
-from mbrl.search.commands.subcommands import run as search_command
 from mbrl.search.confirmation.runs import confirmation_study, new_round, queue, store_round
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.report import against, search_history
@@ -69,7 +69,7 @@ def parse(arguments: list[str]) -> Mapping[str, Any]:
 
 
 def report(*arguments: str) -> int:
-    return search_command(["search", "report", *arguments], (), parse)
+    return dispatch(["search", "report", *arguments], (), parse)
 
 
 def value(params: Mapping[str, Any]) -> float | None:
@@ -216,7 +216,7 @@ def test_all_failed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_nothing_to_report_and_nothing_to_compare() -> None:
     study(count=0)
-    with pytest.raises(DataError, match="expected a study with a trial that came to something, got 1 waiting"):
+    with pytest.raises(DataError, match="expected a study with a trial that has finished, got 1 waiting"):
         report("fake")
     one, _ = study(study="one", count=2)
     study(lambda params: [1.0, 2.0], study="two", count=2, objectives=TWO)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mbrl.search.sampler.expected import deviation, in_words, interval
+from mbrl.search.study.expected_values import deviation, in_words, interval
 
 
 def test_by_hand() -> None:

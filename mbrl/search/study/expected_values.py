@@ -1,4 +1,4 @@
-"""What the model expects, in an objective's own units, also of one whose logarithm it models."""
+"""Intervals of values that the model expects, in an objective's own units, also of one whose logarithm it models."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 
 
 def interval(mean: float, sd: float, log: bool, times: float = 1.0) -> tuple[float, float]:
-    """From `times` standard deviations below to as many above.
+    """Computes the ends of an interval around an expected value.
 
     Args:
         mean: expected value; of an objective in logarithms the median.
         sd: standard deviation; of an objective in logarithms that of the logarithm, so that both ends are above 0.
         log: whether the objective is in logarithms.
-        times: how many.
+        times: standard deviations from the middle to either end.
     """
     if log:
         return mean * math.exp(-times * sd), mean * math.exp(times * sd)
@@ -20,12 +20,12 @@ def interval(mean: float, sd: float, log: bool, times: float = 1.0) -> tuple[flo
 
 
 def deviation(observed: float, mean: float, sd: float, log: bool) -> float:
-    """How many standard deviations a value lies above what was expected."""
+    """Computes by how many standard deviations a value lies above the expected one."""
     return (math.log(observed / mean) if log else observed - mean) / sd
 
 
 def in_words(mean: float, sd: float, log: bool, digits: int = 5) -> str:
-    """`12.3 ± 0.4`, or of a logarithm `12.3 (11.9 to 12.7)`, the median with a standard deviation either way.
+    """Writes `12.3 ± 0.4`, or of a logarithm `12.3 (11.9 to 12.7)`, the median with a standard deviation either way.
 
     Args:
         mean: as for `interval`.
