@@ -24,7 +24,7 @@ from mbrl.training.commands.empty_keys import refuse_empty_unknown
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
 from mbrl.training.output import plain_warnings, quiet, say, show_metrics
-from mbrl.training.resume import find_checkpoint
+from mbrl.training.resume import checkpoint_at
 from mbrl.training.trainer import Trainer
 from mbrl.training.yaml_text import read_value
 
@@ -151,11 +151,10 @@ class MbrlCLI(LightningCLI):
                 raise
             if isinstance(cause, MbrlError):
                 raise cause from error
-            what = re.search(r"class_path '([^']+)'", str(error))
-            raise ConfigError(
-                f"{what[1] if what else 'a class in the configuration'}: expected the package that it needs, got "
-                f"{' '.join(str(cause).split()).rstrip('.')}; install that package, or leave the class out."
-            ) from error
+            path = re.search(r"class_path '([^']+)'", str(error))
+            what = path[1] if path else "a class in the configuration"
+            reason = " ".join(str(cause).split()).rstrip(".")
+            raise ConfigError(f"{what}: expected the package that it needs, got {reason}; install that package.") from error
 
     def fit(self, **arguments: Any) -> None:
         """`mbrl fit`."""
@@ -190,9 +189,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
         parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
         parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
     given = parser.parse_args(options)
-    path = find_checkpoint(given.ckpt_path, Path(given.ckpt_path))
-    if path is None:
-        raise ConfigError("--ckpt_path: expected a path, got last, which needs the run's --config; give the run folder.")
+    path = checkpoint_at(given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     model = module_of(checkpoint, path, allow)
     trainer = Trainer(given.folder or _run_of(path), progress=False, tensorboard=False)
@@ -205,9 +202,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     _check_names(spec["init_args"], allow)
     if name == "test" and given.episodes is not None:
         if "test_episodes" not in spec["init_args"]:
-            raise ConfigError(
-                f"--episodes: expected a planner's checkpoint, got one of {type(model).__name__}; leave it out."
-            )
+            raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
     data = from_spec(spec, allow)
     if name == "test":
@@ -252,9 +247,7 @@ def _merge(config: Any, short: str, target: Any, key: str, name: str, default: A
         return
     there = target.get(key, default)
     if there not in (default, value):
-        raise ConfigError(
-            f"{short}: expected the value of {name}, which is {there!r}, or {name} left out, got {value!r}; set one of them."
-        )
+        raise ConfigError(f"{short}: expected the value of {name}, which is {there!r}, got {value!r}; leave one out.")
     target[key] = value
 
 
