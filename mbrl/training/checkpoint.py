@@ -141,9 +141,7 @@ def read_manifest(folder: Path, *, buffers: bool = True) -> dict[str, Any]:
             raise CheckpointError(f"expected plain file names in {path}, got {name!r}; use another checkpoint.")
         is_read = buffers or not name.startswith(_BUFFER)
         if not (folder / name).is_file() or (is_read and _sha256(folder / name) != expected):
-            raise CheckpointError(
-                f"expected {folder / name} as it was written, but it is missing or damaged; use another checkpoint."
-            )
+            raise CheckpointError(f"expected {folder / name} as it was written, but it is missing or damaged; use another.")
     return manifest
 
 
