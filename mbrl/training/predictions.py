@@ -33,8 +33,8 @@ def predict_rows(module: Any, rows: Transitions, task: Task, seed: int = 0) -> d
         `E x N x S` of the next observation, and whatever else it predicts, `E x N` each.
     """
     advice = "give a dataset of the task that was trained on"
-    check_shape("predict(obs)", rows.obs, ("N", module.built_task.obs_size), advice, DataError)
-    check_shape("predict(action)", rows.action, ("N", module.built_task.action_size), advice, DataError)
+    check_shape("predict(obs)", rows.obs, ("B", module.built_task.obs_size), advice, DataError)
+    check_shape("predict(action)", rows.action, ("B", module.built_task.action_size), advice, DataError)
     parts: list[dict[str, torch.Tensor]] = []
     for first in range(0, len(rows), _ROWS):
         chunk = rows.select(slice(first, first + _ROWS)).to(module.device)

@@ -54,6 +54,7 @@ def read_curves(
     Raises:
         RunFolderError: if there is no such folder, or it holds no runs or metrics.
         DataError: if no run has the metric (the message names those there are), or a group's tasks differ.
+        ConfigError: if a run's `config.yaml` can't be read.
     """
     check_known("read_curves(x_name=…)", x_name, CLOCKS, DataError)
     check_known("read_curves(grouping=…)", grouping, GROUPINGS, DataError)
