@@ -94,7 +94,7 @@ class ModelEnv(gymnasium.Env[Array, Array]):
         if self.ended:
             raise UnsupportedError("ModelEnv: expected reset after the end of an episode, got another step; call reset.")
         given = np.asarray(action)
-        check_shape("ModelEnv(action)", given, self.action_space.shape, "give one number per action of the task")
+        check_shape("ModelEnv(action)", given, (self.episodes.task.action_size,), "give one number per action of the task")
         reward, terminated, truncated = self.episodes.step(given[None], np.ones(1, dtype=bool))
         self.ended = bool(terminated[0] or truncated[0])
         return self.episodes.obs()[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}

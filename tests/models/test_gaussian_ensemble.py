@@ -356,7 +356,7 @@ def test_the_seed_alone_makes_the_parameters() -> None:
         ({"hidden": []}, "hidden=….*at least 1"),
         ({"activation": "swish"}, "activation=….*silu.*got 'swish'"),
         ({"weight_decay": [0.1]}, "weight_decay=….*shape 5, got 1; give one number per hidden layer"),
-        ({"decay_form": "adam"}, "weight_decay=….*one number beside decay_form='adam'"),
+        ({"decay_form": "adam"}, "weight_decay=….*a number beside decay_form='adam'"),
         ({"log_var_min": 1.0}, "log_var_min=….*below 0.5, got 1.0"),
         ({"bounds": "fixed"}, "bounds=….*learned, frozen, got 'fixed'"),
         ({"holdout": 0.0, "best_weights": "never"}, "elites=….*None beside a holdout of 0"),
