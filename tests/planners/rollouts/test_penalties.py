@@ -255,7 +255,7 @@ def test_members_that_are_missing() -> None:
 @pytest.mark.parametrize("measure", [MaxAleatoric(), LeaveOneOutKL(), LikelihoodSpread()])
 def test_noise_that_is_missing(measure: UncertaintyMeasure) -> None:
     still = GaussianEnsemble(hidden=[4], members=3, elites=2, deterministic=True, weight_decay=0.0)
-    assert "it predicts no noise, without which this measure is zero or undefined" in refused(measure, still)
+    assert "it predicts no noise; take a measure of disagreement" in refused(measure, still)
     check_measure("PETS", "uncertainty", MeanDisagreement(), still)
     noisy = GaussianEnsemble(hidden=[4], members=3, elites=2, weight_decay=0.0)
     noisy.build(LINEAR)
