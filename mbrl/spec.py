@@ -364,6 +364,8 @@ def _found(name: str, module: Callable[[str], ModuleType], allow: Sequence[str] 
                 if isinstance(moved, type):
                     return moved, package.__name__
             missing = ".".join(parts[cut:])
-            raise ConfigError(f"expected {name}, but {module_name} has no {missing}; check the spelling.") from None
+            raise ConfigError(f"expected {name} to exist, but {module_name} has no {missing}; check the spelling.") from None
         return found, module_name
-    raise ConfigError(f"expected a name to import, got {name!r}; check it, or add --allow MODULE to look in this folder.")
+    raise ConfigError(
+        f"expected a dotted name that can be imported, got {name!r}; check it, or add --allow MODULE of the current folder."
+    )

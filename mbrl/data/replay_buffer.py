@@ -200,7 +200,7 @@ class ReplayBuffer:
         wanted, found = (self.layout.width, self.store_episodes), (matrix.shape[-1], episode is not None)
         if found != wanted:
             raise CheckpointError(
-                f"ReplayBuffer: expected (columns, store_episodes) = {wanted}, got {found}; load it into one of its task."
+                f"ReplayBuffer: expected (columns, store_episodes) = {wanted}, got {found}; load it into its task's buffer."
             )
         self.capacity, self.added, self._next = state["capacity"], state["added"], state["next"]
         self._size, self._matrix, self._episode, self._windows = matrix.shape[0], None, None, None

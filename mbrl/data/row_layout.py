@@ -40,7 +40,7 @@ class RowLayout:
         unknown = sorted(set(float64) - set(self.extras))
         if unknown:
             raise ConfigError(
-                f"RowLayout: expected float64 among extras {sorted(self.extras)}, got {unknown}; give its widths in extras."
+                f"RowLayout: expected float64 among extras {sorted(self.extras)}, got {unknown}; give their widths too."
             )
         self._single = [name for name in self.extras if name not in float64]
         self._double = [name for name in self.extras if name in float64]

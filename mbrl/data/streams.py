@@ -103,7 +103,7 @@ class InterleavedGenerator:
         number = len(self.generators)
         if rows % number:
             raise ShapeError(
-                f"InterleavedGenerator: expected blocks of {number} environments, got {rows} rows; select by RowGenerator."
+                f"InterleavedGenerator: expected whole blocks of {number} environments, got {rows} rows; use RowGenerator."
             )
         return rows // number
 
