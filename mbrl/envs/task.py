@@ -178,7 +178,7 @@ def _obs_size(env_id: str, space: spaces.Space[Any]) -> int:
 def _action_bounds(env_id: str, space: spaces.Space[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     where = f"{env_id}: expected actions in a bounded one-dimensional box of floats, got "
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        raise TaskError(f"{where}discrete ones ({space}); use a continuous version, such as MountainCarContinuous-v0.")
+        raise TaskError(f"{where}discrete ones ({space}); only continuous actions work: try MountainCarContinuous-v0, say.")
     if not isinstance(space, spaces.Box):
         raise TaskError(f"{where}{space}; flatten it with a wrapper.")
     if len(space.shape) != 1 or space.shape[0] == 0:

@@ -257,7 +257,7 @@ def test_names_of_a_file_need_leave(user_module: str) -> None:
             "Hopper-v3",
             r"expected Hopper-v3 to start .* got ImportError: .*; check env_kwargs and what",
         ),
-        ("CartPole-v1", r"CartPole-v1: expected actions .* got discrete ones \(Discrete\(2\)\); use a continuous version"),
+        ("CartPole-v1", r"CartPole-v1: expected actions .* got discrete ones \(Discrete\(2\)\); only continuous actions"),
     ],
 )
 def test_ids_that_cannot_be_used(env_id: str, sentence: str) -> None:
@@ -288,7 +288,7 @@ def test_unknown_arguments_of_the_environment() -> None:
         (spaces.Box(0, 9, (2,), np.int64), BOX, r"observations .* got integers \(int64, shape \(2,\)\)"),
         (spaces.Dict({"a": BOX}), BOX, r"observations .* got Dict\(.*; flatten it \(gymnasium.wrappers.FlattenObs"),
         (spaces.Discrete(3), BOX, r"observations .* got Discrete\(3\); encode it as floats"),
-        (BOX, spaces.MultiDiscrete([2, 2]), r"actions .* got discrete ones .*; use a continuous version"),
+        (BOX, spaces.MultiDiscrete([2, 2]), r"actions .* got discrete ones .*; only continuous actions"),
         (BOX, spaces.Dict({"a": BOX}), r"actions .* got Dict\("),
         (BOX, spaces.Box(-1, 1, (2, 2), np.float32), r"actions .* got a box of shape \(2, 2\)"),
         (BOX, spaces.Box(0, 3, (2,), np.int32), r"actions .* got integers \(int32\); only continuous"),
