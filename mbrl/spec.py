@@ -69,8 +69,7 @@ class Part(Configurable):
         """Continues from `state_dict`; tensors come on the CPU."""
         if state:
             raise CheckpointError(
-                f"{type(self).__name__}: expected load_state_dict beside a state_dict that isn't empty, got none; implement "
-                "it, so that a resumed run goes on where it was."
+                f"{type(self).__name__}: expected load_state_dict beside a non-empty state_dict, got none; implement it."
             )
 
 
@@ -215,8 +214,7 @@ def plain(value: Any, where: str = "value") -> Any:
     if callable(value) and hasattr(value, "__qualname__"):
         return name_of(value, where)
     raise ConfigError(
-        f"{where}: expected plain data (numbers, strings, lists, dicts) or an object of this library, got "
-        f"{type(value).__name__}; pass the numbers themselves, or name the object by its dotted path."
+        f"{where}: expected plain data or a Configurable, got a {type(value).__name__}; pass its numbers or its dotted name."
     )
 
 
@@ -228,10 +226,7 @@ def name_of(function: Any, where: str = "function") -> str:
     """
     name = f"{function.__module__}.{function.__qualname__}"
     if "<" in name:
-        raise ConfigError(
-            f"{where}: expected a function with a dotted name, got {name}; define it at the top of a module, so that a "
-            "checkpoint can name it."
-        )
+        raise ConfigError(f"{where}: expected a function with a dotted name, got {name}; define it at the top of a module.")
     return name
 
 
@@ -252,19 +247,12 @@ def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
         ConfigError: if `spec` is no spec, names what can't be made from one, or gives arguments that it doesn't take.
     """
     if not (is_spec(spec) and isinstance(spec["class_path"], str) and isinstance(spec.get("init_args", {}), Mapping)):
-        raise ConfigError(
-            f"expected a spec with 'class_path', a dotted name, and 'init_args', arguments by name, got {spec!r}; write "
-            "these."
-        )
+        raise ConfigError(f"expected a spec of class_path, a dotted name, and init_args, a mapping, got {spec!r}.")
     cls = import_name(spec["class_path"], allow)
     if not (isinstance(cls, type) and issubclass(cls, Configurable)):
-        raise ConfigError(
-            f"expected {spec['class_path']} to be a configurable class of this library's kind, got {cls!r}; name another."
-        )
+        raise ConfigError(f"expected {spec['class_path']} to be a configurable class, got {cls!r}; name a Configurable.")
     if inspect.isabstract(cls):
-        raise ConfigError(
-            f"expected {spec['class_path']} to be a class that can be made, got an abstract one; name one of its kinds."
-        )
+        raise ConfigError(f"expected {spec['class_path']} to be a concrete class, got an abstract one; name a subclass.")
     arguments = {name: _made(value, allow) for name, value in spec.get("init_args", {}).items()}
     signature = inspect.signature(cls)
     try:
@@ -375,11 +363,9 @@ def _found(name: str, module: Callable[[str], ModuleType], allow: Sequence[str] 
                 moved = getattr(package, parts[-1], None) if parts[-1] in getattr(package, "__all__", ()) else None
                 if isinstance(moved, type):
                     return moved, package.__name__
-            raise ConfigError(
-                f"expected {name} to exist, but {module_name} has no {'.'.join(parts[cut:])}; check the spelling."
-            ) from None
+            missing = ".".join(parts[cut:])
+            raise ConfigError(f"expected {name} to exist, but {module_name} has no {missing}; check the spelling.") from None
         return found, module_name
     raise ConfigError(
-        f"expected a dotted name such as package.module.name, and {name!r} can't be imported; check the spelling, and "
-        "that its folder is on the path (--allow MODULE puts the current folder there)."
+        f"expected a dotted name that can be imported, got {name!r}; check it, or add --allow MODULE of the current folder."
     )

@@ -268,11 +268,11 @@ def test_import_name_finds_nested_names() -> None:
     ("name", "message"),
     [
         ("mbrl.spec.plane", "mbrl.spec has no plane"),
-        ("no_such_package_at_all.x", "can't be imported"),
-        ("word", "can't be imported"),
-        ("", "can't be imported"),
-        (".mbrl.x", "can't be imported"),
-        ("mbrl..spec", "can't be imported"),
+        ("no_such_package_at_all.x", "expected a dotted name that can be imported"),
+        ("word", "expected a dotted name that can be imported"),
+        ("", "expected a dotted name that can be imported"),
+        (".mbrl.x", "expected a dotted name that can be imported"),
+        ("mbrl..spec", "expected a dotted name that can be imported"),
     ],
 )
 def test_wrong_names_get_their_sentence(name: str, message: str) -> None:

@@ -264,7 +264,7 @@ def test_noise_that_is_missing(measure: UncertaintyMeasure) -> None:
 
 def test_choices_that_the_model_cannot_follow_are_refused_before_training() -> None:
     assert "set learn_reward: true on the model" in refused(TotalSpread(reward=True), LinearModel(noise=0.1, members=3))
-    assert "expected 2 numbers, one a dim" in refused(TotalSpread(scale=[1.0]), LinearModel(noise=0.1, members=3))
+    assert "(scale=…): expected shape 2, got 1" in refused(TotalSpread(scale=[1.0]), LinearModel(noise=0.1, members=3))
 
 
 def test_a_model_that_has_nothing_to_answer_with_yet_is_asked_later() -> None:
