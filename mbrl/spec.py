@@ -22,7 +22,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from mbrl.arguments import bound_arguments, check_arguments, resolved_signature
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning, UntrustedNameError
@@ -33,8 +33,13 @@ class Configurable:
 
     Constructors take hyperparameters only (numbers, strings, lists, dicts, None, other `Configurable` objects), so that
     the spec says all there is to say; sizes, data and generators arrive later, in `build` or as arguments.
+
+    Attributes:
+        former: arguments that this class's constructor got after specs of it had been written, and what was done before. A
+            spec holds every argument, so one without them is older.
     """
 
+    former: ClassVar[Mapping[str, Any]] = {}
     _spec: dict[str, Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -253,7 +258,7 @@ def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
         raise ConfigError(f"expected {spec['class_path']} to be a configurable class, got {cls!r}; name a Configurable.")
     if inspect.isabstract(cls):
         raise ConfigError(f"expected {spec['class_path']} to be a concrete class, got an abstract one; name a subclass.")
-    arguments = {name: _made(value, allow) for name, value in spec.get("init_args", {}).items()}
+    arguments = {name: _made(value, allow) for name, value in completed(cls, spec.get("init_args", {})).items()}
     signature = inspect.signature(cls)
     try:
         signature.bind(**arguments)
@@ -261,6 +266,20 @@ def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
         takes = ", ".join(signature.parameters) or "nothing"
         raise ConfigError(f"{cls.__name__}: {error}; it takes {takes}.") from None
     return cls(**arguments)
+
+
+def completed(cls: type, init_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a spec of `cls`, and what those that it lacks did when it was written (`Configurable.former`)."""
+    found = dict(init_args)
+    for parent in cls.__mro__:
+        init = parent.__dict__.get("__init__")
+        if init is None:
+            continue
+        for name, value in parent.__dict__.get("former", {}).items():
+            found.setdefault(name, value)
+        if not _passes_keywords_on(inspect.unwrap(init)):
+            break
+    return found
 
 
 def _made(value: Any, allow: Sequence[str]) -> Any:
@@ -323,14 +342,17 @@ def address(name: str) -> str:
         name: such as `mbrl.models.gaussian_ensemble.GaussianEnsemble`; one that isn't known to name a class is returned
             as it is.
     """
+    found = loaded(name)
+    return name if found is None else class_path(found)
+
+
+def loaded(name: str) -> type | None:
+    """The class that a dotted name means, if it is one of `mbrl` or of a module that was imported already."""
     try:
-        if name.startswith("mbrl."):
-            found = import_name(name)
-        else:
-            found, _ = _found(name, _already_imported, None)
+        found = import_name(name) if name.startswith("mbrl.") else _found(name, _already_imported, None)[0]
     except (ConfigError, UntrustedNameError):
-        return name
-    return class_path(found) if isinstance(found, type) else name
+        return None
+    return found if isinstance(found, type) else None
 
 
 def _already_imported(name: str) -> ModuleType:

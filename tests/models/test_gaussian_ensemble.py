@@ -398,3 +398,67 @@ def test_wrong_shapes_and_an_unbuilt_model_are_refused() -> None:
     for use in (lambda m: m.predict(torch.zeros(4, 3), torch.zeros(4, 2)), lambda m: m.drawn_members):
         with pytest.raises(NotBuiltError, match=r"before build\(task\)"):
             use(GaussianEnsemble())
+
+
+# termination -------------------------------------------------------------------------------------------------------------
+
+
+def with_logit(logit: float, **options: Any) -> GaussianEnsemble:
+    """An ensemble that says the same termination logit everywhere."""
+    model = ensemble(Task("", S, A, (-1.0,) * A, (1.0,) * A), learn_reward=True, **options)
+    with torch.no_grad():
+        model.network.weights[-1][..., -1] = 0
+        model.network.biases[-1][..., -1] = logit
+    return model
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_learned_termination_is_drawn_by_its_probability(follow: bool) -> None:
+    """Thresholded, an end of probability 0.2 would never come."""
+    plan = torch.zeros(4000, 2, A)
+    steps = {}
+    for termination in ("drawn", "threshold"):
+        model = with_logit(math.log(0.2 / 0.8), termination=termination)
+        with torch.no_grad():
+            steps[termination] = model.rollout(model.start(linear_rows(4000), generator(), follow=follow), plan)
+    share = torch.stack([step.terminated for step in steps["drawn"]]).double().mean().item()
+    assert share == pytest.approx(0.2, abs=0.02)
+    assert not any(bool(step.terminated.any()) for step in steps["threshold"])
+    first, other = steps["drawn"][0], steps["threshold"][0]
+    assert torch.equal(first.next_obs, other.next_obs) and torch.equal(first.reward, other.reward)  # it moves no other draw
+
+
+def test_a_known_termination_draws_nothing() -> None:
+    ends = {}
+    for termination in ("drawn", "threshold"):
+        model, source = ensemble(termination=termination), generator()
+        with torch.no_grad():
+            model.rollout(model.start(linear_rows(20), source), torch.zeros(20, 3, A))
+        ends[termination] = source.get_state()
+    assert torch.equal(ends["drawn"], ends["threshold"])
+
+
+def test_the_score_sees_the_ends() -> None:
+    rows = linear_rows(50)
+    rows.terminated[:10] = True
+    model = with_logit(math.log(0.2 / 0.8))
+    entropy = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
+    without = (model.predict(rows.obs, rows.action).mean - rows.next_obs).square()
+    reward = model.predict(rows.obs, rows.action).reward_mean
+    assert reward is not None
+    square = torch.cat((without, (reward - rows.reward).square()[..., None]), -1).mean((1, 2))
+    assert torch.allclose(model.score(rows).float(), square + entropy, atol=1e-5)
+
+
+def test_an_overridden_sample_is_what_rollouts_do() -> None:
+    class Still(GaussianEnsemble):
+        def sample(self, state: Any, action: torch.Tensor, drawn: Any) -> Any:
+            step = super().sample(state, action, drawn)
+            step.next_obs = step.next_obs * 0
+            return step
+
+    model = Still(members=4, elites=2, hidden=[16, 16])
+    model.build(TASK)
+    with torch.no_grad():
+        (step,) = model.rollout(model.start(linear_rows(5), generator(), follow=True), torch.zeros(5, 1, A))
+    assert not step.next_obs.any()
