@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mbrl.arguments import check_shape
 from mbrl.errors import ConfigError, NotBuiltError, TaskError
-from mbrl.spec import check_allowed, import_name, plain
+from mbrl.names import check_allowed, import_name
+from mbrl.spec import plain
 
 TaskFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 

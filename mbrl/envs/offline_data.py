@@ -16,7 +16,8 @@ from mbrl.envs.check import check_functions
 from mbrl.envs.defaults import known_functions
 from mbrl.envs.task import function_name, make_task, names_in
 from mbrl.errors import ConfigError, DataError, MbrlWarning, UnsupportedError, UntrustedNameError
-from mbrl.spec import Configurable, check_allowed
+from mbrl.names import check_allowed
+from mbrl.spec import Configurable
 
 _CHECKED_ROWS = 10_000  # of the dataset, on which known functions must agree
 _PREDICT_ROWS = 4096  # in a batch of `predict`

@@ -21,7 +21,8 @@ from mbrl.data.task import names_in
 from mbrl.envs.action_repeat import ActionRepeat
 from mbrl.envs.defaults import known_functions
 from mbrl.errors import ConfigError, TaskError
-from mbrl.spec import check_allowed, import_name, name_of, plain
+from mbrl.names import check_allowed, import_name, name_of
+from mbrl.spec import plain
 
 Function = Callable[..., Any]
 Env = gymnasium.Env[np.ndarray, np.ndarray]

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
-from mbrl.spec import address, completed, is_spec, loaded
+from mbrl.names import address, loaded
+from mbrl.spec import completed, is_spec
 from mbrl.training.checkpoint import MODEL, find_last
 
 # What a resumed run may change: how long it goes on and what is looked at, never what is computed.

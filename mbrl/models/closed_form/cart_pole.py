@@ -10,7 +10,7 @@ from mbrl.data.task import TaskFunction
 from mbrl.envs.defaults import known_functions
 from mbrl.errors import TaskError
 from mbrl.models.closed_form.base import ClosedForm
-from mbrl.spec import import_name
+from mbrl.names import import_name
 
 ENV_IDS = tuple(f"dm_control/cartpole-{name}-v0" for name in ("balance", "balance_sparse", "swingup", "swingup_sparse"))
 
