@@ -43,9 +43,11 @@ class DynamicsModel(ModelModule, ABC):
     Attributes:
         fitting: `"gradient"` (see `GradientModel`), `"closed_form"` (implements `refit` by one solve) or `"fixed"`.
         task: what it models, once built.
+        draws_termination: whether a learned termination is drawn by its probability; else it comes at one half.
     """
 
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "fixed"
+    draws_termination: bool = True
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -155,8 +157,7 @@ class DynamicsModel(ModelModule, ABC):
         """
         if not isinstance(state, ObsState):
             raise UnsupportedError(
-                f"{type(self).__name__}.step: expected a state from DynamicsModel.start, got a {type(state).__name__}; a "
-                "model with a state of its own overrides step as well as start."
+                f"{type(self).__name__}.step: expected an ObsState, got a {type(state).__name__}; override step as well."
             )
         member = state.member
         if member is None:
@@ -183,10 +184,21 @@ class DynamicsModel(ModelModule, ABC):
         Raises:
             UnsupportedError: if neither the task nor `drawn` knows the reward, or termination.
         """
-        obs, size = state.obs, self.built_task.obs_size
-        noise = draw_normal(state.generator, obs.shape[0], size + 1, obs)  # B x (S+1)
+        obs = state.obs
+        noise = self.outcome_noise(state.generator, obs, drawn)
         next_obs, reward, terminated = self.outcome(obs, action, drawn, noise)
         return ModelStep(obs, action, next_obs, reward, terminated, replace(state, obs=next_obs))
+
+    def outcome_noise(self, generator: Generator, obs: Tensor, drawn: Prediction) -> Tensor:
+        """Standard normal numbers for `outcome`: `B x (S+1)`, and one more column where a termination is drawn.
+
+        That column comes after the others, so that it moves none of them.
+        """
+        size = self.built_task.obs_size
+        noise = draw_normal(generator, obs.shape[0], size + 1, obs)
+        if not self.draws_termination or drawn.terminated_logit is None or self.built_task.known_terminated is not None:
+            return noise
+        return torch.cat((noise, draw_normal(generator, obs.shape[0], 1, obs)), -1)
 
     def outcome(self, obs: Tensor, action: Tensor, drawn: Prediction, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Next observation `B x S`, reward `B` and termination `B`, of Gaussians and the noise that picks from them.
@@ -195,7 +207,7 @@ class DynamicsModel(ModelModule, ABC):
             obs: `B x S`; `B` stands for any number of leading dims.
             action: `B x A` in [−1, 1].
             drawn: with dims `B x …`.
-            noise: `B x (S+1)` standard normal, of the next observation and the reward.
+            noise: from `outcome_noise`: of the next observation, the reward and, in a further column, the termination.
 
         Raises:
             UnsupportedError: if neither the task nor `drawn` knows the reward, or termination.
@@ -214,6 +226,8 @@ class DynamicsModel(ModelModule, ABC):
             if drawn.terminated_logit is None:
                 raise self._nobody_knows("termination")
             terminated = drawn.terminated_logit > 0
+            if noise.shape[-1] > task.obs_size + 1:  # by its probability, or an end that is rare would never come
+                terminated = torch.special.ndtr(noise[..., task.obs_size + 1]) < torch.sigmoid(drawn.terminated_logit)
         return next_obs, reward, terminated
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
@@ -306,6 +320,23 @@ def require(model: Any, capability: type, who: str, why: str, instead: str) -> N
     """
     if not isinstance(model, capability):
         raise UnsupportedError(f"{who} can't use {type(model).__name__}: {why}; {instead}.")
+
+
+def require_prediction(step: ModelStep, model: DynamicsModel, who: str) -> Prediction:
+    """Returns the all-member prediction that `model` was asked for with `step`.
+
+    Args:
+        step: made with `want=("prediction",)`.
+        model: the model that made it.
+        who: name of the part that asks for it.
+
+    Raises:
+        UnsupportedError: if the step leaves it out.
+    """
+    if step.prediction is None:
+        why = "its step leaves out the prediction that it was asked for"
+        raise UnsupportedError(f'{who} can\'t use {type(model).__name__}: {why}; have it honour want=("prediction",).')
+    return step.prediction
 
 
 __all__: Sequence[str] = ["Differentiable", "DynamicsModel", "Exact", "HasMembers", "WantsValueFunction", "require"]

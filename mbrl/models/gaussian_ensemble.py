@@ -17,27 +17,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mbrl.arguments import Count, NonNegative, Widths, check_whole
-from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction, draw_normal
-from mbrl.errors import ConfigError, ShapeError
+from mbrl.arguments import Count, Limits, NonNegative, Widths, check_argument, check_shape, check_whole
+from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction
+from mbrl.errors import ConfigError
 from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.obs_state import ObsState
-from mbrl.networks import Activation, InputNormalizer, LogVarBounds, Precision, StackedMLP, layout
+from mbrl.networks import Activation, LogVarBounds, Normalizer, Precision, StackedMLP, layout
 
 
 class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
     """An ensemble of probabilistic networks [Chua2018]_, fitted as MBPO's authors do [Janner2019]_.
 
-    Each member maps normalised [obs, action] to a Gaussian over [Δobs, reward] in environment units; targets are never
-    normalised, and Δobs is added to the observation as it came. The loss is
+    Each member maps normalised [obs, action] to a Gaussian over [Δobs, reward], and Δobs is added to the observation as it
+    came. Targets are normalised too, so that no result depends on units, unless `normalize_targets` is off, as in the
+    authors' code. With y, μ and ℓ in the targets' units the loss is
 
         Σ_members mean_{batch, D} [(μ − y)² exp(−ℓ) + ℓ] + bound_penalty Σ_D (ℓ_max − ℓ_min) + Σ_l λ_l ½ |W_l|²
 
@@ -59,8 +60,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         deterministic: predict means only, with mean squared error for a loss; `var` is then 0.
         bounds: log-variance bounds that the loss moves (`"learned"`, MBPO and PETS) or that stay (`"frozen"`, several
             ports).
-        log_var_min: (initial) lower bound.
-        log_var_max: (initial) upper bound.
+        log_var_min: (initial) lower bound, relative to the variance of the targets if these are normalised.
+        log_var_max: (initial) upper bound, likewise.
         bound_penalty: weight of the bounds' distance; larger pulls learned bounds together faster.
         weight_decay: λ, one number or one per layer; None gives the authors' 2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4 (for other
             depths: those for the first, second, further and last layer). More keeps weights smaller.
@@ -68,6 +69,10 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             `"adam"`: one λ for all parameters, biases and learned bounds too, as torch's Adam does it (mbrl-lib).
         normalizer_rows: rows whose mean and sd normalise inputs: `"train"` (MBPO) or `"all"`, the holdout too (mbrl-lib).
         normalizer_ddof: 0 for the population's sd (MBPO), 1 for the sample's (mbrl-lib).
+        normalize_targets: whether Δobs and reward are normalised over the rows that normalise inputs. False, the authors'
+            way, learns dimensions in small units badly or not at all, and lets the largest decide when a fit ends.
+        termination: whether a learned termination is `"drawn"` by its probability at each step, or comes at a `"threshold"`
+            of one half, by which an end that is rare never comes.
         precision: `"bf16"` computes the hidden layers' products in bfloat16; weights, output layer, loss and optimiser
             stay float32.
         chunk_rows: rows a member that a prediction without gradients computes at once; their activations should fit the
@@ -78,6 +83,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         ConfigError: for a number out of range, or options that contradict each other.
     """
 
+    former = {"normalize_targets": False, "termination": "threshold"}  # noqa: RUF012 - nobody changes it
     elite_members: Tensor
 
     def __init__(
@@ -98,6 +104,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         decay_form: Literal["half", "full", "adam"] = "half",
         normalizer_rows: Literal["train", "all"] = "train",
         normalizer_ddof: Literal[0, 1] = 0,
+        normalize_targets: bool = True,
+        termination: Literal["drawn", "threshold"] = "drawn",
         precision: Precision = "fp32",
         chunk_rows: Count = 400,
         **fit: Any,
@@ -106,14 +114,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         if elites is not None:
             check_whole(self._with("elites"), elites, 1, members)
         if self.holdout == 0 and elites not in (None, members):
-            raise ConfigError(
-                f"{self._with('elites')}: expected None beside a holdout of 0, since elites are chosen on the holdout, got "
-                f"{elites}; set it, or hold rows out."
-            )
-        if not log_var_min < log_var_max:
-            raise ConfigError(
-                f"{self._with('log_var_min')}: expected less than log_var_max {log_var_max}, got {log_var_min}; swap them."
-            )
+            raise ConfigError(f"{self._with('elites')}: expected None beside a holdout of 0, got {elites}; hold rows out.")
+        check_argument(self._with("log_var_min"), log_var_min, Annotated[float, Limits(below=log_var_max)])
         self.elites = members if elites is None else elites
         self.hidden = tuple(hidden)
         self.activation = activation
@@ -128,6 +130,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         self.layer_decay = self._layer_decay(weight_decay)
         self.normalizer_rows = normalizer_rows
         self.normalizer_ddof = normalizer_ddof
+        self.normalize_targets = normalize_targets
+        self.draws_termination = termination == "drawn"
         self.precision = precision
         self.chunk_rows = chunk_rows
 
@@ -136,18 +140,14 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         layers = len(self.hidden) + 1
         if self.decay_form == "adam" and not isinstance(weight_decay, (int, float)):
             raise ConfigError(
-                f"{self._with('weight_decay')}: expected one number beside decay_form='adam', got {weight_decay!r}; "
-                "mbrl-lib uses 1e-5 or 5e-5."
+                f"{self._with('weight_decay')}: expected a number beside decay_form='adam', got {weight_decay!r}; try 1e-5."
             )
         if weight_decay is None:
             return [*[2.5e-5, 5e-5, *[7.5e-5] * layers][: layers - 1], 1e-4]
         numbers = [weight_decay] * layers if isinstance(weight_decay, (int, float)) else weight_decay
         decay = [float(number) for number in numbers]
-        if len(decay) != layers:
-            raise ConfigError(
-                f"{self._with('weight_decay')}: expected {layers} numbers, one for each hidden layer and the "
-                f"output, got {weight_decay!r}; one number serves all layers."
-            )
+        advice = "give one number per hidden layer and one for the output, or one for all"
+        check_shape(self._with("weight_decay"), decay, (layers,), advice, ConfigError)
         return decay
 
     # parameters --------------------------------------------------------------------------------------------------------
@@ -159,7 +159,9 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         inputs = task.obs_size + task.action_size
         self.outputs = task.obs_size + int(self.predicts_reward)  # D
         heads = self.outputs * (1 if self.deterministic else 2) + int(self.predicts_terminated)
-        self.normalizer = InputNormalizer(inputs, self.normalizer_ddof)
+        self.normalizer = Normalizer(inputs, self.normalizer_ddof)
+        if self.normalize_targets:
+            self.target_normalizer = Normalizer(self.outputs, self.normalizer_ddof)
         self.network = StackedMLP(self.members, (inputs, *self.hidden, heads), self.activation, generator)
         self.network.precision = self.precision
         if not self.deterministic:
@@ -199,16 +201,11 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         """
         task = self.built_task
         batch = obs.shape[:-1]
-        if obs.shape[-1:] != (task.obs_size,) or action.shape != (*batch, task.action_size):
-            raise ShapeError(
-                f"{type(self).__name__}.predict: expected obs B x {task.obs_size} and action B x {task.action_size} with "
-                f"equal B, got {tuple(obs.shape)} and {tuple(action.shape)}; give one action for each observation."
-            )
-        if member is not None and member.shape != batch:
-            raise ShapeError(
-                f"{type(self).__name__}.predict: expected one member for each row, of shape {tuple(batch)}, got "
-                f"{tuple(member.shape)}; see draw_balanced."
-            )
+        who = f"{type(self).__name__}.predict"
+        check_shape(f"{who}(obs)", obs, ("B", task.obs_size), "give it observations of the model's task")
+        check_shape(f"{who}(action)", action, (*batch, task.action_size), "give one action per observation")
+        if member is not None:
+            check_shape(f"{who}(member)", member, batch, "give one member per row, see draw_balanced")
         x = self.normalizer(torch.cat((obs, action), -1))
         x = x.reshape(batch.numel(), x.shape[-1])  # B x (S+A), B flat
         width = self.network.sizes[-1]
@@ -234,6 +231,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         size = self.built_task.obs_size
         mean, log_var, logit = self._split(raw)
         var = torch.zeros_like(mean) if log_var is None else log_var.exp()
+        if self.normalize_targets:
+            mean, var = self.target_normalizer.inverse(mean), var * self.target_normalizer.sd.square()
         return Prediction(
             mean=obs + mean[..., :size],
             var=var[..., :size],
@@ -244,7 +243,10 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
         """As the base class, and the same numbers, but rollouts that follow a member are laid out by member only once."""
-        own = type(self).predict is GaussianEnsemble.predict and type(self).step is DynamicsModel.step
+        kind = type(self)
+        own = kind.predict is GaussianEnsemble.predict and all(
+            getattr(kind, name) is getattr(DynamicsModel, name) for name in ("step", "sample", "outcome_noise", "outcome")
+        )
         followed = isinstance(state, ObsState) and state.member is not None
         if want or not own or not followed or torch.is_grad_enabled():
             return super().rollout(state, actions, want)
@@ -254,8 +256,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         table, rows, steps = places.gather(state.obs), state.obs, []  # G x C x S, B x S
         for action in actions.unbind(-2):  # H of B x A
             asked = places.gather(action)  # G x C x A
-            noise = places.gather(draw_normal(state.generator, rows.shape[0], rows.shape[1] + 1, rows))  # G x C x (S+1)
             drawn = self._prediction(infer(self.normalizer(torch.cat((table, asked), -1))), table)
+            noise = places.gather(self.outcome_noise(state.generator, rows, drawn))  # G x C x (S+1), or one more
             table, reward, terminated = self.outcome(table, asked, drawn, noise)
             after = replace(state, obs=places.restore(table))
             step = ModelStep(rows, action, after.obs, places.restore(reward), places.restore(terminated), after)
@@ -273,7 +275,11 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
     # fitting -----------------------------------------------------------------------------------------------------------
 
     def loss(self, batch: Transitions, value: ValueFunction | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of the class's docstring without its weight decay, and `mse`, the members' mean squared error."""
+        """The loss of the class's docstring without its weight decay, and `mse`, the members' mean squared error.
+
+        Both are in environment units; of normalised targets the loss is the same but for a number that no weight moves (of a
+        deterministic model, whose loss has no such form, it stays in the targets' units).
+        """
         x = self.normalizer(torch.cat((batch.obs, batch.action), -1))  # (E x) B x (S+A)
         raw = self.network(x if x.ndim == 3 else x.expand(self.members, *x.shape))  # E x B x out
         mean, log_var, logit = self._split(raw)
@@ -284,28 +290,53 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             loss = (square * torch.exp(-log_var) + log_var).mean((1, 2)).sum()
             if self.bounds == "learned":
                 loss = loss + self.bound_penalty * self.log_var_bounds.width()
-        metrics = {"mse": square.detach().mean()}
+        square = square.detach()
+        if self.normalize_targets:  # reported in environment units; neither line moves a gradient
+            sd = self.target_normalizer.sd
+            square = square * sd.square()
+            loss = loss + (0 if log_var is None else 2 * self.members * sd.log().mean())
+        metrics = {"mse": square.mean()}
         if logit is not None:
-            ended = batch.terminated.to(logit.dtype).expand_as(logit)  # E x B
-            wrong = F.binary_cross_entropy_with_logits(logit, ended, reduction="none").mean(1)  # E
+            wrong = self._wrong_ends(logit, batch)  # E
             loss = loss + wrong.sum()
             metrics["terminated_loss"] = wrong.detach().mean()
         return loss, metrics
 
     def _target(self, batch: Transitions) -> Tensor:
+        target = self._raw_target(batch)
+        return self.target_normalizer(target) if self.normalize_targets else target
+
+    def _raw_target(self, batch: Transitions) -> Tensor:
+        """[Δobs, reward] in environment units, `(E x) B x D`."""
         change = batch.next_obs - batch.obs  # (E x) B x S
         return torch.cat((change, batch.reward.unsqueeze(-1)), -1) if self.predicts_reward else change
 
     @torch.no_grad()
     def score(self, rows: Transitions) -> Tensor:
-        """Mean squared error of each member's mean over rows and target dims in environment units, `E`."""
+        """Mean squared error of each member's mean over rows and target dims in the targets' units, `E`.
+
+        Of normalised targets 1 is what always predicting their mean would give. A learned termination adds its
+        cross-entropy, so that early stopping, best weights and elites see it too.
+        """
         x = self.normalizer(torch.cat((rows.obs, rows.action), -1))  # B x (S+A)
-        mean = self._outputs(x.expand(self.members, *x.shape))[..., : self.outputs]  # E x B x D
-        return (mean - self._target(rows)).square().mean((1, 2), dtype=torch.float64)
+        raw = self._outputs(x.expand(self.members, *x.shape))  # E x B x out
+        score = (raw[..., : self.outputs] - self._target(rows)).square().mean((1, 2), dtype=torch.float64)  # E
+        return score + self._wrong_ends(raw[..., -1], rows).double() if self.predicts_terminated else score
+
+    @staticmethod
+    def _wrong_ends(logit: Tensor, batch: Transitions) -> Tensor:
+        """The mean cross-entropy of each member's termination logits `E x B`, `E`."""
+        ended = batch.terminated.to(logit.dtype).expand_as(logit)  # E x B
+        return F.binary_cross_entropy_with_logits(logit, ended, reduction="none").mean(1)
 
     def fit_inputs(self, run: FitRun) -> None:
         rows = run.rows(run.split.train if self.normalizer_rows == "train" else slice(None))
         self.normalizer.fit(torch.cat((rows.obs, rows.action), -1))
+        if self.normalize_targets:
+            largest = torch.maximum(rows.obs.abs(), rows.next_obs.abs()).amax(0)  # S
+            if self.predicts_reward:
+                largest = torch.cat((largest, rows.reward.abs().amax().view(1)))  # D
+            self.target_normalizer.fit(self._raw_target(rows), largest)
 
     def rank_members(self, scores: Tensor) -> None:
         """Makes the `elites` members with the lowest scores the ones that rollouts draw from."""

@@ -4,10 +4,10 @@ Two kinds of stacked network, since two lines of work initialise theirs differen
 `ReluStack` for actors and critics (MBPO).
 """
 
-from mbrl.networks.input_normalizer import InputNormalizer
 from mbrl.networks.lean_adam import LeanAdam
 from mbrl.networks.log_var_bounds import LogVarBounds
 from mbrl.networks.member_layout import MemberLayout, layout
+from mbrl.networks.normalizer import Normalizer
 from mbrl.networks.precision import Precision
 from mbrl.networks.relu_stack import ReluStack, xavier_uniform
 from mbrl.networks.stacked_mlp import ACTIVATIONS, Activation, StackedMLP
@@ -15,10 +15,10 @@ from mbrl.networks.stacked_mlp import ACTIVATIONS, Activation, StackedMLP
 __all__ = [
     "ACTIVATIONS",
     "Activation",
-    "InputNormalizer",
     "LeanAdam",
     "LogVarBounds",
     "MemberLayout",
+    "Normalizer",
     "Precision",
     "ReluStack",
     "StackedMLP",

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
-from mbrl.spec import address
+from mbrl.names import address, loaded
+from mbrl.spec import completed, is_spec
 from mbrl.training.checkpoint import MODEL, find_last
 
 # What a resumed run may change: how long it goes on and what is looked at, never what is computed.
@@ -75,9 +76,13 @@ def checkpoint_at(path: str | os.PathLike[str]) -> Path:
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested plain data by dotted name, classes by their public names."""
+    """Nested plain data by dotted name, classes by their public names, older specs with the arguments that they lack."""
     if name.endswith("class_path") and isinstance(value, str):
         return {name: address(value)}
+    if is_spec(value) and isinstance(value["class_path"], str):
+        cls = loaded(value["class_path"])
+        if cls is not None and (arguments := completed(cls, value.get("init_args", {}))):
+            value = {**value, "init_args": arguments}
     if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
         value = {str(number): item for number, item in enumerate(value)}
     if not (isinstance(value, Mapping) and value):

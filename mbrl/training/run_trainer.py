@@ -88,6 +88,7 @@ class RunTrainer(pl.Trainer):
         self._run_folder: Path | None = None
         self._interrupted = False
         self._begin: Callable[[], None] | None = None
+        self._useless = False  # whether the last line said that the model explains nothing
         self.allow: Sequence[str] = ()
         own = [RunStart(), self.run_clock, EpochLines(), *([self.progress] if self.progress else []), self.checkpointing]
         user = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
@@ -144,6 +145,16 @@ class RunTrainer(pl.Trainer):
             logger.log_metrics(dict(line), step=position)
         if self.progress is not None and self.is_global_zero and self.lightning_module is not None:
             self.progress.show(self, self.lightning_module, line)
+        explained = line.get("model/explained")
+        if explained is None:
+            return
+        if explained <= 0.0 and not self._useless:
+            self.say(
+                f"the model explains none of the change of held-out observations (model/explained {explained:.2g} at "
+                f"{self.metrics_file.clock} {position}): predicting no change would do as well. More data, longer fits or a "
+                "look at the data may help."
+            )
+        self._useless = explained <= 0.0
 
     def say(self, text: str) -> None:
         """One line for the user, if progress is shown."""

@@ -355,9 +355,9 @@ def test_the_seed_alone_makes_the_parameters() -> None:
         ({"elites": 9}, r"elites=…\): expected a whole number from 1 to 7, got 9"),
         ({"hidden": []}, "hidden=….*at least 1"),
         ({"activation": "swish"}, "activation=….*silu.*got 'swish'"),
-        ({"weight_decay": [0.1]}, "weight_decay=….*expected 5 numbers.*got \\[0.1\\]"),
-        ({"decay_form": "adam"}, "weight_decay=….*one number beside decay_form='adam'"),
-        ({"log_var_min": 1.0}, "log_var_min=….*less than log_var_max"),
+        ({"weight_decay": [0.1]}, "weight_decay=….*shape 5, got 1; give one number per hidden layer"),
+        ({"decay_form": "adam"}, "weight_decay=….*a number beside decay_form='adam'"),
+        ({"log_var_min": 1.0}, "log_var_min=….*below 0.5, got 1.0"),
         ({"bounds": "fixed"}, "bounds=….*learned, frozen, got 'fixed'"),
         ({"holdout": 0.0, "best_weights": "never"}, "elites=….*None beside a holdout of 0"),
         ({"precision": "fp16"}, "precision=….*fp32, bf16"),
@@ -383,16 +383,82 @@ class OtherState(ModelState):
 
 
 def test_a_state_of_another_kind_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"GaussianEnsemble.step: expected a state .* got a OtherState; .* overrides"):
+    with pytest.raises(UnsupportedError, match=r"GaussianEnsemble.step: expected an ObsState, got a OtherState; override"):
         ensemble().step(OtherState(), torch.zeros(4, A))
 
 
 def test_wrong_shapes_and_an_unbuilt_model_are_refused() -> None:
     model = ensemble()
-    with pytest.raises(ShapeError, match=r"obs B x 3 and action B x 2 .* got \(4, 3\) and \(5, 2\)"):
+    with pytest.raises(
+        ShapeError, match=r"predict\(action\): expected shape 4 x 2, got 5 x 2; give one action per observation"
+    ):
         model.predict(torch.zeros(4, 3), torch.zeros(5, 2))
-    with pytest.raises(ShapeError, match=r"one member for each row, of shape \(4,\), got \(3,\)"):
+    with pytest.raises(ShapeError, match=r"predict\(member\): expected shape 4, got 3; give one member per row"):
         model.predict(torch.zeros(4, 3), torch.zeros(4, 2), torch.zeros(3, dtype=torch.int64))
     for use in (lambda m: m.predict(torch.zeros(4, 3), torch.zeros(4, 2)), lambda m: m.drawn_members):
         with pytest.raises(NotBuiltError, match=r"before build\(task\)"):
             use(GaussianEnsemble())
+
+
+# termination -------------------------------------------------------------------------------------------------------------
+
+
+def with_logit(logit: float, **options: Any) -> GaussianEnsemble:
+    """An ensemble that says the same termination logit everywhere."""
+    model = ensemble(Task("", S, A, (-1.0,) * A, (1.0,) * A), learn_reward=True, **options)
+    with torch.no_grad():
+        model.network.weights[-1][..., -1] = 0
+        model.network.biases[-1][..., -1] = logit
+    return model
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_learned_termination_is_drawn_by_its_probability(follow: bool) -> None:
+    """Thresholded, an end of probability 0.2 would never come."""
+    plan = torch.zeros(4000, 2, A)
+    steps = {}
+    for termination in ("drawn", "threshold"):
+        model = with_logit(math.log(0.2 / 0.8), termination=termination)
+        with torch.no_grad():
+            steps[termination] = model.rollout(model.start(linear_rows(4000), generator(), follow=follow), plan)
+    share = torch.stack([step.terminated for step in steps["drawn"]]).double().mean().item()
+    assert share == pytest.approx(0.2, abs=0.02)
+    assert not any(bool(step.terminated.any()) for step in steps["threshold"])
+    first, other = steps["drawn"][0], steps["threshold"][0]
+    assert torch.equal(first.next_obs, other.next_obs) and torch.equal(first.reward, other.reward)  # it moves no other draw
+
+
+def test_a_known_termination_draws_nothing() -> None:
+    ends = {}
+    for termination in ("drawn", "threshold"):
+        model, source = ensemble(termination=termination), generator()
+        with torch.no_grad():
+            model.rollout(model.start(linear_rows(20), source), torch.zeros(20, 3, A))
+        ends[termination] = source.get_state()
+    assert torch.equal(ends["drawn"], ends["threshold"])
+
+
+def test_the_score_sees_the_ends() -> None:
+    rows = linear_rows(50)
+    rows.terminated[:10] = True
+    model = with_logit(math.log(0.2 / 0.8))
+    entropy = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
+    without = (model.predict(rows.obs, rows.action).mean - rows.next_obs).square()
+    reward = model.predict(rows.obs, rows.action).reward_mean
+    assert reward is not None
+    square = torch.cat((without, (reward - rows.reward).square()[..., None]), -1).mean((1, 2))
+    assert torch.allclose(model.score(rows).float(), square + entropy, atol=1e-5)
+
+
+def test_an_overridden_sample_is_what_rollouts_do() -> None:
+    class Still(GaussianEnsemble):
+        def sample(self, state: Any, action: torch.Tensor, drawn: Any) -> Any:
+            step = super().sample(state, action, drawn)
+            step.next_obs = step.next_obs * 0
+            return step
+
+    model = Still(members=4, elites=2, hidden=[16, 16])
+    model.build(TASK)
+    with torch.no_grad():
+        (step,) = model.rollout(model.start(linear_rows(5), generator(), follow=True), torch.zeros(5, 1, A))
+    assert not step.next_obs.any()

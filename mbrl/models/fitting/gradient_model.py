@@ -67,14 +67,11 @@ class GradientModel(DynamicsModel):
     ) -> None:
         super().__init__()
         if holdout == 0 and max_epochs is None and max_updates is None:
-            raise ConfigError(
-                f"{self._with('holdout')}: expected max_epochs or max_updates beside a holdout of 0, since nothing else "
-                "ends the fit, got neither; set one."
-            )
+            raise ConfigError(f"{self._with('holdout')}: expected max_epochs or max_updates beside 0, got neither; set one.")
         if holdout == 0 and best_weights != "never":
             raise ConfigError(
-                f"{self._with('holdout')}: expected best_weights='never' beside a holdout of 0, since only a holdout tells "
-                f"which weights are best, got {best_weights!r}; set it, or hold rows out."
+                f"{self._with('holdout')}: expected best_weights='never' beside 0, since only a holdout tells which are "
+                f"best, got {best_weights!r}; set it, or hold rows out."
             )
         self.members = members
         self.lr = lr
@@ -186,7 +183,7 @@ class GradientModel(DynamicsModel):
 
         Returns:
             `loss` (mean over the last epoch), `epochs`, `updates`, and with a holdout `holdout_mse` (mean over members,
-            best weights).
+            best weights) and `explained`, the share of the change that the model explains there.
 
         Raises:
             DataError: if there are too few rows, or they are not finite.
@@ -210,9 +207,23 @@ class GradientModel(DynamicsModel):
             stop = stop or epochs == self.max_epochs or updates == self.max_updates
         report: dict[str, float | Tensor] = {"loss": loss, "epochs": float(epochs), "updates": float(updates)}
         final = self.end_fit(run)
-        if final is not None:
+        if final is not None and run.holdout is not None:
             report["holdout_mse"] = final.mean()
+            report["explained"] = self.explained(run.holdout)
         return report
+
+    @torch.no_grad()
+    def explained(self, rows: Transitions) -> Tensor:
+        """The share of the observation's change that the drawn members explain, mean over dims: 1 − squared error / change².
+
+        1 is all of it, 0 what "nothing changes" would explain. Dims that never change don't count. Free of units.
+        """
+        said = self.predict(rows.obs, rows.action).mean[self.drawn_members].mean(0).double()  # B x S
+        change = (rows.next_obs.double() - rows.obs.double()).square().mean(0)  # S
+        error = (said - rows.next_obs).square().mean(0)  # S
+        counts = change > 0  # S
+        share = torch.where(counts, 1 - error / change, 0.0)  # S
+        return (share.sum() / counts.sum().clamp(min=1)).float()
 
     def _end_epoch(self, run: FitRun, scores: Tensor) -> bool:
         """Takes the holdout scores after an epoch (`E`); returns whether to stop."""
@@ -254,6 +265,8 @@ class GradientModel(DynamicsModel):
         """Logs the holdout error; stops the fit when the rule says so."""
         super().on_validation_epoch_end()
         if self._fit_run is not None and not self.trainer.sanity_checking:
+            if self._fit_run.holdout is not None:
+                self.log("model/explained", self.explained(self._fit_run.holdout))
             self.trainer.should_stop |= self._end_epoch(self._fit_run, self.mean_scores())
 
     def on_train_epoch_end(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from mbrl.arguments import check_argument, check_known
 from mbrl.errors import ConfigError
+from mbrl.names import check_allowed
 from mbrl.search.file.search_options import (
     Budget,
     Objective,
@@ -29,7 +30,6 @@ from mbrl.search.file.search_options import (
 )
 from mbrl.search.file.settings import MISSING, get, merged, nested, split_index, with_lists
 from mbrl.search.file.space import Space
-from mbrl.spec import check_allowed
 from mbrl.training.yaml_text import read_mapping, read_value, with_sorted_keys
 
 KEYS = ("study", "command", "config", "fixed", "objectives", "space", "seeds", "budget", "pruner", "sampler", "limits")

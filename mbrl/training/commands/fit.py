@@ -17,7 +17,8 @@ from mbrl.data import Task
 from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError
-from mbrl.spec import check_allowed, from_spec
+from mbrl.names import check_allowed
+from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
 from mbrl.training.commands.empty_keys import refuse_empty_unknown

@@ -398,7 +398,7 @@ def test_a_folder_that_cant_be_written_is_refused_before_any_work(
         (("--measures", "os.system"), "add --allow os"),
         (("--measures", "{nope"), "--measures: expected a JSON object"),
         (("--measures", '{"class_path": "MeanDisagreement", "init_args": {"off": 1}}'), "unexpected keyword argument 'off'"),
-        (("--measures", "UncertaintyMeasure"), "got an abstract one; name one of its kinds"),
+        (("--measures", "UncertaintyMeasure"), "got an abstract one; name a subclass"),
         (("--truth", "os.system"), "add --allow os"),
         (("--threads", "0"), "--threads: expected a whole number of at least 1"),
         (("--horizon", "0"), "--horizon: expected a whole number of at least 1"),

@@ -98,6 +98,7 @@ class NoisyReward(DynamicsModel, HasMembers):
 def test_a_learned_reward_is_spread_as_the_state_is(propagation: Propagation, variance: float) -> None:
     """Noise of variance 4 and members ±1; its mean is 0 in all variants, and the expectation has none of the spread."""
     model = built(NoisyReward(), Task("", 1, 1, (-1.0,), (1.0,)))
+    model.draws_termination = False
     state = model.start(Transitions.from_obs(torch.zeros(1, 1), 1), make_generator("cpu", 0))
     particles = 1 if propagation == "expectation" else 20
     steps = list(follow_plans(model, state, torch.zeros(1, 500, 2, 1), particles, propagation))
@@ -188,7 +189,7 @@ def test_moments_of_a_model_with_a_state_of_its_own_are_refused() -> None:
 
     model = built(Latent([[1.0]], [[1.0]], learn_reward=True))
     state = model.start(Transitions.from_obs(torch.zeros(1, 1), 1), make_generator("cpu", 0))
-    with pytest.raises(UnsupportedError, match="steps a state of its own; use ts1 or ts_inf"):
+    with pytest.raises(UnsupportedError, match="steps its own state; use ts1 or ts_inf"):
         list(follow_plans(model, state, torch.zeros(1, 1, 1, 1), 1, "ds"))
 
 

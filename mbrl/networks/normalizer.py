@@ -1,4 +1,4 @@
-"""`InputNormalizer`: the scale on which a network sees its inputs.
+"""`Normalizer`: the scale on which a network sees numbers, its inputs or its targets.
 
 Chua2018: "Deep reinforcement learning in a handful of trials using probabilistic dynamics models" (PETS).
 Janner2019: "When to trust your model: model-based policy optimization" (MBPO).
@@ -11,13 +11,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+ROUNDING = 2.0**-24  # half a unit in float32's last place, relative
 
-class InputNormalizer(nn.Module):
+
+class Normalizer(nn.Module):
     """Maps `x` to (x − mean) / sd, with statistics from float64 sums.
 
     Rows are float32, statistics are computed in float64. A float32 mean alone would shift a nearly constant dimension by
     many of its standard deviations (a coordinate near 100 that varies by 1e-5), so the mean is kept as two float32 parts
-    whose sum has twice the digits; `x − mean_high` is exact where it matters. A dimension with sd below 1e-12 has sd 1.
+    whose sum has twice the digits; `x − mean_high` is exact where it matters. No number depends on the units of `x`: what
+    counts as constant is relative to the column's own numbers.
 
     Args:
         size: width of `x`.
@@ -36,16 +39,31 @@ class InputNormalizer(nn.Module):
         self.register_buffer("sd", torch.ones(size))  # size
 
     @torch.no_grad()
-    def fit(self, x: Tensor) -> None:
-        """Takes the statistics of the rows `N x size`."""
+    def fit(self, x: Tensor, largest: Tensor | None = None) -> None:
+        """Takes the statistics of the rows `N x size`.
+
+        A column that moves by no more than float32's rounding of its numbers is constant: divided by its largest number, so
+        that a departure from it is seen on its own scale and not multiplied by millions.
+
+        Args:
+            x: the rows.
+            largest: `size`, for differences such as the change of an observation: the largest of the numbers that they are
+                differences of. Their sd is then no smaller than float32's rounding of those.
+        """
         first = x[0].double()  # size
         shifted = x.double() - first  # exact, so a constant column is exactly 0: N x size
         mean = first + shifted.mean(0)
         free = max(x.shape[0] - self.ddof, 1)
         sd = ((shifted - shifted.mean(0)).square().sum(0) / free).sqrt()
+        if largest is None:
+            largest = x.abs().amax(0).double()  # size
+            sd = torch.where(sd > ROUNDING * largest, sd, torch.where(largest > 0, largest, torch.ones_like(sd)))
+        else:
+            least = ROUNDING * torch.where(largest > 0, largest.double(), torch.ones_like(sd))
+            sd = torch.maximum(sd, least)
         self.mean_high.copy_(mean)
         self.mean_low.copy_(mean - self.mean_high.double())
-        self.sd.copy_(torch.where(sd < 1e-12, torch.ones_like(sd), sd))
+        self.sd.copy_(sd)
 
     def forward(self, x: Tensor) -> Tensor:
         """`… x size` in environment units to `… x size` normalised."""
