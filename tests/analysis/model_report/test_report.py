@@ -347,8 +347,8 @@ def test_a_dataset_without_a_column(
     model_run: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with np.load(dataset) as file:
-        np.savez(tmp_path / "poor.npz", **{name: file[name] for name in file.files if name != "reward"})
-    assert "poor.npz: expected a column reward" in refused(
+        np.savez(tmp_path / "poor.npz", **{name: file[name] for name in file.files if name != "action"})
+    assert "poor.npz: expected a column action" in refused(
         command(model_run, tmp_path / "poor.npz", *elsewhere(tmp_path)), capsys
     )
 
