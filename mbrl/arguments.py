@@ -21,7 +21,7 @@ from itertools import pairwise
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from mbrl.errors import ArgumentError, ConfigError
+from mbrl.errors import ArgumentError, ConfigError, MbrlError, ShapeError
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -49,7 +49,7 @@ class Limits:
     below: float | None = None
 
     def hold(self, number: float) -> bool:
-        """Whether `number` lies in the range."""
+        """Tells whether `number` lies in the range."""
         return (
             (self.least is None or number >= self.least)
             and (self.most is None or number <= self.most)
@@ -59,9 +59,13 @@ class Limits:
 
     def __repr__(self) -> str:  # the command line's help shows it beside the type
         if self.least is not None and self.most is not None:
-            return f"from {self.least:g} to {self.most:g}"
+            return f"from {_plain(self.least)} to {_plain(self.most)}"
         ends = {"of at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
-        return " and ".join(f"{word} {end:g}" for word, end in ends.items() if end is not None)
+        return " and ".join(f"{word} {_plain(end)}" for word, end in ends.items() if end is not None)
+
+
+def _plain(end: float) -> str:
+    return str(end) if isinstance(end, int) else f"{end:g}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,7 +83,7 @@ class Items:
     rising: bool = False
 
     def hold(self, items: Sequence[Any]) -> bool:
-        """Whether `items` are as many, and in order."""
+        """Tells whether `items` are as many, and in order."""
         fit = self.least <= len(items) and (self.most is None or len(items) <= self.most)
         return fit and not (self.rising and any(one >= next_one for one, next_one in pairwise(items)))
 
@@ -90,9 +94,12 @@ class Items:
 
 Count = Annotated[int, Limits(1)]
 Natural = Annotated[int, Limits(0)]
+Seed = Annotated[int, Limits(0, 2**32 - 1)]  # what every generator takes
 Positive = Annotated[float, Limits(above=0)]
 NonNegative = Annotated[float, Limits(0)]
 Share = Annotated[float, Limits(0, 1)]
+ShareBetween = Annotated[float, Limits(above=0, below=1)]
+Discount = Annotated[float, Limits(above=0, most=1)]
 ShareBelowOne = Annotated[float, Limits(0, below=1)]
 Widths = Annotated[Sequence[Count], Items(1)]
 Range = Annotated[Sequence[float], Items(2, 2, rising=True)]
@@ -117,6 +124,35 @@ def check_argument(where: str, value: object, declared: Any) -> None:
 def check_whole(where: str, value: int, least: int = 1, most: int | None = None) -> None:
     """Refuses `value` unless it is a whole number from `least` to `most`; otherwise as `check_argument`."""
     check_argument(where, value, Annotated[int, Limits(least, most)])
+
+
+def check_known(where: str, name: str, names: Iterable[str], error: type[MbrlError] = ConfigError) -> None:
+    """Refuses a `name` that isn't one of `names`, with an `error` that lists them; `where` begins the message."""
+    known = list(names)
+    if name not in known:
+        raise error(f"{where}: expected one of {', '.join(known)}, got {name!r}; check the spelling.")
+
+
+def check_shape(
+    where: str, value: Any, shape: tuple[int | str, ...], advice: str, error: type[MbrlError] = ShapeError
+) -> None:
+    """Refuses `value` unless it has `shape`.
+
+    Args:
+        where: such as `Critics(action)`, which begins the message.
+        value: a tensor, an array, or a list, whose shape is its length.
+        shape: size of each dim; a letter stands for any size, and `B` in front for any number of leading dims.
+        advice: what to do about another shape, without the full stop.
+        error: what to raise.
+
+    Raises:
+        ShapeError: or `error`, with both shapes.
+    """
+    found = tuple(value.shape) if hasattr(value, "shape") else (len(value),)
+    sizes = ("B",) * (len(found) - len(shape) + 1) + shape[1:] if shape[:1] == ("B",) else shape
+    if len(found) != len(sizes) or any(size != dim for size, dim in zip(sizes, found, strict=True) if isinstance(size, int)):
+        came = " x ".join(map(str, found)) or "a single number"
+        raise error(f"{where}: expected shape {' x '.join(map(str, shape))}, got {came}; {advice}.")
 
 
 def checked(init: Init) -> Init:
@@ -224,7 +260,7 @@ def _items_are_fine(kind: Any, parts: tuple[Any, ...], items: Sequence[Any]) -> 
 
 
 def described(declared: Any, marks: tuple[Any, ...] = ()) -> str:
-    """What an annotation asks for, as the object of "expected"."""
+    """The words for what an annotation asks for, as the object of "expected"."""
     kind, parts = get_origin(declared) or declared, get_args(declared)
     limits = "".join(f" {mark!r}" for mark in marks)
     if kind is Annotated:

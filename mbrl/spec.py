@@ -3,29 +3,24 @@
 A spec is `{"class_path": "package.Class", "init_args": {...}}`, the form that LightningCLI reads from YAML, with nested
 objects as nested specs. Objects record it at construction, whether YAML or Python made them, so a checkpoint can hold it
 and `from_spec` can rebuild the object in a process that never saw the script. A class's address is its public name, so
-that files may move beneath it.
-
-Names in files run nothing by themselves: `import_name` resolves only names in `mbrl` and in modules that the caller
-allows.
+that files may move beneath it (`mbrl.names`).
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-import importlib
 import inspect
 import numbers
 import os
-import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from mbrl.arguments import bound_arguments, check_arguments, resolved_signature
-from mbrl.errors import CheckpointError, ConfigError, MbrlWarning, UntrustedNameError
+from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
+from mbrl.names import class_path, import_name, name_of
 
 
 class Configurable:
@@ -75,8 +70,7 @@ class Part(Configurable):
         """Continues from `state_dict`; tensors come on the CPU."""
         if state:
             raise CheckpointError(
-                f"{type(self).__name__}: expected load_state_dict beside a state_dict that isn't empty, got none; implement "
-                "it, so that a resumed run goes on where it was."
+                f"{type(self).__name__}: expected load_state_dict beside a non-empty state_dict, got none; implement it."
             )
 
 
@@ -145,19 +139,6 @@ def _passes_keywords_on(init: Any) -> bool:
     )
 
 
-def class_path(cls: type) -> str:
-    """The public name of `cls`: in the shortest package whose `__all__` exports it, or else where it is defined."""
-    return next(_exports(cls), f"{cls.__module__}.{cls.__qualname__}")
-
-
-def _exports(cls: type) -> Iterator[str]:
-    parts = cls.__module__.split(".")
-    for length in range(1, len(parts) + 1):
-        package = sys.modules.get(".".join(parts[:length]))
-        if cls.__name__ in getattr(package, "__all__", ()) and getattr(package, cls.__name__, None) is cls:
-            yield f"{'.'.join(parts[:length])}.{cls.__name__}"
-
-
 @functools.cache
 def _tell_if_unreachable(cls: Any) -> None:
     """Warns of a class that no other process could import, so that nobody learns it when a checkpoint is loaded."""
@@ -196,24 +177,8 @@ def plain(value: Any, where: str = "value") -> Any:
     if callable(value) and hasattr(value, "__qualname__"):
         return name_of(value, where)
     raise ConfigError(
-        f"{where}: expected plain data (numbers, strings, lists, dicts) or an object of this library, got "
-        f"{type(value).__name__}; pass the numbers themselves, or name the object by its dotted path."
+        f"{where}: expected plain data or a Configurable, got a {type(value).__name__}; pass its numbers or its dotted name."
     )
-
-
-def name_of(function: Any, where: str = "function") -> str:
-    """The dotted name of a module-level function or class.
-
-    Raises:
-        ConfigError: for a lambda or a nested function, which no other process could import.
-    """
-    name = f"{function.__module__}.{function.__qualname__}"
-    if "<" in name:
-        raise ConfigError(
-            f"{where}: expected a function with a dotted name, got {name}; define it at the top of a module, so that a "
-            "checkpoint can name it."
-        )
-    return name
 
 
 def is_spec(value: Any) -> bool:
@@ -233,19 +198,12 @@ def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
         ConfigError: if `spec` is no spec, names what can't be made from one, or gives arguments that it doesn't take.
     """
     if not (is_spec(spec) and isinstance(spec["class_path"], str) and isinstance(spec.get("init_args", {}), Mapping)):
-        raise ConfigError(
-            f"expected a spec with 'class_path', a dotted name, and 'init_args', arguments by name, got {spec!r}; write "
-            "these."
-        )
+        raise ConfigError(f"expected a spec of class_path, a dotted name, and init_args, a mapping, got {spec!r}.")
     cls = import_name(spec["class_path"], allow)
     if not (isinstance(cls, type) and issubclass(cls, Configurable)):
-        raise ConfigError(
-            f"expected {spec['class_path']} to be a configurable class of this library's kind, got {cls!r}; name another."
-        )
+        raise ConfigError(f"expected {spec['class_path']} to be a configurable class, got {cls!r}; name a Configurable.")
     if inspect.isabstract(cls):
-        raise ConfigError(
-            f"expected {spec['class_path']} to be a class that can be made, got an abstract one; name one of its kinds."
-        )
+        raise ConfigError(f"expected {spec['class_path']} to be a concrete class, got an abstract one; name a subclass.")
     arguments = {name: _made(value, allow) for name, value in completed(cls, spec.get("init_args", {})).items()}
     signature = inspect.signature(cls)
     try:
@@ -278,106 +236,3 @@ def _made(value: Any, allow: Sequence[str]) -> Any:
     if isinstance(value, list):
         return [_made(item, allow) for item in value]
     return value
-
-
-def check_allowed(name: str, allow: Sequence[str] = ()) -> None:
-    """Refuses a dotted name outside `mbrl` and the modules in `allow`.
-
-    Args:
-        name: such as `my_package.rewards.swing_up`, or an environment's id with a module, `my_package:MyEnv-v0`.
-        allow: modules, besides `mbrl`, or the only one.
-
-    Raises:
-        UntrustedNameError: with the flag that would allow it.
-    """
-    path = name.split(":")[0]
-    allowed = ("mbrl", allow) if isinstance(allow, str) else ("mbrl", *allow)  # a lone name is a sequence too, of letters
-    if any(path == module or path.startswith(f"{module}.") for module in allowed):
-        return
-    module = path.split(".")[0]
-    raise UntrustedNameError(
-        f"expected a name in mbrl, got {name}, which lies outside mbrl, and names run nothing there unless their module is "
-        f"trusted; if you trust it, add --allow {module} (from Python: allow=[{module!r}])."
-    )
-
-
-def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
-    """Imports the object with a dotted name.
-
-    Args:
-        name: such as `my_package.rewards.swing_up`. Of a class whose file has moved since, its former name is read too, as
-            long as a package on the way exports it.
-        allow: modules, besides `mbrl`, in which names may be looked up; None for a name that the user wrote in their own
-            YAML or Python, which may lie anywhere.
-
-    Raises:
-        UntrustedNameError: if the name lies outside `mbrl` and `allow`.
-        ConfigError: if there is no such object.
-    """
-    if allow is not None:
-        check_allowed(name, allow)
-    found, home = _found(name, importlib.import_module, allow)
-    if allow is not None:  # a trusted module's imports are no way out: mbrl.spec.os.system is os.system
-        origin = found.__name__ if inspect.ismodule(found) else getattr(found, "__module__", None)
-        check_allowed(origin or home, allow)
-    return found
-
-
-def address(name: str) -> str:
-    """The public name of the class that `name` means, whichever of its names that is; imports nothing but `mbrl`.
-
-    Args:
-        name: such as `mbrl.models.gaussian_ensemble.GaussianEnsemble`; one that isn't known to name a class is returned
-            as it is.
-    """
-    found = loaded(name)
-    return name if found is None else class_path(found)
-
-
-def loaded(name: str) -> type | None:
-    """The class that a dotted name means, if it is one of `mbrl` or of a module that was imported already."""
-    try:
-        found = import_name(name) if name.startswith("mbrl.") else _found(name, _already_imported, None)[0]
-    except (ConfigError, UntrustedNameError):
-        return None
-    return found if isinstance(found, type) else None
-
-
-def _already_imported(name: str) -> ModuleType:
-    if name not in sys.modules:
-        raise ModuleNotFoundError(name=name)
-    return sys.modules[name]
-
-
-def _found(name: str, module: Callable[[str], ModuleType], allow: Sequence[str] | None) -> tuple[Any, str]:
-    """The object with a dotted name, and the module that was entered for it."""
-    parts = name.split(".")
-    if not all(parts):
-        parts = []
-    for cut in range(len(parts) - 1, 0, -1):
-        module_name = ".".join(parts[:cut])
-        try:
-            found: Any = module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
-                raise  # the module exists, and something that it imports doesn't
-            continue
-        try:
-            for part in parts[cut:]:
-                if allow is not None and inspect.ismodule(found):
-                    check_allowed(found.__name__, allow)
-                found = getattr(found, part)
-        except AttributeError:
-            for length in range(cut, 0, -1):  # its file has moved: the nearest package that exports it knows where to
-                package = module(".".join(parts[:length]))
-                moved = getattr(package, parts[-1], None) if parts[-1] in getattr(package, "__all__", ()) else None
-                if isinstance(moved, type):
-                    return moved, package.__name__
-            raise ConfigError(
-                f"expected {name} to exist, but {module_name} has no {'.'.join(parts[cut:])}; check the spelling."
-            ) from None
-        return found, module_name
-    raise ConfigError(
-        f"expected a dotted name such as package.module.name, and {name!r} can't be imported; check the spelling, and "
-        "that its folder is on the path (--allow MODULE puts the current folder there)."
-    )

@@ -12,14 +12,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import mbrl
 from mbrl.analysis import LiveModelReport
-from mbrl.arguments import Count, Items, Limits, Natural, Positive, Range, check_argument, check_whole, checked, declarations
+from mbrl.arguments import (
+    Count,
+    Items,
+    Limits,
+    Natural,
+    Positive,
+    Range,
+    check_argument,
+    check_known,
+    check_shape,
+    check_whole,
+    checked,
+    declarations,
+)
 from mbrl.cli import main
 from mbrl.envs import OfflineData, OnlineData
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, DataError, MbrlError, ShapeError, TaskError
 from mbrl.models import GaussianEnsemble, LinearQuadratic, Pendulum, SimulatorModel
 from mbrl.planners import (
     CEM,
@@ -335,6 +349,42 @@ FIT: dict[str, Any] = {
     "data": {"class_path": "mbrl.envs.OnlineData", "init_args": {"env_id": "Pendulum-v1", "steps": 20}},
     "trainer": {},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "came"),
+    [
+        (torch.zeros(4, 2), (4, 3), "expected shape 4 x 3, got 4 x 2; give one."),
+        (torch.zeros(4, 2), ("N", 3), "expected shape N x 3, got 4 x 2; give one."),
+        (torch.zeros(3), ("N", 3), "expected shape N x 3, got 3; give one."),
+        (torch.zeros(5, 4, 2), ("B", 3), "expected shape B x 3, got 5 x 4 x 2; give one."),
+        (torch.zeros(()), ("B", 3), "expected shape B x 3, got a single number; give one."),
+        (np.zeros((1, 2, 3)), (2, 3), "expected shape 2 x 3, got 1 x 2 x 3; give one."),
+        ([0.0, 1.0], (3,), "expected shape 3, got 2; give one."),
+    ],
+)
+@pytest.mark.parametrize("error", [ShapeError, TaskError])
+def test_another_shape_is_refused(value: Any, shape: tuple[int | str, ...], came: str, error: type[MbrlError]) -> None:
+    with pytest.raises(error) as caught:
+        check_shape("it", value, shape, "give one", error)
+    assert str(caught.value) == f"it: {came}"
+
+
+def test_a_letter_stands_for_any_size_and_b_for_any_leading_dims() -> None:
+    for value in (torch.zeros(3), torch.zeros(4, 3), torch.zeros(5, 4, 3), torch.zeros(0, 3)):
+        check_shape("it", value, ("B", 3), "")
+    check_shape("it", torch.zeros(7, 0, 3), ("N", "H", 3), "")
+    check_shape("it", [1.0, 2.0], (2,), "")
+    check_shape("it", np.float64(1), (), "")
+
+
+def test_a_name_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    check_known("--x", "one", {"one": 1, "two": 2})
+    with pytest.raises(ConfigError) as caught:
+        check_known("--x", "tow", {"one": 1, "two": 2})
+    assert str(caught.value) == "--x: expected one of one, two, got 'tow'; check the spelling."
+    with pytest.raises(DataError):
+        check_known("--x", "one", (), DataError)
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def test_check_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
         (["fit", "--trainer.progress", "false"], "data, model: expected a value, got none"),
         (
             ["fit", "CONFIG", "--seed_everything", "-1"],
-            "data.init_args.seed: expected a number from 0 to 4294967295, got -1",
+            "data.init_args.seed: expected a whole number from 0 to 4294967295, got -1",
         ),
         (["fit", "CONFIG", "--ckpt_path", "nowhere"], "expected a checkpoint at nowhere, but there is nothing"),
         (["fit", "CONFIG", "--trainer.folder", "RUN"], "holds a run; resume it with --ckpt_path last"),
@@ -350,4 +350,4 @@ def test_a_full_disk_outside_checkpoints_is_one_sentence(
 def test_any_other_module_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write(tmp_path / "demo.yaml", model={"class_path": "pytorch_lightning.demos.boring_classes.BoringModel"})
     assert main(["fit", "--config", config, "--trainer.folder", str(tmp_path / "run")]) == 2
-    assert "expected a planner or a dynamics model of this library's kind, got BoringModel" in capsys.readouterr().err
+    assert "expected a Planner or DynamicsModel of mbrl, got BoringModel" in capsys.readouterr().err

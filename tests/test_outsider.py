@@ -288,7 +288,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "unknown module": (setting("data.init_args.env_id", "yours.lift:Lift-v0"), "add --allow yours"),
     "environment's argument": (setting("data.init_args.env_kwargs", {"gravty": 1}), "check env_kwargs"),
     "disagreeing function": (setting("data.init_args.terminated", "mbrl.envs.terminations.never"), "to agree with"),
-    "kind of function": (setting("data.init_args.reward", "mine.lift.lost"), "mine.lift.lost to return one number a row"),
+    "kind of function": (setting("data.init_args.reward", "mine.lift.lost"), "mine.lift.lost to return one number per row"),
     "missing function": (setting("data.init_args.reward", "mine.lift.rewrd"), "mine.lift has no rewrd"),
     "model alone, environment": (
         setting("model", {"class_path": "mine.residual.Residual"}),

@@ -29,6 +29,21 @@ def split_episodes(rows: Transitions) -> list[Transitions]:
     return [rows.select(slice(first, last + 1)) for first, last in zip(firsts, lasts, strict=True)]
 
 
+def check_longest(episodes: list[Transitions], horizon: int) -> int:
+    """The steps of the longest episode.
+
+    Raises:
+        DataError: if they are fewer than `horizon`.
+    """
+    longest = max((len(episode) for episode in episodes), default=0)
+    if longest < horizon:
+        raise DataError(
+            f"expected an episode of at least {horizon} steps, the horizon, got none longer than {longest}; lower the "
+            "horizon, or give data with longer episodes."
+        )
+    return longest
+
+
 def windows(episodes: list[Transitions], horizon: int, most: int, generator: torch.Generator) -> Transitions:
     """Windows of `horizon` steps of real episodes: `B x H` rows.
 
@@ -41,13 +56,8 @@ def windows(episodes: list[Transitions], horizon: int, most: int, generator: tor
     Raises:
         DataError: if no episode is as long as the horizon.
     """
+    check_longest(episodes, horizon)
     places = [(i, start) for i, episode in enumerate(episodes) for start in range(len(episode) - horizon + 1)]
-    if not places:
-        longest = max((len(episode) for episode in episodes), default=0)
-        raise DataError(
-            f"expected an episode of at least {horizon} steps, the horizon, got none longer than {longest}; lower the "
-            "horizon, or give data with longer episodes."
-        )
     chosen = torch.randperm(len(places), generator=generator, device=generator.device)[:most].tolist()
     parts = [episodes[places[at][0]].select(slice(places[at][1], places[at][1] + horizon)) for at in chosen]
 

@@ -66,8 +66,7 @@ class Result(ABC):
             import pandas as pd
         except ImportError as error:
             raise ConfigError(
-                "to_frame: expected the package pandas, which isn't installed; install it with pip install "
-                "'mbrl-toolkit[notebooks]', or use table() or to_csv()."
+                "to_frame: expected pandas, which isn't installed; pip install 'mbrl-toolkit[notebooks]', or use table()."
             ) from error
         return pd.DataFrame(self.table())
 

@@ -28,6 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mbrl.arguments import check_shape
 from mbrl.data.episodes import episode_ends, episode_numbers
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
@@ -96,8 +97,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, c
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise DataError(
-            f"{os.fspath(path)}: expected room for the file, but writing failed ({error.strerror}); free space, or choose "
-            "another folder."
+            f"{path}: expected room for the file, but writing failed ({error.strerror}); free space, or use another folder."
         ) from error
 
 
@@ -117,10 +117,7 @@ def read_hdf5(path: str | os.PathLike[str]) -> OfflineDataset:
         raise DataError(f"{source}: expected an HDF5 file, got {error}; download or write it anew.") from error
     with file:
         if "episode_0" in file:
-            raise DataError(
-                f"{source}: expected columns such as observations, got episodes: this is the inside of a Minari dataset; "
-                "give the dataset's folder or its id."
-            )
+            raise DataError(f"{source}: expected columns, got the inside of a Minari dataset; give its folder or its id.")
         columns = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
         return _dataset(source, columns, lambda name: file[name][()], None)
 
@@ -138,16 +135,10 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
             hint = ""
             if name == "terminated" and {"done", "dones"} & set(names):
                 hint = ": done doesn't say whether the task ended or a time limit cut the episode"
-            raise DataError(
-                f"{source}: expected a column {name} (or {', '.join(_NAMES[name][1:])}), got {sorted(names)}{hint}; add it."
-            )
+            raise DataError(f"{source}: expected a column {' or '.join(_NAMES[name])}, got {sorted(names)}{hint}; add it.")
     n = len(columns["obs"]) if columns["obs"].ndim else 0
     for name, column in columns.items():
-        if column.ndim == 0 or len(column) != n:
-            raise DataError(
-                f"{source}: expected {n} rows of {name}, one for each of obs, got shape {column.shape}; the columns belong "
-                "to different steps, so write the file anew."
-            )
+        check_shape(f"{source}: {name}", column, (n, *column.shape[1:]), "write the file anew, one row per step", DataError)
     for name in ("reward", "terminated", "truncated", "episode"):
         if name in columns and columns[name].shape == (n, 1):
             columns[name] = columns[name][:, 0]  # N
@@ -156,8 +147,7 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
     next_obs, number = columns.get("next_obs"), columns.get("episode")
     if truncated is None and number is None and next_obs is None:
         raise DataError(
-            f"{source}: expected a column truncated (or timeouts, truncations), episode or next_obs, got {sorted(columns)}: "
-            "without one, nobody knows where an episode was cut; add one."
+            f"{source}: expected truncated, episode or next_obs to tell where episodes end, got {sorted(columns)}; add one."
         )
     last = episode_ends(columns["obs"], next_obs, terminated, truncated, number)  # N
     gaps = last & ~terminated  # N, cut, whether the file has a flag for it or not
@@ -190,7 +180,5 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
 def _flags(source: str, name: str, column: Array) -> Array:
     if column.ndim != 1 or not np.isin(column, (0, 1)).all():
         found = f"shape {column.shape}" if column.ndim != 1 else f"{column[~np.isin(column, (0, 1))][0]}"
-        raise DataError(
-            f"{source}: expected {name} to be one flag (true or false) a step, got {found}; write the file anew."
-        )
+        raise DataError(f"{source}: expected {name} to be a flag (true or false) per step, got {found}; write it anew.")
     return column.astype(np.bool_)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mbrl.arguments import check_shape
 from mbrl.data.task import Task
 from mbrl.data.task_facts import TaskFacts
 from mbrl.data.transitions import Transitions
@@ -82,37 +83,18 @@ class OfflineDataset:
         if n == 0:
             dropped = f" ({self.dropped} were left out, since it doesn't say where they led)" if self.dropped else ""
             raise DataError(f"{self.source}: expected at least one step, got none{dropped}; record some, or check the path.")
-        for name, ndim in (("obs", 2), ("action", 2), ("next_obs", 2), ("reward", 1)):
+        shapes: dict[str, tuple[int | str, ...]] = dict.fromkeys(_COLUMNS, (n,))
+        shapes |= {"obs": ("N", "S"), "action": (n, "A"), "next_obs": self.obs.shape, "sim_state": (n, "W")}
+        for name, shape in shapes.items():
+            if (column := getattr(self, name)) is not None:
+                check_shape(f"{self.source}: {name}", column, shape, "save one row per step", DataError)
+        for name in ("obs", "action", "next_obs", "reward"):
             column = getattr(self, name)
-            if column is None:
-                continue
-            if column.ndim != ndim:
-                wanted = "a row of numbers a step" if ndim == 2 else "one number a step"
-                raise DataError(
-                    f"{self.source}: expected {name} to have {wanted}, got shape {column.shape}; reshape it before saving."
-                )
-            if not np.issubdtype(column.dtype, np.floating):
-                raise DataError(
-                    f"{self.source}: expected {name} to be floats, got {column.dtype}; only continuous observations and "
-                    "actions are supported (save whole numbers that mean quantities as floats)."
-                )
-        if self.sim_state is not None and (self.sim_state.ndim != 2 or self.sim_state.dtype != np.float64):
+            if column is not None and not np.issubdtype(column.dtype, np.floating):
+                raise DataError(f"{self.source}: expected {name} to be floats, got {column.dtype}; save them as floats.")
+        if self.sim_state is not None and self.sim_state.dtype != np.float64:
             raise DataError(
-                f"{self.source}: expected sim_state to have a row of float64 numbers a step, got {self.sim_state.dtype} of "
-                f"shape {self.sim_state.shape}; a state that lost digits is another state, so record it anew, or leave the "
-                "column out."
-            )
-        for name in _COLUMNS:
-            column = getattr(self, name)
-            if column is not None and len(column) != n:
-                raise DataError(
-                    f"{self.source}: expected {n} rows of {name}, one for each of obs, got {len(column)}; the columns "
-                    "belong to different steps, so write the file anew."
-                )
-        if self.next_obs.shape != self.obs.shape:
-            raise DataError(
-                f"{self.source}: expected next_obs of shape {self.obs.shape}, as obs, got {self.next_obs.shape}; write the "
-                "file anew."
+                f"{self.source}: expected float64 sim_state, got {self.sim_state.dtype}, which loses digits; record it anew."
             )
         for name in ("obs", "action", "reward", "next_obs", "sim_state"):
             if getattr(self, name) is not None:
@@ -150,12 +132,9 @@ class OfflineDataset:
         Raises:
             DataError: if the sizes aren't the task's, an action lies outside the bounds, or nobody knows the rewards.
         """
-        for what, found, wanted in (("obs", self.obs_size, task.obs_size), ("action", self.action_size, task.action_size)):
-            if found != wanted:
-                raise DataError(
-                    f"{self.source}: expected {what} of size {wanted}, as in {task.env_id or 'the task'}, got {found}; "
-                    "this is a dataset of another task, so give the one that was recorded there."
-                )
+        advice = f"give a dataset of {task.env_id or 'the task'}"
+        check_shape(f"{self.source}: obs", self.obs, ("N", task.obs_size), advice, DataError)
+        check_shape(f"{self.source}: action", self.action, ("N", task.action_size), advice, DataError)
         action = task.from_env_action(torch.from_numpy(self.action.astype(np.float64)))  # N x A
         beyond = (action.abs() - 1).amax(-1)  # N
         if not clip_actions and bool((beyond > ACTION_TOLERANCE).any()):
@@ -170,8 +149,7 @@ class OfflineDataset:
             reward = task.reward(obs, action.clamp(-1, 1).to(dtype), next_obs)  # N
             if reward is None:
                 raise DataError(
-                    f"{self.source}: expected rewards, since the task has no known reward, got a dataset without; add a "
-                    "column reward, or name a function (reward: my_module.my_reward)."
+                    f"{self.source}: expected a column reward, got none; add it, or name a function (reward: module.name)."
                 )
         else:
             reward = torch.tensor(self.reward, dtype=dtype)

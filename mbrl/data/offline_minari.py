@@ -63,10 +63,7 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
     source = os.fspath(path)
     folder = minari_folder(path)
     if folder is None:
-        raise DataError(
-            f"{source}: expected the folder or the id of a Minari dataset on this machine, got neither; check the spelling, "
-            f"or download it with: minari download {source}."
-        )
+        raise DataError(f"{source}: expected a Minari dataset, got neither folder nor id; try: minari download {source}.")
     metadata = MinariStorage.read_raw_metadata(folder)
     for name in ("observation_space", "action_space"):
         if name not in metadata:  # Minari would make the environment that the file names to find out
@@ -100,12 +97,12 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
         state = (recorded.infos or {}).get(_STATE)  # T or T+1 rows, the last of which no step starts from
         if state is not None:
             columns.setdefault(_STATE, []).append(np.asarray(state)[:length])
-    if not columns["episode"]:
+    episodes, states = len(columns["episode"]), len(columns.get(_STATE, columns["episode"]))
+    if not episodes:
         raise DataError(f"{source}: expected at least one episode, got none; record some.")
-    if len(columns.get(_STATE, columns["episode"])) != len(columns["episode"]):
+    if states != episodes:
         raise DataError(
-            f"{source}: expected {_STATE} in the infos of all {len(columns['episode'])} episodes or of none, got it in "
-            f"{len(columns[_STATE])}; create it anew."
+            f"{source}: expected {_STATE} in the infos of all {episodes} episodes or none, got it in {states}; make it anew."
         )
     joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
     found = OfflineDataset(source=source, facts=facts, **joined)
@@ -147,9 +144,7 @@ def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, de
     from minari.data_collector import EpisodeBuffer
 
     if dataset.reward is None:
-        raise DataError(
-            f"{dataset_id}: expected a dataset with rewards, since Minari's have them, got one without; add them."
-        )
+        raise DataError(f"{dataset_id}: expected rewards, which all of Minari's datasets have, got none; add them.")
     rewards, buffers = dataset.reward, []
     for number, rows in enumerate(_episodes(dataset)):
         buffers.append(

@@ -84,8 +84,7 @@ class ModelState(ABC):
             UnsupportedError: if this kind of state doesn't implement it.
         """
         raise UnsupportedError(
-            f"{type(self).__name__} can't replace a part of its rollouts, since it has no method replaced; implement it, or "
-            "begin all rollouts at once."
+            f"{type(self).__name__} can't replace rollouts: it has no method replaced; implement it, or begin all at once."
         )
 
 

@@ -71,10 +71,7 @@ class ReplayBuffer:
         """
         self.layout.check(rows, "ReplayBuffer.add")
         if self.store_episodes and "episode" not in rows.extras:
-            raise DataError(
-                "ReplayBuffer.add: expected rows with extras['episode'], got none; number the episodes, or make the buffer "
-                "with store_episodes=False."
-            )
+            raise DataError("ReplayBuffer.add: expected extras['episode'], got none; add it, or set store_episodes=False.")
         n = len(rows)
         self.added += n
         if n > self.capacity:
@@ -200,12 +197,10 @@ class ReplayBuffer:
             CheckpointError: if the state's rows have other columns than this buffer's.
         """
         matrix, episode = state["matrix"], state["episode"]
-        if matrix.shape[-1] != self.layout.width or (episode is not None) != self.store_episodes:
-            kept = "with" if episode is not None else "without"
+        wanted, found = (self.layout.width, self.store_episodes), (matrix.shape[-1], episode is not None)
+        if found != wanted:
             raise CheckpointError(
-                f"ReplayBuffer.load_state_dict: expected rows of {self.layout.width} columns "
-                f"{'with' if self.store_episodes else 'without'} episode numbers, got {matrix.shape[-1]} {kept}; load it "
-                "into a buffer made for the same task and extras."
+                f"ReplayBuffer: expected (columns, store_episodes) = {wanted}, got {found}; load it into its task's buffer."
             )
         self.capacity, self.added, self._next = state["capacity"], state["added"], state["next"]
         self._size, self._matrix, self._episode, self._windows = matrix.shape[0], None, None, None
@@ -242,10 +237,7 @@ class ReplayBuffer:
 
     def _window_starts(self, length: int) -> tuple[Tensor, Tensor]:
         if not self.store_episodes:
-            raise ConfigError(
-                "ReplayBuffer.sample_windows: expected a buffer that keeps episode numbers, got one without; make it with "
-                "store_episodes=True."
-            )
+            raise ConfigError("ReplayBuffer.sample_windows: expected episode numbers, got none; set store_episodes=True.")
         key = (self.added, self._size, length)
         if self._windows is None or self._windows[0] != key:
             episode = self._in_order(self._allocated()[1])  # type: ignore[arg-type]

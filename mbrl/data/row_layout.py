@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_shape
 from mbrl.data.transitions import Transitions
 from mbrl.errors import ConfigError, DataError, ShapeError
 
@@ -39,8 +40,7 @@ class RowLayout:
         unknown = sorted(set(float64) - set(self.extras))
         if unknown:
             raise ConfigError(
-                f"RowLayout: expected float64 to name extras of {sorted(self.extras)}, got {unknown}; give their widths in "
-                "extras."
+                f"RowLayout: expected float64 among extras {sorted(self.extras)}, got {unknown}; give their widths too."
             )
         self._single = [name for name in self.extras if name not in float64]
         self._double = [name for name in self.extras if name in float64]
@@ -82,25 +82,16 @@ class RowLayout:
         found = {name: getattr(rows, name) for name in wanted}
         for name, size in self.extras.items():
             if name not in rows.extras:
-                raise DataError(
-                    f"{where}: expected rows with extras[{name!r}] of width {size}, got extras {sorted(rows.extras)}; add "
-                    "it, or make the buffer without it."
-                )
+                raise DataError(f"{where}: expected extras[{name!r}] of width {size}, got {sorted(rows.extras)}; add it.")
             wanted[name], found[name] = (n, size), rows.extras[name]
         for name, shape in wanted.items():
-            if tuple(found[name].shape) != shape:
-                raise ShapeError(
-                    f"{where}: expected {name} of shape {shape}, got {tuple(found[name].shape)}; give one row a "
-                    "transition, of the sizes that the buffer was made with."
-                )
+            check_shape(f"{where}({name})", found[name], shape, "give one row per transition, of the buffer's sizes")
 
     def check_mixes(self, other: RowLayout) -> None:
         """Refuses another layout with which no batch can be shared (`ShapeError`)."""
-        if (self.obs_size, self.action_size) != (other.obs_size, other.action_size):
-            raise ShapeError(
-                f"expected buffers of one task, got obs and action sizes {self.obs_size}, {self.action_size} and "
-                f"{other.obs_size}, {other.action_size}; mix rows of the same task only."
-            )
+        ours, theirs = (self.obs_size, self.action_size), (other.obs_size, other.action_size)
+        if ours != theirs:
+            raise ShapeError(f"expected buffers of one task, got (S, A) = {ours} and {theirs}; mix rows of one task.")
 
     def pack(self, rows: Transitions, out: Tensor) -> None:
         """Writes `rows` (`B`) into `out` (`B x width`)."""

@@ -103,8 +103,7 @@ class InterleavedGenerator:
         number = len(self.generators)
         if rows % number:
             raise ShapeError(
-                f"InterleavedGenerator: expected rows in whole blocks of {number} environments, got {rows} rows; lay them "
-                "out as blocks, and select rows of one only through RowGenerator."
+                f"InterleavedGenerator: expected whole blocks of {number} environments, got {rows} rows; use RowGenerator."
             )
         return rows // number
 

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_shape
 from mbrl.errors import ConfigError, NotBuiltError, TaskError
-from mbrl.spec import check_allowed, import_name, plain
+from mbrl.names import check_allowed, import_name
+from mbrl.spec import plain
 
 TaskFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -50,15 +52,11 @@ class Task:
         for name in ("action_low", "action_high"):
             value = tuple(float(bound) for bound in getattr(self, name))
             object.__setattr__(self, name, value)
-            if len(value) != self.action_size:
-                raise TaskError(
-                    f"Task: expected {self.action_size} numbers in {name}, got {len(value)}; give one an action."
-                )
+            check_shape(f"Task({name}=…)", value, (self.action_size,), "give one number per action", TaskError)
         for low, high in zip(self.action_low, self.action_high, strict=True):
             if not (low < high and abs(low) < float("inf") and abs(high) < float("inf")):
                 raise TaskError(
-                    f"Task: expected finite action bounds with low < high, got [{low}, {high}]; bound the action space "
-                    "with a wrapper (gymnasium.wrappers.RescaleAction or your own), since actions are scaled to [−1, 1]."
+                    f"Task: expected finite action bounds with low < high, got [{low}, {high}]; bound them with a wrapper."
                 )
         if self.known_reward is not None and self.action_repeat > 1:
             raise ConfigError(
@@ -154,9 +152,7 @@ class TaskBound:
             NotBuiltError: before `build`.
         """
         if self.task is None:
-            raise NotBuiltError(
-                f"{type(self).__name__} was used before build(task), which makes its parameters; call it first."
-            )
+            raise NotBuiltError(f"{type(self).__name__} was used before build(task), which makes its parameters; call it.")
         return self.task
 
 
@@ -178,9 +174,7 @@ def check_same_task(expected: Task, found: Task | Mapping[str, Any], who: str) -
         names = ["env_id", "env_kwargs", *names]
     differ = [f"{name} {a[name]!r} against {b.get(name)!r}" for name in names if a[name] != b.get(name)]
     if differ:
-        raise TaskError(
-            f"{who}: expected the same task, got another: {'; '.join(differ)}; use the task that it was made for."
-        )
+        raise TaskError(f"{who}: expected the same task, got another: {'; '.join(differ)}; use the task it was made for.")
 
 
 def names_in(env_id: str, env_kwargs: Mapping[str, Any] | None) -> list[str]:

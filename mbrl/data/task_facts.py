@@ -68,7 +68,6 @@ class TaskFacts:
                     found[name] = tuple(float(bound) for bound in found[name])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{source}: expected its note of the task to hold {', '.join(_KINDS)}, got {text[:200]!r}; "
-                "write the file anew."
+                f"{source}: expected its note of the task to hold {', '.join(_KINDS)}, got {text[:200]!r}; write it anew."
             ) from error
         return TaskFacts(**{name: found[name] for name in _KINDS})

@@ -172,7 +172,7 @@ def _check_shape(task: Task, what: str, value: Tensor, steps: int) -> None:
         got = f"{tuple(value.shape)} ({value.dtype})" if isinstance(value, Tensor) else type(value).__name__
         kind = "number" if what == "reward" else "bool"
         raise TaskError(
-            f"{task.env_id}: expected {getattr(task, f'known_{what}')} to return one {kind} a row, a tensor of shape "
+            f"{task.env_id}: expected {getattr(task, f'known_{what}')} to return one {kind} per row, a tensor of shape "
             f"({steps},), got {got}; index observations as obs[..., i] and reduce over the last dim only."
         )
 

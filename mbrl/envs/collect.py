@@ -19,8 +19,9 @@ from mbrl.data import (
     write_minari,
     write_npz,
 )
+from mbrl.envs.experience import check_steps
 from mbrl.envs.vector_experience import VectorExperience
-from mbrl.errors import ConfigError, DataError
+from mbrl.errors import DataError
 
 Act = Callable[[VectorExperience], Tensor]
 
@@ -68,11 +69,7 @@ def collect(
         ConfigError: if `steps` isn't a multiple of `num_envs`.
         DataError: if the output can't be written or exists already; nothing is stepped then.
     """
-    if num_envs < 1 or steps < num_envs or steps % num_envs:
-        raise ConfigError(
-            f"collect: expected steps to be a multiple of num_envs, got {steps} and {num_envs}; every tick steps each "
-            "environment once, so choose such a number."
-        )
+    check_steps("collect", steps, num_envs)
     as_npz = output.endswith(".npz")
     if as_npz:
         _check_file(Path(output))

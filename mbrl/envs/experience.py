@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mbrl.data import Task, Transitions
+from mbrl.errors import ConfigError
 
 
 class Experience(ABC):
@@ -63,3 +64,13 @@ class Experience(ABC):
     @abstractmethod
     def close(self) -> None:
         """Closes the environments."""
+
+
+def check_steps(who: str, steps: int, num_envs: int) -> None:
+    """Refuses `steps` real steps of `num_envs` environments that aren't a whole number of steps of all.
+
+    Raises:
+        ConfigError: naming `who` asks for them, and both numbers.
+    """
+    if num_envs < 1 or steps < num_envs or steps % num_envs:
+        raise ConfigError(f"{who}: expected steps to be a multiple of num_envs, got {steps} and {num_envs}; change either.")

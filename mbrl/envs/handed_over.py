@@ -10,11 +10,12 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
+from mbrl.arguments import check_shape
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
 from mbrl.envs.simulator_state import snapshot_of
 from mbrl.envs.vector_experience import check_state, env_commands, refuse_not_finite
-from mbrl.errors import CheckpointError, ShapeError, TaskError
+from mbrl.errors import CheckpointError, TaskError
 
 
 class HandedOverExperience(Experience):
@@ -104,11 +105,8 @@ class HandedOverExperience(Experience):
             DataError: if an action is outside [−1, 1], or an environment returns anything not finite.
         """
         given = action.detach().cpu().numpy()  # N x A
-        if given.shape != (self.num_envs, self.task.action_size):
-            raise ShapeError(
-                f"HandedOverExperience.step: expected action of shape {self.num_envs} x {self.task.action_size}, got "
-                f"{tuple(given.shape)}; give one action an environment."
-            )
+        wanted = (self.num_envs, self.task.action_size)
+        check_shape("HandedOverExperience.step(action)", given, wanted, "give one action per environment")
         commands = env_commands(given, self._low, self._high, self._env.single_action_space.dtype)
         shown, reward, terminated, truncated, info = self._env.step(commands)
         real = ~self._waiting  # N
@@ -198,8 +196,7 @@ class HandedOverExperience(Experience):
     def _refuse_exact(self) -> None:
         if self.resume != "next_episode":
             raise CheckpointError(
-                f"{self.task.env_id}: expected environments that can be replayed for an exact resume, got a vector "
-                'environment that was handed over; choose resume="next_episode" to go on with fresh episodes.'
+                f"{self.task.env_id}: expected resume='next_episode' for envs handed over, got {self.resume!r}; set it."
             )
 
     def close(self) -> None:
@@ -210,10 +207,7 @@ class HandedOverExperience(Experience):
 def _mode_of(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     mode = vector_env.metadata.get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):
-        raise TaskError(
-            f"expected the vector environment to state its autoreset mode in metadata['autoreset_mode'], got {mode!r}; set "
-            "gymnasium.vector.AutoresetMode.DISABLED, SAME_STEP or NEXT_STEP there."
-        )
+        raise TaskError(f"expected an AutoresetMode in the vector env's metadata['autoreset_mode'], got {mode!r}; set it.")
     return mode
 
 
@@ -229,7 +223,6 @@ def _check_spaces(vector_env: VectorEnv[Any, Any, Any], task: Task) -> None:
     )
     if not same:
         raise TaskError(
-            f"expected a vector environment of {task.env_id} ({task.obs_size} observations, {task.action_size} actions "
-            f"within {task.action_low} and {task.action_high}), got observations {obs} and actions {action}; hand "
-            "over one of the task's environments."
+            f"expected a vector environment of {task.env_id} ({task.obs_size} observations, {task.action_size} actions from "
+            f"{task.action_low} to {task.action_high}), got observations {obs} and actions {action}; hand over one of these."
         )

@@ -10,13 +10,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from mbrl.arguments import Count
+from mbrl.arguments import Count, Seed, check_shape
 from mbrl.data import OfflineDataset, Task, Transitions, read_offline
 from mbrl.envs.check import check_functions
 from mbrl.envs.defaults import known_functions
 from mbrl.envs.task import function_name, make_task, names_in
 from mbrl.errors import ConfigError, DataError, MbrlWarning, UnsupportedError, UntrustedNameError
-from mbrl.spec import Configurable, check_allowed
+from mbrl.names import check_allowed
+from mbrl.spec import Configurable
 
 _CHECKED_ROWS = 10_000  # of the dataset, on which known functions must agree
 _PREDICT_ROWS = 4096  # in a batch of `predict`
@@ -68,7 +69,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         reward: str = "auto",
         terminated: str = "auto",
         rows: Count | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         if env_kwargs is not None and env_id is None:
@@ -76,10 +77,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         if (action_low is None) != (action_high is None):
             raise ConfigError("OfflineData: expected both action_low and action_high, or neither, got one; give both.")
         if action_low is not None and env_id is not None:
-            raise ConfigError(
-                "OfflineData: expected action_low and action_high only without env_id, whose environment knows them, got "
-                "all; leave one side out."
-            )
+            raise ConfigError("OfflineData: expected env_id or action_low and action_high, got all; leave one side out.")
         self.path = path
         self.env_id = env_id
         self.env_kwargs = env_kwargs
@@ -154,9 +152,8 @@ class OfflineData(Configurable, pl.LightningDataModule):
         lost = f"{data.dropped} rows without a next observation were left out"
         if data.dropped_ends and task.known_terminated is None:
             raise DataError(
-                f"{data.source}: expected steps on which the task ended, since the model learns termination from them, but "
-                f"{lost}, all {data.dropped_ends} ends among them; give a file with next_obs, or name a function "
-                "(terminated: my_module.my_termination)."
+                f"{data.source}: expected steps on which the task ended, to learn from, but {lost}, all {data.dropped_ends} "
+                "ends among them; give a file with next_obs, or name a function (terminated: my_module.my_termination)."
             )
         if data.dropped_ends or data.dropped_reward:
             warnings.warn(
@@ -173,10 +170,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         dataset, facts = self.dataset, self.dataset.facts
         env_id = str(self.env_id)
         if facts.env_id and facts.env_id != env_id:
-            raise DataError(
-                f"{dataset.source}: expected a dataset of {env_id}, got one of {facts.env_id}; leave env_id out, "
-                f"or give a dataset that was recorded in {env_id}."
-            )
+            raise DataError(f"{dataset.source}: expected a dataset of {env_id}, got {facts.env_id}'s; leave env_id out.")
         kwargs = self.env_kwargs
         if kwargs is None:
             kwargs = dict(facts.env_kwargs)
@@ -191,8 +185,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         ):
             if found is not None and found != wanted:
                 raise DataError(
-                    f"{dataset.source}: expected {what} {wanted}, as {env_id} has, got {found}; this is a dataset of "
-                    "another task, or of other env_kwargs."
+                    f"{dataset.source}: expected {what} {wanted}, as {env_id} has, got {found}; check env_id and env_kwargs."
                 )
         return task
 
@@ -204,15 +197,10 @@ class OfflineData(Configurable, pl.LightningDataModule):
             low, high = tuple(self.action_low), tuple(self.action_high)
         if low is None or high is None:
             raise ConfigError(
-                f"{dataset.source}: expected the action bounds, which the dataset doesn't say; give env_id, or action_low "
-                "and action_high in environment units."
+                f"{dataset.source}: expected the action bounds, got none there; give env_id, or action_low and action_high."
             )
         for name, bounds in (("action_low", low), ("action_high", high)):
-            if len(bounds) != dataset.action_size:
-                raise DataError(
-                    f"{dataset.source}: expected {dataset.action_size} numbers in {name}, one an action, got {len(bounds)}; "
-                    "give as many, or the dataset that they belong to."
-                )
+            check_shape(f"{dataset.source}: {name}", bounds, (dataset.action_size,), "give one number per action", DataError)
         self._refuse_untrusted(facts.env_id, facts.env_kwargs)
         repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
         known_reward, known_terminated = known_functions(facts.env_id, facts.env_kwargs)

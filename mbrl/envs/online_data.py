@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 from gymnasium.vector import VectorEnv
 
-from mbrl.arguments import Count
+from mbrl.arguments import Count, Seed
 from mbrl.data import Task, derived_seed
 from mbrl.envs.check import check_task
-from mbrl.envs.experience import Experience
+from mbrl.envs.experience import Experience, check_steps
 from mbrl.envs.handed_over import HandedOverExperience
 from mbrl.envs.task import make_task
 from mbrl.envs.vector_experience import Resume, VectorExperience
@@ -113,7 +113,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         *,
         steps: Count,
         num_envs: Count = 1,
-        seed: int = 0,
+        seed: Seed = 0,
         env_kwargs: dict[str, Any] | None = None,
         action_repeat: Count = 1,
         reward: str = "auto",
@@ -123,11 +123,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         resume: Resume = "exact",
     ) -> None:
         super().__init__()
-        if steps % num_envs:
-            raise ConfigError(
-                f"OnlineData: expected steps to be a multiple of num_envs, got {steps} and {num_envs}; take "
-                f"{-(-steps // num_envs) * num_envs} steps, since every tick steps each environment once."
-            )
+        check_steps("OnlineData", steps, num_envs)
         self.env_id = env_id
         self.steps = steps
         self.num_envs = num_envs
@@ -187,10 +183,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         if self._experience is not None:
             raise ConfigError("OnlineData: expected hand_over before fit, got it during training; call it earlier.")
         if self.resume != "next_episode":
-            raise ConfigError(
-                f"OnlineData: expected resume='next_episode' with a vector environment that is handed over, since it can't "
-                f"be replayed for a checkpoint, got {self.resume!r}; set it, so that a resumed run begins fresh episodes."
-            )
+            raise ConfigError(f"OnlineData: expected resume='next_episode' with hand_over, got {self.resume!r}; set it.")
         self._handed_over = vector_env
         return self
 

@@ -51,10 +51,7 @@ class SimulatorState:
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         found = _model_and_data(env)
         if found is None:
-            raise TaskError(
-                f"expected an environment of MuJoCo, whose simulator state can be read, got {type(env.unwrapped).__name__}; "
-                "use one of Gymnasium's MuJoCo environments or of dm_control."
-            )
+            raise TaskError(f"expected a MuJoCo environment (Gymnasium or dm_control), got {type(env.unwrapped).__name__}.")
         import mujoco  # its own module has been imported by the environment
 
         self._env = env

@@ -21,7 +21,8 @@ from mbrl.data.task import names_in
 from mbrl.envs.action_repeat import ActionRepeat
 from mbrl.envs.defaults import known_functions
 from mbrl.errors import ConfigError, TaskError
-from mbrl.spec import check_allowed, import_name, name_of, plain
+from mbrl.names import check_allowed, import_name, name_of
+from mbrl.spec import plain
 
 Function = Callable[..., Any]
 Env = gymnasium.Env[np.ndarray, np.ndarray]
@@ -107,12 +108,10 @@ def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str]
     limited = {**task.env_kwargs, "max_episode_steps": wanted * task.action_repeat}
     env = _make(task.env_id, limited, task.action_repeat, render_mode, allow)
     own = _own_limit(env)
-    if own is not None and math.ceil(own / task.action_repeat) < wanted:
+    most = wanted if own is None else math.ceil(own / task.action_repeat)
+    if most < wanted:
         env.close()
-        raise TaskError(
-            f"{task.env_id}: expected episodes of {wanted} steps, the task's time limit, got an environment that ends them "
-            f"after {math.ceil(own / task.action_repeat)} by itself; lower the task's time_limit."
-        )
+        raise TaskError(f"{task.env_id}: expected episodes of {wanted} steps, got {most} at most; lower its time_limit.")
     return env
 
 
@@ -155,26 +154,19 @@ def _register_dm_control(env_id: str) -> None:
         importlib.import_module("shimmy")  # registers the ids
     except ImportError as error:
         raise TaskError(
-            f"expected the packages dm_control and shimmy for {env_id}, got {_sentence(error)}; install them with "
-            "pip install 'mbrl-toolkit[dmc]'."
+            f"expected dm_control and shimmy for {env_id}, got {_sentence(error)}; run pip install 'mbrl-toolkit[dmc]'."
         ) from error
 
 
 def _obs_size(env_id: str, space: spaces.Space[Any]) -> int:
     where = f"{env_id}: expected observations in a one-dimensional box of floats, got "
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        raise TaskError(
-            f"{where}a {type(space).__name__} space ({space}); flatten it (gymnasium.wrappers.FlattenObservation) in the "
-            "function that makes the environment."
-        )
+        raise TaskError(f"{where}{space}; flatten it (gymnasium.wrappers.FlattenObservation).")
     if not isinstance(space, spaces.Box):
-        raise TaskError(f"{where}a {type(space).__name__} space ({space}); encode it as floats with a wrapper.")
+        raise TaskError(f"{where}{space}; encode it as floats with a wrapper.")
     if len(space.shape) >= 2:
         kind = "images" if space.dtype == np.uint8 else "arrays"
-        raise TaskError(
-            f"{where}{kind} of shape {space.shape} ({space.dtype}); use an environment with proprioceptive observations, or "
-            "flatten or encode them with a wrapper."
-        )
+        raise TaskError(f"{where}{kind} of shape {space.shape} ({space.dtype}); flatten or encode them with a wrapper.")
     if len(space.shape) == 0:
         raise TaskError(f"{where}a single number without a dimension; give it the shape (1,) with a wrapper.")
     if not np.issubdtype(space.dtype, np.floating):
@@ -187,21 +179,15 @@ def _obs_size(env_id: str, space: spaces.Space[Any]) -> int:
 def _action_bounds(env_id: str, space: spaces.Space[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     where = f"{env_id}: expected actions in a bounded one-dimensional box of floats, got "
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        raise TaskError(
-            f"{where}discrete ones ({space}); only continuous actions are supported: choose the environment's continuous "
-            "version, such as MountainCarContinuous-v0 for MountainCar-v0."
-        )
+        raise TaskError(f"{where}discrete ones ({space}); only continuous actions work: try MountainCarContinuous-v0, say.")
     if not isinstance(space, spaces.Box):
-        raise TaskError(f"{where}a {type(space).__name__} space ({space}); flatten it with a wrapper.")
+        raise TaskError(f"{where}{space}; flatten it with a wrapper.")
     if len(space.shape) != 1 or space.shape[0] == 0:
         raise TaskError(f"{where}a box of shape {space.shape}; give it one dimension with a wrapper.")
     if not np.issubdtype(space.dtype, np.floating):
         raise TaskError(f"{where}integers ({space.dtype}); only continuous actions are supported: use floats.")
     if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-        raise TaskError(
-            f"{where}one without bounds ({space}); bound it with a wrapper (gymnasium.wrappers.RescaleAction or your own), "
-            "since actions are scaled to [−1, 1]."
-        )
+        raise TaskError(f"{where}one without bounds ({space}); bound it with a wrapper such as RescaleAction.")
     return tuple(map(float, space.low)), tuple(map(float, space.high))
 
 
@@ -238,10 +224,7 @@ def function_name(given: str | Function, known: str | None, what: str, allow: Se
     if given == "learned":
         return None
     if "." not in given:
-        raise ConfigError(
-            f"expected {what} to be 'auto', 'learned' or a dotted name such as package.module.function, got {given!r}; "
-            "correct it."
-        )
+        raise ConfigError(f"expected {what} to be 'auto', 'learned' or a dotted name (module.function), got {given!r}.")
     if not callable(import_name(given, allow)):
         raise ConfigError(f"expected {what} to name a function (obs, action, next_obs) -> B, got {given!r}, which is none.")
     return given
@@ -255,10 +238,7 @@ def _refuse_callables(env_id: str, value: Any) -> None:
         for item in value:
             _refuse_callables(env_id, item)
     elif callable(value):
-        raise ConfigError(
-            f"{env_id}: expected env_kwargs of plain data, got {value!r}; write "
-            '{"callable": "module.name"} for a function or class, so that a checkpoint can name it.'
-        )
+        raise ConfigError(f'{env_id}: expected plain env_kwargs, got {value!r}; write {{"callable": "module.name"}} for it.')
 
 
 def _resolved(value: Any) -> Any:

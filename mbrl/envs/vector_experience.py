@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Count, checked
+from mbrl.arguments import Count, check_shape, checked
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
 from mbrl.envs.simulator_state import snapshot_of
 from mbrl.envs.task import make_env
-from mbrl.errors import CheckpointError, DataError, ShapeError
+from mbrl.errors import CheckpointError, DataError
 
 Resume = Literal["exact", "next_episode"]
 
@@ -104,11 +104,8 @@ class VectorExperience(Experience):
             DataError: if an action is outside [−1, 1], or an environment returns anything not finite.
         """
         given = action.detach().cpu().numpy()  # N x A
-        if given.shape != (self.num_envs, self.task.action_size):
-            raise ShapeError(
-                f"VectorExperience.step: expected action of shape {self.num_envs} x {self.task.action_size}, got "
-                f"{tuple(given.shape)}; give one action an environment."
-            )
+        wanted = (self.num_envs, self.task.action_size)
+        check_shape("VectorExperience.step(action)", given, wanted, "give one action per environment")
         commands = env_commands(given, self._low, self._high, self._action_dtype)
         number = self.num_envs
         led_to = np.empty_like(self._now)  # N x S
@@ -225,7 +222,7 @@ class VectorExperience(Experience):
             what = "the end of the episode" if over else f"observations that differ by up to {gap:.3g}"
             raise CheckpointError(
                 f"{self.task.env_id}: expected a replay of {len(actions)} steps from reset seed {self._reset_seeds[index]} "
-                f"to reach the saved observation, got {what}; the environment isn't deterministic or has changed: choose "
+                f"to reach the saved observation, got {what}; its environment is random or has changed: choose "
                 'resume="next_episode" to go on with fresh episodes.'
             )
 
@@ -249,8 +246,7 @@ def env_commands(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: A
     """
     if not (np.abs(action) <= 1 + 1e-6).all():  # also false for NaN
         raise DataError(
-            f"Experience.step: expected actions in [−1, 1], got {action.tolist()}; squash or clip them, and if they are "
-            "NaN, look for what diverged."
+            f"Experience.step: expected actions in [−1, 1], got {action.tolist()}; clip them, or if NaN find what diverged."
         )
     return in_env_units(action, low, high, dtype)
 
@@ -277,8 +273,7 @@ def refuse_not_finite(task: Task, led_to: np.ndarray, reward: np.ndarray, steps:
         index = int(np.argmin(fine))
         raise DataError(
             f"{task.env_id}: expected finite observations and rewards, got {led_to[index].tolist()} and "
-            f"{float(reward[index])} at step {steps[index]} of an episode; check the environment, since a buffer can't hold "
-            "them."
+            f"{float(reward[index])} at step {steps[index]} of an episode; check the environment."
         )
 
 

@@ -159,8 +159,7 @@ class DynamicsModel(ModelModule, ABC):
         """
         if not isinstance(state, ObsState):
             raise UnsupportedError(
-                f"{type(self).__name__}.step: expected a state from DynamicsModel.start, got a {type(state).__name__}; a "
-                "model with a state of its own overrides step as well as start."
+                f"{type(self).__name__}.step: expected an ObsState, got a {type(state).__name__}; override step as well."
             )
         member = state.member
         if member is None:
@@ -323,6 +322,23 @@ def require(model: Any, capability: type, who: str, why: str, instead: str) -> N
     """
     if not isinstance(model, capability):
         raise UnsupportedError(f"{who} can't use {type(model).__name__}: {why}; {instead}.")
+
+
+def require_prediction(step: ModelStep, model: DynamicsModel, who: str) -> Prediction:
+    """Returns the all-member prediction that `model` was asked for with `step`.
+
+    Args:
+        step: made with `want=("prediction",)`.
+        model: the model that made it.
+        who: name of the part that asks for it.
+
+    Raises:
+        UnsupportedError: if the step leaves it out.
+    """
+    if step.prediction is None:
+        why = "its step leaves out the prediction that it was asked for"
+        raise UnsupportedError(f'{who} can\'t use {type(model).__name__}: {why}; have it honour want=("prediction",).')
+    return step.prediction
 
 
 __all__: Sequence[str] = ["Differentiable", "DynamicsModel", "Exact", "HasMembers", "WantsValueFunction", "require"]

@@ -17,15 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mbrl.arguments import Count, NonNegative, Widths, check_whole
+from mbrl.arguments import Count, Limits, NonNegative, Widths, check_argument, check_shape, check_whole
 from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction
-from mbrl.errors import ConfigError, ShapeError
+from mbrl.errors import ConfigError
 from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
@@ -114,14 +114,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         if elites is not None:
             check_whole(self._with("elites"), elites, 1, members)
         if self.holdout == 0 and elites not in (None, members):
-            raise ConfigError(
-                f"{self._with('elites')}: expected None beside a holdout of 0, since elites are chosen on the holdout, got "
-                f"{elites}; set it, or hold rows out."
-            )
-        if not log_var_min < log_var_max:
-            raise ConfigError(
-                f"{self._with('log_var_min')}: expected less than log_var_max {log_var_max}, got {log_var_min}; swap them."
-            )
+            raise ConfigError(f"{self._with('elites')}: expected None beside a holdout of 0, got {elites}; hold rows out.")
+        check_argument(self._with("log_var_min"), log_var_min, Annotated[float, Limits(below=log_var_max)])
         self.elites = members if elites is None else elites
         self.hidden = tuple(hidden)
         self.activation = activation
@@ -146,18 +140,14 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         layers = len(self.hidden) + 1
         if self.decay_form == "adam" and not isinstance(weight_decay, (int, float)):
             raise ConfigError(
-                f"{self._with('weight_decay')}: expected one number beside decay_form='adam', got {weight_decay!r}; "
-                "mbrl-lib uses 1e-5 or 5e-5."
+                f"{self._with('weight_decay')}: expected a number beside decay_form='adam', got {weight_decay!r}; try 1e-5."
             )
         if weight_decay is None:
             return [*[2.5e-5, 5e-5, *[7.5e-5] * layers][: layers - 1], 1e-4]
         numbers = [weight_decay] * layers if isinstance(weight_decay, (int, float)) else weight_decay
         decay = [float(number) for number in numbers]
-        if len(decay) != layers:
-            raise ConfigError(
-                f"{self._with('weight_decay')}: expected {layers} numbers, one for each hidden layer and the "
-                f"output, got {weight_decay!r}; one number serves all layers."
-            )
+        advice = "give one number per hidden layer and one for the output, or one for all"
+        check_shape(self._with("weight_decay"), decay, (layers,), advice, ConfigError)
         return decay
 
     # parameters --------------------------------------------------------------------------------------------------------
@@ -211,16 +201,11 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         """
         task = self.built_task
         batch = obs.shape[:-1]
-        if obs.shape[-1:] != (task.obs_size,) or action.shape != (*batch, task.action_size):
-            raise ShapeError(
-                f"{type(self).__name__}.predict: expected obs B x {task.obs_size} and action B x {task.action_size} with "
-                f"equal B, got {tuple(obs.shape)} and {tuple(action.shape)}; give one action for each observation."
-            )
-        if member is not None and member.shape != batch:
-            raise ShapeError(
-                f"{type(self).__name__}.predict: expected one member for each row, of shape {tuple(batch)}, got "
-                f"{tuple(member.shape)}; see draw_balanced."
-            )
+        who = f"{type(self).__name__}.predict"
+        check_shape(f"{who}(obs)", obs, ("B", task.obs_size), "give it observations of the model's task")
+        check_shape(f"{who}(action)", action, (*batch, task.action_size), "give one action per observation")
+        if member is not None:
+            check_shape(f"{who}(member)", member, batch, "give one member per row, see draw_balanced")
         x = self.normalizer(torch.cat((obs, action), -1))
         x = x.reshape(batch.numel(), x.shape[-1])  # B x (S+A), B flat
         width = self.network.sizes[-1]

@@ -10,9 +10,9 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from mbrl.arguments import check_argument
+from mbrl.arguments import check_argument, check_shape
 from mbrl.data import Transitions
-from mbrl.errors import ConfigError, ShapeError, UnsupportedError
+from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.model_episodes import Bounds, ModelEpisodes
 
@@ -94,11 +94,7 @@ class ModelEnv(gymnasium.Env[Array, Array]):
         if self.ended:
             raise UnsupportedError("ModelEnv: expected reset after the end of an episode, got another step; call reset.")
         given = np.asarray(action)
-        if given.shape != self.action_space.shape:
-            raise ShapeError(
-                f"ModelEnv: expected an action of shape {self.action_space.shape}, got {given.shape}; give one number for "
-                "each of the task's actions."
-            )
+        check_shape("ModelEnv(action)", given, (self.episodes.task.action_size,), "give one number per action of the task")
         reward, terminated, truncated = self.episodes.step(given[None], np.ones(1, dtype=bool))
         self.ended = bool(terminated[0] or truncated[0])
         return self.episodes.obs()[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
@@ -174,15 +170,14 @@ class ModelVectorEnv(VectorEnv[Array, Array, Array]):
             seeds = [int(seed) + i for i in range(self.num_envs)]
         else:
             seeds = seed
-        if seeds is not None and len(seeds) != self.num_envs:
-            raise ShapeError(f"ModelVectorEnv: expected {self.num_envs} seeds, got {len(seeds)}; give one for each.")
+        if seeds is not None:
+            check_shape("ModelVectorEnv(seed)", seeds, (self.num_envs,), "give one seed per environment")
         others = dict(options or {})
         mask = np.asarray(others.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))  # N
         _refuse_options("ModelVectorEnv", others)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
             raise ConfigError(
-                f"ModelVectorEnv: expected reset_mask to be {self.num_envs} booleans, one at least True, got "
-                f"{mask.dtype} of shape {mask.shape}; give it one for each environment."
+                f"ModelVectorEnv: expected reset_mask of {self.num_envs} booleans, one at least True, got {mask.tolist()}."
             )
         self._begin(mask, seeds)
         return self.episodes.obs(), {}
@@ -212,8 +207,8 @@ class ModelVectorEnv(VectorEnv[Array, Array, Array]):
         going = ~self.ended  # N
         if self.autoreset_mode is AutoresetMode.DISABLED and not going.all():
             raise UnsupportedError(
-                f"ModelVectorEnv: expected a reset of the environments that have ended, got a step with "
-                f"{np.flatnonzero(self.ended).tolist()} still at their end; reset them with options={{'reset_mask': mask}}."
+                "ModelVectorEnv: expected a reset of the environments that have ended, got a step with "
+                f"{np.flatnonzero(self.ended).tolist()} at their end; reset them with options={{'reset_mask': mask}}."
             )
         reward, terminated, truncated = self.episodes.step(actions, going)
         if not going.all():  # the next step of an ended one is its reset

@@ -11,10 +11,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from mbrl.arguments import check_whole
+from mbrl.arguments import check_argument, check_shape, check_whole
 from mbrl.data import InterleavedGenerator, ModelState, Transitions
 from mbrl.envs import make_env
-from mbrl.errors import ConfigError, DataError, DivergedError, MbrlError, ShapeError, UnsupportedError
+from mbrl.errors import ConfigError, DataError, DivergedError, MbrlError, UnsupportedError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.obs_state import ObsState
 
@@ -57,11 +57,7 @@ class ModelEpisodes:
     ) -> None:
         task = model.built_task
         check_whole(f"{who}(num_envs=…)", num_envs)
-        if not isinstance(rows, Transitions):
-            raise ConfigError(
-                f"{who}: expected initial rows as Transitions, got {type(rows).__name__}; make them from observations with "
-                "Transitions.from_obs(obs, action_size)."
-            )
+        check_argument(f"{who}(rows=…)", rows, Transitions)
         self.who = who
         self.model = model
         self.task = task
@@ -70,11 +66,7 @@ class ModelEpisodes:
         self.follow = follow
         if self.time_limit is not None:
             check_whole(f"{who}(time_limit=…)", self.time_limit)
-        if rows.obs.ndim != 2 or rows.obs.shape[1] != task.obs_size:
-            raise ShapeError(
-                f"{who}: expected initial rows with obs of shape N x {task.obs_size}, got {tuple(rows.obs.shape)}; give it "
-                "rows of the model's task."
-            )
+        check_shape(f"{who}(rows.obs)", rows.obs, ("N", task.obs_size), "give it rows of the model's task")
         if len(rows) == 0:
             raise DataError(f"{who}: expected at least one initial row to start episodes from, got none; give it some.")
         if not bool(torch.isfinite(rows.obs).all()):
@@ -101,8 +93,7 @@ class ModelEpisodes:
                 env = make_env(self.task)
             except MbrlError as error:
                 raise ConfigError(
-                    f"{self.who}: expected bounds with clip=True, got none, and the real environment's "
-                    f"can't be read: {error}"
+                    f"{self.who}: expected bounds with clip=True, got none, and the environment's can't be read: {error}"
                 ) from error
             space = env.observation_space
             env.close()
@@ -110,20 +101,13 @@ class ModelEpisodes:
                 bounds = (space.low.tolist(), space.high.tolist())
         lows, highs = (torch.as_tensor(np.asarray(bound, dtype=np.float32)) for bound in bounds or ((), ()))
         if lows.shape != (size,) or highs.shape != (size,) or not bool((lows < highs).all()):
-            raise ConfigError(
-                f"{self.who}: expected bounds of {size} lows, each below its high, got shapes {tuple(lows.shape)} and "
-                f"{tuple(highs.shape)}; give one of each for an observation."
-            )
+            raise ConfigError(f"{self.who}: expected bounds of {size} lows, each below its high, got {bounds}.")
         if not bool((torch.isfinite(lows) | torch.isfinite(highs)).any()):
-            raise ConfigError(
-                f"{self.who}: expected a finite bound with clip=True, got none ({self.task.env_id or 'the task'} has an "
-                "unbounded observation space); give bounds, or leave clip off."
-            )
+            raise ConfigError(f"{self.who}: expected a finite bound to clip to, got none; give bounds, or leave clip off.")
         probe = self.model.start(self.rows.select(slice(0, 1)), torch.Generator(device=self.model.device))
         if not isinstance(probe, ObsState):
             raise UnsupportedError(
-                f"{self.who}: expected a model whose state is its observation with clip=True, got "
-                f"{type(self.model).__name__}, whose {type(probe).__name__} goes on unclipped; leave clip off."
+                f"{self.who}: expected a model whose state is an observation, got {type(self.model).__name__}; unset clip."
             )
         return lows.to(self.model.device), highs.to(self.model.device)
 
@@ -139,8 +123,7 @@ class ModelEpisodes:
         """
         if self.state is None and len(envs) != self.num_envs:
             raise UnsupportedError(
-                f"{self.who}: expected a first reset of all {self.num_envs} environments, got {len(envs)} in reset_mask; "
-                "reset without it once."
+                f"{self.who}: expected a first reset of all {self.num_envs}, got {len(envs)}; leave the mask out."
             )
         picks = []
         for env, draws in zip(envs, randoms, strict=True):
@@ -201,14 +184,13 @@ class ModelEpisodes:
         state = self.started()
         space, shape = self.action_space, (self.num_envs, self.task.action_size)
         given = np.asarray(actions, dtype=np.float32)
-        if given.shape != shape:
-            raise ShapeError(f"{self.who}: expected actions of shape {shape}, got {given.shape}; give one row for each.")
+        check_shape(f"{self.who}(actions)", given, shape, "give one row per environment")
         inside = ((given >= space.low) & (given <= space.high)).all(-1)  # N, and no NaN
         if not (inside | ~going).all():
             worst = given[np.argmin(inside | ~going)]
             raise DataError(
-                f"{self.who}: expected actions between {space.low.tolist()} and {space.high.tolist()}, in the environment's "
-                f"own units, got {worst.tolist()}; clip or scale them (gymnasium.wrappers.RescaleAction)."
+                f"{self.who}: expected actions between {space.low.tolist()} and {space.high.tolist()}, got {worst.tolist()}"
+                "; clip them, or scale them to the environment's units (gymnasium.wrappers.RescaleAction)."
             )
         action = torch.from_numpy(given).to(state.obs)  # N x A
         with torch.no_grad():
@@ -218,8 +200,7 @@ class ModelEpisodes:
             number = int(np.argmin(finite | ~going))
             raise DivergedError(
                 f"{self.who}: expected finite predictions, got {step.next_obs[number].tolist()} with reward "
-                f"{step.reward[number].item()} after {self.elapsed[number] + 1} steps; shorten time_limit, set clip=True, "
-                "or fit the model on rows like these."
+                f"{step.reward[number].item()} after {self.elapsed[number] + 1} steps; shorten time_limit, clip, or refit."
             )
         self.state = self._clipped(step.state)
         self.elapsed += 1

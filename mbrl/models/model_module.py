@@ -72,8 +72,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         if not hasattr(data, "transitions"):
             raise ConfigError(
                 f"{type(self).__name__}: expected a data module with recorded rows (mbrl.envs.OfflineData), got "
-                f"{'none' if data is None else type(data).__name__}; give one, or give the model to a planner, which "
-                "collects its own."
+                f"{'none' if data is None else type(data).__name__}; give one, or give the model to a planner."
             )
         if self.task is None:
             self.build(data.task, data.seed)

@@ -45,8 +45,7 @@ class ObsState(ModelState):
     def replaced(self, rows: Tensor, other: ModelState) -> ObsState:
         if not isinstance(other, ObsState) or (self.member is None) != (other.member is None):
             raise UnsupportedError(
-                f"ObsState.replaced: expected a state from the same start and with the same follow, got a "
-                f"{type(other).__name__} that differs; start both alike."
+                f"ObsState.replaced: expected a state started with the same follow, got a {type(other).__name__}."
             )
         member = self.member
         if member is not None and other.member is not None:

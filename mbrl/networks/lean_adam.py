@@ -85,8 +85,7 @@ class LeanAdam(Adam):
             if len(parameters) < len(group["params"]):
                 self._found = None
                 raise RuntimeError(
-                    f"LeanAdam.advance: expected a gradient of each of {len(group['params'])} parameters, got "
-                    f"{len(parameters)}; call step(), which passes over those without."
+                    f"LeanAdam.advance: expected {len(group['params'])} gradients, got {len(parameters)}; call step()."
                 )
             self._found.append((group, parameters, means, squares, counts))
 

@@ -89,9 +89,7 @@ class Planner(Predicting, ABC):
     def load_planner_state(self, state: dict[str, Any]) -> None:
         """Continues from `planner_state`."""
         if state:
-            raise CheckpointError(
-                f"{type(self).__name__}: the checkpoint holds a planner state, and load_planner_state is missing."
-            )
+            raise CheckpointError(f"{type(self).__name__}: the checkpoint holds a state, and load_planner_state is missing.")
 
     def buffers_state(self) -> dict[str, dict[str, Any]]:
         """The state of each replay buffer by name; written to files of their own."""

@@ -88,8 +88,7 @@ class OnlinePlanner(Planner, HasDynamics):
         unknown = sorted(set(self.dynamics.row_extras(self.built_task)) - {"sim_state"})
         if unknown:
             raise UnsupportedError(
-                f"{type(self).__name__} can't use {type(self.dynamics).__name__}: it starts from rows with {unknown}, and "
-                "environments give no such thing."
+                f"{type(self).__name__} can't use {type(self.dynamics).__name__}: environments lack the {unknown} it needs."
             )
 
     @property

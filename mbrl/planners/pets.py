@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.arguments import Count, Limits, Natural, check_whole
+from mbrl.arguments import Count, Limits, Natural, check_shape, check_whole
 from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction
-from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
+from mbrl.errors import ConfigError, DivergedError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
 from mbrl.planners.capabilities import LearnsPolicy, MakesPlans
 from mbrl.planners.memory import Memory
@@ -94,8 +94,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
             )
         if terminal_value is not None and learner is None:
             raise ConfigError(
-                f"PETS(terminal_value={terminal_value!r}): expected a learner whose critics value the plans' ends, got "
-                "none; set learner, or leave terminal_value out."
+                f"PETS(terminal_value={terminal_value!r}): expected a learner to value plans' ends, got none; set learner."
             )
         self.optimizer = optimizer
         self.horizon = horizon
@@ -136,13 +135,11 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         if isinstance(model, Exact):
             if self.propagation not in ("ts1", "ts_inf"):
                 raise UnsupportedError(
-                    f"PETS(propagation={self.propagation!r}) can't use {name}: it is exact, so that there are no moments to "
-                    "take; leave propagation out."
+                    f"PETS(propagation={self.propagation!r}) can't use {name}: it is exact, without moments; leave it out."
                 )
             if self.particles is not None and self.particles > 1:
                 raise UnsupportedError(
-                    f"PETS(particles={self.particles}) can't use {name}: it is exact, so that all particles of a plan would "
-                    "be equal; leave particles out."
+                    f"PETS(particles={self.particles}) can't use {name}: it is exact, so that all are equal; leave it out."
                 )
         if self.propagation == "expectation" and self.particles is not None and self.particles > 1:
             raise ConfigError(
@@ -154,8 +151,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         used = asked or self.terminal_value is not None or self.optimizer.policy_candidates > 0
         if self.learner is not None and not used:
             raise ConfigError(
-                "PETS(learner=…): expected terminal_value, an optimiser with policy_candidates, or an uncertainty that asks "
-                "critics, to use the learner, got none of them; set one, or leave the learner out."
+                "PETS(learner=…): expected terminal_value, policy_candidates or a measure that asks it, got none; set one."
             )
 
     def _particles(self) -> int:
@@ -193,10 +189,10 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         plan = self.plan(obs, memory, explore=explore, snapshot=snapshot)
         fine = torch.isfinite(plan.value)
         if not fine.all():  # one read-back per decision; the action goes to the host anyway
+            bad = (~fine).nonzero()[:, 0].tolist()
             raise DivergedError(
-                f"PETS: expected a plan with a finite predicted return for each of {len(obs)} environments, got none for "
-                f"{(~fine).nonzero()[:, 0].tolist()} at step {self.env_steps}; the model has diverged: lower its learning "
-                "rate or the horizon, or check the data for outliers."
+                f"PETS: expected a finite predicted return per environment, got none for {bad} at step {self.env_steps}; "
+                "the model has diverged: lower its learning rate or the horizon, or check the data for outliers."
             )
         if explore:
             self.metrics.add({"plan/value": plan.value.mean(), "time/plan_s": perf_counter() - began})
@@ -215,10 +211,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         Raises:
             ShapeError: if the memory is of another number of environments.
         """
-        if len(obs) != memory.n:
-            raise ShapeError(
-                f"PETS.act: expected obs of {memory.n} environments, got {len(obs)}; use a memory made for them."
-            )
+        check_shape("PETS(obs)", obs, (memory.n, "S"), "use a memory made for them")
         device = obs.device
         noise = InterleavedGenerator(memory.decision_generators("model", device))
         state = self.dynamics.start(self.start_rows(obs, snapshot), noise)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mbrl.arguments import Count, Widths, checked
-from mbrl.errors import ShapeError
+from mbrl.arguments import Count, Widths, check_shape, checked
 from mbrl.networks import Precision, ReluStack, xavier_uniform
 
 
@@ -55,12 +54,9 @@ class Critics(nn.Module):
         Raises:
             ShapeError: if the last dims are not `S` and `A`, or the leading dims differ.
         """
-        if (obs.shape[-1], action.shape[-1]) != (self.obs_size, self.action_size) or obs.shape[:-1] != action.shape[:-1]:
-            raise ShapeError(
-                f"Critics: expected obs of shape B x {self.obs_size} and action of shape B x {self.action_size}, got "
-                f"{' x '.join(map(str, obs.shape))} and {' x '.join(map(str, action.shape))}; build the learner for the "
-                "task that the batch comes from."
-            )
+        advice = "build the learner for the batch's task"
+        check_shape("Critics(obs)", obs, ("B", self.obs_size), advice)
+        check_shape("Critics(action)", action, (*obs.shape[:-1], self.action_size), advice)
         both = torch.cat((obs, action), -1)  # B x (S+A)
         rows = both if both.ndim == 2 else both.reshape(-1, both.shape[-1])
         hidden = self.hidden(rows, frozen=frozen)  # J x B x units

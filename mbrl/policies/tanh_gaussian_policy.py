@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbrl.arguments import Range, Widths, checked
+from mbrl.arguments import Range, Widths, check_shape, checked
 from mbrl.data import Generator, draw_normal
-from mbrl.errors import ShapeError, UnsupportedError
+from mbrl.errors import UnsupportedError
 from mbrl.networks import Precision, ReluStack, xavier_uniform
 from mbrl.policies.base import Policy
 
@@ -103,11 +103,7 @@ class TanhGaussianPolicy(Policy):
         Raises:
             ShapeError: if the last dim is not `S`.
         """
-        if obs.shape[-1] != self.obs_size:
-            raise ShapeError(
-                f"TanhGaussianPolicy: expected obs of shape B x {self.obs_size}, got {' x '.join(map(str, obs.shape))}; "
-                "build the policy for the task that the observations come from."
-            )
+        check_shape("TanhGaussianPolicy(obs)", obs, ("B", self.obs_size), "build the policy for the task of obs")
         if obs.ndim > 2 and obs.stride(0) == 0:  # several samples of each state: the network sees it once
             mean, log_sigma = self.distribution(obs[0], frozen=frozen)
             return mean.expand(obs.shape[0], *mean.shape), log_sigma.expand(obs.shape[0], *mean.shape)

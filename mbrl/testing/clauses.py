@@ -65,15 +65,23 @@ class Clauses:
         for name, state in _global_states().items():
             self.hold(state == globals_before[name], f"{what} draws from no global generator ({name}'s moved)")
 
+    @contextmanager
+    def succeeds(self, clause: str) -> Iterator[None]:
+        """Fails with `clause` if the block raises anything."""
+        try:
+            yield
+        except Exception as error:
+            came = f"{type(error).__name__}: {error}"
+            raise ConformanceError(f"{self.who}: the contract says that {clause}; got {came}") from error
+
+    def reads_back(self, value: Any, what: str) -> Any:
+        """Returns `value` after saving and loading; fails with `what` and the way it is read if either does."""
+        with self.succeeds(f"{what} that torch.load(weights_only=True) reads back"):
+            return through_bytes(value)
+
     def rebuilt(self, made: Configurable) -> Any:
         """Another object from the spec, after both went through bytes as a checkpoint's would."""
-        try:
-            spec = through_bytes(made.spec)
-        except Exception as error:
-            raise ConformanceError(
-                f"{self.who}: the contract says that the spec is plain data that torch.load(weights_only=True) reads back; "
-                f"got {type(error).__name__}: {error}"
-            ) from error
+        spec = self.reads_back(made.spec, "the spec is plain data")
         allow = [type(made).__module__, *_modules(spec)]
         twin = from_spec(spec, allow=allow)
         self.equal(twin.spec, made.spec, "the spec makes an object with the same spec")
@@ -81,22 +89,12 @@ class Clauses:
 
     def state_moves(self, source: nn.Module, target: nn.Module) -> None:
         """Moves the state dict of `source` through bytes into `target`, alone and inside another module."""
-        try:
-            alone = through_bytes(source.state_dict())
-            nested = through_bytes(nn.ModuleDict({"part": source}).state_dict())
-        except Exception as error:
-            raise ConformanceError(
-                f"{self.who}: the contract says that the state dict holds tensors and plain data that "
-                f"torch.load(weights_only=True) reads back; got {type(error).__name__}: {error}"
-            ) from error
+        what = "the state dict holds tensors and plain data"
+        alone = self.reads_back(source.state_dict(), what)
+        nested = self.reads_back(nn.ModuleDict({"part": source}).state_dict(), what)
         for state, into in ((nested, nn.ModuleDict({"part": target})), (alone, target)):
-            try:
+            with self.succeeds("a freshly built twin takes the state dict, alone and nested"):
                 into.load_state_dict(state)
-            except Exception as error:
-                raise ConformanceError(
-                    f"{self.who}: the contract says that a freshly built twin takes the state dict, alone and nested; got "
-                    f"{type(error).__name__}: {error}"
-                ) from error
             self.equal(
                 {name: value for name, value in into.state_dict().items() if isinstance(value, Tensor)},
                 {name: value for name, value in state.items() if isinstance(value, Tensor)},

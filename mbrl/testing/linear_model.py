@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Count, NonNegative
+from mbrl.arguments import Count, NonNegative, check_shape
 from mbrl.data import Prediction, Task
 from mbrl.errors import ConfigError
 from mbrl.models import Differentiable, DynamicsModel, HasMembers
@@ -57,11 +57,8 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
 
     def make_parameters(self, task: Task, generator: torch.Generator) -> None:
         state, action = (matrix.float() for matrix in self.matrices)  # S x S, S x A
-        if action.shape != (task.obs_size, task.action_size):
-            raise ConfigError(
-                f"LinearModel: expected matrices for {task.obs_size} observations and {task.action_size} actions, got "
-                f"{action.shape[0]} and {action.shape[1]}; give it the task's."
-            )
+        sizes = (task.obs_size, task.action_size)
+        check_shape("LinearModel(action_matrix)", action, sizes, "give it the task's matrices", ConfigError)
         self.register_buffer("state", state)
         self.register_buffer("action", action)
 

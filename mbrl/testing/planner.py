@@ -18,7 +18,7 @@ from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.models import DynamicsModel
 from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner, PlanObjective
 from mbrl.policies import Learner
-from mbrl.testing.clauses import Clauses, ConformanceError, noise, some_obs, through_bytes
+from mbrl.testing.clauses import Clauses, noise, some_obs, through_bytes
 
 SEED = 3
 ENVS = 4
@@ -146,13 +146,7 @@ class _Suite(Clauses):
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         }
         planner.on_save_checkpoint(checkpoint)
-        try:
-            return through_bytes(checkpoint)
-        except Exception as error:
-            raise ConformanceError(
-                f"{self.who}: the contract says that a checkpoint holds tensors and plain data that "
-                f"torch.load(weights_only=True) reads back; got {type(error).__name__}: {error}"
-            ) from error
+        return self.reads_back(checkpoint, "a checkpoint holds tensors and plain data")
 
     def restored(self, checkpoint: dict[str, Any], *, training: bool = True) -> Planner:
         """A planner as a resumed `fit` makes it or, without training, `mbrl.load`."""

@@ -124,8 +124,7 @@ def read_manifest(folder: Path, *, buffers: bool = True) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise CheckpointError(
-            f"expected a checkpoint in {folder}, but it has no {MANIFEST}, so it was never finished or only copied in part; "
-            "use another checkpoint, or copy the whole folder."
+            f"expected a whole checkpoint in {folder}, but it has no {MANIFEST}; use another, or copy the whole folder."
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -135,18 +134,14 @@ def read_manifest(folder: Path, *, buffers: bool = True) -> dict[str, Any]:
         raise CheckpointError(f"expected a manifest in {path}, but it can't be read; use another checkpoint.") from None
     if not known:
         raise OtherFormatError(
-            f"expected a checkpoint of format {FORMAT} in {folder}, got {manifest['format']!r}; load it with the version of "
-            "mbrl-toolkit that wrote it."
+            f"expected format {FORMAT} in {folder}, got {manifest['format']!r}; load it with the version that wrote it."
         )
     for name, expected in files.items():
         if Path(name).name != name:
             raise CheckpointError(f"expected plain file names in {path}, got {name!r}; use another checkpoint.")
         is_read = buffers or not name.startswith(_BUFFER)
         if not (folder / name).is_file() or (is_read and _sha256(folder / name) != expected):
-            raise CheckpointError(
-                f"expected {folder / name} as it was written, but it is missing or damaged (its SHA-256 is not the "
-                "manifest's); use another checkpoint, or copy this one again."
-            )
+            raise CheckpointError(f"expected {folder / name} as it was written, but it is missing or damaged; use another.")
     return manifest
 
 
@@ -160,8 +155,7 @@ def read_tensors(path: Path) -> Any:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(
-            f"expected tensors and plain data in {path}, but it holds something else ({_reason(error)}); it was not "
-            "written by mbrl: use a checkpoint folder of a run."
+            f"expected tensors and plain data in {path}, but it holds something else ({_reason(error)}); use another file."
         ) from error
 
 
@@ -180,10 +174,7 @@ def read_checkpoint(folder: Path, *, buffers: bool) -> dict[str, Any]:
     manifest = read_manifest(folder, buffers=buffers)
     checkpoint = read_tensors(folder / MODEL)
     if not isinstance(checkpoint, dict) or "mbrl" not in checkpoint:
-        raise CheckpointError(
-            f"expected a checkpoint of an mbrl planner or model in {folder}, got one of something else; use a checkpoint "
-            "folder of a run."
-        )
+        raise CheckpointError(f"expected a planner's or model's checkpoint in {folder}, got another; give one of a run.")
     if buffers:
         names = [name for name in manifest["files"] if name.startswith(_BUFFER)]
         checkpoint["mbrl_buffers"] = {

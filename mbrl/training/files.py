@@ -1,9 +1,13 @@
-"""Files that are whole or absent: written beside, flushed to disk, then moved into place."""
+"""Files that are whole or absent: written beside, flushed to disk, then moved into place; and disks that can't hold them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from mbrl.errors import RunFolderError
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -24,3 +28,36 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_writable(folder: Path, option: str) -> None:
+    """Makes `folder` and tries to write there; `option` is what names another one.
+
+    Raises:
+        RunFolderError: if that fails.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunFolderError(
+            f"expected a folder that can be written, but {folder} can't be ({error.strerror}); choose another with "
+            f"{option}, or change its permissions."
+        ) from error
+
+
+@contextmanager
+def room_for(what: str) -> Iterator[None]:
+    """Says what to do when a running run's disk is full or can't be written.
+
+    Raises:
+        RunFolderError: in place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            f"expected room for {what}, but writing failed ({error.strerror}); free space and resume with --ckpt_path last."
+        ) from error

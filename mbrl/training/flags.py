@@ -14,6 +14,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from mbrl.arguments import check_known
 from mbrl.errors import ConfigError
 
 PRECISIONS = (None, 32, "32", "32-true")
@@ -128,8 +129,7 @@ def check_flags(flags: Mapping[str, Any], *, online: bool, at_once: bool = False
     """
     defaults = trainer_defaults()
     for name, value in flags.items():
-        if name not in FLAGS:
-            raise ConfigError(f"trainer.{name}: expected one of {', '.join(FLAGS)}, got {name!r}; check the spelling.")
+        check_known(f"trainer.{name}", name, FLAGS)
         flag = FLAGS[name]
         replacement = flag.online if online else flag.alone
         if at_once and name in MINIBATCHES:

@@ -14,7 +14,7 @@ from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.parts import tell_if_never_fitted
-from mbrl.training.resume import find_checkpoint
+from mbrl.training.resume import checkpoint_at
 
 
 def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Planner | DynamicsModel:
@@ -37,10 +37,7 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Planner | D
     Example:
         >>> planner = mbrl.load("runs/mbpo-pendulum/seed0")  # doctest: +SKIP
     """
-    run = Path(path)
-    folder = find_checkpoint(path, run)
-    if folder is None:
-        raise CheckpointError(f"expected a run folder, got {path}; give its path.")
+    folder = checkpoint_at(path)
     return module_of(read_checkpoint(folder, buffers=False), folder, allow)
 
 
@@ -96,9 +93,9 @@ def _fill(module: Any, checkpoint: dict[str, Any], folder: Path) -> None:
     try:
         module.load_state_dict(checkpoint["state_dict"], strict=True)
     except RuntimeError as error:
+        name, text = checkpoint["mbrl"]["spec"]["class_path"], " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"expected the parameters of {checkpoint['mbrl']['spec']['class_path']} in {folder}, but they don't fit "
-            f"({' '.join(str(error).split())[:300]}); load it with the version of the code that wrote it."
+            f"expected parameters of {name} in {folder}, but they don't fit ({text}); load it with the code that wrote it."
         ) from error
     if isinstance(module, Planner):
         module.restore()

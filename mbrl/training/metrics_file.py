@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mbrl.errors import RunFolderError
-from mbrl.training.files import write_whole
+from mbrl.training.files import room_for, write_whole
 
 
 class MetricsFile:
@@ -38,14 +37,8 @@ class MetricsFile:
         """
         values = {name: _json_number(value) for name, value in line.items()}
         text = json.dumps(values) + "\n"
-        try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise RunFolderError(
-                f"expected room for a line in {self.path}, but writing failed ({error.strerror}); free space and resume "
-                "with --ckpt_path last."
-            ) from error
+        with room_for(f"a line in {self.path}"), open(self.path, "a", encoding="utf-8") as file:
+            file.write(text)
 
     def read(self) -> list[dict[str, Any]]:
         """Reads the whole lines, without what a kill left half-written."""

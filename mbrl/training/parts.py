@@ -21,13 +21,11 @@ def check_parts(model: Any, datamodule: Any) -> None:
     """
     if not (isinstance(model, Configurable) and isinstance(model, pl.LightningModule)):
         raise ConfigError(
-            f"Trainer: expected a planner or a dynamics model of this library's kind, got {type(model).__name__}; derive "
-            "yours from mbrl.planners.Planner or mbrl.models.DynamicsModel."
+            f"Trainer: expected a Planner or DynamicsModel of mbrl, got {type(model).__name__}; derive yours from one."
         )
     if not (isinstance(datamodule, Configurable) and isinstance(datamodule, pl.LightningDataModule)):
         raise ConfigError(
-            f"Trainer: expected a data module of this library's kind, got {type(datamodule).__name__}; pass "
-            "trainer.fit(planner, OnlineData(…)) or trainer.fit(model, OfflineData(…))."
+            f"Trainer: expected a data module of mbrl, got {type(datamodule).__name__}; give OnlineData or OfflineData."
         )
 
 
@@ -40,13 +38,11 @@ def check_can_fit(model: pl.LightningModule) -> None:
     """
     if isinstance(model, DynamicsModel) and model.fitting == "fixed":
         raise UnsupportedError(
-            f"{type(model).__name__}: expected a model that learns from data, got one that has nothing to fit; test it as "
-            "it is, or give it to a planner."
+            f"Trainer.fit: expected a model that learns, got a {type(model).__name__}; test it, or give it to a planner."
         )
     if isinstance(model, Planner) and model.env_steps > 0:
         raise ConfigError(
-            f"Trainer.fit: expected a fresh {type(model).__name__}, got one that has taken {model.env_steps} steps already; "
-            "make a new one, and pass ckpt_path to go on from a checkpoint."
+            f"Trainer.fit: expected a fresh {type(model).__name__}, got one after {model.env_steps} steps; make a new one."
         )
 
 

@@ -17,8 +17,7 @@ def use_bf16(module: nn.Module) -> None:
     parts = [part for part in module.modules() if isinstance(part, Configurable) and "precision" in part.spec["init_args"]]
     if not parts:
         raise UnsupportedError(
-            f"trainer.precision: expected a part with a precision setting for bf16-mixed, but {type(module).__name__} has "
-            "none; leave precision out."
+            f"trainer.precision: expected a part with a precision setting, got {type(module).__name__}; leave it out."
         )
     for part in parts:
         setattr(part, "precision", "bf16")  # noqa: B010 - the parts have it, their common base has not

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mbrl.arguments import check_shape
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.errors import DataError, UnsupportedError
 from mbrl.models import DynamicsModel
@@ -32,11 +33,9 @@ def predict_rows(module: Any, rows: Transitions, task: Task, seed: int = 0) -> d
         `obs` `N x S` and `action` `N x A` in environment units; for a model the row's own action, and `mean` and `var`
         `E x N x S` of the next observation, and whatever else it predicts, `E x N` each.
     """
-    if rows.obs.shape[-1] != module.built_task.obs_size or rows.action.shape[-1] != module.built_task.action_size:
-        raise DataError(
-            f"predict: expected rows of {module.built_task.obs_size} observations and {module.built_task.action_size} "
-            f"actions, got {rows.obs.shape[-1]} and {rows.action.shape[-1]}; give a dataset of the task that was trained on."
-        )
+    advice = "give a dataset of the task that was trained on"
+    check_shape("predict(obs)", rows.obs, ("B", module.built_task.obs_size), advice, DataError)
+    check_shape("predict(action)", rows.action, ("B", module.built_task.action_size), advice, DataError)
     parts: list[dict[str, torch.Tensor]] = []
     for first in range(0, len(rows), _ROWS):
         chunk = rows.select(slice(first, first + _ROWS)).to(module.device)

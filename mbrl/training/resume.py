@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
-from mbrl.spec import address, completed, is_spec, loaded
+from mbrl.names import address, loaded
+from mbrl.spec import completed, is_spec
 from mbrl.training.checkpoint import MODEL, find_last
 
 # What a resumed run may change: how long it goes on and what is looked at, never what is computed.
@@ -50,20 +51,27 @@ def find_checkpoint(path: str | os.PathLike[str], run: Path, *, clean: bool = Fa
     if found.name == MODEL:
         return found.parent
     if found.is_file():
-        raise CheckpointError(
-            f"expected a run folder, a checkpoint folder or its {MODEL}, got the file {found}; give the folder."
-        )
+        raise CheckpointError(f"expected a run or checkpoint folder or its {MODEL}, got the file {found}; give the folder.")
     runs = sorted(item.name for item in found.iterdir() if (item / "checkpoints").is_dir())
     if runs:
-        raise CheckpointError(
-            f"expected a run folder, a checkpoint folder or its {MODEL}, got {found}, a folder of runs; give one of them: "
-            f"{', '.join(runs)}."
-        )
+        raise CheckpointError(f"expected the folder of one run, got {found}, which holds several; give {' or '.join(runs)}.")
     if (found / "checkpoints").is_dir():
         last = find_last(found)
         if last is None:
             raise CheckpointError(f"expected a checkpoint in {found}, but the run has no whole one; train it first.")
         return last
+    return found
+
+
+def checkpoint_at(path: str | os.PathLike[str]) -> Path:
+    """The checkpoint folder at a path, where no run is known whose last one could be meant.
+
+    Raises:
+        CheckpointError: as `find_checkpoint`, and for `last`.
+    """
+    found = find_checkpoint(path, Path(path))
+    if found is None:
+        raise CheckpointError(f"expected the path of a run or a checkpoint, got {path}; give the run folder.")
     return found
 
 
@@ -125,8 +133,7 @@ def check_same(manifest: Mapping[str, Any], current: Mapping[str, Any], *, overr
     text = "; ".join(found)
     if not override:
         raise ConfigError(
-            f"expected the checkpoint's settings, but these differ: {text}. Set them back, give the new settings their own "
-            "run folder, or pass --override to go on with the new ones."
+            f"expected the checkpoint's settings, but {text}. Set them back, start another run, or pass --override."
         )
     warnings.warn(f"going on with settings that the checkpoint was not made with: {text}.", MbrlWarning, 3)
 
@@ -145,8 +152,7 @@ def own_parameters(found: Path | None) -> Iterator[None]:
             raise
         text = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"expected settings whose parameters are those in {found}, but they don't fit ({text}); set the sizes back, "
-            "which no override can change."
+            f"expected the sizes in {found}, but they don't fit ({text}); set them back, which no override can change."
         ) from error
 
 

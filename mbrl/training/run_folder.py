@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mbrl.errors import RunFolderError
-from mbrl.training.files import write_whole
+from mbrl.training.files import make_writable, write_whole
 from mbrl.training.yaml_text import write_mapping
 
 METRICS = "metrics.jsonl"
@@ -33,8 +33,7 @@ def refuse_used(folder: Path) -> None:
     """
     if holds_run(folder):
         raise RunFolderError(
-            f"expected an empty run folder, but {folder} holds a run; resume it with --ckpt_path last, or give the new run "
-            "another folder (trainer.folder, or another name, variant or seed)."
+            f"expected an empty run folder, but {folder} holds a run; resume it with --ckpt_path last, or give another."
         )
 
 
@@ -44,16 +43,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         RunFolderError: if it can't be written.
     """
-    try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise RunFolderError(
-            f"expected a run folder that can be written, but {folder} can't be ({error.strerror}); choose another with "
-            "trainer.folder, or change its permissions."
-        ) from error
+    make_writable(folder, "trainer.folder")
+    make_writable(folder / "checkpoints", "trainer.folder")
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> Path:

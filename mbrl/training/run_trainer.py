@@ -61,9 +61,7 @@ class RunTrainer(pl.Trainer):
     ) -> None:
         check_flags(flags, online=False)  # what no kind of run honours; a planner's own rules follow in `fit`
         if variant is not None and re.fullmatch(r"[\w.-]+", variant) is None:
-            raise ConfigError(
-                f"trainer.variant: expected letters, digits, dots and dashes, got {variant!r}; it ends the run's name."
-            )
+            raise ConfigError(f"trainer.variant: expected letters, digits, dots and dashes, got {variant!r}.")
         self.folder = None if folder is None else Path(folder)
         self.name = name
         self.variant = variant

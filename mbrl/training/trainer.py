@@ -169,13 +169,11 @@ class Trainer(RunTrainer):
             return
         if read_manifest(there, buffers=False)["position"] > position:
             raise CheckpointError(
-                f"expected {found} to be the newest checkpoint of {self.run_folder}, but {there.name} is newer and would be "
-                "lost; resume with --ckpt_path last, or give the run another folder."
+                f"expected {found} to be the newest, but {there.name} is newer and would be lost; give last or a new folder."
             )
         if not _is_same(inside(found), self.run_folder):
             raise RunFolderError(
-                f"expected a run folder of its own for what goes on from {found}, but {self.run_folder} holds {there.name} "
-                "of another run, which would be lost; give the run another folder."
+                f"expected an empty run folder, but {self.run_folder} holds {there.name} of another run; give another."
             )
 
     def _length(self, datamodule: Any, online: bool) -> int | None:
@@ -308,8 +306,7 @@ class Trainer(RunTrainer):
             self._choose_folder(model, datamodule)
             if model.task is None and _learns(model):
                 raise CheckpointError(
-                    f"expected a trained {type(model).__name__}, got one without parameters; give its checkpoint "
-                    "(ckpt_path='last', or a folder), or mbrl.load it."
+                    f"expected a trained {type(model).__name__}, got one without parameters; pass ckpt_path or mbrl.load it."
                 )
             return None
         last = os.fspath(ckpt_path) == "last"

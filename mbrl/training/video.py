@@ -37,9 +37,8 @@ def record_episode(planner: Planner, task: Task, seed: int, path: Path) -> float
         frames = [env.render()]
     except Exception as error:  # OpenGL, pygame and simulators fail each in its own way
         raise UnsupportedError(
-            f"expected an environment that can be drawn, but drawing {task.env_id} failed ({type(error).__name__}: "
-            f"{error}); without a screen set MUJOCO_GL=egl or osmesa for MuJoCo, install gymnasium[classic-control] for the "
-            "classic tasks, or leave the video out."
+            f"expected pictures, but drawing {task.env_id} failed ({type(error).__name__}: {error}); without a screen set "
+            "MUJOCO_GL=egl or osmesa for MuJoCo, install gymnasium[classic-control] for the classic tasks, or do without."
         ) from error
     rate = float(env.metadata.get("render_fps", _FRAMES_PER_SECOND))
     every = max(1, round(rate / _FRAMES_PER_SECOND))

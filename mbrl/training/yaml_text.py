@@ -20,9 +20,8 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"{key.value} stands twice", key.start_mark
-                    )  # PyYAML would keep the last and drop the first without a word
+                    # PyYAML would keep the last and drop the first without a word
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -127,8 +127,5 @@ class UncertaintyMeasure(Part, ABC):
 
     def _drawing(self, generator: Generator | None) -> Generator:
         if generator is None:
-            raise ConfigError(
-                f"{type(self).__name__}: expected a generator, since this measure draws something that wasn't given, got "
-                "none; pass generator, or the whole sample."
-            )
+            raise ConfigError(f"{type(self).__name__}: expected a generator to draw with, got none; pass it, or a sample.")
         return generator

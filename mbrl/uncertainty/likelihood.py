@@ -114,9 +114,7 @@ class LikelihoodSpread(OutputMeasure):
         x = sample.next_obs  # B x S
         if self.reward:
             if sample.reward is None:
-                raise ConfigError(
-                    "LikelihoodSpread(reward=True): expected a sample with its reward, got one without; pass the reward too."
-                )
+                raise ConfigError("LikelihoodSpread(reward=True): expected a sample with its reward, got none; pass it.")
             x = torch.cat((x, sample.reward.unsqueeze(-1)), -1)  # B x D
         log_likelihood = -0.5 * ((x - means).square() / variances + torch.log(variances) + math.log(2 * math.pi)).sum(
             -1

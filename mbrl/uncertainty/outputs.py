@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Positive
+from mbrl.arguments import Positive, check_shape
 from mbrl.data import Prediction
-from mbrl.errors import ConfigError, ShapeError, UnsupportedError
+from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.uncertainty.base import UncertaintyMeasure
 
 Members = Literal["all", "elites"]
@@ -63,18 +63,14 @@ class OutputMeasure(UncertaintyMeasure):
         if obs.shape[0] < self.least_members:
             which = "elites" if self.members == "elites" else "members"
             raise UnsupportedError(
-                f"{type(self).__name__}: expected {self.least_members} {which} or more to compare, got {obs.shape[0]}; "
-                f"raise the model's {which}."
+                f"{type(self).__name__}: expected {self.least_members} {which} or more, got {obs.shape[0]}; raise {which}."
             )
         return obs
 
     def _scale(self, like: Tensor) -> Tensor:
         assert self.scale is not None  # asked by the callers
-        if len(self.scale) != like.shape[-1]:
-            raise ShapeError(
-                f"{type(self).__name__}(scale=…): expected {like.shape[-1]} numbers, one a dim of the observation"
-                f"{' and the reward' if self.reward else ''}, got {len(self.scale)}; give one for each."
-            )
+        advice = f"give one number per dim of the observation{' and one for the reward' if self.reward else ''}"
+        check_shape(f"{type(self).__name__}(scale=…)", self.scale, like.shape[-1:], advice)
         if self._divisor is None or self._divisor.dtype != like.dtype or self._divisor.device != like.device:
             self._divisor = torch.tensor(self.scale, dtype=like.dtype, device=like.device)
         return self._divisor

@@ -70,8 +70,7 @@ class ValueSpread(OutputMeasure):
     ) -> Tensor:
         if sample is None or sample.value is None:
             raise ConfigError(
-                "ValueSpread: expected critics that value next observations, got none; pass a sample with its value (in a "
-                "planner: give it a learner)."
+                "ValueSpread: expected critics that value next observations, got none; give a learner, or sample.value."
             )
         source = self._drawing(generator)
         means, deviations = self.means(prediction, drawn), root(self.variances(prediction, drawn))  # n x B x S

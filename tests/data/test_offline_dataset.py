@@ -45,9 +45,9 @@ def test_actions_beyond_the_bounds():
 
 
 def test_a_dataset_of_another_task():
-    with pytest.raises(DataError, match="expected obs of size 3, as in Hopper-v5, got 2; this is a dataset of another task"):
+    with pytest.raises(DataError, match="obs: expected shape N x 3, got 1 x 2; give a dataset of Hopper-v5"):
         dataset([[0, 0]]).transitions(Task("Hopper-v5", 3, 2, (-1, -1), (1, 1)))
-    with pytest.raises(DataError, match="expected action of size 1, as in the task, got 2"):
+    with pytest.raises(DataError, match="action: expected shape N x 1, got 1 x 2; give a dataset of the task"):
         dataset([[0, 0]]).transitions(Task("", 2, 1, (-1,), (1,)))
 
 

@@ -128,7 +128,7 @@ def test_spaces_that_are_not_supported():
 
 
 def test_no_dataset(tmp_path):
-    with pytest.raises(DataError, match=r"got neither; .* minari download D4RL/none-v0"):
+    with pytest.raises(DataError, match=r"got neither .* minari download D4RL/none-v0"):
         read_minari("D4RL/none-v0")
     with pytest.raises(DataError, match="got neither"):
         read_offline(tmp_path)
@@ -183,7 +183,7 @@ def test_simulator_states_of_some_episodes_are_refused(monkeypatch):
             yield episode if episode.id else dataclasses.replace(episode, infos={})
 
     monkeypatch.setattr(minari.MinariDataset, "iterate_episodes", some)
-    with pytest.raises(DataError, match="expected sim_state in the infos of all 3 episodes or of none, got it in 2"):
+    with pytest.raises(DataError, match="expected sim_state in the infos of all 3 episodes or none, got it in 2"):
         read_minari("random-v0")
 
 

@@ -120,8 +120,8 @@ def test_foreign_fields_are_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"action_low": (-1.0,)}, "expected 2 numbers in action_low, got 1"),
-        ({"action_high": (1.0, 1.0, 1.0)}, "expected 2 numbers in action_high, got 3"),
+        ({"action_low": (-1.0,)}, r"Task\(action_low=…\): expected shape 2, got 1"),
+        ({"action_high": (1.0, 1.0, 1.0)}, r"Task\(action_high=…\): expected shape 2, got 3"),
         ({"action_low": (3.0, 0.0)}, "finite action bounds with low < high"),
         ({"action_high": (float("inf"), 1.0)}, "finite action bounds"),
         ({"action_low": (float("nan"), 0.0)}, "finite action bounds"),

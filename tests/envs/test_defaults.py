@@ -6,7 +6,7 @@ import pytest
 
 from mbrl.envs import known_functions
 from mbrl.envs.defaults import KNOWN
-from mbrl.spec import import_name
+from mbrl.names import import_name
 
 
 def test_every_name_can_be_imported() -> None:

@@ -75,16 +75,16 @@ def test_reward_and_termination_can_be_left_to_the_model(pendulum):
 
 
 def test_a_dataset_of_another_task(pendulum, inverted, tmp_path):
-    with pytest.raises(DataError, match="expected a dataset of Hopper-v5, got one of Pendulum-v1; leave env_id out"):
+    with pytest.raises(DataError, match="expected a dataset of Hopper-v5, got Pendulum-v1's; leave env_id out"):
         _ = OfflineData(pendulum, env_id="Hopper-v5").task
     with pytest.raises(
-        DataError, match="expected observations 4, as InvertedPendulum-v5 has, got 3; this is a dataset of an"
+        DataError, match="expected observations 4, as InvertedPendulum-v5 has, got 3; check env_id and env_kwargs"
     ):
         _ = OfflineData(without_note(pendulum, tmp_path), env_id="InvertedPendulum-v5").task
     other = with_facts(pendulum, tmp_path, action_high=[3.0])
     with pytest.raises(DataError, match=r"expected upper action bounds \(2.0,\), as Pendulum-v1 has, got \(3.0,\)"):
         _ = OfflineData(other, env_id="Pendulum-v1").task
-    with pytest.raises(DataError, match="expected 1 numbers in action_low, one an action, got 2"):
+    with pytest.raises(DataError, match="action_low: expected shape 1, got 2; give one number per action"):
         _ = OfflineData(pendulum, action_low=[-2, -2], action_high=[2, 2]).task
 
 
@@ -110,7 +110,7 @@ def test_options_that_exclude_each_other(pendulum):
         OfflineData(pendulum, env_kwargs={"g": 1.0})
     with pytest.raises(ConfigError, match="both action_low and action_high, or neither"):
         OfflineData(pendulum, action_low=[-1])
-    with pytest.raises(ConfigError, match="only without env_id"):
+    with pytest.raises(ConfigError, match="env_id or action_low and action_high, got all"):
         OfflineData(pendulum, env_id="Pendulum-v1", action_low=[-1], action_high=[1])
     with pytest.raises(ConfigError, match=r"OfflineData\(rows=…\): expected a whole number of at least 1, or None, got 0"):
         OfflineData(pendulum, rows=0)
@@ -181,7 +181,7 @@ def test_rewards_may_be_left_out_where_they_are_known(pendulum, tmp_path):
         np.savez(tmp_path / "bare.npz", **{name: file[name] for name in file.files if name != "reward"})
     rows, full = OfflineData(str(tmp_path / "bare.npz")).transitions, OfflineData(pendulum).transitions
     torch.testing.assert_close(rows.reward, full.reward, atol=1e-4, rtol=1e-4)
-    with pytest.raises(DataError, match=r"bare.npz: expected rewards, since the task has no known reward, .* add a column"):
+    with pytest.raises(DataError, match=r"bare.npz: expected a column reward, got none; add it, or name a function"):
         _ = OfflineData(str(tmp_path / "bare.npz"), reward="learned").task
 
 

@@ -212,7 +212,7 @@ def test_a_vector_environment_can_be_handed_over(mode: AutoresetMode) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "sentence"),
     [
-        ({"steps": 41}, r"expected steps to be a multiple of num_envs, got 41 and 2; take 42 steps"),
+        ({"steps": 41}, r"expected steps to be a multiple of num_envs, got 41 and 2"),
         ({"steps": 0}, r"OnlineData\(steps=…\): expected a whole number of at least 1, got 0"),
         ({"steps": 1.5}, r"OnlineData\(steps=…\): expected a whole number of at least 1, got 1.5"),
         ({"num_envs": 0}, r"OnlineData\(num_envs=…\): expected a whole number"),

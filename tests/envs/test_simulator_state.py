@@ -80,7 +80,7 @@ def test_positions_alone_would_not_do() -> None:
 
 
 def test_an_environment_without_mujoco_has_no_such_state() -> None:
-    with pytest.raises(TaskError, match="an environment of MuJoCo, whose simulator state can be read, got PendulumEnv"):
+    with pytest.raises(TaskError, match=r"a MuJoCo environment \(Gymnasium or dm_control\), got PendulumEnv"):
         simulator_state_size(make_task("Pendulum-v1"))
     assert VectorExperience(make_task("Pendulum-v1"), 2).snapshot is None
 

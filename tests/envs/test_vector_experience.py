@@ -108,9 +108,7 @@ def test_a_time_limit_that_an_environment_cannot_reach_is_refused() -> None:
     pytest.importorskip("dm_control")
     task = make_task("dm_control/pendulum-swingup-v0", action_repeat=4)
     assert task.time_limit == 250
-    with pytest.raises(
-        TaskError, match=r"expected episodes of 251 steps, the task's time limit, got .* after 250 by itself"
-    ):
+    with pytest.raises(TaskError, match=r"expected episodes of 251 steps, got 250 at most; lower its time_limit"):
         make_env(replace(task, time_limit=251))
     env = make_env(replace(task, time_limit=2))
     env.reset(seed=0)
@@ -256,7 +254,7 @@ def test_bad_arguments_have_their_sentences() -> None:
     with pytest.raises(ConfigError, match=r"VectorExperience\(resume=…\): expected one of exact, next_episode, got 'never'"):
         VectorExperience(task, resume="never")  # type: ignore[arg-type]
     experience = VectorExperience(task, 2)
-    with pytest.raises(ShapeError, match=r"expected action of shape 2 x 1, got \(1, 1\)"):
+    with pytest.raises(ShapeError, match=r"VectorExperience.step\(action\): expected shape 2 x 1, got 1 x 1"):
         experience.step(torch.zeros(1, 1))
     with pytest.raises(DataError, match=r"expected actions in \[−1, 1\], got \[\[2.0\], \[0.0\]\]"):
         experience.step(torch.tensor([[2.0], [0.0]]))

@@ -332,25 +332,25 @@ def test_ppo_improves_on_a_linear_model() -> None:
     ("options", "rows", "error", "message"),
     [
         ({}, starts(2, 0), DataError, "at least one initial row .* got none; give it some"),
-        ({}, starts(3), ShapeError, r"obs of shape N x 2, got \(50, 3\)"),
+        ({}, starts(3), ShapeError, r"expected shape N x 2, got 50 x 3"),
         ({}, starts(2, scale=float("inf")), DataError, "finite initial observations"),
-        ({"clip": True}, starts(2), ConfigError, "a finite bound with clip=True, got none .*Linear-v0 has an unbounded"),
-        ({"clip": True, "bounds": ([0], [1])}, starts(2), ConfigError, r"bounds of 2 lows.* got shapes \(1,\) and \(1,\)"),
+        ({"clip": True}, starts(2), ConfigError, "a finite bound to clip to, got none; give bounds"),
+        ({"clip": True, "bounds": ([0], [1])}, starts(2), ConfigError, r"bounds of 2 lows.* got \(\[0\], \[1\]\)"),
         ({"clip": True, "bounds": ([0, 1], [1, 1])}, starts(2), ConfigError, "each below its high"),
         ({"bounds": ([0, 0], [1, 1])}, starts(2), ConfigError, "expected bounds only with clip=True"),
     ],
 )
 def test_refused_at_construction(options: dict[str, Any], rows: Transitions, error: type[MbrlError], message: str) -> None:
-    with pytest.raises(error, match="ModelEnv: .*" + message):
+    with pytest.raises(error, match=r"ModelEnv.*: .*" + message):
         ModelEnv(linear(), rows, **options)
-    with pytest.raises(error, match="ModelVectorEnv: .*" + message):
+    with pytest.raises(error, match=r"ModelVectorEnv.*: .*" + message):
         ModelVectorEnv(linear(), rows, 1, **options)
 
 
 def test_refused_clipping() -> None:
     unnamed = LinearModel()
     unnamed.build(replace(linear_task(), env_id=""))
-    with pytest.raises(ConfigError, match=r"the real environment's can't be read: expected a task with an environment"):
+    with pytest.raises(ConfigError, match=r"the environment's can't be read: expected a task with an environment"):
         ModelEnv(unnamed, starts(2), clip=True)
 
     class Latent(LinearModel):
@@ -359,7 +359,7 @@ def test_refused_clipping() -> None:
 
     latent = Latent()
     latent.build(linear_task())
-    with pytest.raises(UnsupportedError, match=r"whose state is its observation with clip=True, got Latent, whose object"):
+    with pytest.raises(UnsupportedError, match=r"whose state is an observation, got Latent"):
         ModelEnv(latent, starts(2), clip=True, bounds=([-1, -1], [1, 1]))
 
 
@@ -370,10 +370,10 @@ def test_refused_steps_and_resets() -> None:
     with pytest.raises(ConfigError, match=r"none in reset's options, got \['row'\]"):
         env.reset(options={"row": 3})
     env.reset(seed=0)
-    with pytest.raises(ShapeError, match=r"an action of shape \(1,\), got \(2,\)"):
+    with pytest.raises(ShapeError, match=r"ModelEnv\(action\): expected shape 1, got 2"):
         env.step(np.zeros(2))
     for wrong in (1.01, float("nan")):
-        with pytest.raises(DataError, match=r"actions between \[-1\.0\] and \[1\.0\], .* got \[(1\.00999|nan)"):
+        with pytest.raises(DataError, match=r"actions between \[-1\.0\] and \[1\.0\], got \[(1\.00999|nan)"):
             env.step(np.array([wrong]))
     while not any(env.step(np.zeros(1))[2:4]):
         continue
@@ -389,22 +389,22 @@ def test_refused_in_a_batch() -> None:
             ModelVectorEnv(linear(), starts(2), number)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"ModelEnv\(time_limit=…\): expected a whole number of at least 1, got 0"):
         ModelEnv(linear(), starts(2), time_limit=0)
-    with pytest.raises(ConfigError, match=r"expected initial rows as Transitions, got ndarray; make them from .*from_obs"):
+    with pytest.raises(ConfigError, match=r"ModelEnv\(rows=…\): expected a Transitions, got array"):
         ModelEnv(linear(), np.zeros((2, 2)))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="one of next_step, same_step, disabled, got 'never'"):
         ModelVectorEnv(linear(), starts(2), 1, autoreset_mode="never")  # type: ignore[arg-type]
     envs = ModelVectorEnv(linear(ends=False), starts(2), 2, autoreset_mode="disabled")
-    with pytest.raises(UnsupportedError, match=r"a first reset of all 2 environments, got 1 in reset_mask"):
+    with pytest.raises(UnsupportedError, match=r"a first reset of all 2, got 1; leave the mask out"):
         envs.reset(options={"reset_mask": np.array([True, False])})
     envs.reset(seed=0)
     for mask in (np.zeros(2, dtype=bool), np.ones(3, dtype=bool), np.ones(2)):
-        with pytest.raises(ConfigError, match="reset_mask to be 2 booleans, one at least True"):
+        with pytest.raises(ConfigError, match="reset_mask of 2 booleans, one at least True"):
             envs.reset(options={"reset_mask": mask})
     with pytest.raises(ConfigError, match=r"reset_mask alone in reset's options, got \['row'\]"):
         envs.reset(options={"row": 3})
-    with pytest.raises(ShapeError, match="expected 2 seeds, got 3"):
+    with pytest.raises(ShapeError, match=r"ModelVectorEnv\(seed\): expected shape 2, got 3"):
         envs.reset(seed=[1, 2, 3])
-    with pytest.raises(ShapeError, match=r"actions of shape \(2, 1\), got \(2,\)"):
+    with pytest.raises(ShapeError, match=r"ModelVectorEnv\(actions\): expected shape 2 x 1, got 2;"):
         envs.step(np.zeros(2))
     for _ in range(12):
         ended = envs.step(np.zeros((2, 1)))[3]

@@ -320,13 +320,13 @@ def test_a_learner_by_the_side_learns_from_real_steps() -> None:
         ),
         ({"propagation": "TS2"}, "expected one of ts1, ts_inf, expectation, ds, mm, got 'TS2'"),
         ({"terminal_value": "max"}, "expected one of mean, min, or None, got 'max'"),
-        ({"terminal_value": "mean"}, "expected a learner whose critics value the plans' ends, got none"),
+        ({"terminal_value": "mean"}, "expected a learner to value plans' ends, got none"),
         ({"discount": 0.0}, "expected a number above 0 and at most 1, got 0.0"),
         ({"discount": 1.5}, "expected a number above 0 and at most 1, got 1.5"),
         ({"uncertainty": MeanDisagreement()}, "expected a rate other than 0 with an uncertainty"),
         ({"uncertainty_rate": 1.0}, "and 0 without one, got 1.0; set both or neither"),
         ({"uncertainty": MeanDisagreement(), "uncertainty_rate": float("nan")}, "expected a finite number, got nan"),
-        ({"learner": SAC()}, "expected terminal_value, an optimiser with policy_candidates, or an uncertainty that asks"),
+        ({"learner": SAC()}, "expected terminal_value, policy_candidates or a measure that asks it, got none"),
         ({"propagation": "expectation", "particles": 2}, "expected one particle under propagation 'expectation'"),
     ],
 )
@@ -338,9 +338,9 @@ def test_numbers_and_choices_out_of_range_are_refused(options: dict[str, Any], m
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"particles": 4}, "Pendulum: it is exact, so that all particles of a plan would be equal"),
-        ({"propagation": "ds"}, "Pendulum: it is exact, so that there are no moments to take"),
-        ({"uncertainty": MeanDisagreement(), "uncertainty_rate": -1.0}, "it has no members that could disagree"),
+        ({"particles": 4}, "Pendulum: it is exact, so that all are equal"),
+        ({"propagation": "ds"}, "Pendulum: it is exact, without moments"),
+        ({"uncertainty": MeanDisagreement(), "uncertainty_rate": -1.0}, "it is exact, with nothing uncertain"),
     ],
 )
 def test_what_an_exact_model_cannot_do_is_refused(options: dict[str, Any], message: str) -> None:
@@ -378,7 +378,7 @@ def test_a_model_that_lost_all_plans_stops_with_its_own_message() -> None:
 
 def test_a_memory_of_other_environments_is_refused() -> None:
     planner = pets()
-    with pytest.raises(ShapeError, match="expected obs of 2 environments, got 3"):
+    with pytest.raises(ShapeError, match=r"PETS\(obs\): expected shape 2 x S, got 3 x "):
         planner.act(torch.zeros(3, 2), planner.memory(2, torch.Generator()), explore=True)
 
 
@@ -396,5 +396,5 @@ def test_a_model_that_starts_from_a_simulators_state_needs_environments_that_hav
         planner.tick(experience)  # its rows couldn't be planned from later
     experience.close()
     planner.act(torch.zeros(1, 2), planner.memory(1, torch.Generator()), explore=False)  # left to the model's start
-    with pytest.raises(UnsupportedError, match=r"it starts from rows with \['weather'\]"):
+    with pytest.raises(UnsupportedError, match=r"environments lack the \['weather'\] it needs"):
         pets(dynamics=Elsewhere())

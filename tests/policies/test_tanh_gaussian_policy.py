@@ -186,7 +186,7 @@ def test_same_generator_same_weights() -> None:
 def test_refusals() -> None:
     with pytest.raises(UnsupportedError, match=r"expected length 1, got 3: .*call it once a step"):
         policy().sample(torch.zeros(1, 3), make_generator("cpu"), length=3)
-    with pytest.raises(ShapeError, match=r"expected obs of shape B x 3, got 5 x 4"):
+    with pytest.raises(ShapeError, match=r"TanhGaussianPolicy\(obs\): expected shape B x 3, got 5 x 4"):
         policy().mode(torch.zeros(5, 4))
     with pytest.raises(ConfigError, match=r"\(log_sigma=…\): expected one of clip, tanh, got 'soft'"):
         policy(log_sigma="soft")

@@ -100,5 +100,5 @@ def test_refusals() -> None:
         LinearModel(state_matrix=((1, 0, 0), (0, 1, 0)))
     with pytest.raises(ConfigError, match=r"LinearModel\(members=…\): expected a whole number of at least 1, got 0"):
         LinearModel(members=0)
-    with pytest.raises(ConfigError, match="matrices for 2 observations and 1 actions, got 1 and 1"):
+    with pytest.raises(ConfigError, match=r"LinearModel\(action_matrix\): expected shape 2 x 1, got 1 x 1"):
         LinearModel(state_matrix=((1,),), action_matrix=((1,),)).build(linear_task())

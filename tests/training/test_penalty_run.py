@@ -86,4 +86,4 @@ def test_a_wrong_measure_is_refused_before_the_first_step(tmp_path: Path, capsys
         },
     }
     assert main(["fit", "--config", config(tmp_path / "run", [hook])]) == 2
-    assert "TotalSpread(scale=…): expected 3 numbers, one a dim of the observation, got 2" in capsys.readouterr().err
+    assert "TotalSpread(scale=…): expected shape 3, got 2; give one number per dim" in capsys.readouterr().err

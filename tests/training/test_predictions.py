@@ -29,7 +29,7 @@ def test_rows_of_another_task() -> None:
     planner = ToyPlanner()
     task = make_task("Pendulum-v1")
     planner.build(task, 0)
-    with pytest.raises(DataError, match="expected rows of 3 observations and 1 actions, got 4 and 1"):
+    with pytest.raises(DataError, match=r"predict\(obs\): expected shape B x 3, got 2 x 4; give a dataset of the task"):
         predict_rows(planner, Transitions.from_obs(torch.zeros(2, 4), 1), task)
 
 

@@ -18,13 +18,13 @@ def test_a_used_folder_is_refused_naming_both_ways_out(tmp_path: Path) -> None:
     make_folder(tmp_path)
     refuse_used(tmp_path)  # made, and nothing in it
     (tmp_path / "metrics.jsonl").touch()
-    with pytest.raises(RunFolderError, match=r"holds a run; resume it with --ckpt_path last, or .*another folder"):
+    with pytest.raises(RunFolderError, match=r"holds a run; resume it with --ckpt_path last, or give another"):
         refuse_used(tmp_path)
 
 
 def test_an_unwritable_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunFolderError, match=r"expected a run folder that can be written, but .*trainer\.folder"):
+    with pytest.raises(RunFolderError, match=r"expected a folder that can be written, but .*trainer\.folder"):
         make_folder(tmp_path / "file" / "run")
 
 

@@ -431,10 +431,10 @@ def test_a_prediction_that_is_not_a_number_has_no_uncertainty(measure: Uncertain
 
 @pytest.mark.parametrize("measure", [m for m in EVERY if m.least_members > 1], ids=named)
 def test_one_member_cannot_disagree(measure: UncertaintyMeasure) -> None:
-    with pytest.raises(UnsupportedError, match="expected 2 members or more to compare, got 1; raise the model's members"):
+    with pytest.raises(UnsupportedError, match="expected 2 members or more, got 1; raise members"):
         point(measure, drawn_at_random(members=1))
     few: Any = from_spec({**measure.spec, "init_args": {**measure.spec["init_args"], "members": "elites"}})
-    with pytest.raises(UnsupportedError, match="expected 2 elites or more to compare, got 1; raise the model's elites"):
+    with pytest.raises(UnsupportedError, match="expected 2 elites or more, got 1; raise elites"):
         point(few, drawn_at_random(), torch.tensor([3]))
 
 
@@ -476,11 +476,13 @@ def test_what_the_prediction_lacks_is_refused() -> None:
         counting: Any = from_spec({**measure.spec, "init_args": {**measure.spec["init_args"], "reward": True}})
         with pytest.raises(ConfigError, match=rf"{type(measure).__name__}\(reward=True\): .* learn_reward: true"):
             point(counting, said)
-    with pytest.raises(ShapeError, match="expected 2 numbers, one a dim of the observation, got 3"):
+    with pytest.raises(
+        ShapeError, match=r"\(scale=…\): expected shape 2, got 3; give one number per dim of the observation\."
+    ):
         TotalSpread(scale=[1.0, 1.0, 1.0])(said, THREE)
-    with pytest.raises(ShapeError, match="expected 4 numbers, one a dim of the observation and the reward, got 3"):
+    with pytest.raises(ShapeError, match=r"\(scale=…\): expected shape 4, got 3; .* and one for the reward\."):
         TotalSpread(scale=[1.0, 1.0, 1.0], reward=True)(drawn_at_random(), THREE)
-    with pytest.raises(ConfigError, match="expected a sample with its reward, got one without"):
+    with pytest.raises(ConfigError, match="expected a sample with its reward, got none"):
         LikelihoodSpread(reward=True)(drawn_at_random(), torch.arange(6), Sample(torch.zeros(ROWS, 3)))
 
 

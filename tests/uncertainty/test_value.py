@@ -163,7 +163,7 @@ def test_what_it_cannot_do_without() -> None:
         ValueSpread()(said(Q), torch.arange(5), where())
     with pytest.raises(ConfigError, match=r"mask_terminations=True\): expected a task or a model that knows when"):
         spread(said(Q), ValueSpread(mask_terminations=True))
-    with pytest.raises(UnsupportedError, match="expected 2 elites or more to compare, got 1"):
+    with pytest.raises(UnsupportedError, match="expected 2 elites or more, got 1"):
         spread(said(Q), ValueSpread(), members=[0])
 
 

@@ -94,9 +94,7 @@ def _check_outputs(figure: Path, numbers: Path) -> None:
         raise ConfigError(f"--csv: expected a name that ends in .csv, got {numbers}; change the ending.")
     for path in (figure, numbers):
         if not path.parent.is_dir():
-            raise ConfigError(
-                f"expected a folder {path.parent} to write {path.name} into, but there is none; make it first."
-            )
+            raise ConfigError(f"expected a folder {path.parent} to write {path.name} into, but there is none; make it.")
 
 
 def _check_replaced(numbers: Path, columns: list[str]) -> None:
@@ -106,6 +104,4 @@ def _check_replaced(numbers: Path, columns: list[str]) -> None:
     with numbers.open(newline="", encoding="utf-8") as file:
         header = next(csv.reader(file), [])
     if header[:1] != columns[:1] or header[3:] != columns[3:]:
-        raise ConfigError(
-            f"--csv: expected a new file or an older one of mbrl plot, but {numbers} holds something else; rename it."
-        )
+        raise ConfigError(f"--csv: expected a new file or mbrl plot's own, but {numbers} is another; give another name.")

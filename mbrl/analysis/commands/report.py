@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -17,15 +16,17 @@ from mbrl.analysis.forecasts.exact_model import AUTO, NONE
 from mbrl.analysis.model_report.report import report
 from mbrl.analysis.model_report.report_files import check_folder
 from mbrl.analysis.model_report.report_parts import REPORT_PARTS
+from mbrl.arguments import check_whole
 from mbrl.data import Task, Transitions, read_offline
 from mbrl.data.task import check_same_task
 from mbrl.envs.check import check_functions
 from mbrl.errors import ConfigError
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.commands.check import json_object
 from mbrl.training.load import module_of
 from mbrl.training.output import say
-from mbrl.training.resume import find_checkpoint
+from mbrl.training.resume import checkpoint_at
 from mbrl.training.run_folder import inside
 from mbrl.uncertainty import UncertaintyMeasure
 
@@ -60,13 +61,10 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     given = parser.parse_args(arguments[1:])
     for option in ("horizon", "threads", "decisions"):
-        number = getattr(given, option)
-        if number is not None and number < 1:
-            raise ConfigError(f"--{option}: expected at least 1, got {number}; raise it.")
+        if (number := getattr(given, option)) is not None:
+            check_whole(f"--{option}", number)
     measures = None if given.measures is None else [_measure(text, allow) for text in given.measures]
-    checkpoint = find_checkpoint(given.ckpt, Path(given.ckpt))
-    if checkpoint is None:
-        raise ConfigError("--ckpt: expected the path of a run, got last; give the run folder.")
+    checkpoint = checkpoint_at(given.ckpt)
     folder = inside(checkpoint) / "report" if given.out is None else given.out
     check_folder(folder, [part.result.name for part in REPORT_PARTS], overwrite=given.overwrite)
     torch.set_num_threads(given.threads)
@@ -139,12 +137,7 @@ def _measure(text: str, allow: Sequence[str]) -> UncertaintyMeasure:
     """A measure by its name in `mbrl.uncertainty`, a dotted name, or JSON with `class_path` and `init_args`."""
     spec = {"class_path": text if "." in text else f"mbrl.uncertainty.{text}", "init_args": {}}
     if text.lstrip().startswith("{"):
-        try:
-            spec = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(
-                f"--measures: expected a name or JSON, got {text} ({error}); quote it for the shell."
-            ) from None
+        spec = json_object("--measures", text)
         path = spec.get("class_path")
         if isinstance(path, str) and "." not in path:
             spec["class_path"] = f"mbrl.uncertainty.{path}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from mbrl.errors import ConfigError
+from mbrl.arguments import Items, check_argument
 
 ALL = "all (normalised)"  # in place of a dimension's name
 
@@ -20,10 +21,7 @@ def dimension_names(who: str, names: Sequence[str] | None, size: int) -> list[st
     """
     if names is None:
         return [f"obs {number}" for number in range(size)]
-    if len(names) != size:
-        raise ConfigError(
-            f"{who}: expected {size} names, one per dimension of the observation, got {len(names)}; give as many, or none."
-        )
+    check_argument(f"{who}(names=…)", list(names), Annotated[Sequence[str], Items(size, size)])
     return list(names)
 
 

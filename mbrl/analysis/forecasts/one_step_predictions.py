@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mbrl.data import ModelStep, Prediction, Transitions
+from mbrl.data import ModelState, ModelStep, Prediction, Transitions
 from mbrl.data.streams import generator_on
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel, ObsState
@@ -72,10 +72,18 @@ def predict_rows(model: DynamicsModel, rows: Transitions, generator: torch.Gener
         if isinstance(state, ObsState):
             yield RowPredictions(part, here, model.predict(here.obs, here.action), model.drawn_members, None)
             continue
-        step = model.step(state, here.action, ("prediction",))
-        if step.prediction is None:
-            raise UnsupportedError(
-                f"{type(model).__name__}.step: expected a prediction when asked for it, got none; implement "
-                'want=("prediction",).'
-            )
-        yield RowPredictions(part, here, step.prediction, model.drawn_members, step)
+        step, prediction = step_and_prediction(model, state, here.action)
+        yield RowPredictions(part, here, prediction, model.drawn_members, step)
+
+
+def step_and_prediction(model: DynamicsModel, state: ModelState, action: Tensor) -> tuple[ModelStep, Prediction]:
+    """One step of a model from `state` on `action` (`B x A`), and the prediction that it was drawn from.
+
+    Raises:
+        UnsupportedError: if the model's step gives no prediction.
+    """
+    step = model.step(state, action, ("prediction",))
+    if step.prediction is None:
+        who = f"{type(model).__name__}.step"
+        raise UnsupportedError(f'{who}: expected a prediction when asked for it, got none; implement want=("prediction",).')
+    return step, step.prediction

@@ -27,10 +27,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from mbrl.analysis.episodes import check_longest
 from mbrl.analysis.forecasts.nan_statistics import root_mean_square
 from mbrl.analysis.forecasts.normalised_errors import dimension_names, left_out, scale_of
 from mbrl.analysis.forecasts.not_finite import NotFinite
@@ -40,10 +42,9 @@ from mbrl.analysis.forecasts.scores import crps_of_mixture, crps_of_particles, n
 from mbrl.analysis.forecasts.windows import Windows, check_episodes, place_windows
 from mbrl.analysis.model_error.calibration_result import CALIBRATED, Calibration, HorizonCalibration, ahead_text, percent
 from mbrl.analysis.progress import Progress
-from mbrl.arguments import check_whole
+from mbrl.arguments import Count, Items, ShareBetween, check_argument, check_whole
 from mbrl.data import Transitions
 from mbrl.data.streams import generator_on
-from mbrl.errors import ConfigError, DataError
 from mbrl.models import DynamicsModel, Exact
 
 _GRID = tuple(round(0.05 * step, 2) for step in range(1, 20))  # levels of the reliability curve
@@ -90,19 +91,12 @@ def calibration(
     """
     for argument, given in (("most", most), ("particles", particles)):
         check_whole(f"calibration({argument}=…)", given, 1 if argument == "most" or isinstance(model, Exact) else 2)
-    if not horizons or list(horizons) != sorted(set(horizons)) or horizons[0] < 1:
-        raise ConfigError(f"calibration: expected horizons from 1 up in rising order, got {list(horizons)}; change them.")
-    if not levels or not all(0 < level < 1 for level in levels):
-        raise ConfigError(f"calibration: expected levels between 0 and 1, got {list(levels)}; change them.")
+    check_argument("calibration(horizons=…)", list(horizons), Annotated[Sequence[Count], Items(1, rising=True)])
+    check_argument("calibration(levels=…)", list(levels), Annotated[Sequence[ShareBetween], Items(1)])
     check_episodes("calibration", episodes)
     rows = Transitions.cat(episodes)
     dimensions = dimension_names("calibration", names, rows.obs.shape[-1])
-    longest = max(len(episode) for episode in episodes)
-    if horizons[0] > longest:
-        raise DataError(
-            f"calibration: expected an episode of at least {horizons[0]} steps, the shortest horizon, got none longer than "
-            f"{longest}; lower the horizons, or give data with longer episodes."
-        )
+    longest = check_longest(episodes, horizons[0])
     notes = [f"Left out: {ahead_text(horizon)}, since no episode is that long." for horizon in horizons if horizon > longest]
     if isinstance(model, Exact):
         particles = 1

@@ -19,7 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.errors import ConfigError, ShapeError
+from mbrl.arguments import Positive, check_argument, check_whole
+from mbrl.errors import ShapeError
 
 Norm = Literal["l2", "linf"]
 
@@ -89,13 +90,10 @@ def local_lipschitz(
         ConfigError: for a number out of range, or a norm that there isn't.
         ShapeError: if `"linf"` is asked of a function to several numbers.
     """
-    if not radius > 0 or min(draws, steps, permutations) < 1:
-        raise ConfigError(
-            f"local_lipschitz: expected a radius above 0 and draws, steps and permutations from 1, got {radius}, {draws}, "
-            f"{steps} and {permutations}; change them."
-        )
-    if norm not in ("l2", "linf"):
-        raise ConfigError(f"local_lipschitz(norm=…): expected l2 or linf, got {norm!r}.")
+    check_argument("local_lipschitz(radius=…)", radius, Positive)
+    check_argument("local_lipschitz(norm=…)", norm, Norm)
+    for argument, given in (("draws", draws), ("steps", steps), ("permutations", permutations)):
+        check_whole(f"local_lipschitz({argument}=…)", given)
     ball = _Ball(function, points.detach(), radius, norm)
     best = ball.random(generator, draws)
     pairs = ball.pairs(generator, permutations)
@@ -130,10 +128,8 @@ class _Ball:
         with torch.no_grad():
             self.center = self.value(points)  # B x D
         if norm == "linf" and self.center.shape[1] > 1:
-            raise ShapeError(
-                f"local_lipschitz(norm='linf'): expected a function to one number, got one to {self.center.shape[1]}; use "
-                "l2."
-            )
+            size = self.center.shape[1]
+            raise ShapeError(f"local_lipschitz(norm='linf'): expected a function to one number, got one to {size}; use l2.")
         self.fine = self.center.isfinite().all(-1) & points.isfinite().all(-1)  # B
 
     def value(self, points: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor
 from mbrl.analysis.forecasts.exact_model import really_next
 from mbrl.analysis.forecasts.normalised_errors import total_of, within_rounding
 from mbrl.analysis.forecasts.not_finite import NotFinite
-from mbrl.analysis.forecasts.one_step_predictions import predict_rows
+from mbrl.analysis.forecasts.one_step_predictions import predict_rows, step_and_prediction
 from mbrl.analysis.forecasts.windows import Windows, place_windows
 from mbrl.data import Prediction, Transitions, ValueFunction
-from mbrl.errors import DataError, MbrlError, UnsupportedError
+from mbrl.errors import DataError, MbrlError
 from mbrl.models import DynamicsModel, Exact, HasMembers
 from mbrl.policies import Policy
 from mbrl.uncertainty import Sample, UncertaintyMeasure
@@ -161,24 +161,17 @@ def measured_rollouts(
     bad, parts, errors = NotFinite("predictions of members in rollouts"), [], []
     for number in range(depth):
         action = rows.action[:, number] if policy is None else policy.sample(state.obs, measuring.generator)[0]
-        step = model.step(state, action, ("prediction",))
-        if step.prediction is None:
-            raise UnsupportedError(
-                f"{type(model).__name__}.step: expected a prediction when asked for it, got none; implement "
-                'want=("prediction",).'
-            )
-        drawn = step.prediction.mean[model.drawn_members].cpu()
+        step, prediction = step_and_prediction(model, state, action)
+        drawn = prediction.mean[model.drawn_members].cpu()
         bad.look(drawn[:, alive].unsqueeze(2), windows.episode[alive], windows.first[alive] + number)
         here = Transitions.from_obs(state.obs, action.shape[-1], **(extras if number == 0 else {}))
         here.action = action
         real, refusal = really_next(truth, here, generator, alive)
         why = why or refusal
-        error = total_of(
-            measuring.off(step.prediction, real), measuring.scale
-        )  # B, NaN of rollouts that are over, as `real`
+        error = total_of(measuring.off(prediction, real), measuring.scale)  # B, NaN of rollouts that are over, as `real`
         unknown += int((alive & state.obs.cpu().isfinite().all(-1) & ~real.isfinite().all(-1)).sum())
         errors.append(error)
-        parts.append(measuring.uncertainties(step.prediction, Sample.of(step), step.obs, step.action))
+        parts.append(measuring.uncertainties(prediction, Sample.of(step), step.obs, step.action))
         ended += int((alive & step.terminated.cpu()).sum())
         alive = alive & ~step.terminated.cpu()
         state = step.state

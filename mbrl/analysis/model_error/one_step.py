@@ -78,10 +78,7 @@ def one_step_error(
     check_episodes("one_step_error", episodes)
     if (policy is None) != (truth is None):
         given = "policy" if truth is None else "truth"
-        raise ConfigError(
-            f"one_step_error: expected policy and truth together, got {given} alone; give an exact model as truth, which "
-            "says where the policy's actions lead, or rows that the policy collected as policy_rows."
-        )
+        raise ConfigError(f"one_step_error: expected policy and truth, got {given} alone; give both, or policy_rows.")
     every = Transitions.cat(numbered(episodes))
     rows = _some(every, most, generator)
     dimensions = dimension_names("one_step_error", names, rows.obs.shape[-1])

@@ -22,7 +22,7 @@ from mbrl.analysis.model_error.plan_outcome_result import NAME, TITLE, PlanOutco
 from mbrl.analysis.model_error.watched_run import Settings, WatchedRun
 from mbrl.analysis.progress import Progress
 from mbrl.analysis.result import Skipped
-from mbrl.arguments import check_whole
+from mbrl.arguments import Discount, check_argument, check_whole
 from mbrl.data.streams import generator_on
 from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
@@ -148,10 +148,7 @@ def _of_plans(planner: MakesPlans, asked: dict[str, Any]) -> Settings:
     own = {"horizon": planner.horizon, "particles": objective.particles, "discount": objective.discount}
     for name, given in asked.items():
         if given is not None and given != own[name]:
-            raise ConfigError(
-                f"plan_outcome({name}={given}): expected {own[name]}, which the planner's own plans have, or None, got "
-                "another; leave it out."
-            )
+            raise ConfigError(f"plan_outcome({name}=…): expected the planner's own {own[name]}, got {given}; leave it out.")
     return Settings(planner.horizon, objective.discount, objective.particles)
 
 
@@ -160,6 +157,5 @@ def _of_policy(learner: Learner, model: DynamicsModel, asked: dict[str, Any]) ->
     found = replace(found, **{name: given for name, given in asked.items() if given is not None})
     check_whole("plan_outcome(horizon=…)", found.horizon, 1)
     check_whole("plan_outcome(particles=…)", found.particles, 1)
-    if not 0.0 < found.discount <= 1.0:
-        raise ConfigError(f"plan_outcome(discount=…): expected more than 0 and at most 1, got {found.discount}.")
+    check_argument("plan_outcome(discount=…)", found.discount, Discount)
     return replace(found, particles=1) if isinstance(model, Exact) else found

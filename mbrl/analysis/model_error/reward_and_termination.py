@@ -16,10 +16,9 @@ from mbrl.analysis.model_error.reward_and_termination_result import (
     TerminationError,
 )
 from mbrl.analysis.progress import Progress
-from mbrl.arguments import check_whole
+from mbrl.arguments import Discount, check_argument, check_whole
 from mbrl.data import Prediction, Transitions
 from mbrl.data.streams import generator_on
-from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel, Exact
 
 _ROUNDING = 1e-6  # of the largest: float32
@@ -64,8 +63,7 @@ def reward_and_termination(
     who = "reward_and_termination"
     for argument, given in (("horizon", horizon), ("most", most), ("windows", windows), ("particles", particles)):
         check_whole(f"{who}({argument}=…)", given, 1)
-    if not 0.0 < discount <= 1.0:
-        raise ConfigError(f"{who}(discount=…): expected more than 0 and at most 1, got {discount}.")
+    check_argument(f"{who}(discount=…)", discount, Discount)
     check_episodes(who, episodes)
     found = place_windows(episodes, horizon, windows, generator)  # first, since it refuses
     notes: list[str] = []

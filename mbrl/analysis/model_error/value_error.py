@@ -22,10 +22,10 @@ from mbrl.analysis.forecasts.one_step_predictions import predict_rows
 from mbrl.analysis.model_error.lipschitz import LipschitzEstimate, local_lipschitz
 from mbrl.analysis.model_error.value_error_result import ROUNDING, ValueAwareError
 from mbrl.analysis.progress import Progress
-from mbrl.arguments import check_whole
+from mbrl.arguments import Discount, check_argument, check_whole
 from mbrl.data import Transitions, ValueFunction
 from mbrl.data.streams import generator_on
-from mbrl.errors import ConfigError, DataError, MbrlError
+from mbrl.errors import DataError, MbrlError
 from mbrl.models import Differentiable, DynamicsModel
 from mbrl.uncertainty import draw_sample
 
@@ -71,8 +71,7 @@ def value_error(
     """
     check_whole("value_error(samples=…)", samples, 1)
     check_whole("value_error(most=…)", most, 1)
-    if not 0.0 < discount <= 1.0:
-        raise ConfigError(f"value_error(discount=…): expected more than 0 and at most 1, got {discount}.")
+    check_argument("value_error(discount=…)", discount, Discount)
     dims = dimension_names("value_error", names, rows.obs.shape[-1])
     notes: list[str] = []
     ended = int(rows.terminated.sum())
@@ -117,9 +116,7 @@ def value_error(
             f"first is row {where}."
         )
     if not bool(fine.any()):
-        raise DataError(
-            "value_error: expected finite predictions and values, got none; the model or the value function has diverged."
-        )
+        raise DataError("value_error: expected finite predictions and values, got none; the model or the learner diverged.")
     v_real, v_drawn, v_expected, square, spread = found[:, fine]
     off_value = torch.maximum((v_drawn - v_real).abs(), (v_expected - v_real).abs())
     exact = bool(fine.all()) and float(off_value.max()) <= ROUNDING * max(1e-30, float(v_real.abs().max()))

@@ -98,8 +98,7 @@ class WatchedRun:
             rows = experience.step(action)
             if len(rows) != number:
                 raise UnsupportedError(
-                    f"plan_outcome: expected environments that all step at once, got {len(rows)} steps of {number}: they "
-                    "reset themselves in a step of its own; let OnlineData make them, or hand over another autoreset mode."
+                    f"plan_outcome: expected {number} steps at once, got {len(rows)}; take another autoreset mode."
                 )
             rewards.append(rows.reward.double().cpu())
             ends.append(rows.terminated.cpu())

@@ -19,10 +19,11 @@ from mbrl.analysis.model_error.uncertainty_against_error import DATASET, Uncerta
 from mbrl.analysis.png import png
 from mbrl.arguments import Count
 from mbrl.data import Transitions, make_generator
-from mbrl.errors import MbrlError, RunFolderError, UnsupportedError
+from mbrl.errors import MbrlError, UnsupportedError
 from mbrl.planners import OnlinePlanner, evaluating
 from mbrl.spec import Configurable
 from mbrl.training.callbacks.run import Run
+from mbrl.training.files import room_for
 from mbrl.uncertainty import MeanDisagreement
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ class LiveModelReport(Configurable, pl.Callback):
         """
         if stage == "fit" and not isinstance(pl_module, OnlinePlanner):
             raise UnsupportedError(
-                f"LiveModelReport: expected an OnlinePlanner, which has a model and keeps its real steps, got "
-                f"{type(pl_module).__name__}; leave it out of trainer.callbacks, and use mbrl report afterwards."
+                f"LiveModelReport: expected an OnlinePlanner, got {type(pl_module).__name__}; use mbrl report instead."
             )
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -203,15 +203,10 @@ def _show(trainer: Run, now: int, figures: Mapping[str, Figure], numbers: Mappin
     if boards:
         return
     folder = trainer.run_folder / FOLDER
-    try:
+    with room_for(f"the live view in {folder}"):
         folder.mkdir(exist_ok=True)
         for name, figure in figures.items():
             _replace(folder / f"{name}.png", png(figure))
-    except OSError as error:
-        raise RunFolderError(
-            f"expected room for the live view in {folder}, but writing failed ({error.strerror}); free space and resume "
-            "with --ckpt_path last."
-        ) from error
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mbrl.analysis.episodes import split_episodes
+from mbrl.analysis.episodes import check_longest, split_episodes
 from mbrl.analysis.forecasts.exact_model import AUTO, find_truth
 from mbrl.analysis.model_report.report_files import Report
 from mbrl.analysis.model_report.report_parts import REPORT_PARTS, ReportPart
@@ -14,7 +14,7 @@ from mbrl.analysis.progress import Progress
 from mbrl.analysis.result import Result, Skipped
 from mbrl.arguments import check_whole
 from mbrl.data import Transitions, make_generator
-from mbrl.errors import ConfigError, DataError, MbrlError, UnsupportedError
+from mbrl.errors import ConfigError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
 from mbrl.planners import HasDynamics, Planner, evaluating
 from mbrl.uncertainty import UncertaintyMeasure
@@ -67,12 +67,7 @@ def report(
     """
     check_whole("report(horizon=…)", horizon, 1)
     episodes = split_episodes(rows)
-    longest = max((len(episode) for episode in episodes), default=0)
-    if longest < horizon:
-        raise DataError(
-            f"report: expected an episode of at least {horizon} steps, the horizon, got none longer than {longest}; lower "
-            "the horizon, or give data with longer episodes."
-        )
+    longest = check_longest(episodes, horizon)
     model = _model_of(module)
     truth_model, about_truth = _truth(truth, model, rows, seed, allow)
     looked_at = {
@@ -123,8 +118,7 @@ def _model_of(module: Any) -> DynamicsModel:
         raise ConfigError(f"report: expected a planner or a dynamics model, got {type(module).__name__}; see mbrl.load.")
     if not isinstance(module, HasDynamics):
         raise UnsupportedError(
-            f"report: expected a planner with a dynamics model, got {type(module).__name__}, which isn't marked as one; "
-            "have the class inherit mbrl.planners.HasDynamics, or give its model alone."
+            f"report: expected a planner that inherits HasDynamics, got {type(module).__name__}; add it, or give its model."
         )
     return module.dynamics
 

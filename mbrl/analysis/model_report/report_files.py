@@ -13,11 +13,11 @@ from typing import Any
 from mbrl.analysis.page import page
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.written_numbers import finite
-from mbrl.errors import ConfigError, RunFolderError
-from mbrl.training.files import write_whole
+from mbrl.arguments import check_known
+from mbrl.errors import RunFolderError
+from mbrl.training.files import make_writable, write_whole
 
 PAGE, NUMBERS = "report.html", "report.json"
-_PROBE = ".writable"
 
 _PREFACE = (
     "Errors are in standard deviations: of the observation for rollouts of several steps, of the change in one step for "
@@ -43,10 +43,9 @@ class Report:
         Raises:
             ConfigError: if there is none.
         """
-        for part in self.parts:
-            if part.name == name:
-                return part
-        raise ConfigError(f"Report.part: expected one of {', '.join(part.name for part in self.parts)}, got {name!r}.")
+        parts = {part.name: part for part in self.parts}
+        check_known("Report.part", name, parts)
+        return parts[name]
 
     def to_json(self) -> dict[str, Any]:
         """All summaries and notes as plain data, with null for what is undefined."""
@@ -105,19 +104,11 @@ def check_folder(folder: Path, parts: Sequence[str], *, overwrite: bool) -> None
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise RunFolderError(
-            f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another folder, or "
-            "--overwrite to replace them (from Python: overwrite=True)."
+            f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another, or --overwrite."
         )
     made = _made(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _PROBE).touch()
-        (folder / _PROBE).unlink()
-    except OSError as error:
-        raise RunFolderError(
-            f"expected a folder for the report that can be written, but {folder} can't be ({error.strerror}); give --out "
-            "another, or change its permissions."
-        ) from error
+        make_writable(folder, "--out")
     finally:
         _leave_no_empty(made)  # the analyses may still refuse, and then nothing is left behind
 

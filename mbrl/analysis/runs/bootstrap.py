@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_whole
-from mbrl.errors import ConfigError
+from mbrl.arguments import ShareBetween, check_argument, check_whole
 
 _AT_ONCE = 4_000_000  # resampled numbers in memory at a time
 
@@ -64,8 +63,7 @@ def bootstrap_interval(
         ConfigError: if there are no resamples, or `level` isn't between 0 and 1.
     """
     check_whole("bootstrap_interval(resamples=…)", resamples, 1)
-    if not 0 < level < 1:
-        raise ConfigError(f"bootstrap_interval(level=…): expected a share between 0 and 1, got {level}; 0.95 is usual.")
+    check_argument("bootstrap_interval(level=…)", level, ShareBetween)
     if any(runs.shape[-1] < 2 for runs in strata):
         return None
     size = sum(runs.numel() for runs in strata)

@@ -90,9 +90,7 @@ def probability_of_improvement(
     """
     known = checked(scores)
     if len(known) < 2:
-        raise DataError(
-            f"probability_of_improvement: expected two methods or more, got only {next(iter(known))}; give another."
-        )
+        raise DataError(f"probability_of_improvement: expected two methods or more, got only {next(iter(known))}.")
 
     def better(tasks: Sequence[Tensor]) -> Tensor:
         half = len(tasks) // 2

@@ -10,7 +10,7 @@ from torch import Tensor
 from mbrl.analysis.runs.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.runs.learning_curves_result import Band, Curve, LearningCurves, short
 from mbrl.analysis.runs.run_scores import estimate, few_runs
-from mbrl.arguments import check_whole
+from mbrl.arguments import check_known, check_whole
 from mbrl.errors import DataError
 
 STATISTICS = {"iqm": interquartile_mean, "mean": lambda runs: runs.mean(-1)}
@@ -46,8 +46,7 @@ def learning_curves(
     Raises:
         DataError: if a group is empty, or its runs cover no x in common.
     """
-    if statistic not in STATISTICS:
-        raise DataError(f"learning_curves(statistic=…): expected one of {', '.join(STATISTICS)}, got {statistic}.")
+    check_known("learning_curves(statistic=…)", statistic, STATISTICS, DataError)
     check_whole("learning_curves(points=…)", points, 2)
     if not groups:
         raise DataError("learning_curves: expected at least one group of runs, got none; give {name: curves}.")

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from mbrl.analysis.runs.learning_curves_result import Curve
+from mbrl.arguments import check_known
 from mbrl.errors import DataError, RunFolderError
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.run_folder import METRICS, SUMMARY, inside
+from mbrl.training.yaml_text import read_mapping
 
 CLOCKS = ("env_steps", "time/wall_s", "epoch")  # what a curve can be drawn over
 GROUPINGS = ("name", "run")
@@ -53,11 +54,10 @@ def read_curves(
     Raises:
         RunFolderError: if there is no such folder, or it holds no runs or metrics.
         DataError: if no run has the metric (the message names those there are), or a group's tasks differ.
+        ConfigError: if a run's `config.yaml` can't be read.
     """
-    if x_name not in CLOCKS:
-        raise DataError(f"expected x to be one of {', '.join(CLOCKS)}, got {x_name}.")
-    if grouping not in GROUPINGS:
-        raise DataError(f"expected runs in groups by one of {', '.join(GROUPINGS)}, got {grouping}.")
+    check_known("read_curves(x_name=…)", x_name, CLOCKS, DataError)
+    check_known("read_curves(grouping=…)", grouping, GROUPINGS, DataError)
     found: dict[tuple[str, str], list[Curve]] = {}  # (what makes the group, its label) → curves
     tasks: dict[tuple[str, str], dict[str, str]] = {}
     notes: list[str] = []
@@ -124,10 +124,7 @@ def _run_folders(path: Path) -> list[Path]:
         path = path.parent
     path = inside(path)
     if not path.is_dir():
-        raise RunFolderError(
-            f"expected a run folder at {path}, but there is none; give the folder of a run, or of its seeds, such as "
-            "runs/NAME."
-        )
+        raise RunFolderError(f"expected a run folder at {path}, but there is none; give that of a run, or of its seeds.")
     if (path / METRICS).exists():
         return [path.resolve()]
     seeds = [folder.resolve() for folder in path.glob("seed*") if folder.is_dir()]
@@ -186,10 +183,7 @@ def _task(folder: Path) -> str | None:
     path = folder / "config.yaml"
     if not path.exists():
         return None
-    try:
-        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError:
-        raise RunFolderError(f"expected YAML in {path}, got something else; restore the file, or move it away.") from None
+    found: Any = read_mapping(path.read_text(encoding="utf-8"), str(path))
     for name in ("data", "init_args", "env_id"):
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, str) else None
@@ -213,14 +207,13 @@ def _csv_curves(path: Path, metric: str, x_name: str) -> list[Curve]:
         wanted.append(column)
     seeds: dict[str, list[tuple[float | None, float | None]]] = {}
     for number, row in enumerate(rows, 2):
-        if not row[wanted[1]]:  # a metric that did not occur in this row
+        x, y = (row[column] for column in wanted)
+        if not y:  # a metric that did not occur in this row
             continue
         try:
-            point = (float(row[wanted[0]]), float(row[wanted[1]]))
+            point = (float(x), float(y))
         except (TypeError, ValueError):
-            raise DataError(
-                f"expected numbers in line {number} of {path}, got {row[wanted[0]]!r} and {row[wanted[1]]!r}."
-            ) from None
+            raise DataError(f"expected numbers in line {number} of {path}, got {x!r} and {y!r}.") from None
         seeds.setdefault(f"seed{row['seed']}" if "seed" in row else path.stem, []).append(point)
     if not seeds:
         raise DataError(f"expected rows with {wanted[1]} in {path}, got none; give another file.")

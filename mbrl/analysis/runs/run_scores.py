@@ -39,8 +39,8 @@ def normalized_scores(scores: Scores, references: Mapping[str, tuple[float, floa
         low, high = references.get(task, (0.0, 0.0))
         if low == high:
             raise DataError(
-                f"normalized_scores: expected two different reference scores of {task}, got "
-                f"{references.get(task, 'none')}; give a random policy's and an expert's."
+                f"expected references of {task} that differ, got {references.get(task, 'none')}; give a random policy's and "
+                "an expert's."
             )
         found[task] = (torch.as_tensor(values, dtype=torch.float64) - low) / (high - low)
     return found
@@ -86,17 +86,13 @@ def checked(scores: Mapping[str, Scores]) -> dict[str, dict[str, Tensor]]:
         first = method if first is None else first
         if not tasks or set(tasks) != set(scores[first]):
             raise DataError(
-                f"expected scores of the same tasks for every method, got {sorted(scores[first])} of {first} and "
-                f"{sorted(tasks)} of {method}; leave out what not all have."
+                f"expected the same tasks of all, got {sorted(scores[first])} of {first} and {sorted(tasks)} of {method}."
             )
         known[method] = {}
         for task in scores[first]:  # one order of tasks, so that pairs match
             runs = torch.as_tensor(tasks[task], dtype=torch.float64).cpu()
             if runs.ndim != 1 or not len(runs):
-                raise DataError(
-                    f"expected a score of each run of {method} on {task}, got a tensor of shape {tuple(runs.shape)}; give R "
-                    "numbers."
-                )
+                raise DataError(f"expected a score per run of {method} on {task}, got shape {tuple(runs.shape)}.")
             wrong = (~runs.isfinite()).nonzero()[:, 0].tolist()
             if wrong:
                 raise DataError(

@@ -10,7 +10,7 @@ from mbrl.data.task import TaskFunction
 from mbrl.envs.defaults import known_functions
 from mbrl.errors import TaskError
 from mbrl.models.closed_form.base import ClosedForm
-from mbrl.spec import import_name
+from mbrl.names import import_name
 
 ENV_IDS = tuple(f"dm_control/cartpole-{name}-v0" for name in ("balance", "balance_sparse", "swingup", "swingup_sparse"))
 
@@ -72,9 +72,8 @@ class CartPole(ClosedForm):
         name, _ = known_functions(task.env_id, task.env_kwargs)
         if task.env_id not in ENV_IDS or name is None or sizes != (5, 1) or bounds != ((-1.0,), (1.0,)):
             raise TaskError(
-                f"CartPole: expected a task of {', '.join(ENV_IDS)} without arguments, 5 observations and 1 action in ±1, "
-                f"got {task.env_id or 'no environment named'} with {dict(task.env_kwargs)}, {sizes[0]} and {sizes[1]} in "
-                f"{list(bounds[0])} to {list(bounds[1])}; choose another model for it."
+                f"CartPole: expected a task of {', '.join(ENV_IDS)} without arguments, of sizes (5, 1) and actions in ±1, "
+                f"got {task.env_id or 'none named'} with {dict(task.env_kwargs)}, {sizes} and {bounds}; take another model."
             )
         self.task_reward = import_name(name, None)
 

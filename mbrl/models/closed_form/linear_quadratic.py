@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_shape
 from mbrl.data import Task
 from mbrl.errors import ConfigError, TaskError
 from mbrl.models.closed_form.base import ClosedForm
@@ -30,7 +31,7 @@ def system_matrices(who: str, state_matrix: Matrix, action_matrix: Matrix) -> tu
     if columns != {rows} or len(action_matrix) != rows or len(widths) != 1:
         raise ConfigError(
             f"{who}: expected state_matrix S x S and action_matrix S x A, got {rows} x {sorted(columns)} and "
-            f"{len(action_matrix)} x {sorted(widths)}; give both as many rows as there are observations."
+            f"{len(action_matrix)} x {sorted(widths)}; give both one row per observation."
         )
     state, action = (torch.tensor(matrix, dtype=torch.float64) for matrix in (state_matrix, action_matrix))
     return state, action
@@ -76,13 +77,8 @@ class LinearQuadratic(ClosedForm):
         Raises:
             TaskError: if they are for other sizes than the task's.
         """
-        shape = tuple(self.matrices["action"].shape)
-        if shape != (task.obs_size, task.action_size):
-            raise TaskError(
-                f"LinearQuadratic: expected a task of {shape[0]} observations and {shape[1]} actions, as its matrices are, "
-                f"got {task.obs_size} and {task.action_size} ({task.env_id or 'no environment named'}); give it the "
-                "matrices of that task."
-            )
+        sizes = (task.obs_size, task.action_size)
+        check_shape("LinearQuadratic(action_matrix)", self.matrices["action"], sizes, "give the task's matrices", TaskError)
         for name, matrix in self.matrices.items():
             self.register_buffer(name, matrix.clone())
 
@@ -119,12 +115,10 @@ def _cost(name: str, matrix: Matrix | None, size: int, scale: float) -> Tensor:
         return scale * torch.eye(size, dtype=torch.float64)
     lengths = [len(row) for row in matrix]
     if lengths != [size] * size:
-        raise ConfigError(
-            f"LinearQuadratic: expected {name} to be {size} x {size}, got rows of {lengths}; give one row for each."
-        )
+        raise ConfigError(f"LinearQuadratic: expected {name} to be {size} x {size}, got rows of {lengths}.")
     weight = torch.tensor(matrix, dtype=torch.float64)
     lowest = torch.linalg.eigvalsh(weight)[0].item() if torch.equal(weight, weight.T) else None
     if lowest is None or lowest < -1e-12 * weight.abs().max().item():
         found = "one that isn't symmetric" if lowest is None else f"an eigenvalue of {lowest:.3g}"
-        raise ConfigError(f"LinearQuadratic: expected {name} symmetric with no eigenvalue below 0, got {found}; change it.")
+        raise ConfigError(f"LinearQuadratic: expected {name} symmetric with no eigenvalue below 0, got {found}.")
     return weight

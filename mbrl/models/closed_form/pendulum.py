@@ -58,9 +58,8 @@ class Pendulum(ClosedForm):
         sizes, bounds = (task.obs_size, task.action_size), (task.action_low, task.action_high)
         if sizes != (3, 1) or bounds != ((-torque,), (torque,)):
             raise TaskError(
-                f"Pendulum: expected a task of 3 observations and 1 action in ±{torque:g} N m, got {sizes[0]} and "
-                f"{sizes[1]} in {list(bounds[0])} to {list(bounds[1])} ({task.env_id or 'no environment named'}); give "
-                f"it the task of {ENV_ID}, or its own max_torque."
+                f"Pendulum: expected a task of sizes (3, 1) and actions in ±{torque:g} N m, got {sizes} and {bounds} "
+                f"({task.env_id or 'none named'}); give it the task of {ENV_ID}, or its own max_torque."
             )
         if task.env_id == ENV_ID:
             true = {"g": 10.0, "m": 1.0, "l": 1.0, "dt": 0.05, "max_speed": 8.0, "max_torque": 2.0}
@@ -69,14 +68,10 @@ class Pendulum(ClosedForm):
             differ = [f"{name} {ours[name]:g} against {true[name]:g}" for name in true if ours[name] != true[name]]
             if differ:
                 raise TaskError(
-                    f"Pendulum: expected the constants of {ENV_ID}, got {', '.join(differ)}; an exact model has the "
-                    "environment's own: change the model's, or env_kwargs."
+                    f"Pendulum: expected the constants of {ENV_ID}, got {', '.join(differ)}; change them, or env_kwargs."
                 )
         elif task.env_id and ":" not in task.env_id:
-            raise TaskError(
-                f"Pendulum: expected the task of {ENV_ID}, got that of {task.env_id}; name a pendulum of your own as "
-                "module:Id."
-            )
+            raise TaskError(f"Pendulum: expected the task of {ENV_ID}, got {task.env_id}; name one of your own module:Id.")
 
     def advance(self, obs: Tensor, action: Tensor) -> Tensor:
         constants = self.constants

@@ -38,11 +38,8 @@ class FitRun:
         self._layout.pack(rows, self._matrix)
         finite = torch.isfinite(self._matrix).all(-1)  # N
         if not bool(finite.all()):
-            bad = int((~finite).nonzero()[0, 0])
-            raise DataError(
-                f"expected finite numbers in the rows that a model is fitted to, got {int((~finite).sum())} rows with NaN "
-                f"or infinity, the first at {bad}; remove them, or find out what wrote them."
-            )
+            bad = (~finite).nonzero()[:, 0].tolist()
+            raise DataError(f"expected finite rows, got {len(bad)} with NaN or infinity, first at {bad[0]}; remove them.")
         self.split = split
         self.batches = batches
         self.best = best
@@ -68,9 +65,6 @@ class FitRun:
             DataError: if `state` was of a fit to another number of rows.
         """
         if state["rows"] != len(self._matrix):
-            raise DataError(
-                f"expected the {state['rows']} rows that the checkpoint's fit had, got {len(self._matrix)}; resume with the "
-                "same dataset, or start a new fit."
-            )
+            raise DataError(f"expected the fit's {state['rows']} rows, got {len(self._matrix)}; resume with its dataset.")
         self.best.load_state_dict(state["best"])
         self.batches.generator.set_state(state["generator"].cpu())

@@ -67,14 +67,11 @@ class GradientModel(DynamicsModel):
     ) -> None:
         super().__init__()
         if holdout == 0 and max_epochs is None and max_updates is None:
-            raise ConfigError(
-                f"{self._with('holdout')}: expected max_epochs or max_updates beside a holdout of 0, since nothing else "
-                "ends the fit, got neither; set one."
-            )
+            raise ConfigError(f"{self._with('holdout')}: expected max_epochs or max_updates beside 0, got neither; set one.")
         if holdout == 0 and best_weights != "never":
             raise ConfigError(
-                f"{self._with('holdout')}: expected best_weights='never' beside a holdout of 0, since only a holdout tells "
-                f"which weights are best, got {best_weights!r}; set it, or hold rows out."
+                f"{self._with('holdout')}: expected best_weights='never' beside 0, since only a holdout tells which are "
+                f"best, got {best_weights!r}; set it, or hold rows out."
             )
         self.members = members
         self.lr = lr

@@ -64,16 +64,10 @@ class Split:
             order = torch.randperm(number, generator=generator, device=generator.device).to(device)  # N
             return Split(order[wanted:], order[:wanted])
         if "episode" not in rows.extras:
-            raise DataError(
-                "expected rows with extras['episode'], since holdout_by is 'episode', and got none; use rows that know "
-                "their episode, or holdout_by='row'."
-            )
+            raise DataError("expected extras['episode'] in rows held out by episode, got none; use holdout_by='row'.")
         _, episode, sizes = rows.extras["episode"].unique(return_inverse=True, return_counts=True)  # N; episodes
         if wanted and len(sizes) < 2:
-            raise DataError(
-                "expected at least 2 episodes to hold one out, got 1; collect more before the first fit, or use "
-                "holdout_by='row'."
-            )
+            raise DataError("expected at least 2 episodes to hold one out, got 1; collect more, or use holdout_by='row'.")
         order = torch.randperm(len(sizes), generator=generator, device=generator.device).to(device)  # episodes
         before = sizes[order].cumsum(0) - sizes[order]  # episodes, rows held out before each is added
         chosen = torch.zeros_like(sizes, dtype=torch.bool)

@@ -146,11 +146,7 @@ class Walker2d(Walking):
     """Walker2d, whose observations hide most of its velocities' sizes."""
 
     def state_from(self, obs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        raise UnsupportedError(
-            "SimulatorModel: expected rows with extras['sim_state'] for Walker2d, got observations alone: they clip "
-            "velocities to ±10, which its joints exceed most of the time, so that they don't determine the state; keep "
-            "sim_state in the buffer (Experience.snapshot)."
-        )
+        raise undetermined("Walker2d", "they clip velocities to ±10, which its joints exceed most of the time")
 
 
 class Hopper(Walking):
@@ -278,8 +274,13 @@ def positions_from(env: Any, obs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         refuse_clipped(kind.__name__, obs[:, 5:8])
         return np.concatenate([obs[:, 0:1], np.arctan2(obs[:, 1:3], obs[:, 3:5])], 1), obs[:, 5:8]
     why = _NOT_DETERMINED.get(name.rpartition("_")[0], "nobody has said how to read a state from them")
-    raise UnsupportedError(
-        f"SimulatorModel: expected rows with extras['sim_state'] for {kind.__name__}, got observations alone: {why}; keep "
+    raise undetermined(kind.__name__, why)
+
+
+def undetermined(env_name: str, why: str) -> UnsupportedError:
+    """The refusal of observations that don't determine the state, for the reason `why`."""
+    return UnsupportedError(
+        f"SimulatorModel: expected rows with extras['sim_state'] for {env_name}, got observations alone: {why}; keep "
         "sim_state in the buffer (Experience.snapshot)."
     )
 
@@ -307,7 +308,6 @@ def refuse_clipped(env_name: str, velocities: np.ndarray) -> None:
     if at_clip.any():
         row = int(at_clip.any(1).argmax())
         raise DataError(
-            f"SimulatorModel: expected observations of {env_name} with velocities inside ±{_CLIP:g}, where they determine "
-            f"the state, got {velocities[row].tolist()} in row {row}: the environment clips them there; start from "
-            "extras['sim_state'] (Experience.snapshot)."
+            f"SimulatorModel: expected observations of {env_name} with velocities inside ±{_CLIP:g}, to which it clips, "
+            f"got {velocities[row].tolist()} in row {row}; start from extras['sim_state'] (Experience.snapshot)."
         )

@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Count
+from mbrl.arguments import Count, check_shape
 from mbrl.data import Generator, ModelState, ModelStep, Prediction, Task, Transitions
 from mbrl.envs import make_env, simulator_state_size
 from mbrl.envs.simulator_state import SimulatorState, has_simulator_state
 from mbrl.envs.vector_experience import in_env_units
-from mbrl.errors import DataError, ShapeError, UnsupportedError
+from mbrl.errors import DataError, UnsupportedError
 from mbrl.models.base import DynamicsModel, Exact
 from mbrl.models.simulator.state import SimState
 
@@ -166,14 +166,10 @@ class SimulatorModel(DynamicsModel, Exact):
             return SimState(obs, generator, torch.from_numpy(physics.state_from(shown)), None)
         if given.dtype is not torch.float64:
             raise DataError(
-                f"SimulatorModel.start: expected extras['sim_state'] in float64, got {given.dtype}, which has lost digits; "
-                "keep it in a buffer made with float64=('sim_state',)."
+                f"SimulatorModel.start: expected sim_state in float64, got {given.dtype}; see ReplayBuffer(float64=…)."
             )
-        if given.shape != (len(obs), physics.size):
-            raise ShapeError(
-                f"SimulatorModel.start: expected extras['sim_state'] of shape {len(obs)} x {physics.size}, got "
-                f"{tuple(given.shape)}; take it from Experience.snapshot of the same task."
-            )
+        shape = (len(obs), physics.size)
+        check_shape("SimulatorModel.start(sim_state)", given, shape, "take it from Experience.snapshot of the same task")
         whole = given.detach().to("cpu")
         state = SimState(obs, generator, whole[:, : physics.physics_size], whole[:, physics.physics_size :])
         self._refuse_another_state(state)
@@ -188,9 +184,8 @@ class SimulatorModel(DynamicsModel, Exact):
         if apart.any():
             row = int(apart.any(1).argmax())
             raise DataError(
-                "SimulatorModel.start: expected extras['sim_state'] of the states that obs shows, got a state that shows "
-                f"{shown[row].tolist()} beside the observation {given[row].tolist()} in row {row}; take the snapshot before "
-                "the step, when the observation is taken."
+                f"SimulatorModel.start: expected sim_state of the states that obs shows, got {shown[row].tolist()} beside "
+                f"{given[row].tolist()} in row {row}; take the snapshot before the step, with the observation."
             )
 
     def step(self, state: ModelState, action: Tensor, want: Collection[str] = ()) -> ModelStep:
@@ -204,15 +199,9 @@ class SimulatorModel(DynamicsModel, Exact):
             )
         given = actions.detach().to("cpu").numpy()
         if (np.abs(given) > 1 + 1e-6).any():  # false for NaN, which gives NaN rows
-            raise DataError(
-                f"SimulatorModel: expected actions in [−1, 1], got one of size {np.nanmax(np.abs(given)):g}; squash or clip "
-                "them."
-            )
-        if given.ndim != 3 or given.shape[0] != len(state.physics) or given.shape[2] != self.built_task.action_size:
-            raise ShapeError(
-                f"SimulatorModel: expected actions of shape {len(state.physics)} x H x {self.built_task.action_size}, got "
-                f"{given.shape}; give one plan per row."
-            )
+            raise DataError(f"SimulatorModel: expected actions in [−1, 1], got {np.nanmax(np.abs(given)):g}; clip them.")
+        shape = (len(state.physics), "H", self.built_task.action_size)
+        check_shape("SimulatorModel(actions)", given, shape, "give one plan per row")
         obs = state.obs
         rest = None if state.rest is None else state.rest.numpy()
         exact = obs.dtype is torch.float64
@@ -278,7 +267,7 @@ def _compare(physics: Physics, env: gymnasium.Env[Any, Any], task: Task, steps: 
         )
         if not same:
             raise UnsupportedError(
-                f"SimulatorModel can't model {task.env_id}: expected a step from a copied simulator state to give "
+                f"SimulatorModel can't model {task.env_id}: expected a step from a copied state to give "
                 f"{np.asarray(obs).tolist()}, reward {float(reward):g} and terminated {terminated}, got "
                 f"{frames.obs[0, 0].tolist()}, {frames.reward[0, 0]:g} and {bool(frames.terminated[0, 0])}; the environment "
                 "is wrapped, or keeps a state outside MuJoCo: choose a learned model."

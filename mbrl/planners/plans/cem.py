@@ -74,10 +74,7 @@ class CEM(SamplingOptimizer):
         super().__init__(candidates, policy_candidates)
         check_whole("CEM(elites=…)", elites, 1 + ddof, candidates)
         if initial_sd**2 <= epsilon:
-            raise ConfigError(
-                f"CEM(epsilon=…): expected less than the first variance, {initial_sd**2:g}, got {epsilon:g}, with which no "
-                "plan would ever be drawn; lower it, or raise initial_sd."
-            )
+            raise ConfigError(f"CEM(epsilon=…): expected less than initial_sd² = {initial_sd**2:g}, got {epsilon:g}.")
         self.elites = elites
         self.iterations = iterations
         self.momentum = momentum

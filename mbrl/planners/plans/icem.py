@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Count, Limits, Natural, NonNegative, Positive, Share, ShareBelowOne
-from mbrl.errors import ConfigError
+from mbrl.arguments import Count, Limits, Natural, NonNegative, Positive, Share, ShareBelowOne, check_whole
 from mbrl.planners.plans.base import Plan, PlanProblem
 from mbrl.planners.plans.coloured_noise import Edges, coloured_noise
 from mbrl.planners.plans.sampling import (
@@ -95,11 +94,7 @@ class ICEM(SamplingOptimizer):
         policy_candidates: Natural = 0,
     ) -> None:
         super().__init__(candidates, policy_candidates)
-        if 2 * elites > candidates:
-            raise ConfigError(
-                f"ICEM(elites=…): expected at most half of the {candidates} candidates, got {elites}; take fewer elites or "
-                "more candidates."
-            )
+        check_whole("ICEM(elites=…)", elites, 1, candidates // 2)
         self.elites = elites
         self.exponent = exponent
         self.initial_sd = initial_sd

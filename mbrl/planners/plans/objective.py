@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from mbrl.data import Generator, ModelState, ValueFunction
-from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel
+from mbrl.models.base import require_prediction
 from mbrl.planners.plans.propagation import Propagation, follow_plans
 from mbrl.uncertainty import Sample, UncertaintyMeasure
 
@@ -71,14 +71,10 @@ class PlanObjective:
         for step in follow_plans(self.dynamics, state, actions, self.particles, self.propagation, want):
             reward = step.reward  # P·K·N
             if self.uncertainty is not None:
-                if step.prediction is None:
-                    raise UnsupportedError(
-                        f"PlanObjective(uncertainty={type(self.uncertainty).__name__}) can't use "
-                        f"{type(self.dynamics).__name__}: its step leaves out the prediction that it was asked for; have "
-                        'it honour want=("prediction",).'
-                    )
+                who = f"PlanObjective(uncertainty={type(self.uncertainty).__name__})"
+                prediction = require_prediction(step, self.dynamics, who)
                 sample = Sample.of(step, self.value, self.dynamics.built_task)
-                unsure = self.uncertainty(step.prediction, self.dynamics.drawn_members, sample, noise)
+                unsure = self.uncertainty(prediction, self.dynamics.drawn_members, sample, noise)
                 reward = reward + self.uncertainty_rate * unsure
             if total is None:
                 total = weight * reward

@@ -61,8 +61,7 @@ def follow_plans(
         return
     if not isinstance(rows, ObsState):
         raise UnsupportedError(
-            f"propagation {propagation!r} replaces a model's next observations by their moments, and "
-            f"{type(dynamics).__name__} steps a state of its own; use ts1 or ts_inf."
+            f"propagation {propagation!r} can't use {type(dynamics).__name__}: it steps its own state; use ts1 or ts_inf."
         )
     for depth in range(horizon):
         step = _moment_step(dynamics, rows, flat[:, depth], propagation, want)

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Count, Natural, check_whole
-from mbrl.errors import ConfigError, ShapeError
+from mbrl.arguments import Count, Natural, check_shape, check_whole
+from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel
 from mbrl.planners.plans.base import PlanOptimizer, PlanProblem
 
@@ -174,11 +174,7 @@ class SamplingOptimizer(PlanOptimizer):
     def evaluated(self, problem: PlanProblem, plans: Tensor) -> Tensor:
         """The returns of plans `N x K x H x A`, `N x K`, −inf where they aren't finite."""
         returns = problem.returns(plans)
-        if returns.shape != plans.shape[:2]:
-            raise ShapeError(
-                f"{type(self).__name__}: expected returns of shape {tuple(plans.shape[:2])}, one for each plan, got "
-                f"{tuple(returns.shape)}; change what computes them."
-            )
+        check_shape(f"{type(self).__name__}(returns)", returns, plans.shape[:2], "give one return per plan")
         return torch.where(returns.isfinite(), returns, _LOWEST)
 
     def _without_policy(self) -> ConfigError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_shape
 from mbrl.data import make_generator
-from mbrl.errors import ShapeError, UnsupportedError
+from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel, Exact, HasMembers
 from mbrl.uncertainty import UncertaintyMeasure, draw_sample
 
@@ -42,21 +43,13 @@ def check_measure(
     measure.check_call()
     who, name = f"{who}({argument}={type(measure).__name__})", type(dynamics).__name__
     if isinstance(dynamics, Exact):
-        raise UnsupportedError(
-            f"{who} can't use {name}: it is exact, so that it has no members that could disagree, and no uncertainty by "
-            f"definition; leave {argument} out."
-        )
+        raise UnsupportedError(f"{who} can't use {name}: it is exact, with nothing uncertain; leave {argument} out.")
     members = dynamics.members if isinstance(dynamics, HasMembers) else 1
-    if members < measure.least_members:
+    if members < (least := measure.least_members):
         way = "raise members" if isinstance(dynamics, HasMembers) else "take a model with members that can disagree"
-        raise UnsupportedError(
-            f"{who} can't use {name}: it needs {measure.least_members} members and there is {members}; {way}."
-        )
+        raise UnsupportedError(f"{who} can't use {name}: it needs {least} members and there is {members}; {way}.")
     if measure.needs_value and not valued:
-        raise UnsupportedError(
-            f"{who} needs critics that value what the members predict, and there are none; set learner, or take another "
-            "measure."
-        )
+        raise UnsupportedError(f"{who} needs critics that value what the members predict, and there are none; set learner.")
     if dynamics.fitting == "closed_form" or type(dynamics).step is not DynamicsModel.step:
         return
     task, generator = dynamics.built_task, make_generator(dynamics.device, "check")
@@ -68,13 +61,6 @@ def check_measure(
         if measure.needs_value:
             sample = draw_sample(said, dynamics.drawn_members, generator).valued(_AnyValue(), task, obs, action)
         found = measure(said, dynamics.drawn_members, sample, generator)
-    if found.shape != (2,):
-        raise ShapeError(
-            f"{who}: expected one number per row from the measure, got shape {tuple(found.shape)} for 2 rows; reduce over "
-            "members and dims."
-        )
+    check_shape(who, found, (2,), "reduce members and dims to one number per row")
     if measure.needs_noise and not bool((said.var > 0).any()):
-        raise UnsupportedError(
-            f"{who} can't use {name}: it predicts no noise, without which this measure is zero or undefined; take a "
-            "measure of disagreement, or a probabilistic model."
-        )
+        raise UnsupportedError(f"{who} can't use {name}: it predicts no noise; take a measure of disagreement.")

@@ -11,8 +11,9 @@ import torch
 
 from mbrl.arguments import NonNegative, Positive
 from mbrl.data import ModelStep, Transitions
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel
+from mbrl.models.base import require_prediction
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
@@ -50,13 +51,9 @@ class UncertaintyPenalty(RolloutHook):
         if self.weight.initial == 0:
             return step
         dynamics = context.dynamics
-        if step.prediction is None:
-            raise UnsupportedError(
-                f"{type(self).__name__} can't use {type(dynamics).__name__}: its step leaves out the prediction that it was "
-                'asked for; have it honour want=("prediction",).'
-            )
+        prediction = require_prediction(step, dynamics, type(self).__name__)
         sample = Sample.of(step, context.value, dynamics.built_task)
-        unsure = self.measure(step.prediction, dynamics.drawn_members, sample, context.generator)  # B
+        unsure = self.measure(prediction, dynamics.drawn_members, sample, context.generator)  # B
         penalty, weight = self.weight.times(unsure, context.alive)
         if weight is not None:
             context.report({self.metric: weight})
@@ -109,8 +106,7 @@ class BatchPenalty(BatchHook):
         rows, dynamics = batch.select(context.model_rows), context.dynamics  # M of B
         if len(rows) == 0:
             raise ConfigError(
-                "BatchPenalty: expected batches with rows of the model, whose rewards it lowers, got real rows only; lower "
-                "real_ratio, or leave the hook out."
+                "BatchPenalty: expected rows of the model, got real rows only; lower real_ratio, or leave the hook out."
             )
         sample = Sample(rows.next_obs, rows.reward).valued(context.learner, dynamics.built_task, rows.obs, rows.action)
         said = dynamics.predict(rows.obs, rows.action)

@@ -39,10 +39,7 @@ class PenaltyWeight(Part):
 
     def __init__(self, who: str, weight: NonNegative, target: Positive | None, lr: Positive) -> None:
         if target is not None and weight == 0:
-            raise ConfigError(
-                f"{who}(weight=…): expected more than 0 beside a target, got 0, from which no weight can grow; start at a "
-                "small one."
-            )
+            raise ConfigError(f"{who}(weight=…): expected more than 0 beside a target, got 0; start at a small one.")
         self.initial = weight
         self.target = target
         self.lr = lr

@@ -143,8 +143,7 @@ class UPMPC(ActionSelector):
         least, most = measure.least_members, len(dynamics.drawn_members)
         if not least <= few <= most:
             raise UnsupportedError(
-                f"UPMPC(uncertainty_members=…): expected {least} to {most} of the members that rollouts draw, got {few}; "
-                "choose one, or leave it out for all members."
+                f"UPMPC(uncertainty_members=…): expected {least} to {most} of the members that rollouts draw, got {few}."
             )
 
     def select(self, situation: Situation) -> Tensor:
@@ -208,10 +207,7 @@ class UPMPC(ActionSelector):
 
     def _value(self, situation: Situation, obs: Tensor) -> Tensor:
         if situation.value is None:
-            raise UnsupportedError(
-                f"UPMPC(terminal_value={self.terminal_value!r}): expected a planner with critics, got one without; leave "
-                "terminal_value out."
-            )
+            raise UnsupportedError("UPMPC(terminal_value=…): expected a planner with critics, got one without; set None.")
         values = situation.value.value(obs)  # J x K·B
         return values.mean(0) if self.terminal_value == "mean" else values.amin(0)
 

@@ -71,10 +71,7 @@ def _round(study: optuna.Study, confirmation: optuna.Study, search: SearchFile, 
         store_round(confirmation, made)
         return made
     if given.top is not None and given.top != made.top:
-        raise ConfigError(
-            f"--top: expected {made.top}, with which the confirmation of {search.study} began, got {given.top}; leave it "
-            "out, or take the best anew with --again."
-        )
+        raise ConfigError(f"--top: expected {made.top}, with which it began, got {given.top}; leave it out or give --again.")
     settled = sum(is_settled(trial) for trial in study.get_trials(deepcopy=False))
     if settled > made.after:
         say(

@@ -42,8 +42,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
             theirs = read_search(other)
             if theirs.objectives != search.objectives:
                 raise ConfigError(
-                    f"--against: expected a study with the objectives of {given.study}, got others of {given.against}; name "
-                    "another study."
+                    f"--against: expected a study with the objectives of {given.study}, got {given.against}'s; name another."
                 )
         runs = find_confirmation(study, open_storage(given.storage)) if len(search.objectives) == 1 else None
         confirmed = None if runs is None else read_confirmation(runs, search, study)

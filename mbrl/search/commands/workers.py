@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from mbrl.errors import ConfigError
+from mbrl.arguments import Positive, check_argument, check_whole
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import Outcome, spent
 from mbrl.search.study.storage import DEFAULT, check_url, patiently
@@ -75,11 +75,10 @@ def check_work(given: Namespace) -> None:
     """
     check_url(given.storage)
     for name in ("trials", "workers", "top"):
-        number = getattr(given, name, None)
-        if number is not None and number < 1:
-            raise ConfigError(f"--{name}: expected at least 1, got {number}; raise it.")
-    if given.hours is not None and not given.hours > 0:
-        raise ConfigError(f"--hours: expected more than 0, got {given.hours}; raise it.")
+        if (number := getattr(given, name, None)) is not None:
+            check_whole(f"--{name}", number)
+    if given.hours is not None:
+        check_argument("--hours", given.hours, Positive)
     for device in _devices(given):
         environment(device, os.environ)
 

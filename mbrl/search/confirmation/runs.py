@@ -77,8 +77,7 @@ def confirmation_study(search: SearchFile, url: str) -> optuna.Study:
     """
     if len(search.objectives) > 1:
         raise UnsupportedError(
-            f"{search.study}: expected a search with one objective, got {len(search.objectives)}; take one of the front, "
-            "which mbrl search report lists, and compare runs of it with mbrl plot."
+            f"{search.study}: expected a search with one objective, got {len(search.objectives)}; compare runs by mbrl plot."
         )
     study = optuna.create_study(
         study_name=search.study + _SUFFIX,
@@ -93,8 +92,7 @@ def confirmation_study(search: SearchFile, url: str) -> optuna.Study:
         patiently(lambda: study.set_user_attr("hash", search.hash))
     elif known != search.hash:
         raise ConfigError(
-            f"{search.study}: expected its own confirmation, got that of another search of this name; delete the study "
-            f"'{study.study_name}', or give the search another name."
+            f"{search.study}: expected its own confirmation, got that of another search of this name; rename this one."
         )
     return study
 
@@ -135,8 +133,7 @@ def new_round(study: optuna.Study, search: SearchFile, top: int) -> Round:
     for trial in trials:
         if used := sorted(kept & set(trial.user_attrs.get("seeds", []))):
             raise ConfigError(
-                f"seeds: expected trials of {search.study} on seeds of tune only, got trial {trial.number} on {used}; seeds "
-                "that a choice was made by can't measure it."
+                f"seeds: expected trials on seeds of tune only, got trial {trial.number} on {used}; choose unused ones."
             )
     best = best_configurations(study, search, top)
     if not best:

@@ -64,8 +64,7 @@ def enabling(space: Space, parameter: Parameter) -> dict[str, Any]:
             allowed[parent] = [label for label in allowed.get(parent, parents[parent].labels) if label in labels]
             if not allowed[parent]:
                 raise ConfigError(
-                    f"{parameter.name}.when: expected conditions that can hold together, got ones that leave no value of "
-                    f"{parent}, so that it would never count."
+                    f"{parameter.name}.when: expected conditions that can hold together, got ones with no value of {parent}."
                 )
             open_ends.append(parents[parent])
     return {parent: labels[0] for parent, labels in allowed.items()}

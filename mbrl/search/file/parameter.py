@@ -12,6 +12,7 @@ from typing import Any, Literal
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
+from mbrl.arguments import check_argument, check_known
 from mbrl.errors import ConfigError
 
 Kind = Literal["float", "int", "choice"]
@@ -75,16 +76,13 @@ class Parameter:
             ConfigError: if it is no value of this parameter.
         """
         if self.kind == "choice":
-            if stored not in self.labels:
-                raise ConfigError(f"{self.name}: expected one of {', '.join(self.labels)}, got {stored!r}.")
+            check_known(self.name, stored, self.labels)
             return self.values[self.labels.index(stored)]
         assert self.low is not None and self.high is not None  # numbers have both
         whole = self.kind == "int"
         if not _is_number(stored) or (whole and stored != int(stored)) or not self.low <= stored <= self.high:
-            raise ConfigError(
-                f"{self.name}: expected {'a whole number' if whole else 'a number'} from {self.low} to {self.high}, got "
-                f"{stored!r}."
-            )
+            number = "a whole number" if whole else "a number"
+            raise ConfigError(f"{self.name}: expected {number} from {self.low} to {self.high}, got {stored!r}.")
         return int(stored) if whole else float(stored)
 
 
@@ -105,15 +103,12 @@ def read_parameter(name: str, written: Any) -> Parameter:
         raise ConfigError(f"{name}: expected a mapping such as {{float: [0.1, 1.0]}}, got {written!r}.")
     kinds = [kind for kind in ("float", "int", "choice") if kind in written]
     if len(kinds) != 1:
-        raise ConfigError(
-            f"{name}: expected one of float, int and choice, got "
-            f"{' and '.join(kinds) or ', '.join(map(str, written)) or 'none'}."
-        )
+        came = " and ".join(kinds) or ", ".join(map(str, written)) or "none"
+        raise ConfigError(f"{name}: expected one of float, int and choice, got {came}.")
     kind = kinds[0]
     takes = (kind, "when", "start") if kind == "choice" else (kind, "log", "when", "start")
     for key in written:
-        if key not in takes:
-            raise ConfigError(f"{name}.{key}: expected one of {', '.join(takes)}, got this one; correct or remove it.")
+        check_known(f"{name}.{key}", key, takes)
     when = _when(name, written["when"]) if "when" in written else {}
     if kind == "choice":
         labels, values = _choices(name, written["choice"])
@@ -122,8 +117,7 @@ def read_parameter(name: str, written: Any) -> Parameter:
     else:
         low, high = _range(name, kind, written[kind])
         log = written.get("log", False)
-        if not isinstance(log, bool):
-            raise ConfigError(f"{name}.log: expected true or false, got {log!r}.")
+        check_argument(f"{name}.log", log, bool)
         if log and low <= 0:
             raise ConfigError(f"{name}: expected a range above 0 for a log scale, got [{low}, {high}]; raise it.")
         made = Parameter(name, "int" if kind == "int" else "float", low, high, log, when=when)
@@ -158,13 +152,11 @@ def _choices(name: str, written: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]
         labels, values = [label_of(value) for value in written], list(written)
     else:
         raise ConfigError(
-            f"{name}: expected choice: [numbers, texts or class paths] or choice: {{label: any value}}, got {written!r}; "
-            "give lists and mappings labels."
+            f"{name}: expected choice: [numbers, texts], got {written!r}; give lists and mappings labels, {{label: value}}."
         )
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise ConfigError(
-            f"{name}: expected two or more different choices, got {', '.join(labels) or 'none'}; put a single "
-            "value into fixed."
+            f"{name}: expected two or more different choices, got {', '.join(labels) or 'none'}; put a single one in fixed."
         )
     return tuple(labels), tuple(values)
 

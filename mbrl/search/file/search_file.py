@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mbrl.arguments import check_argument
+from mbrl.arguments import check_argument, check_known
 from mbrl.errors import ConfigError
+from mbrl.names import check_allowed
 from mbrl.search.file.search_options import (
     Budget,
     Objective,
@@ -29,7 +30,6 @@ from mbrl.search.file.search_options import (
 )
 from mbrl.search.file.settings import MISSING, get, merged, nested, split_index, with_lists
 from mbrl.search.file.space import Space
-from mbrl.spec import check_allowed
 from mbrl.training.yaml_text import read_mapping, read_value, with_sorted_keys
 
 KEYS = ("study", "command", "config", "fixed", "objectives", "space", "seeds", "budget", "pruner", "sampler", "limits")
@@ -97,8 +97,7 @@ class SearchFile:
         """
         written = read_mapping(text, name)
         for key in written:
-            if key not in KEYS:
-                raise ConfigError(f"{key}: expected one of {', '.join(KEYS)}, got this one; correct or remove it.")
+            check_known(key, key, KEYS)
         for key in ("study", "objectives", "space", "budget"):
             if key not in written:
                 raise ConfigError(f"{key}: expected in {name}, got none; add it.")
@@ -111,9 +110,7 @@ class SearchFile:
         if configs is None:
             configs = [(path, _text_of(path)) for path in names]
         elif [path for path, _ in configs] != names:
-            raise ConfigError(
-                f"config: expected the texts of {names}, got {[path for path, _ in configs]}; give each in order."
-            )
+            raise ConfigError(f"config: expected the texts of {names} in order, got {[path for path, _ in configs]}.")
         made = cls(
             study=_study(written["study"]),
             command=command,
@@ -245,9 +242,7 @@ class SearchFile:
                     )
         seed = get(self.base(), "data.init_args.seed")
         if seed is not MISSING:
-            raise ConfigError(
-                f"data.init_args.seed: expected out of the configurations, got {seed!r}; seeds are in `seeds`."
-            )
+            raise ConfigError(f"data.init_args.seed: expected out of the configurations, got {seed!r}; use `seeds`.")
 
 
 def read_search_file(path: str | Path) -> SearchFile:
@@ -266,16 +261,12 @@ def _text_of(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: expected a YAML file from where the command runs, got {error}; correct the path."
-        ) from error
+        raise ConfigError(f"{path}: expected a YAML file from where the command runs, got {error}; check it.") from error
 
 
 def _study(written: Any) -> str:
     if not isinstance(written, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", written):
-        raise ConfigError(
-            f"study: expected a name of letters, digits, '-', '_' and '.', got {written!r}; it names a folder too."
-        )
+        raise ConfigError(f"study: expected a name of letters, digits, '-', '_' and '.', got {written!r}.")
     return written
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from itertools import combinations
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from mbrl.arguments import Count, Items, Limits, Natural, Positive, ShareBelowOne, check_argument, declarations
+from mbrl.arguments import Count, Items, Limits, Natural, Positive, ShareBelowOne, check_argument, check_known, declarations
 from mbrl.errors import ConfigError
 
 Part = TypeVar("Part")
@@ -57,19 +57,12 @@ class Seeds:
         lists = {name: getattr(self, name) for name in ("tune", "select", "test")}
         for name, seeds in lists.items():
             if len(set(seeds)) < len(seeds) or max(seeds) >= _END_OF_SEEDS:
-                raise ConfigError(
-                    f"seeds.{name}: expected different whole numbers below {_END_OF_SEEDS}, got {list(seeds)}."
-                )
+                raise ConfigError(f"seeds.{name}: expected different numbers below {_END_OF_SEEDS}, got {list(seeds)}.")
         for one, other in combinations(lists, 2):
             if both := sorted(set(lists[one]) & set(lists[other])):
-                raise ConfigError(
-                    f"seeds: expected {one} and {other} to share none, since a number that was chosen for can't also "
-                    f"measure, got {both}; change one list."
-                )
+                raise ConfigError(f"seeds: expected {one} and {other} to share none, got {both}; change one list.")
         if self.per_trial > len(self.tune):
-            raise ConfigError(
-                f"seeds.per_trial: expected at most the {len(self.tune)} seeds of tune, got {self.per_trial}; lower it."
-            )
+            raise ConfigError(f"seeds.per_trial: expected at most the {len(self.tune)} seeds of tune, got {self.per_trial}.")
 
 
 @dataclass(frozen=True)
@@ -171,8 +164,7 @@ def read_part(kind: type[Part], where: str, written: Any) -> Part:
     if not isinstance(written, Mapping):
         raise ConfigError(f"{where}: expected a mapping with {', '.join(declared)}, got {written!r}.")
     for key in written:
-        if key not in declared:
-            raise ConfigError(f"{where}.{key}: expected one of {', '.join(declared)}, got this one; correct or remove it.")
+        check_known(f"{where}.{key}", key, declared)
     for key, limits in declared.items():
         if key in written or not hasattr(kind, key):  # a dataclass has the default of a field as its attribute
             check_argument(f"{where}.{key}", written.get(key), limits)
@@ -192,9 +184,7 @@ def read_objectives(written: Any) -> tuple[Objective, ...]:
         ConfigError: naming what is wrong.
     """
     if not isinstance(written, list) or not written:
-        raise ConfigError(
-            f"objectives: expected a list such as [{{metric: eval/return, direction: maximize}}], got {written!r}."
-        )
+        raise ConfigError(f"objectives: expected a list, [{{metric: eval/return, direction: maximize}}], got {written!r}.")
     made = tuple(read_part(Objective, f"objectives.{number}", entry) for number, entry in enumerate(written))
     for number, entry in enumerate(made):
         if not _REDUCE.fullmatch(entry.reduce):
@@ -215,12 +205,6 @@ def check_several(objectives: Sequence[Objective], pruner: PrunerChoice, sampler
     if len(objectives) == 1:
         return
     if pruner.name != "none":
-        raise ConfigError(
-            f"pruner.name: expected none, since {len(objectives)} objectives can't be pruned by, got {pruner.name}; choose "
-            "none."
-        )
+        raise ConfigError(f"pruner.name: expected none with {len(objectives)} objectives, got {pruner.name}.")
     if sampler.fidelity:
-        raise ConfigError(
-            f"sampler.fidelity: expected false, since runs report for one objective only, got true with {len(objectives)}; "
-            "remove it."
-        )
+        raise ConfigError(f"sampler.fidelity: expected false with {len(objectives)} objectives, got true; remove it.")

@@ -53,20 +53,14 @@ def put(target: Any, path: tuple[str, ...], value: Any, name: str) -> Any:
     if isinstance(target, list):
         place = int(path[0]) if path[0].isdigit() else len(target)
         if place >= len(target):
-            raise ConfigError(
-                f"{name}: expected a place in a list of {len(target)}, counted from 0, got {path[0]}; correct the key, or "
-                "make the list longer."
-            )
+            raise ConfigError(f"{name}: expected a place in a list of {len(target)}, counted from 0, got {path[0]}.")
         target[place] = put(target[place], path[1:], value, name)
         return target
     if isinstance(target, str) and path[0] == "init_args":
         target = {"class_path": target}
     if not isinstance(target, dict):
         if path[0].isdigit():
-            raise ConfigError(
-                f"{name}: expected a list to put a value into, got none; set the whole list in a configuration, in fixed, "
-                "or by a choice above."
-            )
+            raise ConfigError(f"{name}: expected a list to put a value into, got none; set a whole one before it.")
         target = {}
     target[path[0]] = put(target.get(path[0]), path[1:], value, name)
     return target

@@ -19,6 +19,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import Trial
 
+from mbrl.arguments import check_known
 from mbrl.errors import ConfigError
 from mbrl.search.file.parameter import Parameter, read_parameter
 from mbrl.search.file.settings import nested, with_lists
@@ -114,13 +115,11 @@ class Space:
         for parameter in self.parameters:
             if parameter.name in active and parameter.start is None:
                 raise ConfigError(
-                    f"{parameter.name}: expected a start, since other parameters have one and the first trial needs all "
-                    "that count together, got none; add it, or remove the others."
+                    f"{parameter.name}: expected a start, since others have one, got none; add it, or remove theirs."
                 )
             if parameter.name not in active and parameter.start is not None:
                 raise ConfigError(
-                    f"{parameter.name}: expected no start, since the starts of its parents switch it off, got "
-                    f"{parameter.start!r}; remove it."
+                    f"{parameter.name}: expected no start, since its parents' starts switch it off, got {parameter.start!r}."
                 )
         return given
 
@@ -130,10 +129,7 @@ class Space:
             raise ConfigError(f"{name}: expected it once in the space, got it twice; remove one.")
         for other in earlier:
             if other.startswith(f"{name}."):
-                raise ConfigError(
-                    f"{name}: expected before {other}, which belongs to it and which it would overwrite, got it after; move "
-                    "it up."
-                )
+                raise ConfigError(f"{name}: expected before {other}, which it would overwrite, got it after; move it up.")
 
     def _check_complete(self, chosen: Mapping[str, Any], active: tuple[Parameter, ...]) -> None:
         names = {parameter.name for parameter in active}
@@ -150,13 +146,8 @@ def _check_when(parameter: Parameter, earlier: Mapping[str, Parameter]) -> None:
     for parent, labels in (parameter.when or {}).items():
         where = f"{parameter.name}.when"
         if parent not in earlier:
-            raise ConfigError(
-                f"{where}: expected parameters that stand above it, got {parent}; move that one up, or correct it."
-            )
+            raise ConfigError(f"{where}: expected parameters that stand above it, got {parent}; move that one up.")
         if earlier[parent].kind != "choice":
             raise ConfigError(f"{where}: expected choices, got {parent}, which is a number; make that one a choice.")
         for label in labels:
-            if label not in earlier[parent].labels:
-                raise ConfigError(
-                    f"{where}: expected choices of {parent}, which are {', '.join(earlier[parent].labels)}, got {label}."
-                )
+            check_known(f"{where}.{parent}", label, earlier[parent].labels)

@@ -115,12 +115,10 @@ class BOSampler(BaseSampler):
     ) -> Any:
         if param_name in self.codec.distributions:
             raise ConfigError(
-                f"BOSampler: expected only active parameters to be asked for, got '{param_name}', which under "
-                f"{self.codec.conditions.get(param_name)} is not one; ask for it only there, or correct `conditions`."
+                f"BOSampler: expected only active parameters to be asked for, got '{param_name}', which counts under "
+                f"{self.codec.conditions.get(param_name)}; ask for it only there, or correct `conditions`."
             )
-        raise ConfigError(
-            f"BOSampler: expected a parameter of the declared space, got '{param_name}'; add it to `distributions`."
-        )
+        raise ConfigError(f"BOSampler: expected a parameter of the declared space, got '{param_name}'; declare it.")
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Warns of a value that has no logarithm; Optuna calls it when a trial is told."""

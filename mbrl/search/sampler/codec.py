@@ -95,16 +95,13 @@ class Codec:
         conditions: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
     ) -> None:
         if not distributions:
-            raise ConfigError(
-                "BOSampler(distributions=…): expected at least one parameter, got none; declare the search space."
-            )
+            raise ConfigError("BOSampler(distributions=…): expected at least one parameter, got none; declare some.")
         self.distributions = dict(distributions)
         self.conditions: dict[str, dict[str, tuple[Any, ...]]] = {}
         for name, distribution in self.distributions.items():
             if not isinstance(distribution, FloatDistribution | IntDistribution | CategoricalDistribution):
                 raise ConfigError(
-                    f"BOSampler: expected a float, int or categorical distribution for '{name}', got {distribution!r}; "
-                    "use one of these."
+                    f"BOSampler: expected a float, int or categorical distribution for '{name}', got {distribution!r}."
                 )
         self._read_conditions(conditions or {})
         self.columns: list[Column] = []
@@ -120,9 +117,7 @@ class Codec:
         names = list(self.distributions)
         for name, parents in conditions.items():
             if name not in self.distributions:
-                raise ConfigError(
-                    f"BOSampler(conditions=…): expected declared parameters, got '{name}'; declare it or leave it out."
-                )
+                raise ConfigError(f"BOSampler(conditions=…): expected declared parameters, got '{name}'; declare it.")
             own: dict[str, tuple[Any, ...]] = {}
             for parent, values in parents.items():
                 kind = self.distributions.get(parent)
@@ -134,8 +129,7 @@ class Codec:
                 for value in values:
                     if value not in kind.choices:
                         raise ConfigError(
-                            f"BOSampler(conditions=…): expected values of '{parent}' ({list(kind.choices)}) for '{name}', "
-                            f"got {value!r}; name one of them."
+                            f"BOSampler(conditions=…): expected one of {list(kind.choices)} of '{parent}', got {value!r}."
                         )
                 own[parent] = tuple(values)
             self.conditions[name] = own

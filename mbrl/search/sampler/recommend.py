@@ -175,9 +175,7 @@ def predictions(study: Study, sampler: BOSampler, points: int = 41) -> Predictio
 def only_one(study: Study) -> None:
     """Refuses several objectives."""
     if len(study.directions) > 1:
-        raise UnsupportedError(
-            f"recommend(study): expected one objective, got {len(study.directions)}; use pareto(study, sampler)."
-        )
+        raise UnsupportedError(f"recommend(study): expected one objective, got {len(study.directions)}; use pareto(…).")
 
 
 def _usable(rows: Rows) -> Tensor:

@@ -174,10 +174,7 @@ def read_rows(
     """
     log = _logarithms(log_objectives, len(directions))
     if fidelity and len(directions) > 1:
-        raise UnsupportedError(
-            f"BOSampler(fidelity=True): expected one objective, since trials report for no more, got {len(directions)}; "
-            "leave fidelity out."
-        )
+        raise UnsupportedError(f"BOSampler(fidelity=True): expected one objective, got {len(directions)}; leave it out.")
     finished: list[tuple[FrozenTrial, list[float] | None]] = []
     pending: list[list[float]] = []
     for trial in sorted(trials, key=lambda trial: trial.number):
@@ -262,10 +259,7 @@ def _values(trial: FrozenTrial, log: Sequence[bool], fidelity: bool) -> list[flo
 def _logarithms(chosen: Sequence[int], objectives: int) -> tuple[bool, ...]:
     """A flag per objective: whether the model sees its logarithm."""
     if beyond := [index for index in chosen if index >= objectives]:
-        raise ConfigError(
-            f"BOSampler(log_objectives=…): expected indices of the study's {objectives} objectives, counted from 0, got "
-            f"{beyond}."
-        )
+        raise ConfigError(f"BOSampler(log_objectives=…): expected indices of objectives below {objectives}, got {beyond}.")
     return tuple(index in chosen for index in range(objectives))
 
 
@@ -274,13 +268,11 @@ def _check_space(trial: FrozenTrial, codec: Codec) -> None:
     for name, distribution in codec.distributions.items():
         if name in theirs and theirs[name] != distribution:
             raise ConfigError(
-                f"BOSampler: expected '{name}' of trial {trial.number} to be {distribution!r} as declared, got "
-                f"{theirs[name]!r}; start another study for another space."
+                f"expected '{name}' of trial {trial.number} to be {distribution!r}, got {theirs[name]!r}; start a new study."
             )
     if lacking := codec.missing(trial.params):
         raise ConfigError(
-            f"BOSampler: expected trial {trial.number} to have every active parameter, got none of {lacking}; start another "
-            "study for another space, or suggest all active parameters."
+            f"BOSampler: expected trial {trial.number} to have every active parameter, got none of {lacking}; suggest all."
         )
 
 

@@ -86,8 +86,7 @@ def check_url(url: str) -> None:
         raise ConfigError(f"--storage: expected {_KINDS}, got {redacted(url)!r}.")
     if parsed.password is not None or any("pass" in name.lower() for name in parsed.query):
         raise ConfigError(
-            f"--storage: expected a URL without a password, got one in {redacted(url)}; leave it out, and set the "
-            "environment variable PGPASSWORD (MYSQL_PWD for MySQL) or write a pgpass file."
+            f"--storage: expected a URL without a password, got {redacted(url)}; set PGPASSWORD, MYSQL_PWD or a pgpass file."
         )
 
 
@@ -195,7 +194,6 @@ def load_study(name: str, url: str) -> optuna.Study:
     names = [study.study_name for study in storage.get_all_studies()]
     if name not in names:
         raise ConfigError(
-            f"{name}: expected a study in {redacted(url)}, which has {', '.join(sorted(names)) or 'none'}; give one of "
-            "these or another --storage."
+            f"{name}: expected a study in {redacted(url)}, which has {', '.join(sorted(names)) or 'none'}; check --storage."
         )
     return optuna.load_study(study_name=name, storage=storage)

@@ -60,8 +60,8 @@ def open_study(search: SearchFile, url: str) -> optuna.Study:
     if "hash" in known and known["hash"] != search.hash:
         changed = _changes(SearchFile.from_text(known["search"], [tuple(pair) for pair in known["configs"]]), search)
         raise ConfigError(
-            f"{search.study}: expected the search of the study in {redacted(url)}, got other {', '.join(changed)}, so that "
-            "trials can't be compared; set these back, or give the search another name in `study`."
+            f"{search.study}: expected the search of the study in {redacted(url)}, got other {', '.join(changed)}; set them "
+            "back, or give the search another name in `study`."
         )
     attributes = {
         "search": search.text,
@@ -92,14 +92,13 @@ def read_search(study: optuna.Study) -> SearchFile:
     known = patiently(lambda: study.user_attrs)
     if _READY not in known:
         raise ConfigError(
-            f"{study.study_name}: expected a study that mbrl search run has made, got one without its search file; start it "
-            "with mbrl search run."
+            f"{study.study_name}: expected a study that mbrl search run has made, got one without its search file; use that."
         )
     search = SearchFile.from_text(known["search"], [tuple(pair) for pair in known["configs"]], f"study {study.study_name}")
     if search.hash != known["hash"]:
         raise ConfigError(
-            f"{study.study_name}: expected the search with hash {known['hash'][:12]}, got {search.hash[:12]} when reading "
-            "its file here; use the package's version that made the study."
+            f"{study.study_name}: expected the search with hash {known['hash'][:12]}, got {search.hash[:12]} here; use the "
+            "package's version that made the study."
         )
     return search
 

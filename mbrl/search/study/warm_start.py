@@ -55,16 +55,11 @@ def queue_from(study: optuna.Study, search: SearchFile, text: str, url: str) -> 
     if known == source.study_name:
         return
     if known is not None or any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
-        raise ConfigError(
-            f"--from: expected a search that has not begun, got {study.study_name}, which has; leave --from out, or give "
-            "the search another name."
-        )
+        raise ConfigError(f"--from: expected a search that has not begun, got {study.study_name}; rename it in `study`.")
     best = [one.trial for one in best_configurations(source, read_search(source), many)]
     fitting = [kept for trial in best if (kept := _fitting(trial, search))]
     if not fitting:
-        raise ConfigError(
-            f"--from: expected parameters of {study.study_name} in {source.study_name}, got none that fit; leave --from out."
-        )
+        raise ConfigError(f"--from: expected shared parameters in {source.study_name}, got none that fit; leave it out.")
     if not all(set(search.space.distributions()) >= set(trial.params) for trial in best):
         warnings.warn(f"{source.study_name} has parameters that this search has not; they are left out.", MbrlWarning, 2)
     # one that was killed at this queued the first of them

@@ -158,10 +158,7 @@ def environment(device: str | None, given: Mapping[str, str]) -> dict[str, str]:
         return {**kept, "CUDA_VISIBLE_DEVICES": str(number)}
     names = [name.strip() for name in visible.split(",") if name.strip()]
     if number >= len(names):
-        raise ConfigError(
-            f"--device: expected one of the {len(names)} devices of CUDA_VISIBLE_DEVICES={visible}, got {device}; choose a "
-            "lower number."
-        )
+        raise ConfigError(f"--device: expected one of the {len(names)} of CUDA_VISIBLE_DEVICES={visible}, got {device}.")
     return {**kept, "CUDA_VISIBLE_DEVICES": names[number]}
 
 

@@ -13,8 +13,8 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mbrl.names import class_path
 from mbrl.planners import Planner
-from mbrl.spec import class_path
 from mbrl.training.callbacks.run import Run
 from mbrl.training.checkpoint import checkpoint_folders
 

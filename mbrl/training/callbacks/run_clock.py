@@ -80,10 +80,8 @@ class RunClock(pl.Callback):
             name for name, value in line.items() if not (math.isfinite(value) or name.startswith(("eval/", "time/")))
         ]
         if diverged:
-            raise DivergedError(
-                f"expected finite metrics at step {now}, but {', '.join(sorted(diverged))} is not finite, so the run has "
-                "diverged; lower the learning rates, or look at the data before that step (the last checkpoint is intact)."
-            )
+            wrong = ", ".join(sorted(diverged))
+            raise DivergedError(f"expected finite metrics at step {now}, but {wrong} isn't; lower the learning rates.")
         if self.reached:
             trainer.should_stop = True
 

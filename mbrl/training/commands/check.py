@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from mbrl.envs import OfflineData, check_environment
 from mbrl.errors import ConfigError
@@ -26,7 +27,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=1000, help="real steps to take in the environment")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments[1:])
-    kwargs = json_object(given.env_kwargs)
+    kwargs = None if given.env_kwargs is None else json_object("--env_kwargs", given.env_kwargs)
     if given.dataset is not None:
         data = OfflineData(
             given.dataset,
@@ -61,20 +62,20 @@ def _numbers(text: str) -> list[float]:
     return [float(number) for number in found]
 
 
-def json_object(text: str | None) -> dict[str, object] | None:
+def json_object(option: str, text: str) -> dict[str, Any]:
     """The dict that a JSON text holds.
+
+    Args:
+        option: that it was given to.
+        text: such as `{"g": 9.81}`.
 
     Raises:
         ConfigError: if it holds none.
     """
-    if text is None:
-        return None
     try:
         found = json.loads(text)
     except json.JSONDecodeError:
         found = None
     if not isinstance(found, dict):
-        raise ConfigError(
-            f"--env_kwargs: expected a JSON object such as '{{\"g\": 9.81}}', got {text}; quote it for the shell."
-        )
+        raise ConfigError(f'{option}: expected a JSON object such as {{"a": 1.5}}, got {text}; quote it for the shell.')
     return found

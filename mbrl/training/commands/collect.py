@@ -42,16 +42,13 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         if given.env_id is None:
             raise ConfigError("mbrl collect: expected --env_id or --ckpt_path, got neither; give one.")
         if given.explore:
-            raise ConfigError(
-                "--explore: expected --ckpt_path beside it, got random actions, which always explore; leave it out."
-            )
+            raise ConfigError("--explore: expected --ckpt_path beside it, got random actions, which explore; leave it out.")
         repeat = 1 if given.action_repeat is None else given.action_repeat
-        task = make_task(given.env_id, json_object(given.env_kwargs), action_repeat=repeat)
+        kwargs = None if given.env_kwargs is None else json_object("--env_kwargs", given.env_kwargs)
+        task = make_task(given.env_id, kwargs, action_repeat=repeat)
     else:
         if given.env_id is not None or given.env_kwargs is not None or given.action_repeat is not None:
-            raise ConfigError(
-                "mbrl collect: expected --ckpt_path or an environment, got both; a checkpoint knows its environment."
-            )
+            raise ConfigError("mbrl collect: expected --ckpt_path or an environment, got both; leave the environment out.")
         planner = load_policy(given.ckpt_path, allow)
         task = planner.built_task
         act = acting(planner, given.num_envs, given.seed, explore=given.explore)

@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import set_dumper, set_loader
 from jsonargparse.typing import register_type
 
-from mbrl.spec import address
+from mbrl.names import address
 from mbrl.training.yaml_text import read_document, write_mapping
 
 MODE = "mbrl"  # jsonargparse's name for this way of reading

@@ -21,9 +21,7 @@ def refuse_empty_unknown(path: Path, parsed: Mapping[str, Any]) -> None:
         ConfigError: naming the first such key.
     """
     for name in unknown(read_mapping(path.read_text(encoding="utf-8"), str(path)), parsed):
-        raise ConfigError(
-            f"{name}: expected a setting that exists, got this one in {path}; check the spelling, or leave it out."
-        )
+        raise ConfigError(f"{name}: expected a setting that exists, got this one in {path}; check the spelling.")
 
 
 def unknown(written: Any, parsed: Any, name: str = "") -> Iterator[str]:

@@ -13,18 +13,20 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+from mbrl.arguments import Seed, check_argument
 from mbrl.data import Task
 from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError
-from mbrl.spec import check_allowed, from_spec
+from mbrl.names import check_allowed
+from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
 from mbrl.training.commands.empty_keys import refuse_empty_unknown
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
 from mbrl.training.output import plain_warnings, quiet, say, show_metrics
-from mbrl.training.resume import find_checkpoint
+from mbrl.training.resume import checkpoint_at
 from mbrl.training.trainer import Trainer
 from mbrl.training.yaml_text import read_value
 
@@ -133,8 +135,7 @@ class MbrlCLI(LightningCLI):
         config = self.config[self.config["subcommand"]]
         seed = (config["data"].get("init_args") or {}).get("seed")
         if seed is not None:
-            if not 0 <= seed < 2**32:
-                raise ConfigError(f"data.init_args.seed: expected a number from 0 to {2**32 - 1}, got {seed}.")
+            check_argument("data.init_args.seed", seed, Seed)
             pl.seed_everything(seed, workers=True, verbose=False)
 
     def instantiate_classes(self) -> None:
@@ -151,11 +152,10 @@ class MbrlCLI(LightningCLI):
                 raise
             if isinstance(cause, MbrlError):
                 raise cause from error
-            what = re.search(r"class_path '([^']+)'", str(error))
-            raise ConfigError(
-                f"{what[1] if what else 'a class in the configuration'}: expected the package that it needs, got "
-                f"{' '.join(str(cause).split()).rstrip('.')}; install that package, or leave the class out."
-            ) from error
+            path = re.search(r"class_path '([^']+)'", str(error))
+            what = path[1] if path else "a class in the configuration"
+            reason = " ".join(str(cause).split()).rstrip(".")
+            raise ConfigError(f"{what}: expected the package that it needs, got {reason}; install that package.") from error
 
     def fit(self, **arguments: Any) -> None:
         """`mbrl fit`."""
@@ -190,9 +190,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
         parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
         parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
     given = parser.parse_args(options)
-    path = find_checkpoint(given.ckpt_path, Path(given.ckpt_path))
-    if path is None:
-        raise ConfigError("--ckpt_path: expected a path, got last, which needs the run's --config; give the run folder.")
+    path = checkpoint_at(given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     model = module_of(checkpoint, path, allow)
     trainer = Trainer(given.folder or _run_of(path), progress=False, tensorboard=False)
@@ -205,9 +203,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     _check_names(spec["init_args"], allow)
     if name == "test" and given.episodes is not None:
         if "test_episodes" not in spec["init_args"]:
-            raise ConfigError(
-                f"--episodes: expected a planner's checkpoint, got one of {type(model).__name__}; leave it out."
-            )
+            raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
     data = from_spec(spec, allow)
     if name == "test":
@@ -252,9 +248,7 @@ def _merge(config: Any, short: str, target: Any, key: str, name: str, default: A
         return
     there = target.get(key, default)
     if there not in (default, value):
-        raise ConfigError(
-            f"{short}: expected the value of {name}, which is {there!r}, or {name} left out, got {value!r}; set one of them."
-        )
+        raise ConfigError(f"{short}: expected the value of {name}, which is {there!r}, got {value!r}; leave one out.")
     target[key] = value
 
 

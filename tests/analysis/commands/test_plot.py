@@ -314,10 +314,10 @@ def test_tasks_that_differ_are_not_compared(runs: Path, capsys: pytest.CaptureFi
             ["runs/table.csv"],
             "expected a column eval/return or return in runs/table.csv, got none; choose one of env_steps, x.",
         ),
-        (["runs/mbpo", "--csv", "runs/table.csv"], "runs/table.csv holds something else; rename it"),
-        (["runs/mbpo", "--level", "95"], "expected a share between 0 and 1, got 95.0"),
+        (["runs/mbpo", "--csv", "runs/table.csv"], "runs/table.csv is another; give another name"),
+        (["runs/mbpo", "--level", "95"], "expected a number above 0 and below 1, got 95.0"),
         (["runs/mbpo", "--points", "1"], "expected a whole number of at least 2, got 1"),
-        (["runs/torn"], "expected YAML in"),
+        (["runs/torn"], "config.yaml: expected YAML, got"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -283,7 +283,7 @@ def test_short_episodes_count_at_the_horizons_that_fit_into_them() -> None:
     assert [(one.horizon, one.windows, one.effective) for one in found.horizons] == [(1, 44, 44), (2, 37, 22), (10, 9, 3)]
     assert "Left out: 40 steps ahead, since no episode is that long." in found.notes
     assert sorted(found.summary()["horizons"]) == ["1", "10", "2"]
-    with pytest.raises(DataError, match="at least 13 steps, the shortest horizon, got none longer than 12"):
+    with pytest.raises(DataError, match="at least 13 steps, the horizon, got none longer than 12"):
         calibration(model, episodes, generator=generator(), horizons=(13, 20))
 
 
@@ -332,13 +332,13 @@ def test_equal_generators_give_equal_numbers_and_progress_is_told() -> None:
 def test_refusals() -> None:
     model, episodes = built(LinearModel(noise=SIGMA)), linear_episodes(SIGMA, 2)
     for options, message in (
-        ({"horizons": (5, 1)}, "in rising order"),
-        ({"horizons": ()}, "from 1 up"),
-        ({"horizons": (0, 1)}, "from 1 up"),
-        ({"levels": (0.5, 1.0)}, "levels between 0 and 1"),
+        ({"horizons": (5, 1)}, "a list of at least 1, rising, each a whole number of at least 1"),
+        ({"horizons": ()}, r"horizons=…\): expected a list of at least 1"),
+        ({"horizons": (0, 1)}, r"horizons=…\): expected a list of at least 1, rising, each a whole number of at least 1"),
+        ({"levels": (0.5, 1.0)}, r"levels=…\): expected a list of at least 1, each a number above 0 and below 1"),
         ({"particles": 1}, "at least 2, got 1"),
         ({"most": 0}, "at least 1, got 0"),
-        ({"names": ["one"]}, "expected 2 names"),
+        ({"names": ["one"]}, "expected a list of 2, each text"),
     ):
         with pytest.raises(ConfigError, match=message):
             calibration(model, episodes, generator=generator(), **options)  # type: ignore[arg-type]

@@ -206,7 +206,7 @@ def test_rows_that_are_not_a_number_are_counted_with_their_place() -> None:
 
 def test_refusals() -> None:
     model, episodes = built(LinearModel()), linear_episodes(0.0, 2)
-    with pytest.raises(ConfigError, match="expected policy and truth together, got policy alone"):
+    with pytest.raises(ConfigError, match="expected policy and truth, got policy alone"):
         one_step_error(model, episodes, generator=generator(), policy=lambda obs: obs[:, :1])
     with pytest.raises(ConfigError, match="got truth alone"):
         one_step_error(model, episodes, generator=generator(), truth=model)

@@ -274,7 +274,7 @@ def test_refusals() -> None:
         open_loop_error(model, [], generator=generator())
     with pytest.raises(ConfigError, match=r"particles=…\): expected a whole number of at least 1, got 0"):
         open_loop_error(model, episodes, generator=generator(), particles=0)
-    with pytest.raises(ConfigError, match="expected 2 names"):
+    with pytest.raises(ConfigError, match="expected a list of 2, each text"):
         open_loop_error(model, episodes, generator=generator(), horizon=5, names=["one"])
     broken = replace(episodes[1], next_obs=episodes[1].next_obs * torch.nan)
     with pytest.raises(DataError, match="in episode 1; leave that episode out"):

@@ -283,7 +283,7 @@ def test_it_moves_nothing_and_repeats() -> None:
 
 def test_bad_arguments_table_and_plot() -> None:
     planner = pets(LinearQuadratic(STATE_MATRIX, ACTION_MATRIX))
-    with pytest.raises(ConfigError, match="horizon=9"):
+    with pytest.raises(ConfigError, match=r"horizon=…\): expected the planner's own .*, got 9"):
         look(planner, horizon=9)
     with pytest.raises(ConfigError, match="decisions"):
         look(planner, decisions=0)

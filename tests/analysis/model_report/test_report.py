@@ -347,8 +347,8 @@ def test_a_dataset_without_a_column(
     model_run: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with np.load(dataset) as file:
-        np.savez(tmp_path / "poor.npz", **{name: file[name] for name in file.files if name != "reward"})
-    assert "poor.npz: expected a column reward" in refused(
+        np.savez(tmp_path / "poor.npz", **{name: file[name] for name in file.files if name != "action"})
+    assert "poor.npz: expected a column action" in refused(
         command(model_run, tmp_path / "poor.npz", *elsewhere(tmp_path)), capsys
     )
 
@@ -384,7 +384,7 @@ def test_a_folder_that_cant_be_written_is_refused_before_any_work(
     (tmp_path / "file").write_text("")
     inside = tmp_path / "file" / "deep" / "report"
     said = refused(command(model_run, dataset, "--out", str(inside)), capsys)
-    assert f"expected a folder for the report that can be written, but {inside} can't be (Not a directory)" in said
+    assert f"expected a folder that can be written, but {inside} can't be (Not a directory)" in said
     assert "reading" not in said  # neither checkpoint nor data
     check_folder(tmp_path / "new" / "report", PARTS, overwrite=False)
     assert not (tmp_path / "new").exists()
@@ -396,13 +396,13 @@ def test_a_folder_that_cant_be_written_is_refused_before_any_work(
         (("--measures", "Nothing"), "mbrl.uncertainty has no Nothing"),
         (("--measures", "mbrl.policies.SAC"), "expected measures of uncertainty, got mbrl.policies.SAC"),
         (("--measures", "os.system"), "add --allow os"),
-        (("--measures", "{nope"), "--measures: expected a name or JSON"),
+        (("--measures", "{nope"), "--measures: expected a JSON object"),
         (("--measures", '{"class_path": "MeanDisagreement", "init_args": {"off": 1}}'), "unexpected keyword argument 'off'"),
-        (("--measures", "UncertaintyMeasure"), "got an abstract one; name one of its kinds"),
+        (("--measures", "UncertaintyMeasure"), "got an abstract one; name a subclass"),
         (("--truth", "os.system"), "add --allow os"),
-        (("--threads", "0"), "--threads: expected at least 1"),
-        (("--horizon", "0"), "--horizon: expected at least 1"),
-        (("--decisions", "0"), "--decisions: expected at least 1"),
+        (("--threads", "0"), "--threads: expected a whole number of at least 1"),
+        (("--horizon", "0"), "--horizon: expected a whole number of at least 1"),
+        (("--decisions", "0"), "--decisions: expected a whole number of at least 1"),
         (("--data", "nothing.npz"), "nothing.npz: expected a dataset file"),
         (("--ckpt", "nowhere"), "expected a checkpoint at nowhere"),
     ],
@@ -448,7 +448,7 @@ def test_a_stop_leaves_all_of_a_report_or_none(
 def test_a_planner_without_a_model() -> None:
     planner = ToyPlanner()
     planner.build(linear_task(ends=False))
-    with pytest.raises(UnsupportedError, match="expected a planner with a dynamics model, got ToyPlanner"):
+    with pytest.raises(UnsupportedError, match="expected a planner that inherits HasDynamics, got ToyPlanner"):
         report(planner, linear_rows(), horizon=5)
     with pytest.raises(ConfigError, match="expected one of open_loop"):
         Report({}, [Skipped("open_loop", "Open loop", "why.")]).part("other")

@@ -135,7 +135,9 @@ def test_coverage_that_the_docstring_states() -> None:
         assert covered.double().mean().item() == pytest.approx(share, abs=0.02)
 
 
-@pytest.mark.parametrize(("options", "sentence"), [({"level": 1.0}, "between 0 and 1"), ({"resamples": 0}, "at least 1")])
+@pytest.mark.parametrize(
+    ("options", "sentence"), [({"level": 1.0}, "above 0 and below 1"), ({"resamples": 0}, "at least 1")]
+)
 def test_options_of_the_bootstrap(options: dict[str, float], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         bootstrap_interval(lambda s: s[0].mean(-1), [normal(3)], generator=generator(), **options)  # type: ignore[arg-type]
@@ -196,7 +198,7 @@ def test_the_generator_decides() -> None:
 def test_normalized_scores() -> None:
     found = normalized_scores({"a": [10.0, 30.0], "b": [5.0]}, {"a": (10.0, 20.0), "b": (0.0, -5.0)})
     assert {task: scores.tolist() for task, scores in found.items()} == {"a": [0.0, 2.0], "b": [-1.0]}
-    with pytest.raises(DataError, match="two different reference scores of b, got none"):
+    with pytest.raises(DataError, match="references of b that differ, got none"):
         normalized_scores({"b": [1.0]}, {})
     with pytest.raises(DataError, match=r"got \(1.0, 1.0\)"):
         normalized_scores({"b": [1.0]}, {"b": (1.0, 1.0)})
@@ -208,7 +210,7 @@ def test_normalized_scores() -> None:
         ({}, "at least one method, got none"),
         ({"X": {}}, "same tasks"),
         ({"X": {"a": [1.0]}, "Y": {"b": [1.0]}}, r"got \['a'\] of X and \['b'\] of Y"),
-        ({"X": {"a": []}}, r"got a tensor of shape \(0,\)"),
+        ({"X": {"a": []}}, r"got shape \(0,\)"),
         ({"X": {"a": [1.0, math.nan]}}, "finite scores of X on a, got nan of run 1"),
         ({"X": {"a": [-math.inf, 0.0]}}, "got -inf of run 0"),
     ],

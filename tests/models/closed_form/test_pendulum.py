@@ -111,22 +111,22 @@ def test_a_step_draws_nothing_and_refuses_a_foreign_state() -> None:
     assert torch.equal(generator.get_state(), before)
     own = model.predict(state.obs, torch.zeros(3, 1))
     assert torch.equal(first.next_obs, own.mean[0]) and torch.equal(first.reward, own.reward_mean[0])
-    with pytest.raises(UnsupportedError, match=r"expected a state from DynamicsModel.start, got a str"):
+    with pytest.raises(UnsupportedError, match=r"expected an ObsState, got a str"):
         model.step("a state", torch.zeros(3, 1))
 
 
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"Pendulum\(dt=…\): expected a finite number above 0, got 0"):
         Pendulum(dt=0)
-    with pytest.raises(TaskError, match=r"3 observations and 1 action in ±2 N m, got 2 and 1 .*MountainCar"):
+    with pytest.raises(TaskError, match=r"sizes \(3, 1\) and actions in ±2 N m, got \(2, 1\) .*MountainCar"):
         built(make_task("MountainCarContinuous-v0"))
-    with pytest.raises(TaskError, match=r"got 3 and 1 in \[-1\.0\] to \[1\.0\]"):
+    with pytest.raises(TaskError, match=r"got \(3, 1\) and \(\(-1\.0,\), \(1\.0,\)\)"):
         built(replace(TASK, action_low=(-1.0,), action_high=(1.0,)))
     with pytest.raises(TaskError, match=r"constants of Pendulum-v1, got g 9\.81 against 10, m 2 against 1;"):
         built(g=9.81, m=2.0)
     with pytest.raises(TaskError, match=r"got g 10 against 9\.81;"):
         built(replace(TASK, env_kwargs={"g": 9.81}))
-    with pytest.raises(TaskError, match="expected the task of Pendulum-v1, got that of Other-v0"):
+    with pytest.raises(TaskError, match="expected the task of Pendulum-v1, got Other-v0; name one of your own"):
         built(replace(TASK, env_id="Other-v0"))
     built(replace(TASK, env_id="mine:Heavy-v0"), m=2.0)
     built(replace(TASK, env_id=""), m=2.0)

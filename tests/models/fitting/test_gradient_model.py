@@ -126,7 +126,7 @@ def test_rows_that_cannot_be_fitted_are_refused() -> None:
     model, rows = ensemble(), linear_rows(100)
     rows.reward[17] = float("nan")
     rows.next_obs[40, 1] = float("inf")
-    with pytest.raises(DataError, match="got 2 rows with NaN or infinity, the first at 17"):
+    with pytest.raises(DataError, match="got 2 with NaN or infinity, first at 17"):
         model.refit(rows, generator())
     with pytest.raises(NotBuiltError, match=r"before build\(task\)"):
         GaussianEnsemble().refit(linear_rows(10), generator())

@@ -105,7 +105,7 @@ def test_a_resumed_fit_equals_one_that_was_not_interrupted(tmp_path: Path) -> No
     trainer(tmp_path, max_epochs=6).fit(resumed, datamodule=Rows(rows), ckpt_path=path, weights_only=True)
     assert torch.equal(weights(whole), weights(resumed))
     assert torch.equal(whole.drawn_members, resumed.drawn_members)
-    with pytest.raises(DataError, match="expected the 100 rows that the checkpoint's fit had, got 90"):
+    with pytest.raises(DataError, match="expected the fit's 100 rows, got 90"):
         trainer(tmp_path, max_epochs=6).fit(
             from_spec(state["spec"]), datamodule=Rows(linear_rows(90)), ckpt_path=path, weights_only=True
         )

@@ -282,9 +282,9 @@ def test_a_wrong_sim_state_is_refused() -> None:
     seen, model = record(task, 4), built(task)
     rows = seen.rows
     assert rows.extras["sim_state"].shape[1] == 13 + 6  # time, 6 positions, 6 velocities; 6 of the warm start
-    with pytest.raises(DataError, match=r"float64, got torch\.float32, which has lost digits"):
+    with pytest.raises(DataError, match=r"float64, got torch\.float32; see ReplayBuffer\(float64"):
         model.start(Transitions.from_obs(rows.obs, 3, sim_state=rows.extras["sim_state"].float()), nothing())
-    with pytest.raises(ShapeError, match=r"4 x 19, got \(4, 13\)"):
+    with pytest.raises(ShapeError, match=r"4 x 19, got 4 x 13"):
         model.start(Transitions.from_obs(rows.obs, 3, sim_state=rows.extras["sim_state"][:, :13]), nothing())
     with pytest.raises(DataError, match=r"of the states that obs shows.*take the snapshot before"):
         model.start(Transitions.from_obs(rows.next_obs, 3, sim_state=rows.extras["sim_state"]), nothing())
@@ -296,9 +296,9 @@ def test_wrong_actions_are_refused() -> None:
     task = make_task("Hopper-v5")
     seen, model = record(task, 4), built(task)
     state = model.start(seen.rows, nothing())
-    with pytest.raises(DataError, match=r"actions in \[−1, 1\], got one of size 1\.5"):
+    with pytest.raises(DataError, match=r"actions in \[−1, 1\], got 1\.5"):
         model.step(state, torch.full((4, 3), 1.5))
-    with pytest.raises(ShapeError, match=r"4 x H x 3, got \(3, 1, 3\)"):
+    with pytest.raises(ShapeError, match=r"4 x H x 3, got 3 x 1 x 3"):
         model.step(state, torch.zeros(3, 3))
     with pytest.raises(UnsupportedError, match="a state from its own start, got a"):
         model.step(super(SimulatorModel, model).start(seen.rows, nothing()), torch.zeros(4, 3))

@@ -189,7 +189,7 @@ def test_moments_of_a_model_with_a_state_of_its_own_are_refused() -> None:
 
     model = built(Latent([[1.0]], [[1.0]], learn_reward=True))
     state = model.start(Transitions.from_obs(torch.zeros(1, 1), 1), make_generator("cpu", 0))
-    with pytest.raises(UnsupportedError, match="steps a state of its own; use ts1 or ts_inf"):
+    with pytest.raises(UnsupportedError, match="steps its own state; use ts1 or ts_inf"):
         list(follow_plans(model, state, torch.zeros(1, 1, 1, 1), 1, "ds"))
 
 

@@ -255,7 +255,7 @@ def test_members_that_are_missing() -> None:
 @pytest.mark.parametrize("measure", [MaxAleatoric(), LeaveOneOutKL(), LikelihoodSpread()])
 def test_noise_that_is_missing(measure: UncertaintyMeasure) -> None:
     still = GaussianEnsemble(hidden=[4], members=3, elites=2, deterministic=True, weight_decay=0.0)
-    assert "it predicts no noise, without which this measure is zero or undefined" in refused(measure, still)
+    assert "it predicts no noise; take a measure of disagreement" in refused(measure, still)
     check_measure("PETS", "uncertainty", MeanDisagreement(), still)
     noisy = GaussianEnsemble(hidden=[4], members=3, elites=2, weight_decay=0.0)
     noisy.build(LINEAR)
@@ -264,7 +264,7 @@ def test_noise_that_is_missing(measure: UncertaintyMeasure) -> None:
 
 def test_choices_that_the_model_cannot_follow_are_refused_before_training() -> None:
     assert "set learn_reward: true on the model" in refused(TotalSpread(reward=True), LinearModel(noise=0.1, members=3))
-    assert "expected 2 numbers, one a dim" in refused(TotalSpread(scale=[1.0]), LinearModel(noise=0.1, members=3))
+    assert "(scale=…): expected shape 2, got 1" in refused(TotalSpread(scale=[1.0]), LinearModel(noise=0.1, members=3))
 
 
 def test_a_model_that_has_nothing_to_answer_with_yet_is_asked_later() -> None:

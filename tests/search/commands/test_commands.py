@@ -123,7 +123,7 @@ def test_what_the_parser_refuses_begins_no_study() -> None:
 def test_a_changed_search_is_refused(changes: dict[str, Any], what: str) -> None:
     mbrl("run", write(), "--trials", "1")
     before = load_study("fake", URL).user_attrs
-    with pytest.raises(ConfigError, match=rf"fake: expected the search of the study .* got other {what}, .*`study`"):
+    with pytest.raises(ConfigError, match=rf"fake: expected the search of the study .* got other {what}; .*`study`"):
         mbrl("run", write(**changes))
     assert load_study("fake", URL).user_attrs == before
 
@@ -372,9 +372,9 @@ def test_a_worker_that_is_killed_is_named(monkeypatch: pytest.MonkeyPatch, capsy
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--workers", "0"], "--workers: expected at least 1, got 0"),
-        (["--trials", "0"], "--trials: expected at least 1, got 0"),
-        (["--hours", "0"], "--hours: expected more than 0"),
+        (["--workers", "0"], "--workers: expected a whole number of at least 1, got 0"),
+        (["--trials", "0"], "--trials: expected a whole number of at least 1, got 0"),
+        (["--hours", "0"], "--hours: expected a finite number above 0"),
         (["--device", "tpu"], "--device: expected cpu or cuda"),
     ],
 )

@@ -288,7 +288,7 @@ def test_what_can_not_be_confirmed() -> None:
     open_study(SearchFile.from_text(yaml.safe_dump({**WRITTEN, "study": "two", "objectives": many}), []), URL)
     with pytest.raises(UnsupportedError, match="two: expected a search with one objective, got 2"):
         mbrl("confirm", "two")
-    with pytest.raises(ConfigError, match="--top: expected at least 1"):
+    with pytest.raises(ConfigError, match="--top: expected a whole number of at least 1"):
         mbrl("confirm", "fake", "--top", "0")
     with pytest.raises(ConfigError, match="without a password"):
         mbrl("confirm", "fake", "--storage", "postgresql://ann:secret@127.0.0.1:1/search")

@@ -166,7 +166,7 @@ def test_the_hash_sees_what_makes_trials_comparable_and_nothing_else() -> None:
             "model.init_args.real_ratio: expected in fixed or in the space",
         ),
         ({"fixed": {"model.init_args.rollout_length.9": 1}}, "rollout_length.9: expected a place in a list of 4"),
-        ({"objectives": []}, "objectives: expected a list such as"),
+        ({"objectives": []}, "objectives: expected a list, .*got"),
         ({"objectives": [{"direction": "maximize"}]}, "objectives.0.metric: expected text, got None"),
         ({"objectives": [{"metric": "a", "direction": "up"}]}, "objectives.0.direction: expected one of maximize, minimize"),
         (
@@ -181,10 +181,10 @@ def test_the_hash_sees_what_makes_trials_comparable_and_nothing_else() -> None:
         ({"sampler": {"fidelity": "yes"}}, "sampler.fidelity: expected true or false, got 'yes'"),
         ({"sampler": {"name": "tpe", "fidelity": True}}, "sampler.fidelity: expected startup, seed with sampler tpe"),
         ({"objectives": 2 * [{"metric": "a", "direction": "minimize"}]}, "objectives: expected different ones"),
-        ({"seeds": {"tune": [0, 50]}}, r"seeds: expected tune and select to share none, .* got \[50\]"),
+        ({"seeds": {"tune": [0, 50]}}, r"seeds: expected tune and select to share none, got \[50\]"),
         ({"seeds": {"test": [3]}}, r"seeds: expected tune and test to share none"),
         ({"seeds": {"tune": [200], "select": [100]}}, r"seeds: expected select and test to share none"),
-        ({"seeds": {"tune": [1, 1]}}, "seeds.tune: expected different whole numbers below"),
+        ({"seeds": {"tune": [1, 1]}}, "seeds.tune: expected different numbers below"),
         ({"seeds": {"tune": [-1]}}, "seeds.tune: expected a list of at least 1, each a whole number of at least 0"),
         ({"seeds": {"tune": []}}, "seeds.tune: expected a list"),
         ({"seeds": {"per_trial": 11}}, "seeds.per_trial: expected at most the 10 seeds of tune, got 11"),
@@ -234,11 +234,9 @@ def test_what_is_fixed_stays_below_a_choice_of_classes_and_is_refused_below_a_ch
 def test_several_objectives_can_not_be_pruned_by() -> None:
     two = [{"metric": "a", "direction": "minimize"}, {"metric": "b", "direction": "minimize"}]
     assert len(search(objectives=two).objectives) == 2
-    with pytest.raises(ConfigError, match=r"pruner\.name: expected none, since 2 objectives can't be pruned by, got median"):
+    with pytest.raises(ConfigError, match=r"pruner\.name: expected none with 2 objectives, got median"):
         search(objectives=two, pruner={"name": "median"})
-    with pytest.raises(
-        ConfigError, match=r"sampler\.fidelity: expected false, since runs report for one .* true with 2; remove"
-    ):
+    with pytest.raises(ConfigError, match=r"sampler\.fidelity: expected false with 2 objectives, got true; remove"):
         search(objectives=two, sampler={"fidelity": True})
 
 

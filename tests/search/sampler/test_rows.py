@@ -109,9 +109,7 @@ def test_trials_of_another_space_are_refused() -> None:
     other = create_trial(
         value=1.0, params={"x": 0.5, "y": 0.5}, distributions={"x": FloatDistribution(0, 2), "y": FloatDistribution(0, 1)}
     )
-    with pytest.raises(
-        ConfigError, match=r"'x' of trial 0 to be FloatDistribution\(high=1.0.* got .*high=2.0.*another study"
-    ):
+    with pytest.raises(ConfigError, match=r"'x' of trial 0 to be FloatDistribution\(high=1.0.* got .*high=2.0.*a new study"):
         read([_numbered(other)])
     assert len(read([_numbered(other)], foreign=True)) == 1
     lacking = create_trial(value=1.0, params={"x": 0.5}, distributions={"x": FloatDistribution(0, 1)})
