@@ -82,7 +82,7 @@ def test_names_are_compared_after_reading() -> None:
 def test_a_file_that_moves_breaks_no_run(tmp_path: Path, run: Path) -> None:
     """In a copy of the package in which the ensemble's file has another name, a checkpoint of today loads."""
     today = tmp_path / "today"
-    trainer(today).fit(from_spec(mbrl.load(run).spec), data(20, num_envs=2))
+    trainer(today).fit(from_spec(mbrl.load(run).spec), data(40, num_envs=2))
     package = Path(shutil.copytree(ROOT / "mbrl", tmp_path / "copy/mbrl", ignore=shutil.ignore_patterns("__pycache__")))
     (package / "models/gaussian_ensemble.py").rename(package / "models/moved_elsewhere.py")
     for path in package.rglob("*.py"):
