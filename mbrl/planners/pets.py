@@ -243,9 +243,9 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         def plans(n: int) -> Tensor:
             noise = InterleavedGenerator(memory.decision_generators("policy", device))
             rows = self.dynamics.particles(state.fork(noise), n, 1)
-            actions = []
+            actions: list[Tensor] = []
             for _ in range(self.horizon):
-                actions.append(policy.sample(rows.obs, noise)[0])  # n·N x A
+                actions.append(policy.sample(rows.obs, noise, actions[-1] if actions else None)[0])  # n·N x A
                 rows = self.dynamics.step(rows, actions[-1]).state
             return torch.stack(actions, 1).unflatten(0, (n, -1)).transpose(0, 1)  # N x n x H x A
 

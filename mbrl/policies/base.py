@@ -8,10 +8,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mbrl.data import Generator, Task, Transitions
+from mbrl.errors import UnsupportedError
 from mbrl.spec import Configurable, Part
 
 
@@ -19,25 +21,59 @@ class Policy(nn.Module, ABC):
     """Maps observations to actions in [−1, 1]."""
 
     @abstractmethod
-    def sample(
-        self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None, length: int = 1
-    ) -> tuple[Tensor, Tensor]:
+    def sample(self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draws actions.
 
         Args:
             obs: `B x S`; `B` stands for any number of leading dims. Several samples of each state are asked for as
                 `obs.expand(K, B, S)`.
             generator: draws the noise.
-            prev_action: `B x A`, for policies that depend on it.
-            length: how many actions in a row, for sequence policies; others refuse more than 1.
+            prev_action: `B x A`, for policies that depend on it; zeros where an episode begins, None where it is unknown.
 
         Returns:
-            Actions `B x A` (`B x length x A` if `length > 1`) and log-probabilities `B`, both reparameterised.
+            Actions `B x A` and log-probabilities `B`, both reparameterised.
         """
 
     @abstractmethod
     def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
         """The deterministic action `B x A`, used by evaluation."""
+
+    def log_prob(self, obs: Tensor, action: Tensor, prev_action: Tensor | None = None) -> Tensor:
+        """The log-probability `B` of actions `B x A` in [−1, 1], finite at ±1 too: of an action of `sample`, what that says.
+
+        Raises:
+            UnsupportedError: if this kind of policy doesn't implement it.
+        """
+        raise UnsupportedError(
+            f"{type(self).__name__} can't say how likely an action is, since it has no method log_prob; implement it."
+        )
+
+    def sequence(self, obs: Tensor, prev_action: Tensor | None, length: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Draws `length` actions in a row, without observations in between; the first is that of `sample`.
+
+        A policy that decides one step at a time holds its action, which it draws once.
+
+        Args:
+            obs: `B x S`, where the sequence begins.
+            prev_action: as in `sample`.
+            length: number of actions, at least 1.
+            generator: draws the noise.
+
+        Returns:
+            Actions `B x length x A`, and the log-probability of each given those before it, `B x length`: 0 for one that is
+            held.
+        """
+        action, log_prob = self.sample(obs, generator, prev_action)  # B x A, B
+        held = log_prob.new_zeros(*log_prob.shape, length - 1)
+        return _held(action, length), torch.cat((log_prob.unsqueeze(-1), held), -1)
+
+    def mode_sequence(self, obs: Tensor, prev_action: Tensor | None, length: int) -> Tensor:
+        """The deterministic actions `B x length x A`, of which the first is `mode`; arguments as in `sequence`."""
+        return _held(self.mode(obs, prev_action), length)
+
+
+def _held(action: Tensor, length: int) -> Tensor:
+    return action.unsqueeze(-2).expand(*action.shape[:-1], length, -1)  # B x length x A
 
 
 class CriticTerm(Part, ABC):

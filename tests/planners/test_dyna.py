@@ -290,3 +290,23 @@ def test_the_same_seed_gives_the_same_rows() -> None:
     run(other, 30)
     assert torch.equal(a.model_buffer.all().next_obs, b.model_buffer.all().next_obs)
     assert not torch.equal(a.model_buffer.all().next_obs, other.model_buffer.all().next_obs)
+
+
+class Doubling(ActionSelector):
+    """Doubles the action before, and begins with 0.1."""
+
+    def select(self, situation: Situation) -> Tensor:
+        assert situation.prev_action is not None
+        return torch.where(situation.prev_action == 0, 0.1, 2 * situation.prev_action).clamp(-1, 1)
+
+
+def test_the_action_before_lies_in_the_memory_until_the_episode_ends() -> None:
+    planner = dyna(explore_selector=Doubling())
+    memory, obs = planner.memory(2, make_generator("cpu", 0)), torch.zeros(2, 1)
+    warmed = planner.warmup_action(obs, memory)
+    assert torch.equal(planner.act(obs, memory, explore=True)[0], (2 * warmed).clamp(-1, 1))
+    memory.reset(torch.tensor([True, False]))
+    action, memory = planner.act(obs, memory, explore=True)
+    assert action[0] == 0.1 and action[1] != 0.1
+    planner.act(obs, memory, explore=False)
+    assert torch.equal(memory.tensors["prev_action"], planner.learner.policy.mode(obs))

@@ -19,7 +19,7 @@ class NoisyMode(ActionSelector):
         self.scale = scale
 
     def select(self, situation: Situation) -> Tensor:
-        action = situation.policy.mode(situation.obs)  # B x A
+        action = situation.policy.mode(situation.obs, situation.prev_action)  # B x A
         noise = draw_normal(situation.policy_generator, *action.shape, like=action)
         return (action + self.scale * noise).clamp(-1.0, 1.0)
 
