@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mbrl.data import Generator, Task, Transitions
+from mbrl.data import CriticsAsked, Generator, Task, Transitions
 from mbrl.errors import UnsupportedError
 from mbrl.spec import Configurable, Part
 
@@ -106,5 +106,9 @@ class Learner(Configurable, nn.Module, ABC):
         """One update from a batch of `B` transitions; returns scalar tensors by metric name, still on the device."""
 
     @abstractmethod
-    def value(self, obs: Tensor) -> Tensor:
-        """`J x B` values of `obs` `B x S`, one per critic, differentiable in `obs`."""
+    def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
+        """Values `J x B` of `obs` `B x S`, as `ValueFunction` says.
+
+        Raises:
+            UnsupportedError: for `"target"` and `"both"`, of a learner without target critics.
+        """

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.data import Task, Transitions
+from mbrl.errors import UnsupportedError
 from mbrl.policies import CriticTerm, Learner, Policy
-from mbrl.testing.clauses import Clauses, noise, some_obs, some_rows, through_bytes
+from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs, some_rows, through_bytes
 from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
 from mbrl.testing.policy import check_policy
 
@@ -125,7 +126,7 @@ class _Suite(Clauses):
         self.hold(not same, "a terminated row is worth its reward alone")
 
     def value(self) -> None:
-        """`value` is `J x B`, differentiable in obs, and draws nothing."""
+        """`value` is `J x B` of each kind of critics, differentiable in obs and action, and draws nothing."""
         learner = self.built()
         count = learner.value(some_obs(self.task, 5)).shape[0]
         for dims in ((5,), (2, 3)):
@@ -136,6 +137,23 @@ class _Suite(Clauses):
             (gradient,) = torch.autograd.grad(value.sum(), obs, allow_unused=True)
             self.hold(gradient is not None, "value is differentiable in obs")
             self.hold(torch.isfinite(gradient).all(), "value has a finite gradient in obs")
+            action = some_actions(self.task, *dims).requires_grad_()
+            with self.untouched("value", obs=obs, action=action):
+                value = learner.value(obs, action)
+            self.shaped(value, (count, *dims), "value of an action", obs)
+            (gradient,) = torch.autograd.grad(value.sum(), action, allow_unused=True)
+            self.hold(gradient is not None and bool(gradient.any()), "value of an action depends on it, differentiably")
+        learner.update(self.rows(), noise())  # now targets lag behind
+        obs, action = obs.detach(), action.detach()
+        online = learner.value(obs, action, "online")
+        self.equal(learner.value(obs, action), online, "value is that of the online critics by default")
+        try:
+            target, both = learner.value(obs, action, "target"), learner.value(obs, action, "both")
+        except UnsupportedError:
+            return
+        self.shaped(target, (count, *dims), "value by target critics (unless refused with UnsupportedError)", obs)
+        self.hold(not torch.equal(target, online), "target critics have values of their own")
+        self.equal(both, torch.cat((online, target)), "value by both kinds of critics is online, then target", 1e-5)
 
     def resume(self) -> None:
         """Spec, state dict and optimiser states through bytes continue as if nothing had happened."""

@@ -251,6 +251,20 @@ def test_value_is_differentiable_in_obs_and_leaves_no_other_gradient() -> None:
     assert learner.value(torch.zeros(2, 4, 3, dtype=torch.float64)).shape == (2, 2, 4)
 
 
+def test_value_of_an_action_by_online_and_target_critics() -> None:
+    learner, rows = built(), batch()
+    learner.update(rows, make_generator("cpu", "noise"))
+    online, target = learner.critics(rows.obs, rows.action), learner.target_critics(rows.obs, rows.action)
+    assert not torch.equal(online, target)
+    assert torch.equal(learner.value(rows.obs, rows.action), online)
+    assert torch.equal(learner.value(rows.obs, rows.action, "target"), target)
+    assert torch.equal(learner.value(rows.obs, rows.action, "both"), torch.cat((online, target)))
+    mode = learner.policy.mode(rows.obs)
+    assert torch.equal(learner.value(rows.obs, critics="target"), learner.value(rows.obs, mode, "target"))
+    with pytest.raises(ConfigError, match=r"SAC.value: expected critics to be online, target or both, got 'slow'"):
+        learner.value(rows.obs, critics="slow")  # type: ignore[arg-type]
+
+
 # repeatability -------------------------------------------------------------------------------------------------------
 
 

@@ -328,8 +328,29 @@ class LosesItsOptimizer(SAC):
 
 
 class ValueWithoutGradient(SAC):
-    def value(self, obs: Tensor) -> Tensor:
-        return super().value(obs).detach() + 0 * next(self.parameters()).sum()
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        return super().value(obs, action, critics).detach() + 0 * next(self.parameters()).sum()
+
+
+class ValuesOneAction(SAC):
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        return super().value(obs, None, critics) + (0 if action is None else 0 * action.sum())
+
+
+class ValuesByTargets(SAC):
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "target") -> Tensor:
+        return super().value(obs, action, critics)
+
+
+class OneKindOfCritics(SAC):
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        return super().value(obs, action)
+
+
+class TargetsFirst(SAC):
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        value = super().value(obs, action, critics)
+        return torch.cat(value.chunk(2)[::-1]) if critics == "both" else value
 
 
 class RewardInPlace(SAC):
@@ -350,6 +371,10 @@ LEARNERS = {
     NumbersAsMetrics: "the metric critic_loss is a tensor, got float",
     LosesItsOptimizer: "a learner from spec, state dict and optimiser states continues",
     ValueWithoutGradient: "value is differentiable in obs",
+    ValuesOneAction: "value of an action depends on it",
+    ValuesByTargets: "value is that of the online critics by default",
+    OneKindOfCritics: "target critics have values of their own",
+    TargetsFirst: "value by both kinds of critics is online, then target",
     RewardInPlace: "update leaves batch as it was",
     CountsOutsideItsState: "a learner from spec, state dict and optimiser states continues",
 }
