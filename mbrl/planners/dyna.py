@@ -120,6 +120,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         if self.real_rows < self.batch_size:  # else there are no rollouts
             self.dynamics.check_known()
         self.learner.build(task, seed)
+        for term in self.critic_terms:
+            term.check(self.dynamics, self.learner)
 
     def make_optimizers(self) -> list[Optimizer]:
         return [*self.dynamics.make_optimizers(), *self.learner.make_optimizers()]

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -76,12 +77,69 @@ def _held(action: Tensor, length: int) -> Tensor:
     return action.unsqueeze(-2).expand(*action.shape[:-1], length, -1)  # B x length x A
 
 
+@dataclass
+class CriticContext:
+    """The place where a critic term is called.
+
+    Attributes:
+        critics: the critics that learn; called with obs `B x S` and action `B x A` they give values `J x B`, as `Critics`.
+        target_critics: those that follow them, called likewise and constant; of a learner without any, `critics`.
+        policy: the learner's policy.
+        temperature: α, the weight of the entropy in values, a scalar tensor; 0 of a learner without one.
+        discount: γ of one real step.
+        model_rows: the rows of the batch that are the model's, the others being real.
+        generator: the term's own stream; it moves no other.
+        report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
+    """
+
+    critics: nn.Module
+    target_critics: nn.Module
+    policy: Policy
+    temperature: Tensor
+    discount: float
+    model_rows: slice
+    generator: Generator
+    report: Callable[[Mapping[str, Tensor]], None]
+
+
 class CriticTerm(Part, ABC):
     """A term added to the critics' loss (EDAC's diversity, COMBO's regulariser, …)."""
 
     @abstractmethod
-    def __call__(self, batch: Transitions, critics: nn.Module, policy: Policy) -> Tensor:
-        """A scalar, differentiable in the critics' parameters."""
+    def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
+        """A scalar for a batch of `B` rows, differentiable in the parameters of `context.critics`."""
+
+    def check(self, dynamics: nn.Module, learner: Learner) -> None:
+        """Refuses a dynamics model or a learner, both built, that this term can't work with (`UnsupportedError`)."""
+
+
+@dataclass
+class BoundCriticTerm:
+    """A critic term and the planner's half of its context; the learner that calls it gives its own half.
+
+    Attributes:
+        term: the term.
+        model_rows: see `CriticContext`, as the others.
+        generator: its stream.
+        report: takes its metrics.
+    """
+
+    term: CriticTerm
+    model_rows: slice
+    generator: Generator
+    report: Callable[[Mapping[str, Tensor]], None]
+
+    def __call__(
+        self,
+        batch: Transitions,
+        critics: nn.Module,
+        target_critics: nn.Module,
+        policy: Policy,
+        temperature: Tensor,
+        discount: float,
+    ) -> Tensor:
+        place = (self.model_rows, self.generator, self.report)
+        return self.term(batch, CriticContext(critics, target_critics, policy, temperature, discount, *place))
 
 
 class Learner(Configurable, nn.Module, ABC):
@@ -102,8 +160,17 @@ class Learner(Configurable, nn.Module, ABC):
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
 
     @abstractmethod
-    def update(self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()) -> dict[str, Tensor]:
-        """One update from a batch of `B` transitions; returns scalar tensors by metric name, still on the device."""
+    def update(
+        self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
+    ) -> dict[str, Tensor]:
+        """One update from a batch of `B` transitions; returns scalar tensors by metric name, still on the device.
+
+        Args:
+            batch: the transitions.
+            generator: draws the learner's own noise.
+            critic_terms: called once each with the batch and the learner's half of `CriticContext`; what they return is
+                added to the critics' loss.
+        """
 
     @abstractmethod
     def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:

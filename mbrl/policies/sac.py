@@ -34,7 +34,7 @@ from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBel
 from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.networks import LeanAdam, Precision
-from mbrl.policies.base import CriticTerm, Learner
+from mbrl.policies.base import BoundCriticTerm, Learner
 from mbrl.policies.critics import Critics
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
@@ -145,7 +145,9 @@ class SAC(Learner):
 
     # learning --------------------------------------------------------------------------------------------------------
 
-    def update(self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()) -> dict[str, Tensor]:
+    def update(
+        self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
+    ) -> dict[str, Tensor]:
         """One update of critics, actor, temperature and targets.
 
         Args:
@@ -169,8 +171,9 @@ class SAC(Learner):
         target = self.target(batch, generator)  # B
         values = self.critics(batch.obs, batch.action)  # J x B
         critic_loss = (values - target).square().mean(-1).sum() * self.critic_weight
+        own = (self.critics, self.target_critics, self.policy, temperature, self.discount)
         for term in critic_terms:
-            critic_loss = critic_loss + term(batch, self.critics, self.policy)
+            critic_loss = critic_loss + term(batch, *own)
         critic_optimizer.drop_gradients()
         critic_loss.backward()
         critic_optimizer.advance()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mbrl.data import Task, Transitions
 from mbrl.errors import UnsupportedError
-from mbrl.policies import CriticTerm, Learner, Policy
+from mbrl.policies import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
 from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs, some_rows, through_bytes
 from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
 from mbrl.testing.policy import check_policy
@@ -93,16 +93,29 @@ class _Suite(Clauses):
             self.hold(False, "update reads nothing back from the device", error)
 
     def terms(self) -> None:
-        """Critic terms are called with batch, critics and policy, and what they return is descended."""
-        rows, term = self.rows(), _Decay()
+        """Critic terms are called with the batch and their context, and what they return is descended."""
+        rows, term, own = self.rows(), _Decay(), noise("term")
         plain, pushed = self.built(), self.built()
         plain.update(rows, noise())
-        pushed.update(rows, noise(), [term])
+        with self.untouched("update", the_terms_generator=own):
+            pushed.update(rows, noise(), [BoundCriticTerm(term, slice(8, 32), own, term.reports.append)])
         self.hold(len(term.calls) == 1, "update calls each critic term once", len(term.calls))
-        batch, critics, policy = term.calls[0]
+        batch, context = term.calls[0]
+        critics, targets = context.critics, context.target_critics
         self.hold(batch is rows, "a critic term gets the batch of the update")
-        self.hold(policy is pushed.policy, "a critic term gets the learner's policy")
-        self.hold(isinstance(critics, nn.Module), "a critic term gets the critics", type(critics).__name__)
+        self.hold(context.policy is pushed.policy, "a critic term gets the learner's policy")
+        count = pushed.value(rows.obs).shape[0]
+        for what, module in (("critics", critics), ("target critics", targets)):
+            self.hold(isinstance(module, nn.Module), f"a critic term gets the {what}", type(module).__name__)
+            self.shaped(
+                module(rows.obs, rows.action), (count, 32), f"the {what} of a critic term, called with obs and action"
+            )
+        if targets is not critics:
+            constant = not any(parameter.requires_grad for parameter in targets.parameters())
+            self.hold(constant, "the target critics of a critic term are constant")
+        self.shaped(context.temperature, (), "the temperature of a critic term")
+        self.hold(not context.temperature.requires_grad, "the temperature of a critic term carries no gradient")
+        self.hold(0 <= context.discount <= 1, "the discount of a critic term lies in [0, 1]", context.discount)
         handed = {id(parameter) for parameter in critics.parameters()}
         twins = dict(plain.named_parameters())
         changed = any(
@@ -185,11 +198,12 @@ class _Decay(CriticTerm):
     """A large weight decay that remembers what it was called with."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Transitions, nn.Module, Policy]] = []
+        self.calls: list[tuple[Transitions, CriticContext]] = []
+        self.reports: list[Mapping[str, Tensor]] = []
 
-    def __call__(self, batch: Transitions, critics: nn.Module, policy: Policy) -> Tensor:
-        self.calls.append((batch, critics, policy))
-        return 1e3 * torch.stack([parameter.square().sum() for parameter in critics.parameters()]).sum()
+    def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
+        self.calls.append((batch, context))
+        return 1e3 * torch.stack([parameter.square().sum() for parameter in context.critics.parameters()]).sum()
 
 
 def _held(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -312,6 +312,29 @@ class IgnoresTerms(SAC):
         return super().update(batch, generator)
 
 
+class TermsOfTheTargets(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        def swapped(term: Any) -> Any:
+            return lambda rows, critics, targets, *others: term(rows, targets, critics, *others)
+
+        return super().update(batch, generator, [swapped(term) for term in critic_terms])
+
+
+class TemperatureAsNumber(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        def told(term: Any) -> Any:
+            return lambda rows, critics, targets, policy, _, gamma: term(rows, critics, targets, policy, 0.2, gamma)
+
+        return super().update(batch, generator, [told(term) for term in critic_terms])
+
+
+class DrawsFromTheTerm(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        for term in critic_terms:
+            torch.rand(1, generator=term.generator)
+        return super().update(batch, generator, critic_terms)
+
+
 class NumbersAsMetrics(SAC):
     def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
         metrics = super().update(batch, generator, critic_terms)
@@ -368,6 +391,9 @@ LEARNERS = {
     TruncationEnds: "a truncated row is learned from like any other",
     NothingEnds: "a terminated row is worth its reward alone",
     IgnoresTerms: "update calls each critic term once, got 0",
+    TermsOfTheTargets: "the target critics of a critic term are constant",
+    TemperatureAsNumber: "the temperature of a critic term is a tensor",
+    DrawsFromTheTerm: "update leaves the_terms_generator as it was",
     NumbersAsMetrics: "the metric critic_loss is a tensor, got float",
     LosesItsOptimizer: "a learner from spec, state dict and optimiser states continues",
     ValueWithoutGradient: "value is differentiable in obs",
