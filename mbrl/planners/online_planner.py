@@ -65,8 +65,8 @@ class OnlinePlanner(Planner, HasDynamics):
         """
         if self.dynamics.wants_value and self.fit_value is None:
             raise UnsupportedError(
-                f"{type(self).__name__} can't use {type(self.dynamics).__name__}: its fit asks for values of observations, "
-                "and there is no learner to say them; set learner, or take another model."
+                f"{type(self).__name__} can't use {type(self.dynamics).__name__}: its fit asks for values, and "
+                "there is no learner to say them; set learner."
             )
         self._real = None
         self.dynamics.build(self.built_task, seed)

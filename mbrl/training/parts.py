@@ -41,8 +41,8 @@ def check_can_fit(model: pl.LightningModule) -> None:
         )
     if isinstance(model, DynamicsModel) and model.wants_value:
         raise UnsupportedError(
-            f"{type(model).__name__}: expected a planner with a learner, whose values its fit asks for, got a fit of the "
-            "model alone; give the model to such a planner."
+            f"Trainer.fit: expected a planner whose learner says values, got a {type(model).__name__} alone, whose fit asks "
+            "for them; give it to one."
         )
     if isinstance(model, Planner) and model.env_steps > 0:
         raise ConfigError(
