@@ -99,7 +99,7 @@ class Imagination:
         alive = torch.ones(width, dtype=torch.bool, device=device)  # B
         for depth in range(length):
             situation = Situation(
-                state.obs, self.policy, self.dynamics, state.fork, policy, planning, self.value, self.report
+                state.obs, self.policy, self.dynamics, state.fork, policy, planning, self.value, self.report, alive
             )
             step = self.dynamics.step(state, self.selector.select(situation), want)
             for hook, noise in zip(self.hooks, hook_noise, strict=True):

@@ -28,6 +28,7 @@ class Situation:
         planning_generator: the stream of planning, which moves neither the policy's nor the rollout's.
         value: the learner's critics, or None where there are none.
         report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
+        alive: `B` bool, the rows whose rollouts go on, as in `RolloutContext`; None: all.
     """
 
     obs: Tensor
@@ -38,6 +39,7 @@ class Situation:
     planning_generator: Generator
     value: ValueFunction | None = None
     report: Callable[[Mapping[str, Tensor]], None] = unreported
+    alive: Tensor | None = None
 
 
 class ActionSelector(Part, ABC):
