@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from mbrl.analysis.axes import log_scale, whole_numbers
 from mbrl.analysis.correlations import spearman
 from mbrl.analysis.result import Result
-from mbrl.search.report.names import short_names
+from mbrl.analysis.short_names import short_names
 from mbrl.search.study.expected_values import deviation, interval
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.analysis.axes import log_scale, whole_numbers
-from mbrl.search.report.names import renamed
+from mbrl.search.report.renamed import renamed
 
 _DPI = 110
 _MOST = 8  # parameters in one picture: the most important ones

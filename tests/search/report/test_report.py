@@ -16,12 +16,12 @@ import yaml
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from mbrl.analysis.short_names import short_names
 from mbrl.cli import dispatch
 from mbrl.errors import ConfigError, DataError
 from mbrl.search.confirmation.runs import confirmation_study, new_round, queue, store_round
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.report import ParameterEffects, against, model_check, search_history
-from mbrl.search.report.names import short_names
 from mbrl.search.report.optuna_pictures import _front
 from mbrl.search.report.search_history import best_so_far
 from mbrl.search.report.search_region import SearchRegion
