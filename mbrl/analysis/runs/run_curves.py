@@ -112,11 +112,11 @@ def read_curves(
     names = _names(list(found), {group: next(iter(known.values())) for group, known in settings.items()})
     of_groups = {names[group]: next(iter(known)) for group, known in tasks.items()}
     if len(set(of_groups.values())) > 1:
-        which = [
+        told = [
             f"{task} ({', '.join(n for n, t in of_groups.items() if t == task)})"
             for task in dict.fromkeys(of_groups.values())
         ]
-        notes.append(f"The tasks differ, so the values can't be compared: {', '.join(which)}.")
+        notes.append(f"The tasks differ, so the values can't be compared: {', '.join(told)}.")
     if unfinished:
         notes.append(f"Not finished: {', '.join(unfinished)}.")
     return RunCurves({names[group]: curves for group, curves in found.items()}, of_groups, notes)

@@ -60,10 +60,10 @@ def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | N
     """
     several = len(search.objectives) > 1
     found = best_configurations(study, search)
-    values = len(valued(study))
+    count = len(valued(study))
     prefers = "which the search's model prefers"
-    if values < FEW:
-        prefers = f"the most promising of {values} with a value, too few for the search's model to say what it expects"
+    if count < FEW:
+        prefers = f"the most promising of {count} with a value, too few for the search's model to say what it expects"
     if confirmed is not None:
         same = [one for one in found if key(one.trial.params) == key(confirmed.chosen.params)]
         found = same[:1]
