@@ -23,7 +23,7 @@ from mbrl.search.confirmation.runs import confirmation_study, new_round, queue, 
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.report import ParameterEffects, against, model_check, search_history
 from mbrl.search.report.optuna_pictures import _front
-from mbrl.search.report.search_history import best_so_far
+from mbrl.search.report.search_history import SearchHistory, best_so_far
 from mbrl.search.report.search_region import SearchRegion
 from mbrl.search.report.search_report import search_report
 from mbrl.search.report.trial_runs import Timeline
@@ -256,9 +256,12 @@ def test_a_report_knows_which_values_are_good(direction: str, monkeypatch: pytes
 
         monkeypatch.setattr(plots, name, watched)
     objectives = [{**WRITTEN["objectives"][0], "direction": direction}]
-    made, search = study(lambda params: (params[X] - 2.0) ** 2, objectives=objectives)
+    made, search = study(lambda params: None if params[X] > 7 else (params[X] - 2.0) ** 2, objectives=objectives)
     found = search_report(made, search)
     (effects,) = (part for part in found.parts if isinstance(part, ParameterEffects))
+    (history,) = (part for part in found.parts if isinstance(part, SearchHistory))
+    failed = next(line for line in history.plot().axes[0].get_lines() if line.get_label() == "failed")
+    assert bool(failed.get_ydata()[0] < 0.5) is (direction == "maximize"), "by the worst values"
     assert given == [(direction, None)] * 2
     for said in effects.summary().values():
         better = said["expected at best"] - said["expected at worst"]
