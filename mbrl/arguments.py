@@ -59,9 +59,13 @@ class Limits:
 
     def __repr__(self) -> str:  # the command line's help shows it beside the type
         if self.least is not None and self.most is not None:
-            return f"from {self.least:g} to {self.most:g}"
+            return f"from {_plain(self.least)} to {_plain(self.most)}"
         ends = {"of at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
-        return " and ".join(f"{word} {end:g}" for word, end in ends.items() if end is not None)
+        return " and ".join(f"{word} {_plain(end)}" for word, end in ends.items() if end is not None)
+
+
+def _plain(end: float) -> str:
+    return str(end) if isinstance(end, int) else f"{end:g}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,6 +94,7 @@ class Items:
 
 Count = Annotated[int, Limits(1)]
 Natural = Annotated[int, Limits(0)]
+Seed = Annotated[int, Limits(0, 2**32 - 1)]  # what every generator takes
 Positive = Annotated[float, Limits(above=0)]
 NonNegative = Annotated[float, Limits(0)]
 Share = Annotated[float, Limits(0, 1)]

@@ -262,7 +262,7 @@ def test_check_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
         (["fit", "--trainer.progress", "false"], "data, model: expected a value, got none"),
         (
             ["fit", "CONFIG", "--seed_everything", "-1"],
-            "data.init_args.seed: expected a number from 0 to 4294967295, got -1",
+            "data.init_args.seed: expected a whole number from 0 to 4294967295, got -1",
         ),
         (["fit", "CONFIG", "--ckpt_path", "nowhere"], "expected a checkpoint at nowhere, but there is nothing"),
         (["fit", "CONFIG", "--trainer.folder", "RUN"], "holds a run; resume it with --ckpt_path last"),

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from mbrl.arguments import Count, check_shape
+from mbrl.arguments import Count, Seed, check_shape
 from mbrl.data import OfflineDataset, Task, Transitions, read_offline
 from mbrl.envs.check import check_functions
 from mbrl.envs.defaults import known_functions
@@ -69,7 +69,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         reward: str = "auto",
         terminated: str = "auto",
         rows: Count | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         if env_kwargs is not None and env_id is None:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from gymnasium.vector import VectorEnv
 
-from mbrl.arguments import Count
+from mbrl.arguments import Count, Seed
 from mbrl.data import Task, derived_seed
 from mbrl.envs.check import check_task
 from mbrl.envs.experience import Experience, check_steps
@@ -113,7 +113,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         *,
         steps: Count,
         num_envs: Count = 1,
-        seed: int = 0,
+        seed: Seed = 0,
         env_kwargs: dict[str, Any] | None = None,
         action_repeat: Count = 1,
         reward: str = "auto",

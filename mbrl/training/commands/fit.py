@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+from mbrl.arguments import Seed, check_argument
 from mbrl.data import Task
 from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
@@ -134,8 +135,7 @@ class MbrlCLI(LightningCLI):
         config = self.config[self.config["subcommand"]]
         seed = (config["data"].get("init_args") or {}).get("seed")
         if seed is not None:
-            if not 0 <= seed < 2**32:
-                raise ConfigError(f"data.init_args.seed: expected a number from 0 to {2**32 - 1}, got {seed}.")
+            check_argument("data.init_args.seed", seed, Seed)
             pl.seed_everything(seed, workers=True, verbose=False)
 
     def instantiate_classes(self) -> None:
