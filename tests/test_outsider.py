@@ -18,12 +18,13 @@ import yaml
 import mbrl
 from mbrl.analysis import PlanOutcome, Result, Skipped, report
 from mbrl.cli import main
-from mbrl.data import Prediction, Task, Transitions
+from mbrl.data import Prediction, Task, Transitions, make_generator
 from mbrl.envs import OnlineData, VectorExperience, make_task
 from mbrl.errors import CheckpointError, UnsupportedError, UntrustedNameError
 from mbrl.planners import Dyna, Planner, PlanProblem
-from mbrl.policies import SAC
+from mbrl.policies import SAC, BoundCriticTerm
 from mbrl.testing import check_dynamics_model, check_planner, check_selector, linear_task
+from mbrl.testing.clauses import some_rows
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests/outsider"
@@ -112,6 +113,21 @@ def test_planner_keeps_its_contract() -> None:
 def test_selector_keeps_its_contract() -> None:
     mine("parts")
     check_selector(mine("parts").NoisyMode, linear_task())
+
+
+def test_a_critic_term_is_descended_and_refuses_a_learner() -> None:
+    rows, cosines = some_rows(Task("", 3, 2, (-1, -1), (1, 1))), []
+    learner = SAC(hidden=[16], critics=3)
+    learner.build(Task("", 3, 2, (-1, -1), (1, 1)))
+    learner.make_optimizers()
+    term, noise = mine("parts").Diverse(weight=10.0), make_generator("cpu", "noise")
+    bound = BoundCriticTerm(term, slice(0, 0), noise, lambda said: cosines.append(said["cosine"].item()))
+    for _ in range(100):
+        learner.update(rows, noise, [bound])
+    assert min(cosines) > -0.51 and cosines[-1] < cosines[0] - 0.1
+    planner = Dyna(mine("residual").Residual(), SAC(hidden=[8], critics=1), real_ratio=1.0, critic_terms=[term])
+    with pytest.raises(UnsupportedError, match="Diverse: expected at least 2 critics, which could differ, got 1"):
+        planner.build(linear_task())
 
 
 def test_default_weights_follow_the_seed_alone() -> None:
@@ -366,7 +382,7 @@ def test_the_page_shows_the_files_that_are_tested(tmp_path: Path, monkeypatch: p
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
     scripts = [text for language, text in blocks if language == "python" and text.startswith("import mbrl\n")]
     shown = [text for _, text in blocks if text not in scripts]
-    assert len(shown) == 12
+    assert len(shown) == 13
     assert [text for text in shown if not any(text in file for file in files)] == []
     (script,) = scripts
     smaller = {"steps=400": "steps=60, eval_episodes=1, test_episodes=1", "warmup_steps=50": "warmup_steps=20, plans=8"}

@@ -5,7 +5,7 @@ from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
 from mbrl.data.offline_dataset import OfflineDataset
 from mbrl.data.offline_minari import check_minari_id, read_minari, write_minari
 from mbrl.data.offline_reader import read_offline
-from mbrl.data.prediction import ModelState, ModelStep, Prediction, ValueFunction
+from mbrl.data.prediction import CriticsAsked, ModelState, ModelStep, Prediction, ValueFunction
 from mbrl.data.replay_buffer import ReplayBuffer, mixed_batch
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.streams import (
@@ -24,6 +24,7 @@ from mbrl.data.task_facts import TaskFacts
 from mbrl.data.transitions import Transitions
 
 __all__ = [
+    "CriticsAsked",
     "Generator",
     "InterleavedGenerator",
     "ModelState",

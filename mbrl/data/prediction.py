@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from mbrl.data.streams import Generator
 from mbrl.errors import UnsupportedError
+
+CriticsAsked = Literal["online", "target", "both"]
 
 
 @dataclass
@@ -125,6 +127,15 @@ class ModelStep:
 class ValueFunction(Protocol):
     """Interface of whatever values observations: a learner, or any critic."""
 
-    def value(self, obs: Tensor) -> Tensor:
-        """`J x B` values of `obs` `B x S`, one per critic, differentiable in `obs`."""
+    def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
+        """Values of observations, differentiable in `obs` and `action`.
+
+        Args:
+            obs: `B x S`, any leading dims.
+            action: `B x A` in [−1, 1], whose values are asked for; None: the policy's.
+            critics: `"online"`, the ones that learn, `"target"`, those that follow them slowly, or `"both"`, online first.
+
+        Returns:
+            `J x B`, one value per critic; `2J x B` of `"both"`.
+        """
         ...

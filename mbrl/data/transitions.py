@@ -24,7 +24,7 @@ class Transitions:
         terminated: `B` bool, the task ended: nothing is earned after it.
         truncated: `B` bool, the episode was cut (time limit): a value function still bootstraps.
         row: `B` int64, insertion numbers in the buffer that they came from, never reused; None outside a buffer.
-        extras: what a method adds by name (`sim_state`, `previous_action`, …), `B x …` each.
+        extras: what a method adds by name (`sim_state`, `prev_action`, …), `B x …` each.
     """
 
     obs: Tensor

@@ -49,6 +49,11 @@ class DynamicsModel(ModelModule, ABC):
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "fixed"
     draws_termination: bool = True
 
+    @property
+    def wants_value(self) -> bool:
+        """True if `refit` needs a `ValueFunction`; override it where that depends on an argument."""
+        return isinstance(self, WantsValueFunction)
+
     # life ------------------------------------------------------------------------------------------------------------
 
     def build(self, task: Task, seed: int = 0) -> None:
@@ -72,7 +77,7 @@ class DynamicsModel(ModelModule, ABC):
         Args:
             rows: real transitions; `extras["episode"]` holds their episode number where known.
             generator: draws the split, the bootstrap and the order.
-            value: for value-aware losses (models that are `WantsValueFunction`).
+            value: for value-aware losses (`wants_value`); others have no use for it.
         """
         if self.fitting != "fixed":
             raise UnsupportedError(f"{type(self).__name__} says fitting = {self.fitting!r} but has no refit; implement it.")
@@ -298,7 +303,7 @@ class Differentiable:
 
 
 class WantsValueFunction:
-    """`refit` needs a `ValueFunction`."""
+    """`refit` always needs a `ValueFunction` (`DynamicsModel.wants_value`)."""
 
 
 class Exact:

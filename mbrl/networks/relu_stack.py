@@ -48,10 +48,10 @@ class ReluStack(nn.Module):
             self.biases.append(nn.Parameter(torch.zeros(copies, 1, size_out)))
 
     def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
-        """Last hidden layers of all networks at the same inputs.
+        """Last hidden layers of all networks.
 
         Args:
-            x: `B x in`, one leading dim.
+            x: `B x in`, the same inputs for all, or `J x B x in`, each network its own.
             frozen: whether to treat the parameters as constants, so that a gradient reaches only `x` and costs no
                 products for the weights.
 
@@ -61,7 +61,7 @@ class ReluStack(nn.Module):
         layers: list[tuple[Tensor, Tensor]] = list(zip(self.weights, self.biases, strict=True))
         if frozen:
             layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
-        hidden = x.expand(self.copies, *x.shape)  # J x B x in
+        hidden = x.expand(self.copies, *x.shape[-2:])  # J x B x in
         if self.precision == "bf16":
             layers = [(weight.to(torch.bfloat16), bias.to(torch.bfloat16)) for weight, bias in layers]
             hidden = hidden.to(torch.bfloat16)

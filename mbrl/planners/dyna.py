@@ -123,6 +123,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         if self.real_rows < self.batch_size:  # else there are no rollouts
             self.dynamics.check_known()
         self.learner.build(task, seed)
+        for term in self.critic_terms:
+            term.check(self.dynamics, self.learner)
 
     def make_optimizers(self) -> list[Optimizer]:
         return [*self.dynamics.make_optimizers(), *self.learner.make_optimizers()]
@@ -159,10 +161,17 @@ class Dyna(OnlinePlanner, LearnsPolicy):
 
     # acting ----------------------------------------------------------------------------------------------------------
 
+    def memory(self, n: int, generator: torch.Generator) -> Memory:
+        return Memory(n, generator, prev_action=torch.zeros(n, self.built_task.action_size, device=self.device))
+
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
-        if not explore:
-            return self.learner.policy.mode(obs), memory
+        before = memory.tensors.get("prev_action")  # older checkpoints' memories lack it
+        action = self._explored(obs, memory, before, snapshot) if explore else self.learner.policy.mode(obs, before)
+        memory.tensors["prev_action"] = action
+        return action, memory
+
+    def _explored(self, obs: Tensor, memory: Memory, prev_action: Tensor | None, snapshot: Tensor | None) -> Tensor:
         rows = self.start_rows(obs, snapshot)
         situation = Situation(
             obs=obs,
@@ -173,13 +182,17 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             planning_generator=memory.planning_generator,
             value=self.learner,
             report=partial(self.metrics.add, prefix="explore/"),
+            prev_action=prev_action,
         )
-        return self.explore_selector.select(situation), memory
+        return self.explore_selector.select(situation)
 
     def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
         if self.warmup == "uniform":
-            return super().warmup_action(obs, memory)
-        return self.learner.policy.sample(obs, memory.generator)[0]
+            action = super().warmup_action(obs, memory)
+        else:
+            action = self.learner.policy.sample(obs, memory.generator, memory.tensors.get("prev_action"))[0]
+        memory.tensors["prev_action"] = action
+        return action
 
     # one tick: collecting and refitting are OnlinePlanner's -------------------------------------------------------------
 

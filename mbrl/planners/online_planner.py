@@ -61,8 +61,14 @@ class OnlinePlanner(Planner, HasDynamics):
         """Builds the model for the task, and begins with an empty buffer.
 
         Raises:
-            UnsupportedError: if the model needs something in its rows that no environment gives.
+            UnsupportedError: if the model needs something in its rows that no environment gives, or a value function that
+                the planner hasn't.
         """
+        if self.dynamics.wants_value and self.fit_value is None:
+            raise UnsupportedError(
+                f"{type(self).__name__} can't use {type(self.dynamics).__name__}: its fit asks for values, and "
+                "there is no learner to say them; set learner."
+            )
         self._real = None
         self.dynamics.build(self.built_task, seed)
         unknown = sorted(set(self.dynamics.row_extras(self.built_task)) - {"sim_state"})

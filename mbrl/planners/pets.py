@@ -49,8 +49,9 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         discount: γ inside a plan; 1 weighs all steps alike [Chua2018]_, less prefers early rewards.
         warmup_steps: real steps of uniform actions before the first fit. A fixed model needs none: set it to 0.
         refit_every: real steps between fits, counted from the warm-up's end; a fixed model has none.
-        learner: learns from the real steps by the side, for `terminal_value`, for an uncertainty that asks critics, and for
-            an optimiser with policy candidates, whose plans follow the policy through members drawn anew at each step.
+        learner: learns from the real steps by the side, for `terminal_value`, for an uncertainty that asks critics, for a
+            model that is fitted to values, and for an optimiser with policy candidates, whose plans follow the policy by
+            members drawn anew at each step.
         terminal_value: adds γ^H times the learner's value of where a plan ends, the `"mean"` or `"min"` over its critics;
             None adds nothing.
         uncertainty: a measure of what the model doesn't know, added to each step's reward times `uncertainty_rate`.
@@ -148,10 +149,11 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
             )
         self.optimizer.check(model, self.learner is not None)
         asked = self.uncertainty is not None and self.uncertainty.needs_value
-        used = asked or self.terminal_value is not None or self.optimizer.policy_candidates > 0
+        used = asked or model.wants_value or self.terminal_value is not None or self.optimizer.policy_candidates > 0
         if self.learner is not None and not used:
             raise ConfigError(
-                "PETS(learner=…): expected terminal_value, policy_candidates or a measure that asks it, got none; set one."
+                "PETS(learner=…): expected terminal_value, policy_candidates, or a measure or model that asks it, got none; "
+                "set one."
             )
 
     def _particles(self) -> int:
@@ -243,9 +245,9 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         def plans(n: int) -> Tensor:
             noise = InterleavedGenerator(memory.decision_generators("policy", device))
             rows = self.dynamics.particles(state.fork(noise), n, 1)
-            actions = []
+            actions: list[Tensor] = []
             for _ in range(self.horizon):
-                actions.append(policy.sample(rows.obs, noise)[0])  # n·N x A
+                actions.append(policy.sample(rows.obs, noise, actions[-1] if actions else None)[0])  # n·N x A
                 rows = self.dynamics.step(rows, actions[-1]).state
             return torch.stack(actions, 1).unflatten(0, (n, -1)).transpose(0, 1)  # N x n x H x A
 

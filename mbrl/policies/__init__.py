@@ -1,8 +1,17 @@
 """Actors, critics, and the learners that update them."""
 
-from mbrl.policies.base import CriticTerm, Learner, Policy
+from mbrl.policies.base import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
 from mbrl.policies.critics import Critics
 from mbrl.policies.sac import SAC
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
-__all__ = ["SAC", "CriticTerm", "Critics", "Learner", "Policy", "TanhGaussianPolicy"]
+__all__ = [
+    "SAC",
+    "BoundCriticTerm",
+    "CriticContext",
+    "CriticTerm",
+    "Critics",
+    "Learner",
+    "Policy",
+    "TanhGaussianPolicy",
+]

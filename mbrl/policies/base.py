@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mbrl.data import Generator, Task, Transitions
+from mbrl.data import CriticsAsked, Generator, Task, Transitions
+from mbrl.errors import UnsupportedError
 from mbrl.spec import Configurable, Part
 
 
@@ -19,33 +22,124 @@ class Policy(nn.Module, ABC):
     """Maps observations to actions in [−1, 1]."""
 
     @abstractmethod
-    def sample(
-        self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None, length: int = 1
-    ) -> tuple[Tensor, Tensor]:
+    def sample(self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draws actions.
 
         Args:
             obs: `B x S`; `B` stands for any number of leading dims. Several samples of each state are asked for as
                 `obs.expand(K, B, S)`.
             generator: draws the noise.
-            prev_action: `B x A`, for policies that depend on it.
-            length: how many actions in a row, for sequence policies; others refuse more than 1.
+            prev_action: `B x A`, for policies that depend on it; zeros where an episode begins, None where it is unknown.
 
         Returns:
-            Actions `B x A` (`B x length x A` if `length > 1`) and log-probabilities `B`, both reparameterised.
+            Actions `B x A` and log-probabilities `B`, both reparameterised.
         """
 
     @abstractmethod
     def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
         """The deterministic action `B x A`, used by evaluation."""
 
+    def log_prob(self, obs: Tensor, action: Tensor, prev_action: Tensor | None = None) -> Tensor:
+        """The log-probability `B` of actions `B x A` in [−1, 1], finite at ±1 too: of an action of `sample`, what that says.
+
+        Raises:
+            UnsupportedError: if this kind of policy doesn't implement it.
+        """
+        raise UnsupportedError(
+            f"{type(self).__name__} can't say how likely an action is, since it has no method log_prob; implement it."
+        )
+
+    def sequence(self, obs: Tensor, prev_action: Tensor | None, length: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Draws `length` actions in a row, without observations in between; the first is that of `sample`.
+
+        A policy that decides one step at a time holds its action, which it draws once.
+
+        Args:
+            obs: `B x S`, where the sequence begins.
+            prev_action: as in `sample`.
+            length: number of actions, at least 1.
+            generator: draws the noise.
+
+        Returns:
+            Actions `B x length x A`, and the log-probability of each given those before it, `B x length`: 0 for one that is
+            held.
+        """
+        action, log_prob = self.sample(obs, generator, prev_action)  # B x A, B
+        held = log_prob.new_zeros(*log_prob.shape, length - 1)
+        return _held(action, length), torch.cat((log_prob.unsqueeze(-1), held), -1)
+
+    def mode_sequence(self, obs: Tensor, prev_action: Tensor | None, length: int) -> Tensor:
+        """The deterministic actions `B x length x A`, of which the first is `mode`; arguments as in `sequence`."""
+        return _held(self.mode(obs, prev_action), length)
+
+
+def _held(action: Tensor, length: int) -> Tensor:
+    return action.unsqueeze(-2).expand(*action.shape[:-1], length, -1)  # B x length x A
+
+
+@dataclass
+class CriticContext:
+    """The place where a critic term is called.
+
+    Attributes:
+        critics: the critics that learn; called with obs `B x S` and action `B x A` they give values `J x B`, as `Critics`.
+        target_critics: those that follow them, called likewise and constant; of a learner without any, `critics`.
+        policy: the learner's policy.
+        temperature: α, the weight of the entropy in values, a scalar tensor; 0 of a learner without one.
+        discount: γ of one real step.
+        model_rows: the rows of the batch that are the model's, the others being real.
+        generator: the term's own stream; it moves no other.
+        report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
+    """
+
+    critics: nn.Module
+    target_critics: nn.Module
+    policy: Policy
+    temperature: Tensor
+    discount: float
+    model_rows: slice
+    generator: Generator
+    report: Callable[[Mapping[str, Tensor]], None]
+
 
 class CriticTerm(Part, ABC):
     """A term added to the critics' loss (EDAC's diversity, COMBO's regulariser, …)."""
 
     @abstractmethod
-    def __call__(self, batch: Transitions, critics: nn.Module, policy: Policy) -> Tensor:
-        """A scalar, differentiable in the critics' parameters."""
+    def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
+        """A scalar for a batch of `B` rows, differentiable in the parameters of `context.critics`."""
+
+    def check(self, dynamics: nn.Module, learner: Learner) -> None:
+        """Refuses a dynamics model or a learner, both built, that this term can't work with (`UnsupportedError`)."""
+
+
+@dataclass
+class BoundCriticTerm:
+    """A critic term and the planner's half of its context; the learner that calls it gives its own half.
+
+    Attributes:
+        term: the term.
+        model_rows: see `CriticContext`, as the others.
+        generator: its stream.
+        report: takes its metrics.
+    """
+
+    term: CriticTerm
+    model_rows: slice
+    generator: Generator
+    report: Callable[[Mapping[str, Tensor]], None]
+
+    def __call__(
+        self,
+        batch: Transitions,
+        critics: nn.Module,
+        target_critics: nn.Module,
+        policy: Policy,
+        temperature: Tensor,
+        discount: float,
+    ) -> Tensor:
+        place = (self.model_rows, self.generator, self.report)
+        return self.term(batch, CriticContext(critics, target_critics, policy, temperature, discount, *place))
 
 
 class Learner(Configurable, nn.Module, ABC):
@@ -66,9 +160,22 @@ class Learner(Configurable, nn.Module, ABC):
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
 
     @abstractmethod
-    def update(self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()) -> dict[str, Tensor]:
-        """One update from a batch of `B` transitions; returns scalar tensors by metric name, still on the device."""
+    def update(
+        self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
+    ) -> dict[str, Tensor]:
+        """One update from a batch of `B` transitions; returns scalar tensors by metric name, still on the device.
+
+        Args:
+            batch: the transitions.
+            generator: draws the learner's own noise.
+            critic_terms: called once each with the batch and the learner's half of `CriticContext`; what they return is
+                added to the critics' loss.
+        """
 
     @abstractmethod
-    def value(self, obs: Tensor) -> Tensor:
-        """`J x B` values of `obs` `B x S`, one per critic, differentiable in `obs`."""
+    def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
+        """Values `J x B` of `obs` `B x S`, as `ValueFunction` says.
+
+        Raises:
+            UnsupportedError: for `"target"` and `"both"`, of a learner without target critics.
+        """

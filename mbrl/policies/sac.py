@@ -24,17 +24,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
-from mbrl.data import Generator, Task, Transitions, make_generator
-from mbrl.errors import NotBuiltError
+from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
+from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.networks import LeanAdam, Precision
-from mbrl.policies.base import CriticTerm, Learner
+from mbrl.policies.base import BoundCriticTerm, Learner
 from mbrl.policies.critics import Critics
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
@@ -145,7 +145,9 @@ class SAC(Learner):
 
     # learning --------------------------------------------------------------------------------------------------------
 
-    def update(self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()) -> dict[str, Tensor]:
+    def update(
+        self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
+    ) -> dict[str, Tensor]:
         """One update of critics, actor, temperature and targets.
 
         Args:
@@ -169,8 +171,9 @@ class SAC(Learner):
         target = self.target(batch, generator)  # B
         values = self.critics(batch.obs, batch.action)  # J x B
         critic_loss = (values - target).square().mean(-1).sum() * self.critic_weight
+        own = (self.critics, self.target_critics, self.policy, temperature, self.discount)
         for term in critic_terms:
-            critic_loss = critic_loss + term(batch, self.critics, self.policy)
+            critic_loss = critic_loss + term(batch, *own)
         critic_optimizer.drop_gradients()
         critic_loss.backward()
         critic_optimizer.advance()
@@ -213,15 +216,29 @@ class SAC(Learner):
             self._followed = (list(self.target_critics.parameters()), list(self.critics.parameters()))
         torch._foreach_lerp_(*self._followed, self.target_rate)
 
-    def value(self, obs: Tensor) -> Tensor:
-        """`J x B` values Q_j(s, tanh μ(s)) of `obs` `B x S` under the deterministic action, differentiable in `obs`.
+    def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
+        """Values Q_j(s, a), `J x B`, of `obs` `B x S` and `action` `B x A`, the deterministic tanh μ(s) if None.
 
-        They are the present critics' values, not the targets'. Parameters are constants here, so a model that learns
-        through it leaves no gradient in critics and policy.
+        Differentiable in both. Parameters are constants here, so a model that learns through it leaves no gradient in
+        critics and policy.
+
+        Args:
+            obs: `B x S`, any leading dims.
+            action: `B x A` in [−1, 1], or None.
+            critics: `"online"`, `"target"` or `"both"`: these are `2J x B`, online first.
+
+        Raises:
+            NotBuiltError: before `build`.
+            ConfigError: for other critics.
         """
         self._need_build()
-        action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
-        return self.critics(obs, action, frozen=True)
+        if critics not in get_args(CriticsAsked):
+            raise ConfigError(f"SAC.value: expected critics to be online, target or both, got {critics!r}; ask for online.")
+        if action is None:
+            action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
+        if critics == "both":
+            return torch.cat([each(obs, action, frozen=True) for each in (self.critics, self.target_critics)])
+        return (self.critics if critics == "online" else self.target_critics)(obs, action, frozen=True)
 
 
 def soft_target(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.data import Task, Transitions
-from mbrl.policies import CriticTerm, Learner, Policy
-from mbrl.testing.clauses import Clauses, noise, some_obs, some_rows, through_bytes
+from mbrl.errors import UnsupportedError
+from mbrl.policies import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
+from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs, some_rows, through_bytes
 from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
 from mbrl.testing.policy import check_policy
 
@@ -92,16 +93,29 @@ class _Suite(Clauses):
             self.hold(False, "update reads nothing back from the device", error)
 
     def terms(self) -> None:
-        """Critic terms are called with batch, critics and policy, and what they return is descended."""
-        rows, term = self.rows(), _Decay()
+        """Critic terms are called with the batch and their context, and what they return is descended."""
+        rows, term, own = self.rows(), _Decay(), noise("term")
         plain, pushed = self.built(), self.built()
         plain.update(rows, noise())
-        pushed.update(rows, noise(), [term])
+        with self.untouched("update", the_terms_generator=own):
+            pushed.update(rows, noise(), [BoundCriticTerm(term, slice(8, 32), own, term.reports.append)])
         self.hold(len(term.calls) == 1, "update calls each critic term once", len(term.calls))
-        batch, critics, policy = term.calls[0]
+        batch, context = term.calls[0]
+        critics, targets = context.critics, context.target_critics
         self.hold(batch is rows, "a critic term gets the batch of the update")
-        self.hold(policy is pushed.policy, "a critic term gets the learner's policy")
-        self.hold(isinstance(critics, nn.Module), "a critic term gets the critics", type(critics).__name__)
+        self.hold(context.policy is pushed.policy, "a critic term gets the learner's policy")
+        count = pushed.value(rows.obs).shape[0]
+        for what, module in (("critics", critics), ("target critics", targets)):
+            self.hold(isinstance(module, nn.Module), f"a critic term gets the {what}", type(module).__name__)
+            self.shaped(
+                module(rows.obs, rows.action), (count, 32), f"the {what} of a critic term, called with obs and action"
+            )
+        if targets is not critics:
+            constant = not any(parameter.requires_grad for parameter in targets.parameters())
+            self.hold(constant, "the target critics of a critic term are constant")
+        self.shaped(context.temperature, (), "the temperature of a critic term")
+        self.hold(not context.temperature.requires_grad, "the temperature of a critic term carries no gradient")
+        self.hold(0 <= context.discount <= 1, "the discount of a critic term lies in [0, 1]", context.discount)
         handed = {id(parameter) for parameter in critics.parameters()}
         twins = dict(plain.named_parameters())
         changed = any(
@@ -125,7 +139,7 @@ class _Suite(Clauses):
         self.hold(not same, "a terminated row is worth its reward alone")
 
     def value(self) -> None:
-        """`value` is `J x B`, differentiable in obs, and draws nothing."""
+        """`value` is `J x B` of each kind of critics, differentiable in obs and action, and draws nothing."""
         learner = self.built()
         count = learner.value(some_obs(self.task, 5)).shape[0]
         for dims in ((5,), (2, 3)):
@@ -136,6 +150,23 @@ class _Suite(Clauses):
             (gradient,) = torch.autograd.grad(value.sum(), obs, allow_unused=True)
             self.hold(gradient is not None, "value is differentiable in obs")
             self.hold(torch.isfinite(gradient).all(), "value has a finite gradient in obs")
+            action = some_actions(self.task, *dims).requires_grad_()
+            with self.untouched("value", obs=obs, action=action):
+                value = learner.value(obs, action)
+            self.shaped(value, (count, *dims), "value of an action", obs)
+            (gradient,) = torch.autograd.grad(value.sum(), action, allow_unused=True)
+            self.hold(gradient is not None and bool(gradient.any()), "value of an action depends on it, differentiably")
+        learner.update(self.rows(), noise())  # now targets lag behind
+        obs, action = obs.detach(), action.detach()
+        online = learner.value(obs, action, "online")
+        self.equal(learner.value(obs, action), online, "value is that of the online critics by default")
+        try:
+            target, both = learner.value(obs, action, "target"), learner.value(obs, action, "both")
+        except UnsupportedError:
+            return
+        self.shaped(target, (count, *dims), "value by target critics (unless refused with UnsupportedError)", obs)
+        self.hold(not torch.equal(target, online), "target critics have values of their own")
+        self.equal(both, torch.cat((online, target)), "value by both kinds of critics is online, then target", 1e-5)
 
     def resume(self) -> None:
         """Spec, state dict and optimiser states through bytes continue as if nothing had happened."""
@@ -167,11 +198,12 @@ class _Decay(CriticTerm):
     """A large weight decay that remembers what it was called with."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Transitions, nn.Module, Policy]] = []
+        self.calls: list[tuple[Transitions, CriticContext]] = []
+        self.reports: list[Mapping[str, Tensor]] = []
 
-    def __call__(self, batch: Transitions, critics: nn.Module, policy: Policy) -> Tensor:
-        self.calls.append((batch, critics, policy))
-        return 1e3 * torch.stack([parameter.square().sum() for parameter in critics.parameters()]).sum()
+    def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
+        self.calls.append((batch, context))
+        return 1e3 * torch.stack([parameter.square().sum() for parameter in context.critics.parameters()]).sum()
 
 
 def _held(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mbrl.data import RowGenerator, Task
 from mbrl.errors import UnsupportedError
 from mbrl.policies import Policy
-from mbrl.testing.clauses import Clauses, noise, some_obs
+from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs
 from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
 
 
@@ -29,7 +29,8 @@ def check_policy(make: Callable[[], Policy], task: Task, *, tolerance: float = 1
     clauses = Clauses(type(policy).__name__)
     _shapes(clauses, policy, task)
     _draws(clauses, policy, task, tolerance)
-    _sequences(clauses, policy, task)
+    _sequences(clauses, policy, task, tolerance)
+    _log_probs(clauses, make().double(), task, tolerance)
     _moves(clauses, policy, make(), task)
 
 
@@ -69,14 +70,33 @@ def _draws(clauses: Clauses, policy: Policy, task: Task, tolerance: float) -> No
         clauses.hold(False, "sample and mode read nothing back from the device", error)
 
 
-def _sequences(clauses: Clauses, policy: Policy, task: Task) -> None:
-    obs = some_obs(task, 5)
+def _sequences(clauses: Clauses, policy: Policy, task: Task, tolerance: float) -> None:
+    obs, previous = some_obs(task, 5), some_actions(task, 5)
+    first, first_log_prob = policy.sample(obs, noise(), previous)
+    for length in (1, 3):
+        action, log_prob = policy.sequence(obs, previous, length, noise())
+        mode = policy.mode_sequence(obs, previous, length)
+        clauses.shaped(action, (5, length, task.action_size), f"a sampled sequence of length {length}", obs)
+        clauses.shaped(log_prob, (5, length), "the log-probabilities of a sequence", obs)
+        clauses.shaped(mode, (5, length, task.action_size), f"the mode sequence of length {length}", obs)
+        clauses.equal(action[:, 0], first, "the first action of a sampled sequence is that of sample", tolerance)
+        clauses.equal(log_prob[:, 0], first_log_prob, "the first log-probability of a sequence is that of sample", tolerance)
+        clauses.equal(mode[:, 0], policy.mode(obs, previous), "the first action of the mode sequence is the mode", tolerance)
+
+
+def _log_probs(clauses: Clauses, policy: Policy, task: Task, tolerance: float) -> None:
+    """In float64, since an action near ±1 is rounded more coarsely than what it is the tanh of."""
+    obs, previous = some_obs(task, 5).double(), some_actions(task, 5).double()
+    action, said = policy.sample(obs, noise(), previous)
     try:
-        action, log_prob = policy.sample(obs, noise(), torch.zeros(5, task.action_size), length=3)
+        log_prob = policy.log_prob(obs, action, previous)
     except UnsupportedError:
         return
-    clauses.shaped(action, (5, 3, task.action_size), "a sampled sequence (length 3, unless refused with UnsupportedError)")
-    clauses.shaped(log_prob, (5,), "the log-probability of a sequence")
+    clauses.shaped(log_prob, (5,), "log_prob (unless refused with UnsupportedError)", obs)
+    clauses.equal(log_prob, said, "log_prob of a sampled action is what sample says", tolerance)
+    for edge in (-1.0, 1.0):
+        at_edge = policy.log_prob(obs, torch.full_like(action, edge), previous)
+        clauses.hold(torch.isfinite(at_edge).all(), f"log_prob is finite at actions of {edge:g}", at_edge.tolist())
 
 
 def _moves(clauses: Clauses, policy: Policy, twin: Policy, task: Task) -> None:

@@ -29,15 +29,20 @@ def check_parts(model: Any, datamodule: Any) -> None:
 
 
 def check_can_fit(model: pl.LightningModule) -> None:
-    """Refuses a model that has nothing to fit, and a planner that has trained already.
+    """Refuses a model that has nothing to fit, or isn't fitted without a learner, and a planner that has trained already.
 
     Raises:
-        UnsupportedError: for a fixed model.
+        UnsupportedError: for a fixed model, and one that wants a value function.
         ConfigError: for a used planner, whose buffers are lost or another run's.
     """
     if isinstance(model, DynamicsModel) and model.fitting == "fixed":
         raise UnsupportedError(
             f"Trainer.fit: expected a model that learns, got a {type(model).__name__}; test it, or give it to a planner."
+        )
+    if isinstance(model, DynamicsModel) and model.wants_value:
+        raise UnsupportedError(
+            f"Trainer.fit: expected a planner whose learner says values, got a {type(model).__name__} alone, whose fit asks "
+            "for them; give it to one."
         )
     if isinstance(model, Planner) and model.env_steps > 0:
         raise ConfigError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from mbrl.data import Prediction, Task, Transitions, ValueFunction, make_generator
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.errors import CheckpointError, ConfigError, DivergedError, UnsupportedError
-from mbrl.models import DynamicsModel, Pendulum, SimulatorModel
+from mbrl.models import DynamicsModel, Pendulum, SimulatorModel, WantsValueFunction
 from mbrl.training import Trainer
 from tests.models.fitting.test_lightning_fit import Rows, ensemble, trainer
 from tests.models.linear_task import TASK, linear_rows
@@ -114,6 +114,17 @@ def test_an_exact_model_is_tested_and_predicts_as_it_is(offline: OfflineData, tm
     assert not (tmp_path / "fit").exists()
     with pytest.raises(CheckpointError, match="expected a trained Nearest, got one without parameters"):
         quiet(tmp_path).test(Nearest(), offline)
+
+
+class Valued(Nearest, WantsValueFunction):
+    """Can't be fitted without values."""
+
+
+def test_a_model_that_wants_a_value_function_is_not_fitted_alone(offline: OfflineData, tmp_path: Path) -> None:
+    said = "expected a planner whose learner says values, got a Valued alone, whose fit asks for them; give it to one"
+    with pytest.raises(UnsupportedError, match=said):
+        quiet(tmp_path / "fit").fit(Valued(), offline)
+    assert not (tmp_path / "fit").exists()
 
 
 def test_a_simulator_starts_from_what_was_recorded(tmp_path: Path) -> None:

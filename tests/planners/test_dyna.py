@@ -14,7 +14,7 @@ from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, DivergedError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners import ActionSelector, BatchContext, BatchHook, Dyna, PolicyMode, Situation, evaluate
-from mbrl.policies import CriticTerm, Learner, Policy
+from mbrl.policies import SAC, BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
 from tests.planners.exact_models import WALK, WalkModel
 from tests.planners.rollouts.test_imagination import NoisyPolicy
 
@@ -66,7 +66,7 @@ class Recorder(Learner):
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[Transitions] = []
-        self.terms: list[Sequence[CriticTerm]] = []
+        self.terms: list[Sequence[BoundCriticTerm]] = []
 
     def build(self, task: Task, seed: int = 0) -> None:
         self.policy: Policy = NoisyPolicy(task.action_size)
@@ -74,7 +74,9 @@ class Recorder(Learner):
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         return []
 
-    def update(self, batch: Transitions, generator: Generator, critic_terms: Sequence[CriticTerm] = ()) -> dict[str, Tensor]:
+    def update(
+        self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
+    ) -> dict[str, Tensor]:
         self.batches.append(batch)
         self.terms.append(critic_terms)
         return {"critic_loss": batch.reward.mean()}
@@ -100,8 +102,9 @@ def dyna(**options: Any) -> Dyna:
     settings: dict[str, Any] = {
         "warmup_steps": 20, "refit_every": 10, "rollouts_per_step": 5, "epoch_steps": 40, "updates_per_step": 3, **options,
     }  # fmt: skip
-    planner = Dyna(settings.pop("dynamics", None) or Counted(), Recorder(), **settings)
+    planner = Dyna(settings.pop("dynamics", None) or Counted(), settings.pop("learner", None) or Recorder(), **settings)
     planner.build(WALK, seed=1)
+    planner.make_optimizers()
     return planner
 
 
@@ -224,17 +227,51 @@ class Doubled(BatchHook):
 
 
 class Nothing(CriticTerm):
-    """Adds zero."""
+    """Adds zero, and draws."""
 
-    def __call__(self, batch: Transitions, critics: nn.Module, policy: Policy) -> Tensor:
+    def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
+        context.report({"drawn": torch.rand((), generator=context.generator)})
         return batch.reward.new_zeros(())
+
+    def check(self, dynamics: nn.Module, learner: Learner) -> None:
+        if isinstance(dynamics, Counted) and dynamics.bad_above == 7.0:
+            raise UnsupportedError(f"Nothing can't use {type(learner).__name__} with 7.0.")
+
+
+class Shortened(BatchHook):
+    """Leaves the first real row out, and says so."""
+
+    def __call__(self, batch: Transitions, context: BatchContext) -> Transitions:
+        context.model_rows = slice(context.model_rows.start - 1, context.model_rows.stop - 1)
+        return batch.select(slice(1, None))
 
 
 def test_batch_hooks_and_critic_terms_reach_the_learner() -> None:
-    term = Nothing()
-    plain, hooked = _after(dyna(), 22), _after(dyna(batch_hooks=[Doubled()], critic_terms=[term]), 22)
-    assert torch.equal(hooked.learner.batches[0].reward, 2 * plain.learner.batches[0].reward)
-    assert hooked.learner.terms[0] == [term]
+    terms = [Nothing(), Nothing()]
+    plain, hooked = _after(dyna(), 22), _after(dyna(batch_hooks=[Doubled(), Shortened()], critic_terms=terms), 22)
+    assert torch.equal(hooked.learner.batches[0].reward, 2 * plain.learner.batches[0].reward[1:])
+    for i, bound in enumerate(hooked.learner.terms[0]):
+        assert bound.term is terms[i] and bound.generator is hooked.streams[f"critic term {i}"]
+        assert bound.model_rows == slice(hooked.real_rows - 1, hooked.batch_size - 1)
+    assert not [name for name in plain.streams.state_dict() if name.startswith("critic term")]
+
+
+def test_a_critic_term_that_draws_moves_no_other_stream() -> None:
+    plain, termed = (
+        _after(dyna(dynamics=WalkModel(noise=0.01), learner=SAC(hidden=[8]), critic_terms=terms), 22)
+        for terms in ([], [Nothing(), Nothing()])
+    )
+    said, other = plain.streams.state_dict(), termed.streams.state_dict()
+    assert set(other) - set(said) == {"critic term 0", "critic term 1"}
+    assert all(torch.equal(said[name], other[name]) for name in said)
+    learned = plain.learner.state_dict()
+    assert all(torch.equal(learned[n], v) for n, v in termed.learner.state_dict().items() if isinstance(v, Tensor))
+    assert 0 < termed.metrics.pop()["critic_term/drawn"] < 1
+
+
+def test_critic_terms_are_asked_about_model_and_learner_before_training() -> None:
+    with pytest.raises(UnsupportedError, match="Nothing can't use Recorder"):
+        dyna(dynamics=Counted(bad_above=7.0), critic_terms=[Nothing()])
 
 
 class Choosy(ActionSelector):
@@ -311,3 +348,23 @@ def test_the_same_seed_gives_the_same_rows() -> None:
     run(other, 30)
     assert torch.equal(a.model_buffer.all().next_obs, b.model_buffer.all().next_obs)
     assert not torch.equal(a.model_buffer.all().next_obs, other.model_buffer.all().next_obs)
+
+
+class Doubling(ActionSelector):
+    """Doubles the action before, and begins with 0.1."""
+
+    def select(self, situation: Situation) -> Tensor:
+        assert situation.prev_action is not None
+        return torch.where(situation.prev_action == 0, 0.1, 2 * situation.prev_action).clamp(-1, 1)
+
+
+def test_the_action_before_lies_in_the_memory_until_the_episode_ends() -> None:
+    planner = dyna(explore_selector=Doubling())
+    memory, obs = planner.memory(2, make_generator("cpu", 0)), torch.zeros(2, 1)
+    warmed = planner.warmup_action(obs, memory)
+    assert torch.equal(planner.act(obs, memory, explore=True)[0], (2 * warmed).clamp(-1, 1))
+    memory.reset(torch.tensor([True, False]))
+    action, memory = planner.act(obs, memory, explore=True)
+    assert action[0] == 0.1 and action[1] != 0.1
+    planner.act(obs, memory, explore=False)
+    assert torch.equal(memory.tensors["prev_action"], planner.learner.policy.mode(obs))

@@ -13,7 +13,7 @@ from torch import Tensor
 from mbrl.data import Task, Transitions, ValueFunction, make_generator
 from mbrl.envs import HandedOverExperience, VectorExperience, make_task
 from mbrl.errors import ConfigError, DivergedError, ShapeError, UnsupportedError
-from mbrl.models import GaussianEnsemble, SimulatorModel
+from mbrl.models import GaussianEnsemble, SimulatorModel, WantsValueFunction
 from mbrl.models.closed_form import Pendulum
 from mbrl.planners import PETS, evaluate
 from mbrl.planners.plans import (
@@ -242,6 +242,43 @@ class Recording(LinearModel):
         return {}
 
 
+class ByChoice(Recording):
+    """Wants a value function if told so."""
+
+    def __init__(self, value_aware: bool = True) -> None:
+        super().__init__()
+        self.value_aware = value_aware
+        self.valued: list[bool] = []
+
+    @property
+    def wants_value(self) -> bool:
+        return self.value_aware
+
+    def refit(
+        self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None = None
+    ) -> dict[str, float | Tensor]:
+        self.valued.append(value is not None)
+        return super().refit(rows, generator, value)
+
+
+class Always(Recording, WantsValueFunction):
+    pass
+
+
+def test_a_model_that_wants_a_value_function_needs_a_learner() -> None:
+    with pytest.raises(UnsupportedError, match=r"PETS can't use ByChoice: .* no learner to say them; set learner"):
+        pets(dynamics=ByChoice())
+    with pytest.raises(UnsupportedError, match="PETS can't use Always"):
+        pets(dynamics=Always())
+    pets(dynamics=ByChoice(value_aware=False))
+    planner = pets(dynamics=ByChoice(), learner=SAC(hidden=[8]), warmup_steps=4, batch_size=4)
+    experience = VectorExperience(LINEAR, 2)
+    for _ in range(2):
+        planner.tick(experience)
+    experience.close()
+    assert planner.dynamics.valued == [True]  # type: ignore[attr-defined]
+
+
 def test_it_collects_and_refits_on_schedule() -> None:
     planner = pets(dynamics=Recording(), warmup_steps=6, refit_every=4)
     experience = VectorExperience(LINEAR, 2)
@@ -326,7 +363,7 @@ def test_a_learner_by_the_side_learns_from_real_steps() -> None:
         ({"uncertainty": MeanDisagreement()}, "expected a rate other than 0 with an uncertainty"),
         ({"uncertainty_rate": 1.0}, "and 0 without one, got 1.0; set both or neither"),
         ({"uncertainty": MeanDisagreement(), "uncertainty_rate": float("nan")}, "expected a finite number, got nan"),
-        ({"learner": SAC()}, "expected terminal_value, policy_candidates or a measure that asks it, got none"),
+        ({"learner": SAC()}, "expected terminal_value, policy_candidates, or a measure or model that asks it, got none"),
         ({"propagation": "expectation", "particles": 2}, "expected one particle under propagation 'expectation'"),
     ],
 )

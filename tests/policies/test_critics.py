@@ -62,8 +62,28 @@ def test_second_derivatives_exist() -> None:
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_each_critic_may_have_rows_of_its_own(frozen: bool) -> None:
+    """One backward pass gives the gradients in action of all critics."""
+    made = critics(5)
+    obs, action = inputs(6)
+    apart = action.expand(5, 6, 2).clone().requires_grad_()
+    values = made(obs.expand(5, 6, 3), apart, own_rows=True, frozen=frozen)
+    torch.testing.assert_close(values, made(obs, action))
+    (slopes,) = torch.autograd.grad(values.sum(), apart)
+    action.requires_grad_()
+    for j in range(5):
+        (slope,) = torch.autograd.grad(made(obs, action, frozen=frozen)[j].sum(), action)
+        torch.testing.assert_close(slopes[j], slope)
+    others, drawn = inputs(5, 7)
+    for j, own in enumerate(made(others, drawn, own_rows=True)):
+        torch.testing.assert_close(own, made(others[j], drawn[j])[j])
+
+
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"Critics\(action\): expected shape 5 x 2, got 5 x 1"):
         critics()(torch.zeros(5, 3), torch.zeros(5, 1))
     with pytest.raises(ShapeError, match=r"\(action\): expected shape 5 x 2, got 4 x 2"):
         critics()(torch.zeros(5, 3), torch.zeros(4, 2))
+    with pytest.raises(ShapeError, match=r"Critics\(obs\): expected shape 2 x B x 3, got 4 x 5 x 3"):
+        critics()(torch.zeros(4, 5, 3), torch.zeros(4, 5, 2), own_rows=True)

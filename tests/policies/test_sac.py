@@ -12,7 +12,7 @@ import torch
 
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
-from mbrl.policies import SAC, CriticTerm, Policy
+from mbrl.policies import SAC, BoundCriticTerm, CriticContext, CriticTerm
 from mbrl.policies.sac import soft_target
 from mbrl.spec import from_spec
 from mbrl.testing.no_sync import NoScalarReadback
@@ -218,7 +218,8 @@ def test_critic_terms_are_added_to_the_critics_loss() -> None:
     rows = batch()
     plain, pushed = built(), built()
     first = plain.update(rows, make_generator("cpu", "noise"))
-    second = pushed.update(rows, make_generator("cpu", "noise"), [Push()])
+    term = BoundCriticTerm(Push(), slice(0, 0), make_generator("cpu", "term"), lambda metrics: None)
+    second = pushed.update(rows, make_generator("cpu", "noise"), [term])
     expected = first["critic_loss"] + 1e4 * first["q_mean"]
     torch.testing.assert_close(second["critic_loss"], expected)
     assert pushed.critics(rows.obs, rows.action).mean() < plain.critics(rows.obs, rows.action).mean()
@@ -227,8 +228,29 @@ def test_critic_terms_are_added_to_the_critics_loss() -> None:
 class Push(CriticTerm):
     """Pushes values down."""
 
-    def __call__(self, batch: Transitions, critics: torch.nn.Module, policy: Policy) -> torch.Tensor:
-        return 1e4 * critics(batch.obs, batch.action).mean()
+    def __call__(self, batch: Transitions, context: CriticContext) -> torch.Tensor:
+        return 1e4 * context.critics(batch.obs, batch.action).mean()
+
+
+class Noting(CriticTerm):
+    """Keeps its context."""
+
+    def __call__(self, batch: Transitions, context: CriticContext) -> torch.Tensor:
+        self.context = context
+        return batch.reward.new_zeros(())
+
+
+def test_a_critic_term_sees_the_learner_as_it_is() -> None:
+    learner, term, own, reports = built(discount=0.9), Noting(), make_generator("cpu", "term"), []
+    place = (slice(2, 5), own, reports.append)
+    learner.update(batch(), make_generator("cpu", "noise"), [BoundCriticTerm(term, *place)])
+    context = term.context
+    assert context.critics is learner.critics and context.target_critics is learner.target_critics
+    assert context.policy is learner.policy
+    assert context.temperature == 1.0 and context.discount == 0.9  # before the update's own step
+    assert (context.model_rows, context.generator) == place[:2]
+    context.report({"size": context.temperature})
+    assert reports == [{"size": context.temperature}]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -249,6 +271,20 @@ def test_value_is_differentiable_in_obs_and_leaves_no_other_gradient() -> None:
     assert all(parameter.grad is None for parameter in learner.parameters())
     assert torch.autograd.gradcheck(learner.value, (obs,))
     assert learner.value(torch.zeros(2, 4, 3, dtype=torch.float64)).shape == (2, 2, 4)
+
+
+def test_value_of_an_action_by_online_and_target_critics() -> None:
+    learner, rows = built(), batch()
+    learner.update(rows, make_generator("cpu", "noise"))
+    online, target = learner.critics(rows.obs, rows.action), learner.target_critics(rows.obs, rows.action)
+    assert not torch.equal(online, target)
+    assert torch.equal(learner.value(rows.obs, rows.action), online)
+    assert torch.equal(learner.value(rows.obs, rows.action, "target"), target)
+    assert torch.equal(learner.value(rows.obs, rows.action, "both"), torch.cat((online, target)))
+    mode = learner.policy.mode(rows.obs)
+    assert torch.equal(learner.value(rows.obs, critics="target"), learner.value(rows.obs, mode, "target"))
+    with pytest.raises(ConfigError, match=r"SAC.value: expected critics to be online, target or both, got 'slow'"):
+        learner.value(rows.obs, critics="slow")  # type: ignore[arg-type]
 
 
 # repeatability -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch
 
 from mbrl.data import RowGenerator, make_generator
 from mbrl.errors import ConfigError, ShapeError, UnsupportedError
+from mbrl.policies import Policy
 from mbrl.policies.tanh_gaussian_policy import CHUNK, TanhGaussianPolicy, tanh_gaussian_log_prob
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -110,6 +111,48 @@ def test_sample_is_what_its_log_probability_says(dtype: torch.dtype) -> None:
     assert action.dtype is log_prob.dtype is dtype
 
 
+@BOTH
+def test_log_prob_of_a_sample_is_what_sample_says(dtype: torch.dtype) -> None:
+    made = policy().to(dtype)
+    obs = torch.randn(4, 50, 3, generator=make_generator("cpu", "obs"), dtype=dtype)
+    action, said = made.sample(obs, make_generator("cpu", "noise"))
+    inside = (action.abs() < 0.99).all(-1)
+    assert inside.sum() > 100
+    torch.testing.assert_close(made.log_prob(obs, action)[inside], said[inside], atol=1e-5, rtol=1e-5)
+
+
+@BOTH
+def test_log_prob_is_finite_at_the_edge(dtype: torch.dtype) -> None:
+    """±1 counts as the next number towards 0."""
+    made = policy().to(dtype)
+    action = torch.tensor([[1.0, -1.0], [1.0, 1.0]], dtype=dtype, requires_grad=True)
+    log_prob = made.log_prob(torch.zeros(2, 3, dtype=dtype), action)
+    near = torch.nextafter(action.detach(), torch.zeros(2, 2, dtype=dtype))
+    assert torch.equal(log_prob, made.log_prob(torch.zeros(2, 3, dtype=dtype), near))
+    (gradient,) = torch.autograd.grad(log_prob.sum(), action)
+    assert torch.isfinite(log_prob).all() and torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_a_sequence_holds_its_first_action() -> None:
+    made, obs = policy(), torch.randn(2, 4, 3, generator=make_generator("cpu", "obs"))
+    first, said = made.sample(obs, make_generator("cpu", "noise"))
+    action, log_prob = made.sequence(obs, None, 3, make_generator("cpu", "noise"))
+    mode = made.mode_sequence(obs, None, 3)
+    assert action.shape == mode.shape == (2, 4, 3, 2)
+    for j in range(3):
+        assert torch.equal(action[:, :, j], first) and torch.equal(mode[:, :, j], made.mode(obs))
+    assert torch.equal(log_prob, torch.stack((said, 0 * said, 0 * said), -1))
+
+
+def test_a_policy_without_log_prob_says_so() -> None:
+    class Silent(TanhGaussianPolicy):
+        log_prob = Policy.log_prob
+
+    made = Silent(3, 2, make_generator("cpu", "policy"), hidden=(16,))
+    with pytest.raises(UnsupportedError, match="Silent can't say how likely an action is, since it has no method log_prob"):
+        made.log_prob(torch.zeros(1, 3), torch.zeros(1, 2))
+
+
 def test_mode_is_the_tanh_of_the_mean_and_the_median_of_samples() -> None:
     made = policy()
     obs = torch.randn(1, 3, generator=make_generator("cpu", "obs"))
@@ -184,8 +227,6 @@ def test_same_generator_same_weights() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UnsupportedError, match=r"expected length 1, got 3: .*call it once a step"):
-        policy().sample(torch.zeros(1, 3), make_generator("cpu"), length=3)
     with pytest.raises(ShapeError, match=r"TanhGaussianPolicy\(obs\): expected shape B x 3, got 5 x 4"):
         policy().mode(torch.zeros(5, 4))
     with pytest.raises(ConfigError, match=r"\(log_sigma=…\): expected one of clip, tanh, got 'soft'"):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mbrl.data import Prediction, ReplayBuffer, Task, Transitions, make_generator
+from mbrl.data import Prediction, ReplayBuffer, Task, Transitions, draw_normal, make_generator
 from mbrl.models import DynamicsModel, Exact
 from mbrl.models.obs_state import ObsState
 from mbrl.planners import ActionSelector, HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner
@@ -201,25 +201,59 @@ class RandomMode(TanhGaussianPolicy):
 
 
 class SumOfActions(TanhGaussianPolicy):
-    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None, length: int = 1) -> tuple[Tensor, Tensor]:
-        action, log_prob = super().sample(obs, generator, prev_action, length)
+    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None) -> tuple[Tensor, Tensor]:
+        action, log_prob = super().sample(obs, generator, prev_action)
         return action, log_prob.unsqueeze(-1)
 
 
 class Detached(TanhGaussianPolicy):
-    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None, length: int = 1) -> tuple[Tensor, Tensor]:
-        action, log_prob = super().sample(obs, generator, prev_action, length)
+    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None) -> tuple[Tensor, Tensor]:
+        action, log_prob = super().sample(obs, generator, prev_action)
         return action.detach(), log_prob
 
 
 class IgnoresLength(TanhGaussianPolicy):
-    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None, length: int = 1) -> tuple[Tensor, Tensor]:
-        return super().sample(obs, generator, prev_action)
+    def sequence(self, obs: Tensor, prev_action: Any, length: int, generator: Any) -> tuple[Tensor, Tensor]:
+        return super().sequence(obs, prev_action, 1, generator)
+
+
+class OneLogProbForAll(TanhGaussianPolicy):
+    def sequence(self, obs: Tensor, prev_action: Any, length: int, generator: Any) -> tuple[Tensor, Tensor]:
+        action, log_prob = super().sequence(obs, prev_action, length, generator)
+        return action, log_prob.sum(-1)
+
+
+class SequenceOfItsOwn(TanhGaussianPolicy):
+    def sequence(self, obs: Tensor, prev_action: Any, length: int, generator: Any) -> tuple[Tensor, Tensor]:
+        draw_normal(generator, len(obs), 1, obs)
+        return super().sequence(obs, prev_action, length, generator)
+
+
+class ForgetsBefore(TanhGaussianPolicy):
+    """Depends on the action before, but not in its mode sequence."""
+
+    def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
+        mode = super().mode(obs)
+        return mode if prev_action is None else 0.5 * (mode + prev_action)
+
+    def mode_sequence(self, obs: Tensor, prev_action: Tensor | None, length: int) -> Tensor:
+        return super().mode_sequence(obs, None, length)
+
+
+class LogProbBeforeTanh(TanhGaussianPolicy):
+    def log_prob(self, obs: Tensor, action: Tensor, prev_action: Any = None) -> Tensor:
+        mean, log_sigma = self.distribution(obs)
+        return torch.distributions.Normal(mean, log_sigma.exp()).log_prob(torch.atanh(action)).sum(-1)
+
+
+class InfiniteAtTheEdge(TanhGaussianPolicy):
+    def log_prob(self, obs: Tensor, action: Tensor, prev_action: Any = None) -> Tensor:
+        return super().log_prob(obs, action) + 0 * torch.atanh(action).sum(-1)
 
 
 class IgnoresRows(TanhGaussianPolicy):
-    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None, length: int = 1) -> tuple[Tensor, Tensor]:
-        return super().sample(obs, getattr(generator, "generator", generator), prev_action, length)
+    def sample(self, obs: Tensor, generator: Any, prev_action: Any = None) -> tuple[Tensor, Tensor]:
+        return super().sample(obs, getattr(generator, "generator", generator), prev_action)
 
 
 class ReadsBack(TanhGaussianPolicy):
@@ -245,7 +279,12 @@ POLICIES = {
     RandomMode: "the mode of the same observations is the same",
     SumOfActions: "a log-probability has shape",
     Detached: "sampled actions are reparameterised",
-    IgnoresLength: "a sampled sequence .* has shape",
+    IgnoresLength: "a sampled sequence of length 3 has shape",
+    OneLogProbForAll: "the log-probabilities of a sequence has shape",
+    SequenceOfItsOwn: "the first action of a sampled sequence is that of sample",
+    ForgetsBefore: "the first action of the mode sequence is the mode",
+    LogProbBeforeTanh: "log_prob of a sampled action is what sample says",
+    InfiniteAtTheEdge: "log_prob is finite at actions of -1",
     IgnoresRows: "dropping rows leaves the others' samples as they were",
     ReadsBack: "sample and mode read nothing back",
     HiddenState: "a policy with a loaded state dict acts the same",
@@ -273,6 +312,29 @@ class IgnoresTerms(SAC):
         return super().update(batch, generator)
 
 
+class TermsOfTheTargets(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        def swapped(term: Any) -> Any:
+            return lambda rows, critics, targets, *others: term(rows, targets, critics, *others)
+
+        return super().update(batch, generator, [swapped(term) for term in critic_terms])
+
+
+class TemperatureAsNumber(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        def told(term: Any) -> Any:
+            return lambda rows, critics, targets, policy, _, gamma: term(rows, critics, targets, policy, 0.2, gamma)
+
+        return super().update(batch, generator, [told(term) for term in critic_terms])
+
+
+class DrawsFromTheTerm(SAC):
+    def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
+        for term in critic_terms:
+            torch.rand(1, generator=term.generator)
+        return super().update(batch, generator, critic_terms)
+
+
 class NumbersAsMetrics(SAC):
     def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
         metrics = super().update(batch, generator, critic_terms)
@@ -289,8 +351,29 @@ class LosesItsOptimizer(SAC):
 
 
 class ValueWithoutGradient(SAC):
-    def value(self, obs: Tensor) -> Tensor:
-        return super().value(obs).detach() + 0 * next(self.parameters()).sum()
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        return super().value(obs, action, critics).detach() + 0 * next(self.parameters()).sum()
+
+
+class ValuesOneAction(SAC):
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        return super().value(obs, None, critics) + (0 if action is None else 0 * action.sum())
+
+
+class ValuesByTargets(SAC):
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "target") -> Tensor:
+        return super().value(obs, action, critics)
+
+
+class OneKindOfCritics(SAC):
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        return super().value(obs, action)
+
+
+class TargetsFirst(SAC):
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        value = super().value(obs, action, critics)
+        return torch.cat(value.chunk(2)[::-1]) if critics == "both" else value
 
 
 class RewardInPlace(SAC):
@@ -308,9 +391,16 @@ LEARNERS = {
     TruncationEnds: "a truncated row is learned from like any other",
     NothingEnds: "a terminated row is worth its reward alone",
     IgnoresTerms: "update calls each critic term once, got 0",
+    TermsOfTheTargets: "the target critics of a critic term are constant",
+    TemperatureAsNumber: "the temperature of a critic term is a tensor",
+    DrawsFromTheTerm: "update leaves the_terms_generator as it was",
     NumbersAsMetrics: "the metric critic_loss is a tensor, got float",
     LosesItsOptimizer: "a learner from spec, state dict and optimiser states continues",
     ValueWithoutGradient: "value is differentiable in obs",
+    ValuesOneAction: "value of an action depends on it",
+    ValuesByTargets: "value is that of the online critics by default",
+    OneKindOfCritics: "target critics have values of their own",
+    TargetsFirst: "value by both kinds of critics is online, then target",
     RewardInPlace: "update leaves batch as it was",
     CountsOutsideItsState: "a learner from spec, state dict and optimiser states continues",
 }
@@ -463,10 +553,24 @@ class ChangesObs(ActionSelector):
         return situation.policy.mode(situation.obs)
 
 
+class ChangesPrevAction(ActionSelector):
+    def select(self, situation: Any) -> Tensor:
+        if situation.prev_action is not None:
+            situation.prev_action.mul_(0.5)
+        return situation.policy.mode(situation.obs, situation.prev_action)
+
+
+class KeepsPrevAction(ActionSelector):
+    def select(self, situation: Any) -> Tensor:
+        return situation.policy.mode(situation.obs)
+
+
 SELECTORS = {
     Drifts: "the same generators give the same actions",
     TooLarge: r"actions lie in \[−1, 1\]",
     ChangesObs: "select leaves obs as it was",
+    ChangesPrevAction: "select leaves prev_action as it was",
+    KeepsPrevAction: "the policy is asked with the action before",
 }
 
 

@@ -98,7 +98,7 @@ class GradientModel(DynamicsModel):
 
         Args:
             batch: `E x B` transitions, each member its own, or `B`, which all members share.
-            value: for models that are `WantsValueFunction`; others have no use for it.
+            value: for models that want it (`wants_value`); others have no use for it.
         """
 
     def fit_inputs(self, run: FitRun) -> None:

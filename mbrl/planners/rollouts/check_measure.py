@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mbrl.arguments import check_shape
-from mbrl.data import make_generator
+from mbrl.data import CriticsAsked, make_generator
 from mbrl.errors import UnsupportedError
 from mbrl.models import DynamicsModel, Exact, HasMembers
 from mbrl.uncertainty import UncertaintyMeasure, draw_sample
@@ -15,7 +15,7 @@ from mbrl.uncertainty import UncertaintyMeasure, draw_sample
 class _AnyValue:
     """Stands for critics that aren't built yet."""
 
-    def value(self, obs: Tensor) -> Tensor:
+    def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
         return obs.new_zeros(1, len(obs))  # J x B
 
 

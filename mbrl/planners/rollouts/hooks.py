@@ -63,7 +63,7 @@ class BatchContext:
         dynamics: the model as it is now; the batch's rollouts may be of an earlier fit.
         generator: the hook's own stream; it moves no other.
         model_rows: which rows of the batch are the model's, the others being real. A hook that moves rows, or changes how
-            many there are, writes their new places here for the hooks after it.
+            many there are, writes their new places here for the hooks and critic terms after it.
         report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
     """
 

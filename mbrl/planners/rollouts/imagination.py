@@ -95,11 +95,20 @@ class Imagination:
             for i in range(len(self.hooks))
         ]
         want = sorted({name for hook in self.hooks for name in hook.want})
-        state = self.dynamics.start(rows, model)
+        state, prev_action = self.dynamics.start(rows, model), rows.extras.get("prev_action")
         alive = torch.ones(width, dtype=torch.bool, device=device)  # B
         for depth in range(length):
             situation = Situation(
-                state.obs, self.policy, self.dynamics, state.fork, policy, planning, self.value, self.report, alive
+                state.obs,
+                self.policy,
+                self.dynamics,
+                state.fork,
+                policy,
+                planning,
+                self.value,
+                self.report,
+                prev_action,
+                alive,
             )
             step = self.dynamics.step(state, self.selector.select(situation), want)
             for hook, noise in zip(self.hooks, hook_noise, strict=True):
@@ -110,13 +119,13 @@ class Imagination:
             part = Transitions(step.obs, step.action, step.reward, step.next_obs, step.terminated, halt & ~step.terminated)
             yield part, keep, (alive & ~finite).sum()
             alive = keep & ~step.terminated & ~halt
-            state = step.state
+            state, prev_action = step.state, step.action
             if self.drop:
                 index = alive.nonzero()[:, 0]
                 if len(index) == 0:
                     return
                 if len(index) < len(alive):
-                    state = state.select(index)
+                    state, prev_action = state.select(index), prev_action[index]
                     policy, planning = policy.select(index), planning.select(index)
                     hook_noise = [noise.select(index) for noise in hook_noise]
                     alive = alive[index]

@@ -15,7 +15,7 @@ from mbrl.planners.metrics import MetricSums
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutHook
 from mbrl.planners.rollouts.imagination import Imagination
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample
-from mbrl.policies import CriticTerm, Learner
+from mbrl.policies import BoundCriticTerm, CriticTerm, Learner
 
 
 @dataclass
@@ -29,8 +29,8 @@ class ImaginedLearning:
         dynamics: the model, built for its task.
         learner: the learner, built for the same task.
         real: the real rows, which may still grow.
-        streams: the run's; draws come from `start_rows`, `replay`, `updates` and `batch hook i`.
-        metrics: takes `rollout/…`, `batch/…`, `learner/…`, `time/rollout_s` and `time/update_s`.
+        streams: the run's; draws come from `start_rows`, `replay`, `updates`, `batch hook i` and `critic term i`.
+        metrics: takes `rollout/…`, `batch/…`, `learner/…`, `critic_term/…`, `time/rollout_s` and `time/update_s`.
         batch_size: rows per update.
         real_rows: how many of them are real; the others are the model's.
         selector: chooses the actions of rollouts.
@@ -103,27 +103,35 @@ class ImaginedLearning:
         began = perf_counter()
         noise = self.streams["updates"]
         for _ in range(updates):
-            report = self.learner.update(self.batch(), noise, self.critic_terms)
+            batch, model_rows = self.batch()
+            terms = [
+                BoundCriticTerm(
+                    term, model_rows, self.streams[f"critic term {i}"], partial(self.metrics.add, prefix="critic_term/")
+                )
+                for i, term in enumerate(self.critic_terms)
+            ]
+            report = self.learner.update(batch, noise, terms)
         self.metrics.add(report, prefix="learner/")
         self.metrics.add({"time/update_s": (perf_counter() - began) / updates})
 
-    def batch(self) -> Transitions:
-        """Draws a batch, its real rows first, and has the batch hooks change it."""
+    def batch(self) -> tuple[Transitions, slice]:
+        """Draws a batch, its real rows first, and has the batch hooks change it; returns the model's rows in it too."""
         shares = [(self.real, self.real_rows), (self.model, self.batch_size - self.real_rows)]
         batch = mixed_batch(shares, self.streams["replay"])
+        model_rows = slice(self.real_rows, self.batch_size)
         if not self.batch_hooks:
-            return batch
+            return batch, model_rows
         context = BatchContext(
             self.learner,
             self.dynamics,
             self.streams["batch hook 0"],
-            model_rows=slice(self.real_rows, self.batch_size),
+            model_rows=model_rows,
             report=partial(self.metrics.add, prefix="batch/"),
         )
         for i, hook in enumerate(self.batch_hooks):
             context.generator = self.streams[f"batch hook {i}"]
             batch = hook(batch, context)
-        return batch
+        return batch, context.model_rows
 
     def buffers_state(self) -> dict[str, dict[str, Any]]:
         """The kept rollouts, as a planner's `buffers_state`; empty before there are any."""

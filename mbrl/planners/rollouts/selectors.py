@@ -28,6 +28,7 @@ class Situation:
         planning_generator: the stream of planning, which moves neither the policy's nor the rollout's.
         value: the learner's critics, or None where there are none.
         report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
+        prev_action: `B x A`, the actions before, zeros where an episode begins; None where they are unknown.
         alive: `B` bool, the rows whose rollouts go on, as in `RolloutContext`; None: all.
     """
 
@@ -39,6 +40,7 @@ class Situation:
     planning_generator: Generator
     value: ValueFunction | None = None
     report: Callable[[Mapping[str, Tensor]], None] = unreported
+    prev_action: Tensor | None = None
     alive: Tensor | None = None
 
 
@@ -57,11 +59,11 @@ class PolicySample(ActionSelector):
     """A sample of the policy: what MBPO does, in the model and in the environment."""
 
     def select(self, situation: Situation) -> Tensor:
-        return situation.policy.sample(situation.obs, situation.policy_generator)[0]
+        return situation.policy.sample(situation.obs, situation.policy_generator, situation.prev_action)[0]
 
 
 class PolicyMode(ActionSelector):
     """The policy's deterministic action: how some MBPO ports collect real data."""
 
     def select(self, situation: Situation) -> Tensor:
-        return situation.policy.mode(situation.obs)
+        return situation.policy.mode(situation.obs, situation.prev_action)

@@ -213,7 +213,7 @@ class UPMPC(ActionSelector):
                 alive = alive & ~step.terminated
             state = step.state
             if depth + 1 < self.horizon:
-                action = policy.sample(state.obs, noise)[0]
+                action = policy.sample(state.obs, noise, action)[0]
         if self.terminal_value is not None:
             reward = torch.where(
                 alive, reward + self.reward_discount**self.horizon * self._value(situation, state.obs), reward
@@ -225,7 +225,9 @@ class UPMPC(ActionSelector):
         """`K` blocks of candidate actions, `K·B x A`, from the policy's stream."""
         generator = _tiled(situation.policy_generator, self.candidates)
         obs = situation.obs.expand(self.candidates, *situation.obs.shape)  # K x B x S, of which a network may see B
-        return situation.policy.sample(obs, generator)[0].flatten(0, 1)
+        before = situation.prev_action
+        before = None if before is None else before.expand(self.candidates, *before.shape)  # K x B x A
+        return situation.policy.sample(obs, generator, before)[0].flatten(0, 1)
 
     def _value(self, situation: Situation, obs: Tensor) -> Tensor:
         if situation.value is None:

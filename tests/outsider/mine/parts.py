@@ -1,11 +1,14 @@
-"""Parts of Dyna: how it explores, and what it changes in model rollouts."""
+"""Parts of Dyna: how it explores, what it changes in model rollouts, and what it adds to the critics' loss."""
 
 from dataclasses import replace
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from mbrl.data import ModelStep, draw_normal
+from mbrl.data import ModelStep, Transitions, draw_normal
+from mbrl.errors import UnsupportedError
 from mbrl.planners import ActionSelector, RolloutContext, RolloutHook, Situation
+from mbrl.policies import SAC, CriticContext, CriticTerm, Learner
 
 
 class NoisyMode(ActionSelector):
@@ -19,7 +22,7 @@ class NoisyMode(ActionSelector):
         self.scale = scale
 
     def select(self, situation: Situation) -> Tensor:
-        action = situation.policy.mode(situation.obs)  # B x A
+        action = situation.policy.mode(situation.obs, situation.prev_action)  # B x A
         noise = draw_normal(situation.policy_generator, *action.shape, like=action)
         return (action + self.scale * noise).clamp(-1.0, 1.0)
 
@@ -37,3 +40,29 @@ class Fence(RolloutHook):
     def __call__(self, step: ModelStep, context: RolloutContext) -> ModelStep:
         outside = (step.next_obs.abs() > self.limit).any(-1)  # B
         return replace(step, halt=outside if step.halt is None else step.halt | outside)
+
+
+class Diverse(CriticTerm):
+    """Keeps the critics' gradients in the action apart: the mean cosine between those of two critics, times `weight` (EDAC).
+
+    Args:
+        weight: of the term in the critics' loss.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        self.weight = weight
+
+    def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
+        copies = context.critics.count  # J
+        action = batch.action.expand(copies, -1, -1).clone().requires_grad_()  # J x B x A
+        values = context.critics(batch.obs.expand(copies, -1, -1), action, own_rows=True)  # J x B
+        (slopes,) = torch.autograd.grad(values.sum(), action, create_graph=True)  # J x B x A, of one backward pass
+        slopes = torch.nn.functional.normalize(slopes, dim=-1)
+        cosines = torch.einsum("jba,kba->jkb", slopes, slopes).mean(-1)  # J x J
+        mean = (cosines.sum() - cosines.trace()) / (copies * (copies - 1))
+        context.report({"cosine": mean.detach()})
+        return self.weight * mean
+
+    def check(self, dynamics: nn.Module, learner: Learner) -> None:
+        if isinstance(learner, SAC) and learner.critic_count < 2:
+            raise UnsupportedError("Diverse: expected at least 2 critics, which could differ, got 1; raise critics.")

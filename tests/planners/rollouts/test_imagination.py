@@ -27,9 +27,7 @@ class NoisyPolicy(Policy):
         self.bias = nn.Parameter(torch.tensor(0.3))
         self.action_size = action_size
 
-    def sample(
-        self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None, length: int = 1
-    ) -> tuple[Tensor, Tensor]:
+    def sample(self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None) -> tuple[Tensor, Tensor]:
         noise = draw_normal(generator, len(obs), self.action_size, obs)
         return torch.tanh(self.bias * obs[:, :1].sign() + noise), noise.sum(-1)
 
@@ -205,3 +203,28 @@ def test_policy_mode_takes_the_deterministic_action() -> None:
     model.build(WALK)
     stored, _ = imagine(model, walk_starts(20), 1, selector=PolicyMode())
     assert torch.equal(stored[0].action, NoisyPolicy().mode(stored[0].obs))
+
+
+class Following(ActionSelector):
+    """Half the action before."""
+
+    def select(self, situation: Situation) -> Tensor:
+        before = situation.prev_action
+        return torch.full_like(situation.obs, 0.8) if before is None else 0.5 * before
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_selectors_see_the_action_before(drop: bool) -> None:
+    """That of the rows at first, if they know it, then the rollout's own, of the rows that go on."""
+    model = WalkModel()
+    model.build(WALK)
+    starts = walk_starts(40)
+    unknown, _ = imagine(model, starts, 3, drop=drop, selector=Following())
+    taken = {round(value, 4) for part in unknown for value in part.action.flatten().tolist()}
+    assert taken == {0.8, 0.4, 0.2}
+    starts.extras["prev_action"] = starts.obs.clone()
+    known, _ = imagine(model, starts, 2, drop=drop, selector=Following())
+    rows = Transitions.cat(known)
+    first, second = rows.select(slice(0, 40)), rows.select(slice(40, None))
+    assert torch.equal(first.action, 0.5 * starts.obs) and torch.equal(second.obs, first.next_obs[~first.terminated])
+    assert torch.equal(second.action, 0.5 * first.action[~first.terminated])

@@ -81,7 +81,8 @@ def test_a_planner_learns_from_a_dataset_without_an_environment() -> None:
     assert kept.capacity == len(kept) == 24 and kept.added == 36, "three times rolled out, and the newest two kept"
     starts = set(dataset().all().obs[:, 0].tolist())
     assert set(kept.all().obs[:ROLLOUTS, 0].tolist()) <= starts, "rollouts begin at the dataset's rows"
-    batch = planner.learning.batch()
+    batch, model_rows = planner.learning.batch()
+    assert model_rows == slice(4, 16)
     real = [row in starts for row in batch.obs[:, 0].tolist()]
     assert len(batch) == 16 and all(real[:4]) and not all(real[4:])
     line = planner.metrics.pop()
@@ -101,5 +102,5 @@ def test_the_kept_rollouts_are_restored() -> None:
     second.load_state_dict(first.state_dict())
     second.streams.load_state_dict(first.streams.state_dict())
     assert torch.equal(first.learning.model.all().next_obs, second.learning.model.all().next_obs)
-    batches = [planner.learning.batch() for planner in (first, second)]
+    batches = [planner.learning.batch()[0] for planner in (first, second)]
     assert torch.equal(batches[0].obs, batches[1].obs)

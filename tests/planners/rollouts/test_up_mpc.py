@@ -25,9 +25,7 @@ SPREAD = MeanDisagreement()
 class AnyAction(Policy):
     """Standard normal actions, whatever the state; symmetric."""
 
-    def sample(
-        self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None, length: int = 1
-    ) -> tuple[Tensor, Tensor]:
+    def sample(self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None) -> tuple[Tensor, Tensor]:
         action = torch.tanh(draw_normal(generator, obs.shape[:-1].numel(), 1, obs)).view(*obs.shape[:-1], 1)
         return action, action.sum(-1)
 
@@ -175,10 +173,8 @@ def test_sums_are_discounted() -> None:
 
 
 class Positive(AnyAction):
-    def sample(
-        self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None, length: int = 1
-    ) -> tuple[Tensor, Tensor]:
-        action, log_prob = super().sample(obs, generator, prev_action, length)
+    def sample(self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        action, log_prob = super().sample(obs, generator, prev_action)
         return action.abs(), log_prob
 
 
