@@ -176,7 +176,7 @@ def test_a_checkpoint_names_the_users_modules(run: Path, capsys: pytest.CaptureF
     assert type(planner).__name__ == "Shooting" and planner.env_steps == 80
     action, _ = planner.act(torch.zeros(3, 2), planner.memory(3, torch.Generator()), explore=False)
     assert action.shape == (3, 1)
-    with pytest.raises(CheckpointError, match="a folder of runs; give one of them: run"):
+    with pytest.raises(CheckpointError, match=r"expected the folder of one run, .* which holds several; give run"):
         mbrl.load(run.parent)
 
 
@@ -316,7 +316,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     ),
     "nothing to fit": (
         setting("model", {"class_path": "mbrl.models.Pendulum"}),
-        "Pendulum: .* got one that has nothing to fit",
+        "expected a model that learns, got a Pendulum; test it, or give it to a planner",
     ),
 }
 

@@ -133,7 +133,7 @@ def record(
             "name": name,
             "seed": seed,
             "env_steps": int(line["env_steps"]),
-            **{measure: line[f"eval/{measure}"] for measure in measures},
+            **{measure: line.get(f"eval/{measure}", "") for measure in measures},
             **{metric: line.get(metric, "") for metric in metrics},
             "wall_s": round(line["time/wall_s"], 1),
         }
@@ -142,7 +142,7 @@ def record(
     ]
     append(RESULTS / f"{file}.curve.csv", curve)
     row = {"name": name, "seed": seed, "env_steps": int(lines[-1]["env_steps"])}
-    row |= {f"test_{measure}": test[f"test/{measure}"] for measure in measures}
+    row |= {f"test_{measure}": test.get(f"test/{measure}", "") for measure in measures}
     append(RESULTS / f"{file}.test.csv", [{**row, **about, "hardware": hardware(), "versions": versions()}])
 
 

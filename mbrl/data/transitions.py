@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -63,6 +64,13 @@ class Transitions:
     def to(self, device: torch.device | str) -> Transitions:
         """The same on `device`."""
         return self.map(lambda tensor: tensor.to(device))
+
+    def digest(self) -> str:
+        """SHA-256 of the observations and actions in their order, by which rows can be known again."""
+        found = hashlib.sha256()
+        for column in (self.obs, self.action, self.next_obs):
+            found.update(column.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     @staticmethod
     def cat(parts: Sequence[Transitions]) -> Transitions:

@@ -129,6 +129,11 @@ class Planner(Predicting, ABC):
             self._memory = self.memory(n, self.streams["exploration"])
         return self._memory
 
+    @property
+    def collects(self) -> int:
+        """`N`, the environments in which training acts; 0 before it has acted."""
+        return 0 if self._memory is None else self._memory.n
+
     # Lightning -----------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:

@@ -7,6 +7,7 @@ of when their episode ends, terminations and time limits are kept apart, and a b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
@@ -38,11 +39,13 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         warmup: `"uniform"` actions (MBPO), or samples of the `"policy"` as it is initialised (several ports), whatever the
             `explore_selector`.
         refit_every: real steps between fits, each followed by fresh rollouts; a fit also happens right after the warm-up.
+            More environments than that are fitted after each step of theirs.
         rollouts_per_step: rollouts started for each real step, so `rollouts_per_step * refit_every` at a time.
         rollout_length: `[first epoch, last epoch, k0, k1]`: steps per rollout, linear in the epoch. Longer rollouts reach
             further from the data and compound the model's error.
         epoch_steps: real steps in what `rollout_length` and `retain_epochs` call an epoch, counted from the warm-up's end.
-        retain_epochs: epochs whose rollouts are kept; more is more data from older models and policies.
+        retain_epochs: epochs whose rollouts are kept, and always those of the last fit; more is more data from older models
+            and policies.
         updates_per_step: learner updates for each real step after the warm-up.
         batch_size: rows in an update.
         real_ratio: share of real rows in it, cut to a whole number of rows; 1 makes no rollouts at all.
@@ -97,7 +100,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         self.retain_epochs = retain_epochs
         self.updates_per_step = updates_per_step
         self.batch_size = batch_size
-        self.real_rows = int(real_ratio * batch_size)
+        self.real_rows = math.floor(real_ratio * batch_size + 1e-6)  # of 0.29 * 100 too, which is 28.999…
         self.rollout_selector = rollout_selector or PolicySample()
         self.explore_selector = explore_selector or PolicySample()
         self.rollout_hooks = list(rollout_hooks)
@@ -199,8 +202,9 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             return
         epoch = (self.env_steps - self.warmup_steps) // self.epoch_steps
         length = rollout_length(epoch, self.rollout_length)
-        rollouts = self.rollouts_per_step * self.refit_every
-        capacity = rollout_capacity(length, rollouts, self.refit_every, self.epoch_steps, self.retain_epochs)
+        steps = max(self.refit_every, self.collects)  # since the last fit
+        rollouts = self.rollouts_per_step * steps
+        capacity = rollout_capacity(length, rollouts, steps, self.epoch_steps, self.retain_epochs)
         self.learning.imagine(rollouts, length, capacity, self.env_steps)
 
     def learn(self, new: int) -> None:

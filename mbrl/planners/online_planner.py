@@ -16,6 +16,7 @@ from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import HasDynamics
+from mbrl.planners.evaluation import snapshot_for
 from mbrl.planners.memory import Memory
 
 
@@ -177,7 +178,7 @@ class OnlinePlanner(Planner, HasDynamics):
         """Steps the environments and stores the rows; returns how many, fewer than `N` where one only reset itself."""
         memory = self.collect_memory(experience.num_envs)
         memory.reset(experience.ended)  # before acting, so that a resume with fresh episodes forgets the old ones
-        snapshot = experience.snapshot if self.dynamics.row_extras(self.built_task) else None  # it costs a little to read
+        snapshot = snapshot_for(self, experience)
         extras = self.start_extras(snapshot)
         if self.env_steps < self.warmup_steps:
             action = self.warmup_action(experience.obs, memory)

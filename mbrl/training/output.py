@@ -58,9 +58,10 @@ def show_metrics(command: str, metrics: Mapping[str, float], folder: Path | None
     lines = []
     for prefix in ("test/", "eval/"):
         if f"{prefix}return" in metrics:
-            low, high = metrics[f"{prefix}return_low"], metrics[f"{prefix}return_high"]
             episodes = int(metrics[f"{prefix}episodes"])
-            interval = f", 95 % interval [{low:.1f}, {high:.1f}]" if low == low else ""  # NaN with one episode
+            interval = ""
+            if f"{prefix}return_low" in metrics:
+                interval = f", 95 % interval [{metrics[f'{prefix}return_low']:.1f}, {metrics[f'{prefix}return_high']:.1f}]"
             lines.append(f"mean return {metrics[f'{prefix}return']:.1f} over {episodes} episodes{interval}")
     lines += [f"{name} {value:.6g}" for name, value in sorted(metrics.items())]
     if folder is not None:

@@ -163,6 +163,27 @@ def test_the_model_buffer_holds_one_epoch_of_rollouts() -> None:
     assert planner.model_buffer.capacity == 400
 
 
+@pytest.mark.parametrize(
+    ("options", "num_envs", "added"),
+    [
+        ({"refit_every": 100, "epoch_steps": 40}, 1, 500),  # more of a fit than of an epoch
+        ({"refit_every": 10}, 40, 200),  # one fit per tick, of 40 steps each
+    ],
+)
+def test_rollouts_of_a_fit_are_as_many_as_its_steps_and_all_kept(options: dict[str, Any], num_envs: int, added: int) -> None:
+    planner = dyna(**options)
+    run(planner, 20 if num_envs == 1 else 1, num_envs)
+    assert planner.model_buffer.added == added == len(planner.model_buffer)
+    before = planner.model_buffer.added
+    run(planner, 100 // num_envs, num_envs)
+    assert planner.model_buffer.added - before == 100 // num_envs * num_envs * 5
+
+
+@pytest.mark.parametrize(("ratio", "size", "rows"), [(0.29, 100, 29), (0.05, 256, 12), (0.57, 100, 57), (0.999, 100, 99)])
+def test_a_share_that_is_a_whole_number_of_rows_gives_that_number(ratio: float, size: int, rows: int) -> None:
+    assert dyna(real_ratio=ratio, batch_size=size).real_rows == rows
+
+
 def test_rollouts_start_from_real_rows() -> None:
     planner = dyna()
     run(planner, 20)

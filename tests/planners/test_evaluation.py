@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -60,7 +59,28 @@ def test_the_interval_is_students() -> None:
     summary = EpisodeReturns(many, torch.tensor([5] * 41)).summary()
     low, high = stats.t.interval(0.95, 40, many.mean(), stats.sem(many))
     assert (summary["return_low"], summary["return_high"]) == pytest.approx((low, high), rel=1e-4)
-    assert math.isnan(EpisodeReturns(returns[:1], torch.tensor([5])).summary()["return_low"])
+    assert EpisodeReturns(returns[:1], torch.tensor([5])).summary() == {"return": 1.0, "length": 5.0, "episodes": 1.0}
+
+
+class Watched(Scripted):
+    """Counts how often the simulator's states are read."""
+
+    reads = 0
+
+    @property
+    def snapshot(self) -> Tensor | None:
+        self.reads += 1
+        return None
+
+
+def test_simulator_states_are_read_for_whoever_starts_from_them() -> None:
+    planner, experience = dyna(), Watched([[3, 5, 9]])
+    evaluate(planner, experience, 2, seed=0)
+    assert experience.reads == 0
+    planner.dynamics.row_extras = lambda task: {"sim_state": 3}
+    experience = Watched([[3, 5, 9]])
+    evaluate(planner, experience, 2, seed=0)
+    assert experience.reads == 3 + 5
 
 
 def test_every_part_gets_its_mode_back() -> None:

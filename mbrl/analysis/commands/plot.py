@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mbrl.analysis.runs.improvement import Improvement, probability_of_improvement
+from mbrl.analysis.runs.improvement import Improvement, false_findings, probability_of_improvement
 from mbrl.analysis.runs.learning_curves import STATISTICS, learning_curves
 from mbrl.analysis.runs.learning_curves_result import LearningCurves
 from mbrl.analysis.runs.run_curves import CLOCKS, GROUPINGS, RunCurves, read_curves
@@ -60,6 +60,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     better = _improvement(curves, read, given.resamples, given.level, given.seed)
     if better is not None:
         lines += ["", *_improvement_lines(better, given.metric)]
+        lines += [f"note: {note}" for note in false_findings(len(band.curves) for band in curves.groups.values())]
     lines += ["", *(f"note: {note}" for note in (*read.notes, *curves.notes))] if read.notes or curves.notes else []
     beside = figure.with_name(f".{figure.name}")  # the older figure stays until the new one is whole
     curves.plot().savefig(beside, dpi=150, format=figure.suffix[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         say(f"{time.perf_counter() - began:5.0f} s  {text}")
 
     progress(f"reading {checkpoint}")
-    module: Any = module_of(read_checkpoint(checkpoint, buffers=False), checkpoint, allow)
+    saved = read_checkpoint(checkpoint, buffers=False)
+    module: Any = module_of(saved, checkpoint, allow)
     progress(f"reading {given.data}")
     rows = _rows(given.data, module.built_task, clip_actions=given.clip_actions)
     trained = None
@@ -94,14 +95,29 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         seed=given.seed,
         allow=allow,
         progress=progress,
-        about={"checkpoint": str(checkpoint), "data": given.data, "training_data": given.training_data},
+        about={
+            "checkpoint": str(checkpoint),
+            "data": given.data,
+            "training_data": given.training_data,
+            "seen": _seen(saved.get("mbrl_run", {}).get("fitted_to"), rows),
+        },
     )
     progress("drawing")
     page = found.write(folder, overwrite=given.overwrite)
     progress("done")
     lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in part.in_short()))]
+    lines = [found.about["seen"], *lines] if found.about["seen"] else lines
     sys.stdout.write("\n".join([*lines, "", f"report   {page}"]) + "\n")
     return 0
+
+
+def _seen(fitted_to: Mapping[str, Any] | None, rows: Transitions) -> str | None:
+    """A sentence where the data are what the model was fitted to, or begin with that; None elsewhere."""
+    number = fitted_to["rows"] if fitted_to else 0
+    if not fitted_to or len(rows) < number or rows.select(slice(number)).digest() != fitted_to["sha256"]:
+        return None
+    part = "These data are" if number == len(rows) else f"The first {number} of these {len(rows)} rows are"
+    return f"{part} what the model was fitted to: its errors elsewhere may be far larger; give --data that it hasn't seen."
 
 
 def _rows(path: str, task: Task, *, clip_actions: bool) -> Transitions:

@@ -56,8 +56,12 @@ def total_of(errors: Tensor, scale: Tensor) -> Tensor:
 
 
 def within_rounding(error: Tensor, obs: Tensor) -> bool:
-    """Says whether one-step errors (`… x S`, environment units) are no more than rounding of the real `obs` (`… x S`)."""
+    """Says whether one-step errors (`… x S`, environment units) are no more than rounding of the real `obs` (`… x S`).
+
+    Each dim by its own size, since a millimetre beside a kilometre is no rounding where it is a dim of its own.
+    """
     known = error.isfinite()
     if not known.any():
         return False
-    return bool((error[known] <= 256 * torch.finfo(obs.dtype).eps * max(float(obs.abs().max()), 1e-30)).all())
+    size = obs.abs().flatten(0, -2).amax(0).double().cpu().clamp(min=1e-30)  # S
+    return bool((error <= 256 * torch.finfo(obs.dtype).eps * size)[known].all())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -48,13 +50,41 @@ def particle_rollouts(
             progress(part.stop)
 
 
+@contextmanager
+def stepping_without_reward(model: DynamicsModel, rows: Transitions) -> Iterator[None]:
+    """Lets a model step whose reward neither the task nor the model knows, and whose steps' rewards nobody looks at.
+
+    Args:
+        model: built and fitted. One that steps in its own way knows its reward itself.
+        rows: `b` or more real ones, of which one is predicted to see whether the model knows it; no draws are made.
+    """
+    task = model.built_task
+    unknown = task.known_reward is None and type(model).step is DynamicsModel.step
+    if unknown:
+        one = rows.map(lambda tensor: tensor.flatten(0, len(rows.batch_shape) - 1)[:1]).to(model.device)
+        with torch.no_grad():
+            unknown = model.predict(one.obs, one.action).reward_mean is None
+    if unknown:
+        model.task = replace(task, known_reward=f"{__name__}.{no_reward.__name__}")
+    try:
+        yield
+    finally:
+        model.task = task
+
+
+def no_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """The reward of a step where nobody looks at it, `B`: 0."""
+    return torch.zeros_like(next_obs[..., 0])
+
+
 @torch.no_grad()
 def _rolled_out(
     model: DynamicsModel, rows: Transitions, particles: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     state = model.start(rows.map(lambda tensor: tensor[:, 0]), generator, follow=True)
     state = model.particles(state, 1, particles, follow=True)  # P·b
-    steps = model.rollout(state, rows.action.repeat(particles, 1, 1))
+    with stepping_without_reward(model, rows):
+        steps = model.rollout(state, rows.action.repeat(particles, 1, 1))
     obs = torch.stack([step.next_obs for step in steps], 1)  # P·b x H x S
     ended = torch.stack([step.terminated for step in steps], 1)  # P·b x H
     shape = (particles, *rows.batch_shape)

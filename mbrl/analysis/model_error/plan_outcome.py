@@ -136,7 +136,7 @@ def plan_outcome(
     open_loop, promised = found["open_loop"], found["promised"]
     both = open_loop.isfinite() & promised.isfinite()
     exact = bool(both.any()) and not bool(wrong.any())
-    exact = exact and bool((open_loop - promised)[both].abs().max() <= _EXACT * open_loop[both].abs().max().clamp_min(1.0))
+    exact = exact and bool((open_loop - promised)[both].abs().max() <= _EXACT * open_loop[both].abs().max())
     if exact:
         largest = float((open_loop - promised)[both].abs().max())
         notes.append(f"Executed open loop, plans earn what they promise to rounding ({largest:.1g} at most).")

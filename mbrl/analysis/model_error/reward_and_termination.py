@@ -118,7 +118,7 @@ def _one_step(
             f"{int((~fine).sum())} of {len(fine)} predictions one step ahead aren't finite and are left out; the first is "
             f"in episode {int(found.episode[first])}, step {int(found.first[first])}."
         )
-    right = bool(fine.all())
+    right = bool(fine.all()) and reward_source is not None and end_source is not None  # what nobody knows is nothing right
     reward_error: RewardError | None = None
     if reward_source is None:
         notes.append("The reward is neither known nor learned, so that it has no error.")
@@ -229,4 +229,4 @@ def _right(predicted: Tensor, real: Tensor, rounding: float) -> bool:
     """Says whether numbers agree but for this share of the largest."""
     if not len(predicted):
         return False
-    return bool((predicted - real).abs().max() <= rounding * max(1.0, float(real.abs().max())))
+    return bool((predicted - real).abs().max() <= rounding * real.abs().max())

@@ -128,7 +128,7 @@ class RewardAndTermination(Result):
         reward: one step ahead, or None where nobody knows the reward.
         termination: one step ahead, or None where nobody knows it.
         returns: of windows, or None where they can't be predicted.
-        exact: whether rewards and returns are right to rounding.
+        exact: whether rewards, ends and returns are known and right to rounding.
         notes: see `Result`.
     """
 
@@ -204,7 +204,9 @@ class RewardAndTermination(Result):
         said = self.summary()
         reward, ends, returns = said["reward"], said["termination"], said["returns"]
         sentences = []
-        if reward is not None and reward["rmse_per_sd"] is not None:
+        if reward is None:
+            sentences.append("The reward is unknown, or none of its predictions is finite.")
+        elif reward["rmse_per_sd"] is not None:
             off = rounded(reward["rmse_per_sd"])
             sentences.append(f"The reward ({reward['source']}) is off by {off} of its standard deviation.")
         if ends is not None and ends["recall"] is None:

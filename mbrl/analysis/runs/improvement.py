@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from mbrl.analysis.result import Result
 from mbrl.analysis.runs.bootstrap import bootstrap_interval
 from mbrl.analysis.runs.run_scores import (
+    FEW,
     Estimate,
     Scores,
     checked,
@@ -77,7 +78,8 @@ def probability_of_improvement(
 ) -> Improvement:
     """P(X > Y) of every two methods, in the order given: over the pairs of their runs (Mann–Whitney), mean over tasks.
 
-    Ties count ½, so P(Y > X) = 1 − P(X > Y). An interval without 0.5 says that one is better, not how much.
+    Ties count ½, so P(Y > X) = 1 − P(X > Y). An interval without 0.5 says that one is better, not how much; of few runs it
+    says so too often, as `notes` then tells.
 
     Args:
         scores: by method and task, the same tasks of each method; the number of runs may differ.
@@ -105,4 +107,22 @@ def probability_of_improvement(
         runs = [*known[first].values(), *known[second].values()]
         interval = bootstrap_interval(better, runs, generator=generator, resamples=resamples, level=level)
         estimates[first, second] = estimate(better(runs), interval)
-    return Improvement(estimates, level, notes_on_runs(known))
+    counts = [len(runs) for tasks in known.values() for runs in tasks.values()]
+    return Improvement(estimates, level, [*notes_on_runs(known), *false_findings(counts)])
+
+
+def false_findings(runs: Iterable[int]) -> list[str]:
+    """The note on how often the interval finds a difference between equal methods, if any of them has few runs.
+
+    Shares are of all orders in which the runs of two methods can come on one task, each as likely as another.
+
+    Args:
+        runs: numbers of them; single ones have no interval.
+    """
+    fewest = min((number for number in runs if number > 1), default=FEW + 1)
+    if fewest > FEW:
+        return []
+    return [
+        f"With {fewest} runs an interval of P(X > Y) without 0.5 is weak evidence: of equal methods, 33 % of the 95 % "
+        "intervals lie so with 2 runs of each, 20 % with 3, 6 % with 4 and 10 % with 5."
+    ]

@@ -8,19 +8,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import torch
 
 from mbrl.analysis.runs.learning_curves_result import Curve
+from mbrl.analysis.runs.run_settings import RunSettings, differences, read_settings
 from mbrl.arguments import check_known
 from mbrl.errors import DataError, RunFolderError
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.run_folder import METRICS, SUMMARY, inside
-from mbrl.training.yaml_text import read_mapping
 
 CLOCKS = ("env_steps", "time/wall_s", "epoch")  # what a curve can be drawn over
 GROUPINGS = ("name", "run")
+Group: TypeAlias = tuple[str, str, str]  # what makes it ("label", a folder, a file), its name, its settings in one text
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class RunCurves:
 
     Attributes:
         groups: curves by the group's name, in the order given.
-        tasks: the environment's id by group, where a run's configuration says it.
-        notes: what was left out, which runs aren't finished, and whether tasks differ.
+        tasks: the environment by group, with its keyword arguments and action repeat, where a run's configuration says it.
+        notes: what was left out, which runs aren't finished, and whether tasks, or the settings of a labelled group, differ.
     """
 
     groups: Mapping[str, Sequence[Curve]]
@@ -41,15 +42,19 @@ class RunCurves:
 def read_curves(
     runs: Sequence[str], metric: str = "eval/return", x_name: str = "env_steps", grouping: str = "name"
 ) -> RunCurves:
-    """Reads a metric of runs and puts them into groups.
+    """Reads a metric of runs and puts them into groups: those of one folder whose settings are the same but for the seed.
+
+    Groups of one name are told apart by the settings in which they differ.
 
     Args:
         runs: each the folder of a run, a folder that holds runs as `seed0`, `seed1`, …, or a CSV file with a column for x
             and one for the metric (either may leave out what is before its slash, as in `return`) and, if it holds several
-            runs, `seed`. `LABEL=RUN` names its group; those of one label are one group.
+            runs, `seed`. `LABEL=RUN` names its group; those of one label are one group,
+            whatever their settings.
         metric: as in the runs' metric lines.
         x_name: one of `CLOCKS`; lines without it are left out.
-        grouping: `name` makes one group of the `seed…` folders in one folder, `run` one of each run.
+        grouping: `name` makes one group of the `seed…` folders in one folder that have the same settings, `run` one of
+            each run.
 
     Raises:
         RunFolderError: if there is no such folder, or it holds no runs or metrics.
@@ -58,8 +63,9 @@ def read_curves(
     """
     check_known("read_curves(x_name=…)", x_name, CLOCKS, DataError)
     check_known("read_curves(grouping=…)", grouping, GROUPINGS, DataError)
-    found: dict[tuple[str, str], list[Curve]] = {}  # (what makes the group, its label) → curves
-    tasks: dict[tuple[str, str], dict[str, str]] = {}
+    found: dict[Group, list[Curve]] = {}
+    tasks: dict[Group, dict[str, str]] = {}
+    settings: dict[Group, dict[str, RunSettings]] = {}  # of each group those that aren't alike
     notes: list[str] = []
     unfinished: list[str] = []
     seen: set[tuple[str, str, Path]] = set()
@@ -69,24 +75,26 @@ def read_curves(
             name = path.name.removesuffix(".csv").removesuffix(".curve")
             for curve in _csv_curves(path, metric, x_name):
                 own = f"{name}/{curve.run}" if grouping == "run" and label is None else (label or name)
-                found.setdefault(("label" if label else str(path.resolve()), own), []).append(curve)
+                found.setdefault(("label" if label else str(path.resolve()), own, ""), []).append(curve)
             continue
         folders = _run_folders(path)
         failed: list[RunFolderError | DataError] = []
         for folder in folders:
-            group = _group(folder, label, grouping)
-            if (*group, folder) in seen:  # a run that is named twice is still one run
+            place, name = _group(folder, label, grouping)
+            if (place, name, folder) in seen:  # a run that is named twice is still one run
                 continue
-            seen.add((*group, folder))
+            seen.add((place, name, folder))
             try:
                 curve = _run_curve(folder, metric, x_name)
             except (RunFolderError, DataError) as error:
                 failed.append(error)
                 continue
+            said = read_settings(folder)
+            group = place, name, "" if place == "label" else said.key
             found.setdefault(group, []).append(curve)
-            task = _task(folder)
-            if task is not None:
-                tasks.setdefault(group, {})[task] = f"{folder.parent.name}/{folder.name}"
+            settings.setdefault(group, {}).setdefault(said.key, said)
+            if said.task is not None:
+                tasks.setdefault(group, {})[said.task] = f"{folder.parent.name}/{folder.name}"
             if not (folder / SUMMARY).exists():
                 unfinished.append(f"{folder.parent.name}/{folder.name}")
         if failed and len(failed) == len(folders):
@@ -96,14 +104,19 @@ def read_curves(
         if len(known) > 1:
             which = " and ".join(f"{task} ({run})" for task, run in known.items())
             raise DataError(f"expected runs of one task in {group[1]}, got {which}; label them apart, as in LABEL=RUN.")
-    names = _names(list(found))
+    notes += [
+        f"The runs of {name} differ in their settings: {'; '.join(differences(list(known.values())))}."
+        for (_, name, _), known in settings.items()
+        if len(known) > 1
+    ]
+    names = _names(list(found), {group: next(iter(known.values())) for group, known in settings.items()})
     of_groups = {names[group]: next(iter(known)) for group, known in tasks.items()}
     if len(set(of_groups.values())) > 1:
-        said = [
+        told = [
             f"{task} ({', '.join(n for n, t in of_groups.items() if t == task)})"
             for task in dict.fromkeys(of_groups.values())
         ]
-        notes.append(f"The tasks differ, so the values can't be compared: {', '.join(said)}.")
+        notes.append(f"The tasks differ, so the values can't be compared: {', '.join(told)}.")
     if unfinished:
         notes.append(f"Not finished: {', '.join(unfinished)}.")
     return RunCurves({names[group]: curves for group, curves in found.items()}, of_groups, notes)
@@ -150,10 +163,17 @@ def _group(folder: Path, label: str | None, grouping: str) -> tuple[str, str]:
     return str(folder), f"{folder.parent.name}/{folder.name}" if seed else folder.name
 
 
-def _names(groups: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """The label of each group, or its whole path where two have the same label."""
-    labels = [label for _, label in groups]
-    return {group: group[1] if labels.count(group[1]) == 1 or group[0] == "label" else group[0] for group in groups}
+def _names(groups: Sequence[Group], settings: Mapping[Group, RunSettings]) -> dict[Group, str]:
+    """The label of each group; of several with one name also the settings in which they differ, or else the path."""
+    names = {}
+    for label in dict.fromkeys(label for _, label, _ in groups):
+        same = [group for group in groups if group[1] == label]
+        differing = differences([settings.get(group, RunSettings()) for group in same])
+        told = [f"{label} ({differs})" if differs else label for differs in differing]
+        for group, name, differs in zip(same, told, differing, strict=True):
+            apart = told.count(name) == 1 or group[0] == "label"
+            names[group] = name if apart else group[0] + (f" ({differs})" if differs else "")
+    return names
 
 
 def _run_curve(folder: Path, metric: str, x_name: str) -> Curve:
@@ -177,16 +197,6 @@ def _curve(run: str, points: Sequence[tuple[float | None, float | None]]) -> Cur
     ordered = sorted(known)
     as_tensor = [torch.tensor(values, dtype=torch.float64) for values in (ordered, [known[x] for x in ordered])]
     return Curve(run, *as_tensor)
-
-
-def _task(folder: Path) -> str | None:
-    path = folder / "config.yaml"
-    if not path.exists():
-        return None
-    found: Any = read_mapping(path.read_text(encoding="utf-8"), str(path))
-    for name in ("data", "init_args", "env_id"):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, str) else None
 
 
 # CSV files ---------------------------------------------------------------------------------------------------------------

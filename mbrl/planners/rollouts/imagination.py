@@ -99,7 +99,16 @@ class Imagination:
         alive = torch.ones(width, dtype=torch.bool, device=device)  # B
         for depth in range(length):
             situation = Situation(
-                state.obs, self.policy, self.dynamics, state.fork, policy, planning, self.value, self.report, prev_action
+                state.obs,
+                self.policy,
+                self.dynamics,
+                state.fork,
+                policy,
+                planning,
+                self.value,
+                self.report,
+                prev_action,
+                alive,
             )
             step = self.dynamics.step(state, self.selector.select(situation), want)
             for hook, noise in zip(self.hooks, hook_noise, strict=True):

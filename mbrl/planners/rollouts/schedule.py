@@ -38,5 +38,9 @@ def rollout_length(epoch: int, schedule: Sequence[float]) -> int:
 
 
 def rollout_capacity(length: int, rollouts_per_refit: int, refit_every: int, epoch_steps: int, retain_epochs: int) -> int:
-    """Rows of the model buffer: `retain_epochs` epochs of rollouts of the present `length`, none of which ended early."""
-    return int(retain_epochs * length * rollouts_per_refit * epoch_steps / refit_every)
+    """Rows of the model buffer: `retain_epochs` epochs of rollouts of the present `length`, none of which ended early.
+
+    Those of one refit always have room, also where refits are further apart.
+    """
+    kept = int(retain_epochs * length * rollouts_per_refit * epoch_steps / refit_every)
+    return max(kept, length * rollouts_per_refit)

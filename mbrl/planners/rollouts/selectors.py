@@ -29,6 +29,7 @@ class Situation:
         value: the learner's critics, or None where there are none.
         report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
         prev_action: `B x A`, the actions before, zeros where an episode begins; None where they are unknown.
+        alive: `B` bool, the rows whose rollouts go on, as in `RolloutContext`; None: all.
     """
 
     obs: Tensor
@@ -40,6 +41,7 @@ class Situation:
     value: ValueFunction | None = None
     report: Callable[[Mapping[str, Tensor]], None] = unreported
     prev_action: Tensor | None = None
+    alive: Tensor | None = None
 
 
 class ActionSelector(Part, ABC):

@@ -51,20 +51,40 @@ def best_candidate(reward: Tensor, uncertainty: Tensor, rate: float, normalize: 
         reward: R, `K x B`.
         uncertainty: U, `K x B`.
         rate: c, in reward units per unit of uncertainty; with `normalize` in standard deviations per standard deviation.
-        normalize: whether both sums are first divided by their standard deviation over the candidates of a row.
+        normalize: whether both sums are first divided by their standard deviation over a row's candidates of finite score.
 
     Returns:
         `B` int64.
     """
+    usable = _usable(reward, uncertainty, rate)
     if normalize:
-        reward, uncertainty = _standardized(reward), _standardized(uncertainty)
+        reward, uncertainty = _standardized(reward, usable), _standardized(uncertainty, usable)
     score = torch.add(reward, uncertainty, alpha=rate) if rate != 0 else reward  # K x B
-    return torch.where(torch.isfinite(score), score, -torch.inf).argmax(0)
+    return torch.where(usable, score, -torch.inf).argmax(0)
 
 
-def _standardized(values: Tensor) -> Tensor:
-    spread = values.std(0, correction=0, keepdim=True)  # 1 x B
-    return (values - values.mean(0, keepdim=True)) / torch.where(spread > 0, spread, torch.ones_like(spread))
+def _usable(reward: Tensor, uncertainty: Tensor, rate: float) -> Tensor:
+    """Candidates whose score is finite, `K x B` bool."""
+    return (torch.add(reward, uncertainty, alpha=rate) if rate != 0 else reward).isfinite()
+
+
+def _standardized(values: Tensor, usable: Tensor) -> Tensor:
+    filled, spread = _filled_and_spread(values, usable)
+    return (values - filled.mean(0, keepdim=True)) / torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+def _filled_and_spread(values: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
+    """`values` (`K x B`) with the mean of a row's usable candidates for its others, and the usable ones' sd (`B`)."""
+    count = usable.sum(0).clamp(min=1)  # B
+    mean = torch.where(usable, values, 0).sum(0) / count  # B
+    filled = torch.where(usable, values, mean)
+    return filled, filled.std(0, correction=0) * (len(values) / count).sqrt()  # the fillers add nothing to the squares
+
+
+def _mean_spread(values: Tensor, usable: Tensor, counted: Tensor) -> Tensor:
+    """Mean of the usable candidates' sd over the counted rows (`B` bool); 0 where there is none."""
+    spread = _filled_and_spread(values, usable)[1]  # B
+    return torch.where(counted, spread, 0).mean() * (len(counted) / counted.sum().clamp(min=1))
 
 
 class UPMPC(ActionSelector):
@@ -151,9 +171,11 @@ class UPMPC(ActionSelector):
             return self._drawn(situation)
         scores = self.scores(situation)
         chosen = best_candidate(scores.reward, scores.uncertainty, self.rate, self.normalize)  # B
-        reward_spread = scores.reward.std(0, correction=0).mean()
+        usable = _usable(scores.reward, scores.uncertainty, self.rate)  # K x B
+        counted = usable.any(0) if situation.alive is None else usable.any(0) & situation.alive  # B
+        reward_spread = _mean_spread(scores.reward, usable, counted)
         # normalised, U counts as if it were spread as widely as R
-        spread = reward_spread if self.normalize else scores.uncertainty.std(0, correction=0).mean()
+        spread = reward_spread if self.normalize else _mean_spread(scores.uncertainty, usable, counted)
         situation.report({"reward_spread": reward_spread, "uncertainty_spread": abs(self.rate) * spread})
         return scores.actions[chosen, torch.arange(len(chosen), device=chosen.device)]
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from mbrl.analysis.axes import log_scale, whole_numbers
 from mbrl.analysis.correlations import spearman
 from mbrl.analysis.result import Result
-from mbrl.search.report.names import short_names
+from mbrl.analysis.short_names import short_names
 from mbrl.search.study.expected_values import deviation, interval
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ParameterEffects(Result):
         recommended: their values.
         trials: with a value, for the points.
         distributions: of the parameters.
+        maximize: whether more of the values is better.
     """
 
     name = "effects"
@@ -47,6 +49,7 @@ class ParameterEffects(Result):
     recommended: Mapping[str, Any]
     trials: Sequence[FrozenTrial]
     distributions: Mapping[str, BaseDistribution]
+    maximize: bool
     notes: Sequence[str] = ()
 
     def table(self) -> dict[str, list[Any]]:
@@ -59,11 +62,12 @@ class ParameterEffects(Result):
         return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
     def summary(self) -> dict[str, Any]:
+        worst, best = (min, max) if self.maximize else (max, min)
         return {
             effect.name: {
                 "recommended": self.recommended[effect.name],
-                "expected at worst": min(effect.mean),
-                "expected at best": max(effect.mean),
+                "expected at worst": worst(effect.mean),
+                "expected at best": best(effect.mean),
                 "largest sd": max(effect.sd),
             }
             for effect in self.effects
@@ -207,11 +211,12 @@ def parameter_effects(
     """
     order = sorted(said.effects, key=lambda effect: min(effect.mean) - max(effect.mean))
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.values is not None]
+    more = study.direction == StudyDirection.MAXIMIZE
     notes = [
         "Only parameters that count in the recommended configuration have an effect there.",
         "The trials' other parameters differ from the recommended ones, so circles needn't lie on the line.",
     ]
-    return ParameterEffects(metric, order, dict(said.recommended.params), trials, distributions, notes)
+    return ParameterEffects(metric, order, dict(said.recommended.params), trials, distributions, more, notes)
 
 
 def model_check(said: Predictions, *, metric: str = "value") -> ModelCheck:
@@ -228,6 +233,11 @@ def model_check(said: Predictions, *, metric: str = "value") -> ModelCheck:
     observed, mean = (torch.tensor(values, dtype=torch.float64) for values in (found.observed, found.mean))
     correlation = spearman(mean, observed) if count >= 3 else None
     notes = ["Hyperparameters of the model are those of all trials, so that this check is a little kind."]
+    if any(found.cut) or any(found.failed):
+        notes.append(
+            f"Of {count} trials the model takes {sum(found.cut)} for less bad than they were, since values far below all "
+            f"others would hide what sets those apart, and {sum(found.failed)} that failed for as bad as the worst."
+        )
     return ModelCheck(metric, found, correlation, within, notes)
 
 

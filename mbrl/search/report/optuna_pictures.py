@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.analysis.axes import log_scale, whole_numbers
-from mbrl.search.report.names import renamed
+from mbrl.search.report.renamed import renamed
 
 _DPI = 110
 _MOST = 8  # parameters in one picture: the most important ones
@@ -62,47 +62,39 @@ def optuna_pictures(
                 ),
             ]
         for number, metric in enumerate(metrics):
-            pictures += _of_one(plots, short, complete, number, metric, several=len(metrics) > 1)
+            one = renamed(study, number)  # with a target in its place, Optuna would take a low one for the best
+            pictures += _of_one(plots, one, number, metric, several=len(metrics) > 1)
     return pictures
 
 
-def _of_one(
-    plots: Any, study: optuna.Study, complete: Sequence[FrozenTrial], number: int, metric: str, *, several: bool
-) -> list[Picture]:
-    """The plots of one objective."""
-    options: dict[str, Any] = {"target": lambda trial: trial.values[number], "target_name": metric}
-    # importances are of what is good: with a target, of a low one; without one, of what the study wants
-    more = study.directions[number] == optuna.study.StudyDirection.MAXIMIZE
-    good: Callable[[FrozenTrial], float] = lambda trial: -trial.values[number] if more else trial.values[number]  # noqa: E731
-    target = good if several else None
+def _of_one(plots: Any, study: optuna.Study, number: int, metric: str, *, several: bool) -> list[Picture]:
+    """The plots of a study of one objective, the `number`-th of `several` or the only one."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     where, of = (f"_{number}", f" of {metric}") if several else ("", "")
     varied = _varied(complete)
     always = [name for name in varied if all(name in trial.params for trial in complete)]
-    important = (
-        list(optuna.importance.get_param_importances(study, params=always, target=target))
-        if len(complete) > 1 and always
-        else []
-    )
+    important = list(optuna.importance.get_param_importances(study, params=always)) if len(complete) > 1 and always else []
     first = [*important, *(name for name in varied if name not in important)][:_MOST]
     differ = "two trials that differ"
     draws: list[tuple[str, str, Callable[[], Any], bool, str]] = [
         (
             "importances", "Which parameters mattered (PED-ANOVA)",
-            lambda: plots.plot_param_importances(study, params=always, target=target, target_name=metric),
+            lambda: plots.plot_param_importances(study, params=always, target_name=metric),
             bool(important), differ,
         ),
         (
-            "parallel", "Trials as lines", lambda: plots.plot_parallel_coordinate(study, always, **options),
+            "parallel", "Trials as lines", lambda: plots.plot_parallel_coordinate(study, always, target_name=metric),
             len(always) > 1, "two parameters that always count",
         ),
         (
-            "contour", "The two most important parameters", lambda: plots.plot_contour(study, important[:2], **options),
+            "contour", "The two most important parameters",
+            lambda: plots.plot_contour(study, important[:2], target_name=metric),
             len(important) > 1, "two parameters that always count",
         ),
     ]  # fmt: skip
     if several:  # of one objective the model's effects show the trials too
         draws.append(
-            ("slice", "Trials by parameter", lambda: plots.plot_slice(study, first, **options), bool(first), differ)
+            ("slice", "Trials by parameter", lambda: plots.plot_slice(study, first, target_name=metric), bool(first), differ)
         )
     return [
         _draw(name + where, title + of, draw, complete)
@@ -151,10 +143,6 @@ def _as_before() -> Iterator[None]:
     try:
         with mpl.rc_context(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # that importances are of low targets, which is what they are given
-            warnings.filterwarnings(
-                "ignore", "PedAnovaImportanceEvaluator computes the importances of params to achieve low"
-            )
             yield
     finally:
         optuna.logging.set_verbosity(level)

@@ -31,6 +31,7 @@ class SearchHistory(Result):
         trials: settled ones.
         best: the best value observed up to each of them; None before the first.
         moments: each with the number of trials that the model knew.
+        maximize: whether more of the values is better.
     """
 
     name = "history"
@@ -40,6 +41,7 @@ class SearchHistory(Result):
     trials: Sequence[FrozenTrial]
     best: Sequence[float | None]
     moments: Sequence[Moment]
+    maximize: bool
     notes: Sequence[str] = ()
 
     def table(self) -> dict[str, list[Any]]:
@@ -87,7 +89,7 @@ class SearchHistory(Result):
         at = [trial.number for trial in self.trials if trial.value is not None]
         values = [trial.value for trial in self.trials if trial.value is not None]
         axes.plot(at, values, "o", color="0.55", markerfacecolor="white", markersize=5, label="observed, a run or few")
-        draw_failed(axes, [trial.number for trial in self.trials if trial.value is None])
+        draw_failed(axes, [trial.number for trial in self.trials if trial.value is None], 0.02 if self.maximize else 0.98)
         steps = [(trial.number, best) for trial, best in zip(self.trials, self.best, strict=True) if best is not None]
         axes.step(*zip(*steps, strict=True), where="post", color="0.4", linestyle=":", label="best observed")
         if self.moments:
@@ -126,7 +128,8 @@ def search_history(study: optuna.Study, sampler: BOSampler, *, points: int = 20,
     known = {trial.number for trial in sampler.rows(study).trials}
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number in known]
     notes = ["Expectations are of the objective without a run's noise, so that the best of noisy runs lies above them."]
-    return SearchHistory(metric, trials, best_so_far(trials, study.direction), moments, notes)
+    more = study.direction == StudyDirection.MAXIMIZE
+    return SearchHistory(metric, trials, best_so_far(trials, study.direction), moments, more, notes)
 
 
 def best_so_far(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[float | None]:
@@ -139,9 +142,9 @@ def best_so_far(trials: Sequence[FrozenTrial], direction: StudyDirection) -> lis
     return found
 
 
-def draw_failed(axes: Axes, at: Sequence[float]) -> None:
-    """Draws failed trials as crosses at the lower edge, where no value is."""
+def draw_failed(axes: Axes, at: Sequence[float], height: float) -> None:
+    """Draws failed trials as crosses at a height from 0 to 1, by the edge beyond the worst values."""
     if at:
         axes.plot(
-            at, [0.02] * len(at), "x", color="black", transform=axes.get_xaxis_transform(), markersize=5, label="failed"
+            at, [height] * len(at), "x", color="black", transform=axes.get_xaxis_transform(), markersize=5, label="failed"
         )

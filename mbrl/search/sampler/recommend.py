@@ -47,12 +47,13 @@ class LeaveOneOut:
 
     Attributes:
         numbers: of the trials; where reports are rows, without those that were pruned, whose value nobody knows.
-        observed: their values; of failed trials the worst seen, as the model takes them.
+        observed: their values as the model takes them: of failed trials the worst, of those that were cut the fence.
         mean: predicted; of an objective in logarithms the median.
         sd: of the prediction, noise included: about two thirds of the observed values lie within it. Of an objective in
             logarithms that of the logarithm.
         failed: whether each trial failed.
         log: whether the objective is in logarithms.
+        cut: whether each trial's value was so bad that the model took a better one in its place (`Rows.cut`).
     """
 
     numbers: tuple[int, ...]
@@ -61,6 +62,7 @@ class LeaveOneOut:
     sd: tuple[float, ...]
     failed: tuple[bool, ...]
     log: bool = False
+    cut: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,7 @@ def _leave_one_out(rows: Rows, surrogate: Surrogate) -> LeaveOneOut:
         tuple((variance.sqrt() * scale).tolist()),
         tuple(rows.failed[whole].tolist()),
         rows.log[0],
+        () if rows.cut is None else tuple(rows.cut[whole].tolist()),
     )
 
 

@@ -60,6 +60,10 @@ def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | N
     """
     several = len(search.objectives) > 1
     found = best_configurations(study, search)
+    count = len(valued(study))
+    prefers = "which the search's model prefers"
+    if count < FEW:
+        prefers = f"the most promising of {count} with a value, too few for the search's model to say what it expects"
     if confirmed is not None:
         same = [one for one in found if key(one.trial.params) == key(confirmed.chosen.params)]
         found = same[:1]
@@ -68,7 +72,7 @@ def best_of(study: optuna.Study, search: SearchFile, confirmed: Confirmation | N
             return [Best(confirmed.chosen.trial, confirmed.chosen.params, comment)]
     made = []
     for one in found if several else found[:1]:
-        how = "one of those that no other beats in all objectives" if several else "which the search's model prefers"
+        how = "one of those that no other beats in all objectives" if several else prefers
         if confirmed is not None:
             how = "the best of those that were run on unseen seeds"
         known = _known(study, search, one)

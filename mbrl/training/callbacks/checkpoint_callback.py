@@ -34,6 +34,7 @@ class CheckpointCallback(Checkpoint):
         self._saved = 0  # position of the newest checkpoint
         self._ended = 0.0  # when writing it ended
         self._duration = 0.0  # and how long it took
+        self._fitted: dict[str, Any] | None = None  # how many rows a model alone is fitted to, and their digest
 
     # when ------------------------------------------------------------------------------------------------------------
 
@@ -85,12 +86,15 @@ class CheckpointCallback(Checkpoint):
         self, trainer: Run, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         data = trainer.datamodule
+        if self._fitted is None and not isinstance(pl_module, Planner):
+            self._fitted = {"rows": len(data.transitions), "sha256": data.transitions.digest()}
         checkpoint["mbrl_run"] = {
             "clock": trainer.metrics_file.clock,
             "position": position(trainer, pl_module),
             "class_path": class_path(type(pl_module)),
             "model": pl_module.spec,
             "data": data.spec,
+            "fitted_to": self._fitted,
             "trainer": trainer.computing,
             "threads": torch.get_num_threads(),
             "versions": {

@@ -14,6 +14,7 @@ from mbrl.data import Task, make_generator
 from mbrl.envs import collect, make_task
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
+from mbrl.planners.evaluation import snapshot_for
 from mbrl.training.commands.check import json_object
 from mbrl.training.load import load_policy
 from mbrl.training.output import say
@@ -80,7 +81,7 @@ def acting(planner: Planner, num_envs: int, seed: int, *, explore: bool) -> Any:
         nonlocal memory
         if experience.ended is not None:
             memory.reset(experience.ended)
-        action, memory = planner.act(experience.obs, memory, explore=explore, snapshot=experience.snapshot)
+        action, memory = planner.act(experience.obs, memory, explore=explore, snapshot=snapshot_for(planner, experience))
         return action
 
     return act

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from mbrl.analysis import Curve, learning_curves, read_curves
 from mbrl.cli import main
@@ -28,7 +29,14 @@ def curves(groups: dict[str, list[Curve]], **options: Any) -> Any:
     return learning_curves(groups, generator=torch.Generator().manual_seed(0), **{"resamples": 200, **options})
 
 
-def write_run(folder: Path, values: dict[int, float | None], env_id: str = "Pendulum-v1", finished: bool = True) -> Path:
+def write_run(
+    folder: Path,
+    values: dict[int, float | None],
+    env_id: str = "Pendulum-v1",
+    finished: bool = True,
+    model: dict[str, Any] | None = None,
+    **data: Any,
+) -> Path:
     """A run folder as training leaves it: lines with and without an evaluation."""
     folder.mkdir(parents=True)
     lines: list[dict[str, Any]] = []
@@ -36,7 +44,8 @@ def write_run(folder: Path, values: dict[int, float | None], env_id: str = "Pend
         lines.append({"env_steps": step - 5, "train/return": 0.0, "time/wall_s": step / 10 - 0.5})
         lines.append({"env_steps": step, "eval/return": value, "eval/length": 200.0, "time/wall_s": step / 10})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "config.yaml").write_text(f"model: {{}}\ndata:\n  init_args:\n    env_id: {env_id}\n")
+    config = {"model": model or {}, "data": {"init_args": {"env_id": env_id, "seed": len(folder.name), **data}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     if finished:
         (folder / "summary.json").write_text("{}")
     return folder
@@ -215,6 +224,45 @@ def test_tasks_are_not_mixed(runs: Path) -> None:
     assert found.notes == ["The tasks differ, so the values can't be compared: Pendulum-v1 (mbpo), Hopper-v5 (hopper)."]
     with pytest.raises(DataError, match=r"one task in A, got Pendulum-v1 \(mbpo/seed2\) and Hopper-v5 \(hopper/seed0\)"):
         read_curves(["A=runs/mbpo", "A=runs/hopper"])
+
+
+def planner(kind: str = "mbrl.planners.Dyna", **settings: Any) -> dict[str, Any]:
+    return {"class_path": kind, "init_args": {"batch_size": 256, "seed": 3, **settings}}
+
+
+def test_runs_of_other_settings_are_another_group_that_says_so(runs: Path) -> None:
+    for seed in range(4):
+        write_run(runs / f"mine/seed{seed}", {10: 9.0}, model=planner(lr=0.1 if seed < 2 else 0.2, hidden=[8, 8]))
+    write_run(
+        runs / "mine/seed4", {10: 9.0}, model={**planner(lr=0.1, hidden=[8, 8]), "class_path": "mbrl.planners.dyna.Dyna"}
+    )
+    found = read_curves(["runs/mine"])
+    assert {name: len(group) for name, group in found.groups.items()} == {"mine (lr 0.1)": 3, "mine (lr 0.2)": 2}
+    assert found.notes == []
+    found = read_curves(["A=runs/mine"])  # whoever labels them wants them together, and is told
+    assert len(found.groups["A"]) == 5
+    assert found.notes == ["The runs of A differ in their settings: lr 0.1; lr 0.2."]
+
+
+def test_folders_of_one_name_are_told_apart_by_their_settings(runs: Path) -> None:
+    write_run(runs / "a/mine/seed0", {10: 9.0}, model=planner(lr=0.1))
+    write_run(runs / "b/mine/seed0", {10: 9.0}, model=planner(lr=0.1, hidden=[8]))
+    write_run(runs / "c/mine/seed0", {10: 9.0}, model=planner("mbrl.planners.PETS", horizon=3))
+    found = read_curves(["runs/a/mine", "runs/b/mine"])
+    assert list(found.groups) == ["mine (hidden.0 not set)", "mine (hidden.0 8)"]
+    found = read_curves(["runs/a/mine", "runs/c/mine"])
+    assert list(found.groups) == ["mine (model Dyna)", "mine (model PETS)"]
+
+
+def test_a_task_is_its_environment_with_its_arguments(runs: Path) -> None:
+    write_run(runs / "heavy/seed0", {10: 9.0}, env_kwargs={"g": 20.0})
+    write_run(runs / "slow/seed0", {10: 9.0}, action_repeat=2)
+    write_run(runs / "same/seed0", {10: 9.0}, env_kwargs={}, action_repeat=1)
+    found = read_curves(["runs/mbpo", "runs/heavy", "runs/slow", "runs/same"])
+    assert list(found.tasks.values()) == [
+        "Pendulum-v1", "Pendulum-v1 (g=20.0)", "Pendulum-v1 (action_repeat=2)", "Pendulum-v1",
+    ]  # fmt: skip
+    assert "The tasks differ" in found.notes[0]
 
 
 def test_csv_files_of_the_benchmarks() -> None:

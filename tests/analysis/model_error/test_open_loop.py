@@ -12,14 +12,14 @@ import pytest
 import torch
 from scipy.stats.mstats import mquantiles
 
-from mbrl.analysis import LinearBaseline, open_loop_error, split_episodes
+from mbrl.analysis import LinearBaseline, calibration, open_loop_error, split_episodes
 from mbrl.analysis.forecasts.nan_statistics import quantiles
-from mbrl.analysis.forecasts.normalised_errors import scale_of
+from mbrl.analysis.forecasts.normalised_errors import scale_of, within_rounding
 from mbrl.analysis.forecasts.windows import place_windows
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE
-from mbrl.data import Transitions
+from mbrl.data import Task, Transitions
 from mbrl.envs import make_task
-from mbrl.errors import ConfigError, DataError
+from mbrl.errors import ConfigError, DataError, UnsupportedError
 from mbrl.models import Pendulum, SimulatorModel
 from mbrl.testing import LinearModel
 from mbrl.testing.linear import STATE_MATRIX
@@ -215,6 +215,30 @@ def test_a_closed_form_started_from_float32_has_the_error_of_its_rounding() -> N
     assert found.exact
     off = [replace(episode, next_obs=episode.next_obs + 1e-2) for episode in episodes]
     assert not open_loop_error(model, off, generator=generator(), horizon=30).exact
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e6])
+def test_rounding_is_of_each_dimension_in_whatever_unit(unit: float) -> None:
+    obs = torch.stack((torch.linspace(-1, 1, 20) * 1000, torch.linspace(-1, 1, 20)), -1) * unit
+    rounded, wrong = torch.full((20, 2), unit * 1e-6).double(), torch.full((20, 2), unit * 1e-4).double()
+    assert within_rounding(rounded, obs)
+    assert not within_rounding(wrong, obs)  # of the large dim it is nothing
+    assert within_rounding(wrong[:, :1], obs[:, :1])
+
+
+def test_a_reward_that_nobody_knows_is_not_needed() -> None:
+    """The same errors as with a known reward, and the model refuses to step afterwards as before."""
+    episodes = linear_episodes(0.1, 12, dtype=torch.float32)
+    found = []
+    for reward in ("mbrl.envs.rewards.one", None):
+        model = LinearModel(noise=0.1, members=2)
+        model.build(Task("", 2, 1, (-1.0,), (1.0,), known_reward=reward, known_terminated="mbrl.envs.terminations.never"))
+        ahead = open_loop_error(model, episodes, generator=generator(), horizon=5, most=10)
+        sure = calibration(model, episodes, generator=generator(), horizons=(1, 5), most=10)
+        found.append((ahead.table(), sure.table()))
+    assert str(found[0]) == str(found[1])
+    with pytest.raises(UnsupportedError, match="predicts no reward"):
+        model.check_known()
 
 
 def test_a_dimension_that_stands_still_is_left_out_of_totals() -> None:

@@ -128,7 +128,7 @@ def test_confusion_of_ends() -> None:
 
 def test_nothing_is_earned_after_a_predicted_end() -> None:
     """Every member ends every rollout at once: a predicted return is its first reward."""
-    result = look(promising(limits=(0.0, 0.0, 0.0)))
+    result = look(promising(limits=(-50.0, -50.0, -50.0)))
     assert result.returns.early == 1.0 and any("really went on" in note for note in result.notes)
     for window in range(5):
         first = EPISODES[int(result.returns.episode[window])].reward[int(result.returns.first[window])]
@@ -149,9 +149,17 @@ def test_what_nobody_knows_is_said_by_name() -> None:
     assert result.reward is None and result.termination is None and result.returns is None
     told = " ".join(result.notes)
     assert "reward is neither known nor learned" in told and "Termination is neither" in told and "Returns aren't" in told
+    assert not result.exact and result.in_short()[0].startswith("The reward is unknown")
     assert result.summary()["returns"] is None
     assert {len(column) for column in result.table().values()} == {0}
     result.plot().draw_without_rendering()
+
+
+def test_small_rewards_are_not_right_because_they_are_small() -> None:
+    """A reward of a hundred-thousandth that is off by a half is wrong, as it is in other units."""
+    small = [replace(episode, reward=1e-5 * episode.reward) for episode in EPISODES]
+    found = look(exact_model(), small)
+    assert found.reward.rmse < 1.0 and not found.exact and found.in_short() != ["Zero to rounding."]
 
 
 def test_numbers_that_are_not_finite_are_counted_with_their_place() -> None:

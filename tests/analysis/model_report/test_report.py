@@ -149,6 +149,20 @@ def test_of_a_model_alone(model_run: Path, dataset: Path, capsys: pytest.Capture
     assert "open-loop error: " in printed.err and " s  reading " in printed.err  # progress, with the time
 
 
+def test_data_that_the_model_was_fitted_to_are_known_again(
+    model_run: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under whatever name; other data, and those of a planner, aren't."""
+    same = tmp_path / "copy.npz"
+    same.write_bytes(dataset.read_bytes())
+    other = collect(make_task("Pendulum-v1", SHORT), str(tmp_path / "other.npz"), steps=50, seed=5)
+    for path, seen in ((same, True), (Path(other), False)):
+        assert main(command(model_run, path, "--out", str(tmp_path / "out"), "--overwrite")) == 0
+        assert capsys.readouterr().out.startswith("These data are what the model was fitted to") is seen
+        assert (numbers(tmp_path / "out")["about"]["seen"] is not None) is seen
+    assert "These data are what" not in (tmp_path / "out/report.html").read_text()
+
+
 def test_of_a_planner(dyna_run: Path, dataset: Path, tmp_path: Path) -> None:
     spec = '{"class_path": "MeanDisagreement", "init_args": {"reduce": "rms"}}'
     assert main(command(dyna_run, dataset, "--out", str(tmp_path), "--measures", "MeanDisagreement", spec)) == 0

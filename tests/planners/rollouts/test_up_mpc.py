@@ -303,6 +303,68 @@ def test_candidates_that_are_not_finite_come_last() -> None:
     assert best_candidate(reward, torch.zeros(2, 2), 0.0).tolist() == [1, 0]
 
 
+class Faulty(Bandit):
+    """Reward a, but `value` where |a| > ½."""
+
+    def __init__(self, value: Any, least: float = 0.5) -> None:
+        super().__init__(gain=1.0)
+        self.value, self.least = value, least
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        said = super().predict(obs, action, member)
+        assert said.reward_mean is not None
+        said.reward_mean = torch.where(action[..., 0].abs() > self.least, self.value, said.reward_mean)
+        return said
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_action_that_the_model_fails_at_is_avoided_and_spoils_no_spread(value: float, normalize: bool) -> None:
+    """The best of the others is taken, as if the bad ones hadn't been drawn, and the spreads are those of the others."""
+    told: dict[str, Tensor] = {}
+    planner = UPMPC(-0.5, uncertainty=SPREAD, horizon=1, normalize=normalize)
+    model = Faulty(value)
+    with torch.no_grad():
+        sums = planner.scores(situation(model))
+        took = planner.select(situation(model, report=told.update))[:, 0]
+    spreads = []
+    for row in range(200):
+        good = sums.reward[:, row].isfinite()
+        if not good.any():
+            continue
+        reward, unsure = sums.reward[good, row], sums.uncertainty[good, row]
+        spreads.append(reward.std(correction=0))
+        best = best_candidate(reward[:, None], unsure[:, None], -0.5, normalize)
+        assert took[row] == sums.actions[good, row, 0][best]
+    assert len(spreads) > 150
+    assert torch.allclose(told["reward_spread"], torch.stack(spreads).mean())
+    assert told["uncertainty_spread"].isfinite()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_state_without_a_finite_candidate_takes_the_first(normalize: bool) -> None:
+    """What its step then brings tells of the divergence; the spread of nothing is 0."""
+    told: dict[str, Tensor] = {}
+    planner = UPMPC(1.0, uncertainty=SPREAD, horizon=1, normalize=normalize)
+    model = Faulty(math.nan, least=-1.0)
+    with torch.no_grad():
+        first = planner.scores(situation(model)).actions[0]
+        assert torch.equal(planner.select(situation(model, report=told.update)), first)
+    assert [told[name].item() for name in ("reward_spread", "uncertainty_spread")] == [0.0, 0.0]
+
+
+def test_spreads_are_of_living_rows() -> None:
+    """Rows of finished rollouts, which stay in the batch on CUDA, count no longer."""
+    told: dict[str, Tensor] = {}
+    alive = torch.arange(200) < 20
+    planner = UPMPC(-2.0, uncertainty=SPREAD, horizon=1)
+    with torch.no_grad():
+        sums = planner.scores(situation(Bandit(gain=3.0)))
+        planner.select(situation(Bandit(gain=3.0), report=told.update, alive=alive))
+    assert torch.allclose(told["reward_spread"], sums.reward[:, :20].std(0, correction=0).mean())
+    assert torch.allclose(told["uncertainty_spread"], 2 * sums.uncertainty[:, :20].std(0, correction=0).mean())
+
+
 def test_the_released_measure_is_the_default() -> None:
     """Noisy samples, reward included: members that agree on a noise still count as uncertain."""
     model = LinearModel([[1.0]], [[0.1]], noise=0.5, members=7, learn_reward=True)

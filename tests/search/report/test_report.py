@@ -16,17 +16,18 @@ import yaml
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from mbrl.analysis.short_names import short_names
 from mbrl.cli import dispatch
 from mbrl.errors import ConfigError, DataError
 from mbrl.search.confirmation.runs import confirmation_study, new_round, queue, store_round
 from mbrl.search.file.search_file import SearchFile
-from mbrl.search.report import against, search_history
-from mbrl.search.report.names import short_names
+from mbrl.search.report import ParameterEffects, against, model_check, search_history
 from mbrl.search.report.optuna_pictures import _front
-from mbrl.search.report.search_history import best_so_far
+from mbrl.search.report.search_history import SearchHistory, best_so_far
 from mbrl.search.report.search_region import SearchRegion
+from mbrl.search.report.search_report import search_report
 from mbrl.search.report.trial_runs import Timeline
-from mbrl.search.sampler import BOSampler
+from mbrl.search.sampler import BOSampler, predictions
 from mbrl.search.study import best_yaml as best_module
 from mbrl.search.study.best_yaml import best_of, leave_best
 from mbrl.search.study.storage import load_study
@@ -203,7 +204,8 @@ def test_few_trials(count: int, capsys: pytest.CaptureFixture[str]) -> None:
     study(count=count)
     assert report("fake") == 0
     text = capsys.readouterr().out
-    assert f"{count} of the trials finished with a value; a model needs 5" in text and "expected" not in text
+    assert f"{count} of the trials finished with a value; a model needs 5" in text and "expected " not in text
+    assert f"the most promising of {count} with a value" in text and "prefers" not in text
     assert Path("runs/fake/report/best.yaml").exists()
 
 
@@ -237,6 +239,42 @@ def test_the_other_search_counts_failures_as_worse_than_all() -> None:
     left = found.plot().axes[0]
     assert left.get_lines()[0].get_ydata()[0] == pytest.approx(1 / 6), "below all values lies the failed one"
     assert any("6 and 4 trials" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_report_knows_which_values_are_good(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Effects call the lesser value the best of a cost, and Optuna's plots, which colour by it, are given the direction."""
+    from optuna.visualization import matplotlib as plots
+
+    given: list[tuple[str, Any]] = []
+    for name in ("plot_parallel_coordinate", "plot_contour"):
+        drawn = getattr(plots, name)
+
+        def watched(of: optuna.Study, *rest: Any, drawn: Any = drawn, **options: Any) -> Any:
+            given.append((of.direction.name.lower(), options.get("target")))
+            return drawn(of, *rest, **options)
+
+        monkeypatch.setattr(plots, name, watched)
+    objectives = [{**WRITTEN["objectives"][0], "direction": direction}]
+    made, search = study(lambda params: None if params[X] > 7 else (params[X] - 2.0) ** 2, objectives=objectives)
+    found = search_report(made, search)
+    (effects,) = (part for part in found.parts if isinstance(part, ParameterEffects))
+    (history,) = (part for part in found.parts if isinstance(part, SearchHistory))
+    failed = next(line for line in history.plot().axes[0].get_lines() if line.get_label() == "failed")
+    assert bool(failed.get_ydata()[0] < 0.5) is (direction == "maximize"), "by the worst values"
+    assert given == [(direction, None)] * 2
+    for said in effects.summary().values():
+        better = said["expected at best"] - said["expected at worst"]
+        assert better >= 0 if direction == "maximize" else better <= 0
+
+
+def test_the_model_tells_which_values_it_does_not_take_as_they_are() -> None:
+    made, search = study(lambda params: None if params[X] > 7 else -1e4 if params[X] == 1 else -params[X])
+    said = predictions(made, bo_sampler(search))
+    cut, failed = sum(said.leave_one_out.cut), sum(said.leave_one_out.failed)
+    assert (cut, failed) == (1, 1)
+    assert any("Of 6 trials the model takes 1 for less bad" in note and "1 that failed" in note
+               for note in model_check(said).notes)  # fmt: skip
 
 
 def test_best_so_far() -> None:

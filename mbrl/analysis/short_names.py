@@ -1,12 +1,8 @@
-"""Short names of parameters, for plots."""
+"""Short names of dotted settings, for plots."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-
-import optuna
-from optuna.trial import FrozenTrial
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -17,23 +13,6 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     endings = {name: _endings(name) for name in names}
     taken = [ending for ones in endings.values() for ending in ones]
     return {name: next((one for one in ones if taken.count(one) == 1), name) for name, ones in endings.items()}
-
-
-def renamed(study: optuna.Study) -> optuna.Study:
-    """Copies a study into memory with short names of parameters, for plots of it."""
-    trials = study.get_trials(deepcopy=False)
-    short = short_names(dict.fromkeys(name for trial in trials for name in trial.params))
-    made = optuna.create_study(directions=study.directions, study_name=study.study_name)
-    for trial in trials:
-        made.add_trial(_renamed(trial, short))
-    return made
-
-
-def _renamed(trial: FrozenTrial, short: dict[str, str]) -> FrozenTrial:
-    other = copy.copy(trial)
-    other.distributions = {short[name]: distribution for name, distribution in trial.distributions.items()}
-    other.params = {short[name]: value for name, value in trial.params.items()}
-    return other
 
 
 def _endings(name: str) -> list[str]:
