@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import numbers
+import os
 import reprlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -239,8 +240,11 @@ def _accepts(declared: Any, value: Any) -> bool:
     if kind in (Union, UnionType):
         return any(_accepts(part, value) for part in parts)
     if kind is Literal:
-        same = (choice for choice in parts if isinstance(value, bool) == isinstance(choice, bool))  # else True is 1
-        return any(isinstance(value, type(choice)) and value == choice for choice in same)
+        kinds = (bool, str)  # else True is 1
+        same = (choice for choice in parts if all(isinstance(value, k) == isinstance(choice, k) for k in kinds))
+        return any(bool(value == choice) for choice in same)
+    if kind is str:
+        return isinstance(value, (str, os.PathLike))
     if kind in (int, float):
         number: Any = numbers.Integral if kind is int else numbers.Real  # NumPy's are such too
         return not isinstance(value, bool) and isinstance(value, number) and abs(value) < float("inf")  # nor is NaN

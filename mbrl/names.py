@@ -55,7 +55,7 @@ def address(name: str) -> str:
 def loaded(name: str) -> type | None:
     """The class that a dotted name means, if it is one of `mbrl` or of a module that was imported already."""
     try:
-        found = import_name(name) if name.startswith("mbrl.") else _found(name, _already_imported, None)[0]
+        found = import_name(name) if name.startswith("mbrl.") else _found(name, _already_imported, None, _already_there)[0]
     except (ConfigError, UntrustedNameError):
         return None
     return found if isinstance(found, type) else None
@@ -110,7 +110,19 @@ def _already_imported(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-def _found(name: str, module: Callable[[str], ModuleType], allow: Sequence[str] | None) -> tuple[Any, str]:
+def _already_there(owner: Any, name: str) -> Any:
+    """An attribute that needs no module to be imported, as some packages do when they are asked."""
+    if name not in vars(owner):
+        raise AttributeError(name)
+    return vars(owner)[name]
+
+
+def _found(
+    name: str,
+    module: Callable[[str], ModuleType],
+    allow: Sequence[str] | None,
+    attribute: Callable[[Any, str], Any] = getattr,
+) -> tuple[Any, str]:
     """The object with a dotted name, and the module that was entered for it."""
     parts = name.split(".")
     if not all(parts):
@@ -127,9 +139,10 @@ def _found(name: str, module: Callable[[str], ModuleType], allow: Sequence[str] 
             for part in parts[cut:]:
                 if allow is not None and inspect.ismodule(found):
                     check_allowed(found.__name__, allow)
-                found = getattr(found, part)
-        except AttributeError:
-            for length in range(cut, 0, -1):  # its file has moved: the nearest package that exports it knows where to
+                found = attribute(found, part)
+        except (AttributeError, TypeError):
+            file_is_gone = inspect.ismodule(found) and all(part.islower() for part in parts[cut:-1])
+            for length in range(cut if file_is_gone else 0, 0, -1):  # the nearest package that exports it knows where it is
                 package = module(".".join(parts[:length]))
                 moved = getattr(package, parts[-1], None) if parts[-1] in getattr(package, "__all__", ()) else None
                 if isinstance(moved, type):

@@ -186,12 +186,14 @@ def is_spec(value: Any) -> bool:
     return isinstance(value, Mapping) and "class_path" in value and set(value) <= {"class_path", "init_args"}
 
 
-def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
+def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = (), *, recorded: bool = False) -> Any:
     """Makes the object that `spec` describes.
 
     Args:
         spec: `class_path` and `init_args`, nested specs allowed.
         allow: modules, besides `mbrl`, in which names may be looked up.
+        recorded: whether an object recorded it, every argument included, so that one that it lacks came later
+            (`Configurable.former`); else it means the default of today.
 
     Raises:
         UntrustedNameError: if a name lies outside `mbrl` and `allow`.
@@ -204,7 +206,9 @@ def from_spec(spec: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
         raise ConfigError(f"expected {spec['class_path']} to be a configurable class, got {cls!r}; name a Configurable.")
     if inspect.isabstract(cls):
         raise ConfigError(f"expected {spec['class_path']} to be a concrete class, got an abstract one; name a subclass.")
-    arguments = {name: _made(value, allow) for name, value in completed(cls, spec.get("init_args", {})).items()}
+    given = spec.get("init_args", {})
+    given = completed(cls, given) if recorded else given
+    arguments = {name: _made(value, allow, recorded) for name, value in given.items()}
     signature = inspect.signature(cls)
     try:
         signature.bind(**arguments)
@@ -228,11 +232,11 @@ def completed(cls: type, init_args: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _made(value: Any, allow: Sequence[str]) -> Any:
+def _made(value: Any, allow: Sequence[str], recorded: bool) -> Any:
     if is_spec(value):
-        return from_spec(value, allow)
+        return from_spec(value, allow, recorded=recorded)
     if isinstance(value, Mapping):
-        return {key: _made(item, allow) for key, item in value.items()}
+        return {key: _made(item, allow, recorded) for key, item in value.items()}
     if isinstance(value, list):
-        return [_made(item, allow) for item in value]
+        return [_made(item, allow, recorded) for item in value]
     return value

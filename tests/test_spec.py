@@ -114,6 +114,22 @@ def test_a_class_is_known_by_the_shortest_package_that_exports_it() -> None:
     for name in ("mbrl.models.Gone", "not_imported_here.X", "", "word", "os.path"):
         assert address(name) == name
     assert "not_imported_here" not in sys.modules
+    for name in ("mbrl.models.GaussianEnsemble.Pendulum", "mbrl.planners.Dyna.nothing.PETS"):  # no file of that name ever
+        with pytest.raises(ConfigError, match="check the spelling"):
+            import_name(name)
+
+
+def test_asking_for_an_address_imports_nothing() -> None:
+    before = set(sys.modules)
+    assert address("scipy.datasets.face.X") == "scipy.datasets.face.X"
+    assert set(sys.modules) == before
+
+
+def test_a_spec_that_is_written_by_hand_means_the_defaults_of_today() -> None:
+    spec = {"class_path": "mbrl.models.GaussianEnsemble", "init_args": {"members": 3, "elites": 3}}
+    assert from_spec(spec).normalize_targets
+    older = from_spec(spec, recorded=True)
+    assert not older.normalize_targets and older.spec["init_args"]["termination"] == "threshold"
 
 
 def test_every_public_configurable_class_has_a_public_name() -> None:

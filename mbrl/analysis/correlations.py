@@ -28,8 +28,9 @@ def pearson(a: Tensor, b: Tensor, rounding: float = 0.0) -> float | None:
     """
     if is_constant(a, rounding) or is_constant(b, rounding):
         return None
-    # at most 1 in size, since squares of large or small numbers may leave float64
-    return float(torch.corrcoef(torch.stack([x.double() / x.abs().max() for x in (a, b)]))[0, 1])
+    # centred first, since an offset eats digits; then at most 1 in size, since squares of others may leave float64
+    centred = [x.double() - x.double().mean() for x in (a, b)]
+    return float(torch.corrcoef(torch.stack([x / x.abs().max() for x in centred]))[0, 1])
 
 
 def spearman(a: Tensor, b: Tensor, rounding: float = 0.0) -> float | None:

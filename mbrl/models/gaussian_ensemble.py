@@ -30,7 +30,7 @@ from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.obs_state import ObsState
-from mbrl.networks import Activation, LogVarBounds, Normalizer, Precision, StackedMLP, layout
+from mbrl.networks import ROUNDING, Activation, LogVarBounds, Normalizer, Precision, StackedMLP, layout
 
 
 class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
@@ -69,8 +69,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             `"adam"`: one λ for all parameters, biases and learned bounds too, as torch's Adam does it (mbrl-lib).
         normalizer_rows: rows whose mean and sd normalise inputs: `"train"` (MBPO) or `"all"`, the holdout too (mbrl-lib).
         normalizer_ddof: 0 for the population's sd (MBPO), 1 for the sample's (mbrl-lib).
-        normalize_targets: whether Δobs and reward are normalised over the rows that normalise inputs. False, the authors'
-            way, learns dimensions in small units badly or not at all, and lets the largest decide when a fit ends.
+        normalize_targets: whether Δobs and reward are normalised, by the statistics of all rows. False, the authors' way,
+            learns dimensions in small units badly or not at all, and lets the largest decide when a fit ends.
         termination: whether a learned termination is `"drawn"` by its probability at each step, or comes at a `"threshold"`
             of one half, by which an end that is rare never comes.
         precision: `"bf16"` computes the hidden layers' products in bfloat16; weights, output layer, loss and optimiser
@@ -85,6 +85,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
     former = {"normalize_targets": False, "termination": "threshold"}  # noqa: RUF012 - nobody changes it
     elite_members: Tensor
+    target_moves: Tensor
 
     def __init__(
         self,
@@ -162,6 +163,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         self.normalizer = Normalizer(inputs, self.normalizer_ddof)
         if self.normalize_targets:
             self.target_normalizer = Normalizer(self.outputs, self.normalizer_ddof)
+            self.register_buffer("target_moves", torch.ones(self.outputs, dtype=torch.bool))  # D, by more than rounding
         self.network = StackedMLP(self.members, (inputs, *self.hidden, heads), self.activation, generator)
         self.network.precision = self.precision
         if not self.deterministic:
@@ -182,6 +184,13 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
     def own_parameters(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if name.startswith("network.")}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        if self.task is not None and self.normalize_targets and f"{prefix}target_moves" not in state_dict:
+            # written before there were statistics of targets, by a subclass that doesn't hand this argument on: as they were
+            fresh = Normalizer(self.outputs).state_dict(prefix=f"{prefix}target_normalizer.")
+            state_dict |= {**fresh, f"{prefix}target_moves": torch.ones_like(self.target_moves)}
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     # prediction --------------------------------------------------------------------------------------------------------
 
@@ -320,7 +329,12 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         """
         x = self.normalizer(torch.cat((rows.obs, rows.action), -1))  # B x (S+A)
         raw = self._outputs(x.expand(self.members, *x.shape))  # E x B x out
-        score = (raw[..., : self.outputs] - self._target(rows)).square().mean((1, 2), dtype=torch.float64)  # E
+        square = (raw[..., : self.outputs] - self._target(rows)).square()  # E x B x D
+        share = 1.0
+        if self.normalize_targets:  # a target that never moved has no scale to be judged by
+            square = torch.where(self.target_moves, square, 0.0)
+            share = self.outputs / self.target_moves.sum().clamp(min=1)
+        score = square.mean((1, 2), dtype=torch.float64) * share  # E
         return score + self._wrong_ends(raw[..., -1], rows).double() if self.predicts_terminated else score
 
     @staticmethod
@@ -332,11 +346,13 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
     def fit_inputs(self, run: FitRun) -> None:
         rows = run.rows(run.split.train if self.normalizer_rows == "train" else slice(None))
         self.normalizer.fit(torch.cat((rows.obs, rows.action), -1))
-        if self.normalize_targets:
+        if self.normalize_targets:  # over all rows: an event that only the holdout saw would count millions of sd there
+            rows = run.rows(slice(None))
             largest = torch.maximum(rows.obs.abs(), rows.next_obs.abs()).amax(0)  # S
             if self.predicts_reward:
                 largest = torch.cat((largest, rows.reward.abs().amax().view(1)))  # D
             self.target_normalizer.fit(self._raw_target(rows), largest)
+            self.target_moves.copy_(self.target_normalizer.sd > 1.5 * ROUNDING * torch.where(largest > 0, largest, 1.0))
 
     def rank_members(self, scores: Tensor) -> None:
         """Makes the `elites` members with the lowest scores the ones that rollouts draw from."""

@@ -7,13 +7,14 @@ Two kinds of stacked network, since two lines of work initialise theirs differen
 from mbrl.networks.lean_adam import LeanAdam
 from mbrl.networks.log_var_bounds import LogVarBounds
 from mbrl.networks.member_layout import MemberLayout, layout
-from mbrl.networks.normalizer import Normalizer
+from mbrl.networks.normalizer import ROUNDING, Normalizer
 from mbrl.networks.precision import Precision
 from mbrl.networks.relu_stack import ReluStack, xavier_uniform
 from mbrl.networks.stacked_mlp import ACTIVATIONS, Activation, StackedMLP
 
 __all__ = [
     "ACTIVATIONS",
+    "ROUNDING",
     "Activation",
     "LeanAdam",
     "LogVarBounds",

@@ -63,7 +63,7 @@ class Normalizer(nn.Module):
             sd = torch.maximum(sd, least)
         self.mean_high.copy_(mean)
         self.mean_low.copy_(mean - self.mean_high.double())
-        self.sd.copy_(sd)
+        self.sd.copy_(sd.clamp(min=torch.finfo(torch.float32).tiny))
 
     def forward(self, x: Tensor) -> Tensor:
         """`… x size` in environment units to `… x size` normalised."""

@@ -82,7 +82,7 @@ def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) ->
     """
     about = checkpoint["mbrl"]
     task = Task.from_plain(about["task"], allow)
-    module: Planner | DynamicsModel = from_spec(about["spec"], allow)
+    module: Planner | DynamicsModel = from_spec(about["spec"], allow, recorded=True)
     module.build(task, about["seed"])
     _fill(module, checkpoint, folder)
     return module

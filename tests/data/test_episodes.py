@@ -100,3 +100,14 @@ def test_what_is_kept_survives_a_file(tmp_path):
     for name in ("obs", "next_obs", "terminated", "truncated", "episode"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     assert isinstance(two, OfflineDataset) and torch.equal(one.transitions(TASK).obs, two.transitions(TASK).obs)
+
+
+def test_noise_of_a_sensor_is_no_gap():
+    """obs and next_obs were read one after the other, so that no row leads to exactly the following one."""
+    parts = recording((30, 30))
+    noise = np.random.default_rng(0)
+    for name in ("obs", "next_obs"):
+        parts[name] = parts[name] + 1e-3 * noise.normal(size=parts[name].shape)
+    ends = episode_ends(parts["obs"], parts["next_obs"], parts["terminated"], parts["truncated"], parts["episode"])
+    assert np.flatnonzero(ends).tolist() == [29, 59]
+    assert episode_ends(parts["obs"], parts["next_obs"], parts["terminated"], None).all()  # then nothing else says

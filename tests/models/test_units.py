@@ -117,3 +117,35 @@ def test_a_fit_that_explains_nothing_says_so() -> None:
     assert fitted(rows(1500, 0))[1]["explained"] > 0.9
     data.next_obs = data.obs + torch.randn(400, 3, generator=make_generator("cpu", 5)) * 1e-3
     assert fitted(data, max_epochs=5)[1]["explained"] < 0.2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_event_that_only_the_holdout_saw_does_not_end_a_fit(seed: int) -> None:
+    """A reward, or a flag, that is 0 but once: relative to rounding it would count millions of standard deviations."""
+    data = rows(400, 0)
+    data.reward[:] = 0.0
+    data.reward[17] = 1.0
+    data.obs[:, 2] = data.next_obs[:, 2] = 0.0
+    data.next_obs[33, 2] = 1.0
+    model = GaussianEnsemble(members=2, elites=2, hidden=[32, 32], weight_decay=1e-5, max_epochs=30, lr=3e-3)
+    model.build(TASK, 0)
+    report = model.refit(data, make_generator("cpu", seed, "fit"))
+    assert report["holdout_mse"] < 50 and report["epochs"] > 8
+
+
+def test_a_target_that_never_moved_counts_nowhere() -> None:
+    data = rows(400, 0)
+    data.reward[:] = 0.0
+    model, _ = fitted(data, max_epochs=5)
+    before = model.score(data)
+    data.reward[5] = 1.0  # of other rows than it was fitted to
+    assert torch.equal(model.score(data), before)
+    quiet = rows(400, 0, 1e-39)
+    quiet.reward[:] = 0.0
+    assert all(bool(torch.isfinite(torch.as_tensor(value))) for value in fitted(quiet, max_epochs=2)[1].values())
+
+
+def test_a_deterministic_model_learns_in_any_units() -> None:
+    one = fitted(rows(1500, 0), deterministic=True)[1]["explained"]
+    other = fitted(rows(1500, 0, [1.0, 1e3, 1e-3], 1e4), deterministic=True)[1]["explained"]
+    assert one > 0.9 and other == pytest.approx(float(one), abs=0.05)

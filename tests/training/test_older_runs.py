@@ -50,7 +50,7 @@ def test_loads(run: Path) -> None:
 
 def test_resumes_from_python(run: Path) -> None:
     spec = json.loads((run / "checkpoints/ckpt-40/manifest.json").read_text())["model"]
-    trainer(run).fit(from_spec(spec), data(60, num_envs=2), ckpt_path="last")
+    trainer(run).fit(from_spec(spec, recorded=True), data(60, num_envs=2), ckpt_path="last")
     check_lines(run)
 
 

@@ -16,6 +16,7 @@ from mbrl.models.base import DynamicsModel
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.rules import BestWeights, Bootstrap, Keep, MemberBatches, Split, Stopping
 from mbrl.models.model_module import Batches, in_order, refuse_divergence
+from mbrl.networks import ROUNDING
 
 
 class GradientModel(DynamicsModel):
@@ -216,12 +217,13 @@ class GradientModel(DynamicsModel):
     def explained(self, rows: Transitions) -> Tensor:
         """The share of the observation's change that the drawn members explain, mean over dims: 1 − squared error / change².
 
-        1 is all of it, 0 what "nothing changes" would explain. Dims that never change don't count. Free of units.
+        1 is all of it, 0 what "nothing changes" would explain. Dims that only rounding moves don't count. Free of units.
         """
-        said = self.predict(rows.obs, rows.action).mean[self.drawn_members].mean(0).double()  # B x S
+        said = self.predict_rows(rows).mean[self.drawn_members].mean(0).double()  # B x S
         change = (rows.next_obs.double() - rows.obs.double()).square().mean(0)  # S
         error = (said - rows.next_obs).square().mean(0)  # S
-        counts = change > 0  # S
+        rounding = ROUNDING * torch.maximum(rows.obs.abs(), rows.next_obs.abs()).amax(0).double()  # S
+        counts = change > rounding.square()  # S
         share = torch.where(counts, 1 - error / change, 0.0)  # S
         return (share.sum() / counts.sum().clamp(min=1)).float()
 

@@ -87,7 +87,7 @@ def _moment_step(
 
 
 def mixture(everyone: Prediction, members: Tensor) -> Prediction:
-    """Mean and variance of the equal mixture of some members' Gaussians, of a termination logit the mean.
+    """Mean and variance of the equal mixture of some members' Gaussians, and the logit of their mean probability of an end.
 
     Args:
         everyone: the prediction of all members, `E x B x …`.
@@ -107,8 +107,13 @@ def mixture(everyone: Prediction, members: Tensor) -> Prediction:
         var=total_variance(everyone.mean, everyone.var),
         reward_mean=None if reward is None else reward[members].mean(0),
         reward_var=None if reward is None else total_variance(reward, everyone.reward_var),
-        terminated_logit=None if logit is None else logit[members].mean(0),
+        terminated_logit=None if logit is None else _mean_logit(logit[members], 0),
     )
+
+
+def _mean_logit(logit: Tensor, dim: int) -> Tensor:
+    """The logit of the mean probability over a dim, which is far from the mean logit where members disagree."""
+    return torch.logit(torch.sigmoid(logit.double()).mean(dim)).to(logit.dtype)
 
 
 def _flat_at_zero(var: Tensor) -> Tensor:
@@ -123,7 +128,7 @@ def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _expected(everyone: Prediction, members: Tensor) -> Prediction:
-    """The mean of some members' means, without any variance."""
+    """The mean of some members' means, without any variance: an end comes where it is likelier than not, and isn't drawn."""
     mean, reward, logit = everyone.mean[members].mean(0), everyone.reward_mean, everyone.terminated_logit
     expected = None if reward is None else reward[members].mean(0)
     return Prediction(
@@ -131,7 +136,7 @@ def _expected(everyone: Prediction, members: Tensor) -> Prediction:
         torch.zeros_like(mean),
         expected,
         None if expected is None else torch.zeros_like(expected),
-        None if logit is None else logit[members].mean(0),
+        None if logit is None else torch.where(_mean_logit(logit[members], 0) > 0, torch.inf, -torch.inf),
     )
 
 
@@ -152,5 +157,8 @@ def _matched(drawn: Prediction, state: ObsState) -> Prediction:
         if drawn.reward_var is not None:
             sampled = torch.addcmul(sampled, drawn.reward_var.sqrt(), noise[:, size])
         reward_mean, reward_var = fitted(sampled)
-    logit = None if drawn.terminated_logit is None else fitted(drawn.terminated_logit)[0]
+    logit = drawn.terminated_logit
+    if logit is not None:
+        blocks = logit.unflatten(0, (particles, -1))  # P x K·N
+        logit = _mean_logit(blocks, 0).expand_as(blocks).flatten(0, 1)
     return Prediction(mean, var, reward_mean, reward_var, logit)

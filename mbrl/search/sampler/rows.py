@@ -235,8 +235,9 @@ def _fence(y: Tensor) -> Tensor:
     """The least value that is told apart from worse ones, by objective; −inf where there are too few to tell what is odd."""
     if len(y) < FEWEST_FOR_FENCE:
         return torch.full(y.shape[1:], -math.inf, dtype=y.dtype)
-    low, high = y.quantile(torch.tensor([0.25, 0.75], dtype=y.dtype), dim=0)
-    return torch.where(high > low, low - FENCE * (high - low), torch.full_like(low, -math.inf))
+    least, low, high, most = y.quantile(torch.tensor([0.1, 0.25, 0.75, 0.9], dtype=y.dtype), dim=0)
+    spread = torch.where(high > low, high - low, most - least)  # where half of the values are one, that of the others
+    return torch.where(spread > 0, low - FENCE * spread, torch.full_like(low, -math.inf))
 
 
 def queued_or_own(trial: FrozenTrial) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
         if "test_episodes" not in spec["init_args"]:
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
-    data = from_spec(spec, allow)
+    data = from_spec(spec, allow, recorded=True)
     if name == "test":
         show_metrics(name, trainer.test(model, data, video=given.video), trainer.run_folder)
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-from mbrl.data import ReplayBuffer, Task, Transitions, make_generator
+from mbrl.data import ModelStep, ReplayBuffer, Task, Transitions, make_generator
 from mbrl.envs.experience import Experience
-from mbrl.planners import ImaginedLearning, Memory, Planner
-from mbrl.policies import SAC
+from mbrl.planners import ImaginedLearning, Memory, Planner, RolloutContext, RolloutHook
+from mbrl.policies import SAC, CriticContext, CriticTerm
 from tests.planners.exact_models import WALK, WalkModel
 
 ROLLOUTS, LENGTH, EVERY = 6, 2, 5  # a rollout of two steps from each of six rows, every five updates
@@ -104,3 +105,66 @@ def test_the_kept_rollouts_are_restored() -> None:
     assert torch.equal(first.learning.model.all().next_obs, second.learning.model.all().next_obs)
     batches = [planner.learning.batch()[0] for planner in (first, second)]
     assert torch.equal(batches[0].obs, batches[1].obs)
+
+
+class Counted(CriticTerm):
+    """Adds nothing to the loss; counts its calls, and keeps which rows were the model's."""
+
+    def __init__(self) -> None:
+        self.calls: list[slice] = []
+
+    def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
+        self.calls.append(context.model_rows)
+        return batch.reward.new_zeros(())
+
+
+class SeesValue(RolloutHook):
+    """Remembers the critics that it is shown."""
+
+    def __call__(self, step: ModelStep, context: RolloutContext) -> ModelStep:
+        self.value = context.value
+        return step
+
+
+def rolled_out(clock: int) -> Tensor:
+    planner = made()
+    planner.learning.imagine(ROLLOUTS, LENGTH, capacity=ROLLOUTS * LENGTH, clock=clock)
+    return planner.learning.model.all().next_obs
+
+
+def test_rollouts_at_another_time_draw_other_noise() -> None:
+    assert torch.equal(rolled_out(0), rolled_out(0)) and not torch.equal(rolled_out(0), rolled_out(5))
+
+
+def test_streams_have_the_names_that_checkpoints_hold() -> None:
+    planner = ticked(made(), 2)
+    assert set(planner.streams.state_dict()) == {"start_rows", "replay", "updates"}
+    first, other = made().streams, made().streams
+    assert torch.equal(dataset().sample(ROLLOUTS, first["start_rows"]).obs, made_starts()), "and each draws what it is for"
+    assert not torch.equal(other["replay"].get_state(), other["start_rows"].get_state())
+
+
+def made_starts() -> Tensor:
+    """Where the first rollouts of a planner begin."""
+    planner = made()
+    planner.learning.imagine(ROLLOUTS, 1, capacity=ROLLOUTS, clock=0)
+    return planner.learning.model.all().obs
+
+
+def test_terms_and_hooks_get_what_they_ask_for() -> None:
+    planner = made()
+    term, hook = Counted(), SeesValue()
+    planner.learning.critic_terms, planner.learning.rollout_hooks = [term], [hook]
+    ticked(planner, 3)
+    assert term.calls == [slice(4, 16)] * 3
+    assert hook.value is planner.learner
+
+
+def test_update_times_are_of_one_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = made()
+    planner.learning.imagine(ROLLOUTS, LENGTH, capacity=ROLLOUTS * LENGTH, clock=0)
+    planner.metrics.pop()
+    clock = iter([0.0, 8.0])
+    monkeypatch.setattr("mbrl.planners.rollouts.imagined_learning.perf_counter", lambda: next(clock))
+    planner.learning.learn(4)
+    assert planner.metrics.pop()["time/update_s"] == 2.0
