@@ -240,7 +240,7 @@ def _accepts(declared: Any, value: Any) -> bool:
     if kind in (Union, UnionType):
         return any(_accepts(part, value) for part in parts)
     if kind is Literal:
-        kinds = (bool, str)  # else True is 1
+        kinds = (bool, str, numbers.Integral)  # else True is 1, and 1.0 too; NumPy's integers are such
         same = (choice for choice in parts if all(isinstance(value, k) == isinstance(choice, k) for k in kinds))
         return any(bool(value == choice) for choice in same)
     if kind is str:

@@ -76,6 +76,9 @@ def check_allowed(name: str, allow: Sequence[str] = ()) -> None:
     if any(path == module or path.startswith(f"{module}.") for module in allowed):
         return
     module = path.split(".")[0]
+    if module == "__main__" or "<locals>" in path:
+        where = "a script itself" if module == "__main__" else "a function"
+        raise UntrustedNameError(f"expected a name that can be imported, got {name} of {where}; move it to a module.")
     raise UntrustedNameError(
         f"expected a name in mbrl, got {name}, which lies outside mbrl, and names run nothing there unless their module is "
         f"trusted; if you trust it, add --allow {module} (from Python: allow=[{module!r}])."
@@ -137,6 +140,8 @@ def _found(
             continue
         try:
             for part in parts[cut:]:
+                if allow is not None and part.startswith("__"):  # a function's globals are no place to look for names
+                    raise AttributeError(part)
                 if allow is not None and inspect.ismodule(found):
                     check_allowed(found.__name__, allow)
                 found = attribute(found, part)

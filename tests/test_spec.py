@@ -309,3 +309,14 @@ def test_a_wrong_argument_names_the_class_and_what_it_takes() -> None:
         Part(sise=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^Whole: missing a required .*'part'; it takes part, rate, table, more\.$"):
         Whole()  # type: ignore[call-arg]
+
+
+def test_advice_for_what_nobody_can_import_is_not_to_allow_it() -> None:
+    for name, where in (("__main__.Own", "a script itself"), ("mine.make.<locals>.Own", "a function")):
+        with pytest.raises(UntrustedNameError, match=f"expected a name that can be imported, got .* of {where}; move it to"):
+            check_allowed(name)
+
+
+def test_the_inside_of_a_function_is_no_place_for_names() -> None:
+    with pytest.raises(ConfigError, match="check the spelling"):
+        import_name("mbrl.names.import_name.__globals__.clear")

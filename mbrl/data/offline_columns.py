@@ -138,6 +138,8 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
             raise DataError(f"{source}: expected a column {' or '.join(_NAMES[name])}, got {sorted(names)}{hint}; add it.")
     n = len(columns["obs"]) if columns["obs"].ndim else 0
     for name, column in columns.items():
+        if column.dtype.kind not in "bifu":
+            raise DataError(f"{source}: expected numbers in the column {name}, got {column.dtype}; convert it first.")
         check_shape(f"{source}: {name}", column, (n, *column.shape[1:]), "write the file anew, one row per step", DataError)
     for name in ("reward", "terminated", "truncated", "episode"):
         if name in columns and columns[name].shape == (n, 1):

@@ -85,8 +85,8 @@ class Task:
             ConfigError: if a field is missing or unknown.
         """
         for name in (data.get("known_reward"), data.get("known_terminated")):
-            if name is not None:
-                import_name(name, allow)
+            if name is not None and not (isinstance(name, str) and callable(import_name(name, allow))):
+                raise ConfigError(f"Task.from_plain: expected the dotted name of a function, got {name!r}; name one.")
         for name in names_in(str(data.get("env_id", "")), data.get("env_kwargs")):
             check_allowed(name, allow)
         try:

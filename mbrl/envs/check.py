@@ -50,8 +50,7 @@ def check_functions(task: Task, rows: Transitions, where: str) -> list[str]:
     findings = []
     steps = len(rows)
     with torch.no_grad():
-        reward = task.reward(rows.obs, rows.action, rows.next_obs)
-        terminated = task.terminated(rows.obs, rows.action, rows.next_obs)
+        reward, terminated = (_called(task, what, rows) for what in ("reward", "terminated"))
     if reward is not None:
         _check_shape(task, "reward", reward, steps)
         gap = (reward - rows.reward).abs()  # B
@@ -164,6 +163,15 @@ def _random_steps(task: Task, steps: int, seed: int) -> Transitions:
         terminated=torch.from_numpy(flags[0]),
         truncated=torch.from_numpy(flags[1]),
     )
+
+
+def _called(task: Task, what: str, rows: Transitions) -> Tensor | None:
+    try:
+        found: Tensor | None = getattr(task, what)(rows.obs, rows.action, rows.next_obs)
+    except TypeError as error:
+        name = task.known_reward if what == "reward" else task.known_terminated
+        raise TaskError(f"{name}: expected a function of obs, action and next_obs, got {error}; give one.") from error
+    return found
 
 
 def _check_shape(task: Task, what: str, value: Tensor, steps: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mbrl.arguments import check_whole
 from mbrl.data import Task, Transitions
 from mbrl.errors import ConfigError
 
@@ -72,5 +73,7 @@ def check_steps(who: str, steps: int, num_envs: int) -> None:
     Raises:
         ConfigError: naming `who` asks for them, and both numbers.
     """
-    if num_envs < 1 or steps < num_envs or steps % num_envs:
+    check_whole(f"{who}(steps=…)", steps)
+    check_whole(f"{who}(num_envs=…)", num_envs)
+    if steps % num_envs:
         raise ConfigError(f"{who}: expected steps to be a multiple of num_envs, got {steps} and {num_envs}; change either.")

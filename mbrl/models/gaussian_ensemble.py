@@ -330,7 +330,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         x = self.normalizer(torch.cat((rows.obs, rows.action), -1))  # B x (S+A)
         raw = self._outputs(x.expand(self.members, *x.shape))  # E x B x out
         square = (raw[..., : self.outputs] - self._target(rows)).square()  # E x B x D
-        share = 1.0
+        share: Tensor | float = 1.0
         if self.normalize_targets:  # a target that never moved has no scale to be judged by
             square = torch.where(self.target_moves, square, 0.0)
             share = self.outputs / self.target_moves.sum().clamp(min=1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mbrl.arguments import check_argument
 from mbrl.data import Task
 from mbrl.errors import CheckpointError
 from mbrl.models import DynamicsModel
@@ -37,6 +38,8 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Planner | D
     Example:
         >>> planner = mbrl.load("runs/mbpo-pendulum/seed0")  # doctest: +SKIP
     """
+    check_argument("load(path=…)", path, str | os.PathLike)
+    check_argument("load(allow=…)", allow, str | Sequence[str])
     folder = checkpoint_at(path)
     return module_of(read_checkpoint(folder, buffers=False), folder, allow)
 

@@ -263,3 +263,10 @@ def test_simulator_states_that_cannot_be_used(tmp_path, states, message):
     steps, _ = columns()
     with pytest.raises(DataError, match=message):
         read_offline(npz(tmp_path, sim_state=states, **steps))
+
+
+def test_text_in_a_column_is_refused_before_it_is_added_up(tmp_path):
+    steps, _ = columns()
+    steps["reward"] = steps["reward"].astype(str)
+    with pytest.raises(DataError, match="expected numbers in the column reward, got <U"):
+        read_npz(npz(tmp_path, **steps))

@@ -108,8 +108,13 @@ def test_what_can_not_be_written_is_refused_before_stepping(tmp_path, monkeypatc
         collect(task, "taken-v0", steps=10)
     with pytest.raises(DataError, match="expected an id such as namespace/name-v0, got Malformed"):
         collect(task, "steps.csv", steps=10)
-    for steps, num_envs in ((10, 3), (0, 1), (2, 3), (10, 0)):
-        with pytest.raises(ConfigError, match=f"multiple of num_envs, got {steps} and {num_envs}"):
+    for steps, num_envs, said in (
+        (10, 3, "multiple of num_envs, got 10 and 3"),
+        (2, 3, "multiple of num_envs, got 2 and 3"),
+        (0, 1, r"collect\(steps=…\): expected a whole number of at least 1, got 0"),
+        (10, 0, r"collect\(num_envs=…\): expected a whole number of at least 1, got 0"),
+    ):
+        with pytest.raises(ConfigError, match=said):
             collect(task, "new.npz", steps=steps, num_envs=num_envs)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mbrl
-from mbrl.errors import CheckpointError, UntrustedNameError
+from mbrl.errors import CheckpointError, ConfigError, UntrustedNameError
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, write_checkpoint
 from tests.training.test_kill_and_resume import dyna
 from tests.training.toy import ToyPlanner, data, trainer
@@ -76,3 +76,11 @@ def test_loads_in_a_fresh_process_without_the_environments_package(tmp_path: Pat
     planner = mbrl.load(tmp_path)
     memory = planner.memory(1, torch.Generator())
     assert json.loads(done.stdout) == planner.act(torch.ones(1, 3), memory, explore=False)[0].tolist()
+
+
+@pytest.mark.parametrize("wrong", [2.5, None, [], True])
+def test_what_is_no_path_is_refused_in_a_sentence(wrong: object) -> None:
+    with pytest.raises(ConfigError, match=r"load\(path=…\): expected text, or a PathLike, got"):
+        mbrl.load(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"load\(allow=…\): expected text, or a list"):
+        mbrl.load("runs", allow=2.5)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from mbrl.analysis.model_report.report_parts import REPORT_PARTS, ReportPart
 from mbrl.analysis.model_report.subject import Subject
 from mbrl.analysis.progress import Progress
 from mbrl.analysis.result import Result, Skipped
-from mbrl.arguments import check_whole
+from mbrl.arguments import check_argument, check_whole
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import ConfigError, MbrlError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
@@ -65,6 +65,8 @@ def report(
         UnsupportedError: for a planner without a dynamics model.
         ConfigError: for a number out of range, or another module.
     """
+    check_argument("report(rows=…)", rows, Transitions)
+    check_argument("report(training_rows=…)", training_rows, Transitions | None)
     check_whole("report(horizon=…)", horizon, 1)
     episodes = split_episodes(rows)
     longest = check_longest(episodes, horizon)

@@ -24,8 +24,8 @@ class GradientModel(DynamicsModel):
 
     A subclass makes its parameters and implements `loss`. `update` is the one update step; `refit` runs it to the end inside
     a planner. Under `mbrl fit` Lightning runs it with its own clock: an epoch is one pass over the training rows, and
-    `max_epochs`, `max_steps`, clipping and accumulation are the Trainer's (`max_epochs` and `max_updates` here say nothing
-    there). Optimiser, kept weights and order of rows are in the checkpoint, so an interrupted fit goes on as if nothing had
+    `max_epochs`, `max_steps`, clipping and accumulation are the Trainer's; of its caps and the model's own the first ends
+    the fit. Optimiser, kept weights and order of rows are in the checkpoint, so an interrupted fit goes on as if nothing had
     happened. Under DDP every process computes its share of each batch and the whole holdout.
 
     Args:
@@ -40,8 +40,8 @@ class GradientModel(DynamicsModel):
         patience: epochs without improvement that are tolerated; more fits longer.
         threshold: relative fall of the holdout error that counts as an improvement.
         best_weights: what is restored after a fit, see `BestWeights`.
-        max_epochs: epochs of a `refit` at most, None for no cap; a slow improvement alone never ends one.
-        max_updates: updates of a `refit` at most, None for no cap.
+        max_epochs: epochs of a fit at most, None for no cap; a slow improvement alone never ends one.
+        max_updates: updates of a fit at most, None for no cap.
 
     Raises:
         ConfigError: for a number out of range, or a fit that would never end.
@@ -271,11 +271,17 @@ class GradientModel(DynamicsModel):
                 self.log("model/explained", self.explained(self._fit_run.holdout))
             self.trainer.should_stop |= self._end_epoch(self._fit_run, self.mean_scores())
 
+    def on_train_batch_end(self, *batch: Any) -> None:
+        """Stops at the model's own cap of updates."""
+        if self._fit_run is not None and self.max_updates is not None and self.trainer.global_step >= self.max_updates:
+            self.trainer.should_stop = True
+
     def on_train_epoch_end(self) -> None:
         """Restores the best weights after the last epoch, before checkpoints of it are written."""
         trainer = self.trainer
         epochs, steps = trainer.max_epochs, trainer.max_steps
         last = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
+        trainer.should_stop |= self.max_epochs is not None and self.max_epochs <= trainer.current_epoch + 1
         if last or trainer.should_stop or 0 <= steps <= trainer.global_step:
             self.on_train_end()
 

@@ -184,3 +184,13 @@ def test_two_processes_end_with_equal_weights(tmp_path: Path) -> None:
     assert torch.equal(two["elites0"], two["elites1"])
     torch.testing.assert_close(two["rank0"], one["rank0"], rtol=1e-3, atol=1e-4)
     assert not torch.equal(two["rank0"], two["start"])
+
+
+def test_the_models_own_caps_end_a_fit_too(tmp_path: Path) -> None:
+    rows = linear_rows(200)  # 160 train, 5 updates an epoch
+    fit = trainer(tmp_path / "epochs", max_epochs=30, num_sanity_val_steps=0)
+    fit.fit(ensemble(max_epochs=3, patience=100), datamodule=Rows(rows))
+    assert fit.current_epoch == 3
+    fit = trainer(tmp_path / "updates", max_epochs=30, num_sanity_val_steps=0)
+    fit.fit(ensemble(max_updates=7, patience=100), datamodule=Rows(rows))
+    assert fit.global_step == 7

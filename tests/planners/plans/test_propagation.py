@@ -167,7 +167,7 @@ def test_mixture_of_gaussians() -> None:
     assert mixed.mean.tolist() == [[1.0]] and mixed.var.tolist() == [[3.0]]
     assert mixed.reward_mean is not None and mixed.reward_mean.tolist() == [1.0]
     assert mixed.reward_var is not None and mixed.reward_var.tolist() == [3.0]
-    share = (torch.sigmoid(torch.tensor(0.0)) + torch.sigmoid(torch.tensor(2.0))) / 2  # of the probabilities, not of the logits
+    share = (torch.sigmoid(torch.tensor(0.0)) + torch.sigmoid(torch.tensor(2.0))) / 2
     assert mixed.terminated_logit is not None and torch.sigmoid(mixed.terminated_logit).item() == pytest.approx(share.item())
     alone = mixture(Prediction(mean, var), torch.tensor([0]))
     assert alone.reward_mean is None and alone.var.tolist() == [[1.0]]
