@@ -140,6 +140,10 @@ def test_a_target_that_never_moved_counts_nowhere() -> None:
     before = model.score(data)
     data.reward[5] = 1.0  # of other rows than it was fitted to
     assert torch.equal(model.score(data), before)
+    loaded = GaussianEnsemble(**model.spec["init_args"])
+    loaded.build(TASK, 1)
+    loaded.load_state_dict(model.state_dict())
+    assert torch.equal(loaded.score(data), before)
     quiet = rows(400, 0, 1e-39)
     quiet.reward[:] = 0.0
     assert all(bool(torch.isfinite(torch.as_tensor(value))) for value in fitted(quiet, max_epochs=2)[1].values())
