@@ -44,8 +44,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
     without the ½ and the ln 2π of a Gaussian's negative log-likelihood, which is ½ (loss + ln 2π) per dimension. Members
     are summed, so one Adam fits each as if it were alone. The last term is applied by Adam as a gradient λ_l W_l, which
-    is the same and costs nothing; it is not in the loss that is reported. The order of a network's outputs changes
-    nothing but which of its initial weights meets which target.
+    is the same and costs nothing; it is not in the loss that is reported.
 
     The defaults are the authors'.
 
@@ -70,11 +69,10 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         normalizer_rows: rows whose mean and sd normalise inputs: `"train"` (MBPO) or `"all"`, the holdout too (mbrl-lib).
         normalizer_ddof: 0 for the population's sd (MBPO), 1 for the sample's (mbrl-lib).
         normalize_targets: whether Δobs and reward are normalised, by the statistics of all rows. False, the authors' way,
-            learns dimensions in small units badly or not at all, and lets the largest decide when a fit ends.
+            learns dimensions in small units badly, and lets the largest decide when a fit ends.
         termination: whether a learned termination is `"drawn"` by its probability at each step, or comes at a `"threshold"`
             of one half, by which an end that is rare never comes.
-        precision: `"bf16"` computes the hidden layers' products in bfloat16; weights, output layer, loss and optimiser
-            stay float32.
+        precision: `"bf16"` computes the hidden layers' products in bfloat16; all else stays float32.
         chunk_rows: rows a member that a prediction without gradients computes at once; their activations should fit the
             cache.
         **fit: arguments of `GradientModel`: how it is fitted.
@@ -195,14 +193,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
     # prediction --------------------------------------------------------------------------------------------------------
 
     def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
-        """Predicts the next observation, and the reward and termination if they are learned.
-
-        Without gradients, rows are computed in chunks; with `member`, each row by that member only.
-
-        Args:
-            obs: `B x S`, environment units.
-            action: `B x A` in [−1, 1].
-            member: `B` int64, or None for all members.
+        """As the base class says. Without gradients rows are computed in chunks; with `member`, each by that one only.
 
         Raises:
             NotBuiltError: before `build`.
