@@ -64,7 +64,7 @@ class Critics(nn.Module):
         hidden = self.hidden(rows, frozen=frozen)  # J x B x units
         weight: Tensor = self.head_weight.detach() if frozen else self.head_weight
         bias: Tensor = self.head_bias.detach() if frozen else self.head_bias
-        # One output: at B = 256 a sum of products takes 0.53 (J = 2), 0.40 (J = 10) and 0.67 times (J = 50) as long as a batched
-        # product where a gradient follows, and 1.3, 1.7 and 2.5 times without one (an AMD EPYC, one thread, torch 2.13, medians
-        # of 9 alternating rounds, 256 units). Updates are mostly the former.
+        # One output: at B = 256 a sum of products takes 0.53 (J = 2), 0.40 (J = 10) and 0.67 times (J = 50) as long as a
+        # batched product where a gradient follows, and 1.3, 1.7 and 2.5 times without one (an AMD EPYC, one thread, torch
+        # 2.13, medians of 9 alternating rounds, 256 units). Updates are mostly the former.
         return (torch.sum(hidden * weight, -1) + bias).view(self.count, *obs.shape[int(own_rows) : -1])  # J x B
