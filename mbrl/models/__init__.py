@@ -4,6 +4,7 @@ from mbrl.models.base import Differentiable, DynamicsModel, Exact, HasMembers, W
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
+from mbrl.models.gaussian_process import GaussianProcess, PosteriorMoments
 from mbrl.models.model_env import ModelEnv, ModelVectorEnv
 from mbrl.models.obs_state import ObsState
 from mbrl.models.simulator import SimState, SimulatorModel
@@ -14,6 +15,7 @@ __all__ = [
     "DynamicsModel",
     "Exact",
     "GaussianEnsemble",
+    "GaussianProcess",
     "GradientModel",
     "HasMembers",
     "LinearQuadratic",
@@ -21,6 +23,7 @@ __all__ = [
     "ModelVectorEnv",
     "ObsState",
     "Pendulum",
+    "PosteriorMoments",
     "SimState",
     "SimulatorModel",
     "WantsValueFunction",
