@@ -61,7 +61,9 @@ def correlation(kernel: KernelName, half: Tensor) -> Tensor:
     """The kernel over its signal variance; `half` is −½ of squared distances, any shape, and is overwritten."""
     if kernel == "rbf":
         return half.clamp_(max=0.0).exp_()
-    r = (-10.0 * half).clamp(min=1e-10).sqrt()  # √5 times the distance; its root has no slope at 0
+    r = (
+        (-10.0 * half).clamp(min=torch.finfo(half.dtype).eps ** 2).sqrt()
+    )  # √5 times the distance; no root of 0, for its slope
     return (1 + r + r.square() / 3) * (-r).exp()
 
 

@@ -129,7 +129,7 @@ def exact_likelihood(process: Process, tries: list[int]) -> Callable[[], Tensor]
     def likelihood() -> Tensor:
         of = process.hyperparameters
         covariance = process.covar_module(z).to_dense()  # D x N x N
-        density: Tensor = LogDensity.apply(covariance, of.noise, of.signal.detach(), y, tries)  # type: ignore[no-untyped-call]
+        density: Tensor = LogDensity.apply(covariance, of.noise, of.signal.detach(), y, tries)
         return density / y.shape[-1]
 
     return likelihood

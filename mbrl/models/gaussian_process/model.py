@@ -222,8 +222,9 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         sparse, points = self.inference == "sparse", None
         if sparse:
             points = z[choose_rows(self.kernel, start, z, self.inducing_points, 0, noise)]
-        settings = {"updates": self.updates, "lr": self.lr, "noise_floor": self.noise_floor}
-        found = find_hyperparameters(self.kernel, z, y, start, points=points, **settings)
+        found = find_hyperparameters(
+            self.kernel, z, y, start, points=points, updates=self.updates, lr=self.lr, noise_floor=self.noise_floor
+        )
         of = found.hyperparameters
         if points is None:
             retries = self.process.condition(of, z, y)

@@ -155,8 +155,8 @@ def factorised(matrix: Tensor, noise: Tensor, signal: Tensor) -> tuple[Tensor, i
             return root, tries
         jitter = JITTER * 10**tries
     raise DivergedError(
-        f"GaussianProcess: expected a positive definite covariance matrix, got none with a jitter of {jitter / 10:g} either; "
-        "raise noise_floor, or look for outliers in the data."
+        f"GaussianProcess: expected a positive definite covariance matrix, got none with a jitter of {jitter / 10:g} "
+        "either; raise noise_floor, or look for outliers in the data."
     )
 
 
