@@ -142,31 +142,20 @@ def test_answers_do_not_depend_on_what_botorch_did_to_the_settings(botorch: str)
     assert done.stdout.strip() == "equal", done.stderr
 
 
-SOLVE = """
-import torch
-torch.set_num_threads(2)
-from mbrl.models.gaussian_process.kernels import Hyperparameters
-from mbrl.models.gaussian_process.posterior import Posterior
-generator = torch.Generator().manual_seed(0)
-z, y = (torch.randn(200, n, generator=generator, dtype=torch.float64) for n in (3, 4))
-def of(outputs):
-    one = torch.ones(outputs, dtype=torch.float64)
-    return Hyperparameters(one[:, None].expand(outputs, 3).clone(), one, 0.01 * one)
-together = Posterior("rbf", of(4), 3)
-together.condition(of(4), z, y)
-for number in range(4):
-    alone = Posterior("rbf", of(1), 3)
-    alone.condition(of(1), z, y[:, number : number + 1])
-    for name in ("inverse", "whitened"):
-        assert (getattr(together, name)[number] - getattr(alone, name)[0]).abs().max() < 1e-10
-print("equal")
-"""
-
-
 @pytest.mark.check("gp-5")
+@pytest.mark.timeout(60)  # what is wrong with two threads may hang instead
 def test_batches_are_solved_as_single_matrices_with_two_threads() -> None:
-    done = subprocess.run([sys.executable, "-c", SOLVE], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.strip() == "equal", done.stderr
+    z, y, of, threads = normal(200, INPUTS), normal(200, 4), some(4), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        together = conditioned(of, z, y)
+        for number in range(4):
+            own = Hyperparameters(*(value[number : number + 1] for value in vars(of).values()))
+            alone = conditioned(own, z, y[:, number : number + 1])
+            for name in ("inverse", "whitened"):
+                assert (getattr(together, name)[number] - getattr(alone, name)[0]).abs().max() < 1e-10
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Variational(ApproximateGP):
@@ -255,11 +244,11 @@ def test_paths_of_the_features_own_kernel_are_bayesian_linear_regression() -> No
     inverse = torch.linalg.inv(root)
     posterior.put(points=z, inverse=inverse[None], whitened=(inverse @ y).mT, spread=y.new_zeros(1, 12, 0))
     weights = torch.cat((torch.zeros(8, 1), torch.eye(8), torch.zeros(8, 12)), 1).double()  # 8 x (1 + 8 + 12)
-    errors = torch.cat((torch.zeros(12, 9), noise**0.5 * torch.eye(12)), 1).double()
+    errors = noise**0.5 * torch.cat((torch.zeros(12, 9), torch.eye(12)), 1).double()
     update = update_of(posterior, (phi @ weights + errors)[None], y.new_zeros(1, 0, 21))[0]
     values = new @ weights + new @ phi.mT @ update  # 5 x 21
     steps = values[:, 1:] - values[:, :1]
-    gram = torch.linalg.inv(torch.eye(8) + phi.mT @ phi / noise)
+    gram = torch.linalg.inv(torch.eye(8).double() + phi.mT @ phi / noise)
     assert (values[:, :1] - new @ gram @ phi.mT @ y / noise).abs().max() < 1e-10
     assert (steps @ steps.mT - new @ gram @ new.mT).abs().max() < 1e-10
 
@@ -289,8 +278,8 @@ def test_the_members_have_the_posteriors_moments(kernel: KernelName, sparse: boo
         few, many = drawn(posterior, 4)(at.float()), drawn(posterior, 4000)(at.float())
     assert (few.mean(-1) - mean).abs().max() < 1e-4  # of any number of members, since they are centred
     assert ((many - mean.unsqueeze(-1)).square().mean(-1) / var).mean().item() == pytest.approx(1, abs=0.05)
-    everyone = torch.cat([Paths(posterior, 4, 64, make_generator("cpu", seed))(at.float()) for seed in range(300)], -1)
-    spread = everyone.unflatten(-1, (300, 4)).var(-1, unbiased=False).mean(-1)
+    everyone = torch.cat([Paths(posterior, 4, 64, make_generator("cpu", seed))(at.float()) for seed in range(100)], -1)
+    spread = everyone.unflatten(-1, (100, 4)).var(-1, unbiased=False).mean(-1)
     assert (spread / var).mean().item() == pytest.approx(1, abs=0.1)
 
 
@@ -301,16 +290,18 @@ def test_followed_members_keep_their_drift_and_redrawn_ones_lose_it() -> None:
     one = torch.ones(1, dtype=torch.float64)
     drift = Hyperparameters(1e6 * torch.ones(1, 2, dtype=torch.float64), 0.01 * one, 1e-12 * one)
     ends: dict[str, list[Tensor]] = {"ts_inf": [], "ts1": [], "ds": []}
-    for seed in range(100):
-        model = GaussianProcess(members=200, frequencies=8, learn_reward=True)
+    for seed in range(50):
+        model = GaussianProcess(members=400, frequencies=8, learn_reward=True)
         model.build(task, seed)
         model.process = Posterior("rbf", Hyperparameters(*(torch.cat((x, x)) for x in vars(drift).values())), 2)
         model.paths.draw(model.process, make_generator("cpu", seed, "drift"))
         for name, found in ends.items():
+            if name != "ts_inf" and seed >= 20:  # of which 8000 are enough
+                continue
             noise = make_generator("cpu", seed, name)
             start = model.start(Transitions.from_obs(torch.zeros(1, 1), 1), noise)
             with torch.no_grad():
-                steps = list(follow_plans(model, start, torch.zeros(1, 1, 20, 1), 200, name))  # type: ignore[arg-type]
+                steps = list(follow_plans(model, start, torch.zeros(1, 1, 20, 1), 400, name))  # type: ignore[arg-type]
             found.append(steps[-1].next_obs)
     variance = {name: torch.cat(found).var().item() for name, found in ends.items()}
     assert variance["ts_inf"] == pytest.approx(4.0, abs=0.15)
