@@ -15,7 +15,7 @@ from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
-from mbrl.planners.capabilities import HasDynamics
+from mbrl.planners.capabilities import HasDynamics, LearnsPolicy
 from mbrl.planners.evaluation import snapshot_for
 from mbrl.planners.memory import Memory
 
@@ -23,7 +23,8 @@ from mbrl.planners.memory import Memory
 class OnlinePlanner(Planner, HasDynamics):
     """Acts in real environments with `act`, stores what happens, and refits a model as data come in.
 
-    A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`.
+    A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`. One that
+    `LearnsPolicy` has its learner take statistics of the real rows after each fit.
 
     Attributes:
         dynamics: the model.
@@ -153,6 +154,8 @@ class OnlinePlanner(Planner, HasDynamics):
             return
         if self._refits(self.env_steps) > self._refits(before):
             self._refit()
+            if isinstance(self, LearnsPolicy) and self.learner is not None:
+                self.learner.fit_inputs(self.real_buffer.all())
             self.after_refit()
         if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
             self.learn(new)
