@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -216,6 +217,14 @@ class _Suite(Clauses):
         self.equal(
             twin.state_dict(), unbroken.state_dict(), "a learner from spec, state dict and optimiser states continues equal"
         )
+        for clause, copied in self.copies(unbroken, "after updates"):
+            original = copy.deepcopy(unbroken)
+            metrics = copied.update(rows, noise()), original.update(rows, noise())
+            self.equal(*metrics, clause)
+            self.equal(copied.state_dict(), original.state_dict(), clause)
+        for clause, copied in self.copies(self.make(), "before build"):
+            copied.build(self.task, SEED)
+            self.equal(copied.state_dict(), self.built().state_dict(), clause)
         moved, obs = self.built(SEED + 1), some_obs(self.task, 5)
         moved.policy.load_state_dict(through_bytes(unbroken.policy.state_dict()))
         self.equal(moved.policy.mode(obs), unbroken.policy.mode(obs), "the policy's state dict has all that it acts by")

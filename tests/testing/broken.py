@@ -417,7 +417,14 @@ class ScalesTheRows(SAC):
         rows.obs.div_(rows.obs.std(0))
 
 
+class HoldsAFunctionWithoutName(SAC):
+    def build(self, task: Task, seed: int = 0) -> None:
+        super().build(task, seed)
+        self.squash = lambda value: value
+
+
 LEARNERS = {
+    HoldsAFunctionWithoutName: "it can be copied by pickle after updates",
     KeepsStatisticsOutsideItsState: "a learner from spec, state dict and optimiser states continues",
     PointsIntoTheRows: "fit_inputs copies what it keeps of the rows",
     ScalesTheRows: "fit_inputs leaves rows as it was",
