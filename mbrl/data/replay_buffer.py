@@ -210,7 +210,7 @@ class ReplayBuffer:
 
     def _allocated(self) -> tuple[Tensor, Tensor | None]:
         if self._matrix is None:  # empty, so that pages which no row has filled cost nothing
-            self._matrix = torch.empty(self.capacity, self.layout.width, device=self.device)
+            self._matrix = torch.empty(self.capacity, self.layout.width, device=self.device, dtype=torch.float32)
             if self.store_episodes:
                 self._episode = torch.empty(self.capacity, dtype=torch.int64, device=self.device)
         return self._matrix, self._episode
@@ -278,7 +278,7 @@ def mixed_batch(parts: Sequence[tuple[ReplayBuffer, int]], generator: torch.Gene
     layout = drawn[0][0].layout
     alike = all(buffer.layout == layout for buffer, _ in drawn)
     width = layout.width if alike else layout.base_width
-    packed = torch.empty(sum(n for _, n in drawn), width, device=drawn[0][0].device)  # B x width
+    packed = torch.empty(sum(n for _, n in drawn), width, device=drawn[0][0].device, dtype=torch.float32)  # B x width
     done = 0
     for buffer, n in drawn:
         buffer.layout.check_mixes(layout)

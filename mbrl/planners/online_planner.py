@@ -170,7 +170,7 @@ class OnlinePlanner(Planner, HasDynamics):
     def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
         """Actions before the first fit, `N x A`: uniform. Nothing may plan here, since the model has seen nothing yet."""
         shape = (len(obs), self.built_task.action_size)
-        return torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1
+        return torch.rand(shape, generator=memory.generator, device=self.device, dtype=torch.float32) * 2 - 1
 
     def _refits(self, env_steps: int) -> int:
         """Counts the fits that should have happened by then."""

@@ -41,7 +41,7 @@ class Critics(nn.Module):
         self.hidden = ReluStack(count, (obs_size + action_size, *hidden), generator, precision)
         units = hidden[-1]
         self.head_weight = nn.Parameter(xavier_uniform((count, 1, units), units + 1, generator))  # J x 1 x units
-        self.head_bias = nn.Parameter(torch.zeros(count, 1))  # J x 1
+        self.head_bias = nn.Parameter(torch.zeros(count, 1, dtype=torch.float32))  # J x 1
 
     def forward(self, obs: Tensor, action: Tensor, *, frozen: bool = False, own_rows: bool = False) -> Tensor:
         """Values of all critics.

@@ -126,10 +126,10 @@ class SAC(Learner):
         if self.automatic_entropy_target:
             self.entropy_target = -float(task.action_size)
         if self.fixed_temperature is None:
-            self.log_temperature = nn.Parameter(torch.tensor(math.log(self.initial_temperature)))
+            self.log_temperature = nn.Parameter(torch.tensor(math.log(self.initial_temperature), dtype=torch.float32))
         else:
             fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
-            self.register_buffer("log_temperature", torch.tensor(fixed))
+            self.register_buffer("log_temperature", torch.tensor(fixed, dtype=torch.float32))
         self.updates = 0
         self._optimizers = None
         self._followed = None

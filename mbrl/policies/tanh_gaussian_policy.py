@@ -90,7 +90,7 @@ class TanhGaussianPolicy(Policy):
         units = hidden[-1]
         weight = xavier_uniform((2 * action_size, units), units + 2 * action_size, generator)
         self.head_weight = nn.Parameter(weight)  # 2A x units
-        self.head_bias = nn.Parameter(torch.zeros(2 * action_size))
+        self.head_bias = nn.Parameter(torch.zeros(2 * action_size, dtype=torch.float32))
 
     def distribution(self, obs: Tensor, *, frozen: bool = False) -> tuple[Tensor, Tensor]:
         """The Gaussian before the squashing.
