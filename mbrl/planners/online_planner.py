@@ -201,6 +201,8 @@ class OnlinePlanner(Planner, HasDynamics):
         began = perf_counter()
         report = self.dynamics.refit(self.real_buffer.all(), self.streams["model_fit"], self.fit_value)
         self.metrics.add(report, prefix="model/")
+        if self.built_task.known_terminated is None:  # else nobody sees that there is nothing to learn an end from
+            self.metrics.add({"model/ends": self.real_buffer.all().terminated.double().mean()})
         self.metrics.add({"time/refit_s": perf_counter() - began})
 
     # checkpoint ------------------------------------------------------------------------------------------------------

@@ -110,7 +110,8 @@ class _Suite(Clauses):
         for clause, twin in self.copies(model, "after a fit"):
             self.equal(self.ask(twin), self.ask(model), clause)
             if model.fitting != "fixed":
-                self.equal(*(one.refit(self.rows, noise("fit")) for one in (twin, copy.deepcopy(model))), clause)
+                again = copy.deepcopy(model).refit(self.rows, noise("fit"))
+                self.equal(twin.refit(self.rows, noise("fit")), again, clause)
 
     def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:
         obs, action = self.inputs(*dims)
