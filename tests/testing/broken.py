@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mbrl.data import Prediction, ReplayBuffer, Task, Transitions, draw_normal, make_generator
-from mbrl.models import DynamicsModel, Exact
+from mbrl.models import DynamicsModel, Exact, GaussianEnsemble
+from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.obs_state import ObsState
 from mbrl.planners import ActionSelector, HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner
 from mbrl.policies import SAC, TanhGaussianPolicy
@@ -162,7 +164,41 @@ class OwnReward(LinearModel):
         return step
 
 
+class ScoresWithoutValue(LinearModel):
+    def score(self, rows: Transitions) -> Tensor:  # type: ignore[override]
+        return super().score(rows)
+
+
+class ScoresTheMean(LinearModel):
+    def score(self, rows: Transitions, value: Any = None) -> Tensor:
+        return super().score(rows, value).mean()
+
+
+class LosesItsExtras(GaussianEnsemble):
+    def update(self, batch: Transitions, value: Any = None) -> dict[str, Tensor]:
+        return super().update(replace(batch, extras={}), value)
+
+
+class LosesItsPlaces(GaussianEnsemble):
+    def update(self, batch: Transitions, value: Any = None) -> dict[str, Tensor]:
+        return super().update(replace(batch, row=None), value)
+
+
+class ComputesExtrasAgain(GaussianEnsemble):
+    def end_fit(self, run: FitRun, value: Any = None) -> Tensor | None:
+        self.fit_extras(run.rows(slice(None)), value)
+        return super().end_fit(run, value)
+
+
+FITS = {
+    LosesItsExtras: r"a batch of a fit carries the rows' extras \(episode\)",
+    LosesItsPlaces: "a batch of a fit has in row its rows' places",
+    ComputesExtrasAgain: "a fit computes fit_extras once, got 2",
+}
+
 MODELS = {
+    ScoresWithoutValue: r"score\(rows, value\) takes rows and a value",
+    ScoresTheMean: "a score has shape",
     GlobalNoise: "draws from no global generator",
     ChangesItsInput: "predict leaves obs as it was",
     NoMemberDim: "mean has shape",
