@@ -14,6 +14,7 @@ from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.obs_state import ObsState
 from mbrl.planners import ActionSelector, HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner
 from mbrl.policies import SAC, TanhGaussianPolicy
+from mbrl.spec import Part
 from mbrl.testing import LinearModel
 
 # models --------------------------------------------------------------------------------------------------------------
@@ -580,6 +581,12 @@ class Fitter(Walker):
             self.buffer.load_state_dict(state["real"])
 
 
+class ShowsItsPartsNothing(Fitter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Part()
+
+
 class LosesItsBuffer(Fitter):
     def buffers_state(self) -> dict[str, dict[str, Any]]:
         return {}
@@ -634,6 +641,7 @@ PLANNERS = {
     ActsByWhatItLoses: "a trained planner that is loaded acts as it did",
     LosesItsBuffer: "a planner that refits its model keeps the rows in buffers_state; Fits was fitted to rows",
     BeginsItsBufferAnew: "a planner restored from a checkpoint makes the same ticks",
+    ShowsItsPartsNothing: r"after each refit all parts are shown .*; 3 refits showed them to Part 0 times",
     NeverFits: "3 ticks of 3 environments saw no refit of Fits",
     GlobalTicks: "a tick draws from no global generator",
     SavesItsTask: "a checkpoint holds tensors and plain data",
