@@ -60,10 +60,9 @@ def half_square(a: Tensor, b: Tensor) -> Tensor:
 def correlation(kernel: KernelName, half: Tensor) -> Tensor:
     """The kernel over its signal variance; `half` is −½ of squared distances, any shape, and is overwritten."""
     if kernel == "rbf":
-        return half.clamp_(max=0.0).exp_()
-    r = (
-        (-10.0 * half).clamp(min=torch.finfo(half.dtype).eps ** 2).sqrt()
-    )  # √5 times the distance; no root of 0, for its slope
+        return half.exp_()  # above 0 by rounding only
+    least = torch.finfo(half.dtype).eps ** 2  # the root of 0 has no slope
+    r = (-10.0 * half).clamp(min=least).sqrt()  # √5 times the distance
     return (1 + r + r.square() / 3) * (-r).exp()
 
 

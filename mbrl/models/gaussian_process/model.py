@@ -81,7 +81,7 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         noise_floor: Positive = 1e-6,
         frequencies: Count = 256,
         learn_reward: Literal["auto"] | bool = "auto",
-        chunk_rows: Count = 400,
+        chunk_rows: Count = 200,
     ) -> None:
         super().__init__()
         self.members = members

@@ -45,7 +45,7 @@ class Paths(DataSized):
     end_squares: Tensor  # D x 1 x M
 
     def __init__(
-        self, posterior: Posterior, members: int, frequencies: int, generator: torch.Generator, chunk_rows: int = 400
+        self, posterior: Posterior, members: int, frequencies: int, generator: torch.Generator, chunk_rows: int = 200
     ) -> None:
         super().__init__()
         self.kernel: KernelName = posterior.kernel
