@@ -112,7 +112,7 @@ class Paths(DataSized):
 
 
 def update_of(posterior: Posterior, noisy: Tensor, values: Tensor) -> Tensor:
-    """What the data add to functions of the prior: the weights v of the kernels at the points, `D x M x E`.
+    """The weights v of the kernels at the points, which the data add to functions of the prior, `D x M x E`.
 
     Args:
         posterior: given the data.

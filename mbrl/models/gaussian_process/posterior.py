@@ -28,11 +28,11 @@ from mbrl.models.gaussian_process.settings import JITTER, TRIES
 
 @dataclass(frozen=True)
 class PosteriorMoments:
-    """What a Gaussian process says of one step, exactly, in environment units.
+    """Exact moments of one step by a Gaussian process, in environment units.
 
     Attributes:
         mean: `B x S`, of the next observation.
-        var: `B x S`, what the process doesn't know of the noise-free next observation.
+        var: `B x S`, of the next observation without its noise: what the process doesn't know.
         noise: `S`, variance of the noise.
         reward_mean: `B`, or None where the reward isn't learned.
         reward_var: `B`, or None likewise.
