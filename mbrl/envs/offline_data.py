@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
@@ -121,6 +122,18 @@ class OfflineData(Configurable, pl.LightningDataModule):
         if self._transitions is None:
             self._transitions = self.dataset.transitions(self.task, clip_actions=self.clip_actions)
         return self._transitions
+
+    @property
+    def precise_transitions(self) -> Transitions:
+        """All rows with the digits of the dataset: in float64 if any of its columns is, else `transitions`.
+
+        They are made anew each time that they are asked for, by fits in closed form.
+        """
+        data = self.dataset
+        columns = (data.obs, data.action, data.next_obs, data.reward)
+        if all(column is None or column.dtype != np.float64 for column in columns):
+            return self.transitions
+        return data.transitions(self.task, clip_actions=self.clip_actions, dtype=torch.float64)
 
     def describe(self) -> list[str]:
         """Describes the dataset before a model is fitted to it, one sentence per fact."""

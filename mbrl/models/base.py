@@ -39,7 +39,8 @@ class DynamicsModel(ModelModule, ABC):
 
     A model of observations implements `predict` (and `make_parameters`, if it has any); everything else follows. A
     model with a state of its own (a simulator, a latent) overrides `start`, `step` and `predict_rows`. Lightning runs any
-    of them alone on a dataset (`ModelModule`).
+    of them alone on a dataset (`ModelModule`). All answer from `build` on, before any fit by their prior: fresh weights, or,
+    fitted in closed form, "nothing changes" with variance 1 in each dim that they will give a variance, else 0.
 
     Attributes:
         fitting: `"gradient"` (see `GradientModel`), `"closed_form"` (implements `refit` by one solve) or `"fixed"`.
@@ -77,7 +78,8 @@ class DynamicsModel(ModelModule, ABC):
         """Fits the model to all of `rows` (`N` transitions), from where it stands; returns metrics by name.
 
         Args:
-            rows: real transitions; `extras["episode"]` holds their episode number where known.
+            rows: real transitions, of a replay buffer in float32, of a dataset also in float64; `extras["episode"]` holds
+                their episode number where known.
             generator: draws the split, the bootstrap and the order.
             value: for value-aware losses (`wants_value`); others have no use for it.
         """
@@ -248,14 +250,14 @@ class DynamicsModel(ModelModule, ABC):
     def check_known(self) -> None:
         """Refuses, once built, a task whose reward or termination neither the task nor the model knows, as `step` would.
 
-        It asks for the prediction of one row. A model that is fitted in closed form, or steps in its own way, may have
-        nothing to answer with yet, and is left to its first `step`.
+        It asks for the prediction of one row, which any model has from `build` on; one that steps in its own way is left
+        to its first `step`.
 
         Raises:
             UnsupportedError: naming which.
         """
         task = self.built_task
-        if self.fitting == "closed_form" or type(self).step is not DynamicsModel.step:
+        if type(self).step is not DynamicsModel.step:
             return
         if task.known_reward is not None and task.known_terminated is not None:
             return

@@ -42,6 +42,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     The DataModule has `task`, `seed` and `transitions`, and leaves its loaders to the model (`OfflineData` does so). A fit
     is one `refit` on all rows, in one epoch, after which nothing is left to do; `GradientModel` takes minibatches instead.
+    The rows of that refit are `precise_transitions` where the DataModule has them.
 
     Attributes:
         seed: of the run, and of the parameters.
@@ -101,8 +102,9 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     # loaders ---------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> Batches:
-        """All rows in one batch."""
-        return Batches(lambda: iter((self._data.transitions,)), 1)
+        """All rows in one batch, with all the digits that the data have."""
+        data = self._data
+        return Batches(lambda: iter((getattr(data, "precise_transitions", data.transitions),)), 1)
 
     def val_dataloader(self) -> Batches:
         """All rows, in their order; a fit that holds none out doesn't ask."""

@@ -38,6 +38,7 @@ def check_dynamics_model(
     """
     suite = _Suite(make, task, some_rows(task) if rows is None else rows, tolerance)
     suite.life()
+    suite.prior()
     if suite.predicts:
         suite.predictions()
         suite.members()
@@ -96,6 +97,25 @@ class _Suite(Clauses):
             self.equal(dict(self.model.named_parameters()), before, "a fixed model's refit changes nothing")
         first, second = self.fitted(), self.fitted()
         self.equal(self.ask(first), self.ask(second), "the same seed, rows and generator give the same model, bit for bit")
+
+    def prior(self) -> None:
+        """A model answers before its first fit, with all that it says afterwards; a closed form takes float64 rows too."""
+        fresh = self.make()
+        fresh.build(self.task, SEED)
+        with self.succeeds("a model answers from build on"):
+            said = self.ask(fresh)
+        later = self.ask(self.model)
+        self.prediction(said, tuple(later.mean.shape[:-1]), later.mean)
+        for name, value in vars(later).items():
+            given = getattr(said, name)
+            self.hold((given is None) == (value is None), f"a model answers from build on with {name} as after a fit")
+            if isinstance(given, Tensor):
+                self.hold(torch.isfinite(given).all(), f"a model answers from build on with a finite {name}")
+        if self.model.fitting == "closed_form":
+            rows = self.rows.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+            with self.succeeds("a closed form is fitted to float64 rows too, and answers float32 all the same"):
+                fresh.refit(rows, noise("fit"))
+                self.prediction(self.ask(fresh), tuple(later.mean.shape[:-1]), later.mean)
 
     def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:
         obs, action = self.inputs(*dims)

@@ -140,6 +140,51 @@ class FitsByChance(LinearModel):
         return {}
 
 
+class SilentBeforeItsFit(LinearModel):
+    fitting = "closed_form"
+    fitted = False
+
+    def refit(self, rows: Transitions, generator: torch.Generator, value: Any = None) -> dict[str, Any]:
+        self.fitted = True
+        return {}
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        if not self.fitted:
+            raise RuntimeError("not fitted yet")
+        return super().predict(obs, action, member)
+
+
+class LearnsTheRewardLater(SilentBeforeItsFit):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        self.learn_reward, self.fitted = self.fitted, True
+        try:
+            return super().predict(obs, action, member)
+        finally:
+            self.fitted = self.learn_reward
+
+
+class KnowsNothingBeforeItsFit(SilentBeforeItsFit):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        fitted, self.fitted = self.fitted, True
+        given = super().predict(obs, action, member)
+        self.fitted = fitted
+        return given if fitted else Prediction(given.mean * torch.nan, given.var)
+
+
+class TurnsDouble(LinearModel):
+    """Keeps the dtype of the rows that it was fitted to."""
+
+    fitting = "closed_form"
+
+    def refit(self, rows: Transitions, generator: torch.Generator, value: Any = None) -> dict[str, Any]:
+        self.state = self.state.to(rows.obs.dtype)
+        return {}
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        given = super().predict(obs, action, member)
+        return Prediction(given.mean.to(self.state.dtype), given.var)
+
+
 class UnsureAndExact(LinearModel, Exact):
     pass
 
@@ -179,6 +224,10 @@ MODELS = {
     SharesItsFork: "stepping a fork leaves the_original_generator as it was",
     Forgets: "a model from spec and state dict predicts the same",
     FitsByChance: "the same seed, rows and generator give the same model",
+    SilentBeforeItsFit: "a model answers from build on; got RuntimeError: not fitted yet",
+    LearnsTheRewardLater: "a model answers from build on with reward_mean as after a fit",
+    KnowsNothingBeforeItsFit: "a model answers from build on with a finite mean",
+    TurnsDouble: "a closed form is fitted to float64 rows too, and answers float32 all the same",
     UnsureAndExact: "an exact model has no members that disagree",
     NotDifferentiable: "a differentiable model has a finite gradient in action",
     OwnReward: "a known reward is the task's",
