@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.data import Prediction, TaskBound, Transitions, check_same_task, make_generator
-from mbrl.errors import ConfigError, DivergedError
+from mbrl.errors import ConfigError, DivergedError, MbrlWarning
+from mbrl.models.fitting.fitted_rows import FittedRows
 from mbrl.parts import load_states_of_parts, states_of_parts
 from mbrl.spec import Configurable
 
@@ -46,9 +48,11 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     Attributes:
         seed: of the run, and of the parameters.
+        fitted_to: the rows that Lightning fitted it to, None before.
     """
 
     seed: int = 0
+    fitted_to: FittedRows | None = None
     _scores: list[tuple[Tensor, int]]
     _val_batches: int | float | None = None  # the Trainer's limit, where a fit does without validation
 
@@ -87,6 +91,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     def on_fit_start(self) -> None:
         """Tells Lightning that there is one epoch, no loss to descend, and no holdout."""
         self.automatic_optimization = False
+        self.fitted_to = FittedRows.of(self._data.transitions, self._data.seed)
         self.trainer.fit_loop.max_epochs = 1
         self._skip_validation()
 
@@ -110,7 +115,27 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         """All rows, in their order; a fit that holds none out doesn't ask."""
         return in_order(self._data.transitions)
 
-    test_dataloader = predict_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+    def test_dataloader(self) -> Batches:
+        """All rows in their order, but for those that the model was fitted to.
+
+        Raises:
+            ConfigError: if no others are there.
+        """
+        rows = self._data.transitions
+        unseen = rows if self.fitted_to is None else self.fitted_to.unseen(rows)
+        who, advice = type(self).__name__, "give a dataset of its own (mbrl test --ckpt_path RUN --dataset FILE, or data)"
+        if unseen is None:
+            raise ConfigError(f"test of {who}: expected rows that it wasn't fitted to, got only rows of its fit; {advice}.")
+        if len(unseen) < len(rows):
+            warnings.warn(
+                f"test of {who}: it trained on {len(rows) - len(unseen)} of these {len(rows)} rows and is tested on the "
+                f"other {len(unseen)}, which flatters it where its fit held them out to choose its weights; {advice}.",
+                MbrlWarning,
+                2,
+            )
+        return in_order(unseen)
 
     # steps -----------------------------------------------------------------------------------------------------------
 
@@ -119,8 +144,22 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         generator = make_generator("cpu", self._data.seed, "dynamics", "fit")
         for name, value in self.refit(batch, generator).items():
             refuse_divergence(self, torch.as_tensor(value), name)
-            self.log(f"model/{name}", value, batch_size=len(batch))
+            self.log_epoch(f"model/{name}", value)
         return None
+
+    def log_epoch(self, name: str, value: float | Tensor, rows: int = 1) -> None:
+        """Logs a number that counts once an epoch, as the mean over its batches.
+
+        In a fit a Trainer that tells its loggers itself (`writes_lines`), on one clock, isn't told by Lightning a second
+        time, which counts updates.
+
+        Args:
+            name: of the metric.
+            value: of this batch.
+            rows: weight of this batch in the mean.
+        """
+        tells = False if self.trainer.state.fn == "fit" and getattr(self.trainer, "writes_lines", False) else None
+        self.log(name, value, on_step=False, on_epoch=True, logger=tells, batch_size=rows, sync_dist=True)
 
     def validation_step(self, batch: Transitions, batch_idx: int) -> None:
         """Adds the members' errors on a batch of rows."""
@@ -132,17 +171,18 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     def predict_step(self, batch: Transitions, batch_idx: int = 0) -> dict[str, Tensor]:
         """The all-member prediction, `E x B x …` each, by the names of `Prediction`."""
-        return {name: value for name, value in vars(self.predict_rows(batch)).items() if value is not None}
+        return {name: value for name, value in vars(self.predict_rows(batch)).items() if isinstance(value, Tensor)}
 
     def on_validation_epoch_end(self) -> None:
         """Logs the error over the rows, mean of the members."""
-        self.log("model/holdout_mse", self.mean_scores().mean().float())
+        self.log_epoch("model/holdout_mse", self.mean_scores().mean().float())
 
     def on_test_epoch_end(self) -> None:
-        """Logs the error over all rows, mean and best of the members."""
+        """Logs the error over the rows, mean and best of the members, and their number."""
         scores = self.mean_scores()
-        self.log("test/mse", scores.mean().float())
-        self.log("test/best_member_mse", scores.min().float())
+        self.log_epoch("test/mse", scores.mean().float())
+        self.log_epoch("test/best_member_mse", scores.min().float())
+        self.log_epoch("test/rows", float(sum(n for _, n in self._scores)))
 
     def mean_scores(self) -> Tensor:
         """The error of each member over the batches of an evaluation, `E` float64."""
@@ -166,7 +206,13 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continues with the seed and the parts of the checkpoint; all else is in the state dict."""
         self.seed = checkpoint["mbrl"]["seed"]
+        fitted_to = checkpoint.get("mbrl_run", {}).get("fitted_to")  # of a run of our Trainer
+        self.fitted_to = self.read_fitted_rows(fitted_to) if fitted_to else None
         load_states_of_parts(self, checkpoint["mbrl"].get("parts", {}))
+
+    def read_fitted_rows(self, plain: dict[str, Any]) -> FittedRows:
+        """The rows that a checkpoint's run fitted the model to."""
+        return FittedRows.from_plain(plain)
 
 
 def refuse_divergence(model: Any, value: Tensor, what: str) -> None:

@@ -67,7 +67,7 @@ FLAGS: dict[str, Flag] = {
     "val_check_interval": Flag(online=_EVALUATION),
     "check_val_every_n_epoch": Flag(online=_EVALUATION),
     "num_sanity_val_steps": Flag(online=_EVALUATION, allowed=(0,)),
-    "log_every_n_steps": Flag(online="set trainer.log_every (real steps between lines)"),
+    "log_every_n_steps": Flag("set trainer.log_every (real steps between lines)", "its metrics come once an epoch"),
     "enable_checkpointing": Flag(*2 * (_FOLDER,)),
     "enable_progress_bar": Flag(*2 * ("set trainer.progress",)),
     "enable_model_summary": _HONOURED,

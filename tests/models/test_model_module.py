@@ -63,10 +63,14 @@ def test_a_fit_is_one_refit_on_all_rows(tmp_path: Path) -> None:
     assert (model.fits, fit.current_epoch, fit.global_step) == (1, 1, 0)
     assert torch.equal(model.seen, inside.seen)
     assert fit.callback_metrics == {"model/loss": expected["loss"], "model/rows": 25.0}
-    fit.test(model, datamodule=data, verbose=False)
-    error = (model.predict(rows.obs, rows.action).mean - rows.next_obs).square().mean()
+    with pytest.raises(ConfigError, match="Nearest: expected rows that it wasn't fitted to, got only rows of its fit"):
+        fit.test(model, datamodule=data, verbose=False)
+    other = linear_rows(50, seed=1)
+    fit.test(model, datamodule=Rows(other), verbose=False)
+    error = (model.predict(other.obs, other.action).mean - other.next_obs).square().mean()
     for name in ("test/mse", "test/best_member_mse"):
         assert fit.callback_metrics[name].item() == pytest.approx(error.item())
+    error = (model.predict(rows.obs, rows.action).mean - rows.next_obs).square().mean()
     (found,) = fit.validate(model, datamodule=data, verbose=False)
     assert found["model/holdout_mse"] == pytest.approx(error.item())
     (predicted,) = fit.predict(model, datamodule=data)  # type: ignore[misc]

@@ -14,6 +14,7 @@ from mbrl.data import Task, Transitions, ValueFunction, make_generator
 from mbrl.errors import ConfigError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.fitting.fit_run import FitRun
+from mbrl.models.fitting.fitted_rows import FittedRows
 from mbrl.models.fitting.rules import BestWeights, Bootstrap, Keep, MemberBatches, Split, Stopping
 from mbrl.models.model_module import Batches, in_order, refuse_divergence
 from mbrl.networks import ROUNDING
@@ -248,6 +249,7 @@ class GradientModel(DynamicsModel):
     def on_fit_start(self) -> None:
         """Splits the rows; of a resumed fit, goes on with its kept weights and its order."""
         data = self._data
+        self.fitted_to = FittedRows.of(data.transitions, data.seed, **self._holdout)
         self._fit_run = self.begin_fit(data.transitions, make_generator("cpu", data.seed, "dynamics", "fit"))
         if self._pending is not None:
             self._fit_run.load_state_dict(self._pending)
@@ -271,7 +273,7 @@ class GradientModel(DynamicsModel):
         """The loss that `update` descends too."""
         loss, metrics = self.loss(batch)
         for name, value in {"loss": loss.detach(), **metrics}.items():
-            self.log(f"model/{name}", value, batch_size=batch.batch_shape[-1])
+            self.log_epoch(f"model/{name}", value, batch.batch_shape[-1])
         return loss
 
     def optimizer_step(self, *step: Any, **options: Any) -> None:
@@ -285,7 +287,7 @@ class GradientModel(DynamicsModel):
         super().on_validation_epoch_end()
         if self._fit_run is not None and not self.trainer.sanity_checking:
             if self._fit_run.holdout is not None:
-                self.log("model/explained", self.explained(self._fit_run.holdout))
+                self.log_epoch("model/explained", self.explained(self._fit_run.holdout))
             self.trainer.should_stop |= self._end_epoch(self._fit_run, self.mean_scores())
 
     def on_train_batch_end(self, *batch: Any) -> None:
@@ -319,6 +321,14 @@ class GradientModel(DynamicsModel):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Keeps the state of an unfinished fit until its rows are there."""
         self._pending = state.get("fit")
+
+    @property
+    def _holdout(self) -> dict[str, Any]:
+        return {"holdout": self.holdout, "holdout_max": self.holdout_max, "holdout_by": self.holdout_by}
+
+    def read_fitted_rows(self, plain: dict[str, Any]) -> FittedRows:
+        """As of any model; a checkpoint that doesn't say how rows were held out is of a run with this model's settings."""
+        return super().read_fitted_rows(plain if "holdout" in plain else {**plain, "seed": self.seed, **self._holdout})
 
     # messages ----------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mbrl.models import DynamicsModel
 from mbrl.names import class_path
 from mbrl.planners import Planner
 from mbrl.training.callbacks.run import Run
@@ -34,7 +35,6 @@ class CheckpointCallback(Checkpoint):
         self._saved = 0  # position of the newest checkpoint
         self._ended = 0.0  # when writing it ended
         self._duration = 0.0  # and how long it took
-        self._fitted: dict[str, Any] | None = None  # how many rows a model alone is fitted to, and their digest
 
     # when ------------------------------------------------------------------------------------------------------------
 
@@ -86,15 +86,14 @@ class CheckpointCallback(Checkpoint):
         self, trainer: Run, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         data = trainer.datamodule
-        if self._fitted is None and not isinstance(pl_module, Planner):
-            self._fitted = {"rows": len(data.transitions), "sha256": data.transitions.digest()}
+        fitted_to = pl_module.fitted_to if isinstance(pl_module, DynamicsModel) else None
         checkpoint["mbrl_run"] = {
             "clock": trainer.metrics_file.clock,
             "position": position(trainer, pl_module),
             "class_path": class_path(type(pl_module)),
             "model": pl_module.spec,
             "data": data.spec,
-            "fitted_to": self._fitted,
+            "fitted_to": None if fitted_to is None else fitted_to.to_plain(),
             "trainer": trainer.computing,
             "threads": torch.get_num_threads(),
             "versions": {
