@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -24,7 +26,10 @@ class Prediction:
         var: `E x B x S`, aleatoric variance; 0 for a deterministic model. Ignorance is spread over `E`, never in here.
         reward_mean: `E x B`, or None where the model doesn't learn the reward.
         reward_var: `E x B`, or None likewise.
-        terminated_logit: `E x B`, or None where the model doesn't learn termination.
+        terminated_logit: `E x B`, or None where the model doesn't learn termination; that of the mean where it depends on
+            where the step leads.
+        terminated_at: None where termination depends on obs and action alone; else the logits as a function of a next
+            observation `E x B x S`, or of `B x S` and the members `B` to ask. `end_logit` answers either way.
     """
 
     mean: Tensor
@@ -32,6 +37,24 @@ class Prediction:
     reward_mean: Tensor | None = None
     reward_var: Tensor | None = None
     terminated_logit: Tensor | None = None
+    terminated_at: Callable[..., Tensor] | None = None
+
+    def end_logit(self, next_obs: Tensor, members: Tensor | None = None) -> Tensor | None:
+        """The termination logits of steps that led to `next_obs`, None where the model doesn't learn termination.
+
+        Args:
+            next_obs: with the dims of `mean`; with `members` `n x B x S`, or `B x S`, which they share.
+            members: `n` int64 of an all-member prediction, whose logits `n x B` are asked for; None: all, or those drawn.
+        """
+        if self.terminated_logit is None or self.terminated_at is None:
+            return (
+                self.terminated_logit if members is None or self.terminated_logit is None else self.terminated_logit[members]
+            )
+        if members is None:
+            return self.terminated_at(next_obs)
+        lead = (len(members), *self.terminated_logit.shape[1:])
+        member = members.view(-1, *[1] * (len(lead) - 1)).expand(lead)
+        return self.terminated_at(next_obs.expand(*lead, next_obs.shape[-1]), member=member)
 
     def of_member(self, member: Tensor) -> Prediction:
         """Picks one member for each row: from an all-member prediction `E x B …` to one of `B …`.
@@ -50,6 +73,7 @@ class Prediction:
             pick(self.reward_mean),
             pick(self.reward_var),
             pick(self.terminated_logit),
+            None if self.terminated_at is None else partial(self.terminated_at, member=member),
         )
 
 

@@ -39,8 +39,8 @@ class DynamicsModel(ModelModule, ABC):
 
     A model of observations implements `predict` (and `make_parameters`, if it has any); everything else follows. A
     model with a state of its own (a simulator, a latent) overrides `start`, `step` and `predict_rows`. Lightning runs any
-    of them alone on a dataset (`ModelModule`). All answer from `build` on, before any fit by their prior: fresh weights, or,
-    fitted in closed form, "nothing changes" with variance 1 in each dim that they will give a variance, else 0.
+    of them alone on a dataset (`ModelModule`). All answer from `build` on, before a fit by their prior: fresh weights, or in
+    closed form "nothing changes", with variance 1 where they will have one.
 
     Attributes:
         fitting: `"gradient"` (see `GradientModel`), `"closed_form"` (implements `refit` by one solve) or `"fixed"`.
@@ -78,8 +78,7 @@ class DynamicsModel(ModelModule, ABC):
         """Fits the model to all of `rows` (`N` transitions), from where it stands; returns metrics by name.
 
         Args:
-            rows: real transitions, of a replay buffer in float32, of a dataset also in float64; `extras["episode"]` holds
-                their episode number where known.
+            rows: real transitions, float32, or float64 of a dataset; `extras["episode"]`: their episodes where known.
             generator: draws the split, the bootstrap and the order.
             value: for value-aware losses (`wants_value`); others have no use for it.
         """
@@ -232,11 +231,12 @@ class DynamicsModel(ModelModule, ABC):
                 reward = torch.addcmul(reward, drawn.reward_var.sqrt(), noise[..., task.obs_size])  # B
         terminated = task.terminated(obs, action, next_obs)
         if terminated is None:
-            if drawn.terminated_logit is None:
+            logit = drawn.end_logit(next_obs)
+            if logit is None:
                 raise self._nobody_knows("termination")
-            terminated = drawn.terminated_logit > 0
+            terminated = logit > 0
             if noise.shape[-1] > task.obs_size + 1:  # by its probability, or an end that is rare would never come
-                terminated = torch.special.ndtr(noise[..., task.obs_size + 1]) < torch.sigmoid(drawn.terminated_logit)
+                terminated = torch.special.ndtr(noise[..., task.obs_size + 1]) < torch.sigmoid(logit)
         return next_obs, reward, terminated
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
@@ -257,9 +257,8 @@ class DynamicsModel(ModelModule, ABC):
             UnsupportedError: naming which.
         """
         task = self.built_task
-        if type(self).step is not DynamicsModel.step:
-            return
-        if task.known_reward is not None and task.known_terminated is not None:
+        known = task.known_reward is not None and task.known_terminated is not None
+        if known or type(self).step is not DynamicsModel.step:
             return
         obs = torch.zeros(1, task.obs_size, device=self.device)
         with torch.no_grad():

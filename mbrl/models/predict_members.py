@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from mbrl.data import Prediction
@@ -26,5 +27,16 @@ def predict_members(model: DynamicsModel, obs: Tensor, action: Tensor, members: 
     def apart(part: Tensor | None) -> Tensor | None:
         return None if part is None else part.unflatten(0, (number, rows))
 
+    def apart_at(next_obs: Tensor, member: Tensor | None = None) -> Tensor:
+        """As `Prediction.terminated_at`, where a member is its place in `members`."""
+        assert said.terminated_at is not None
+        if member is None:
+            each = next_obs.expand(number, rows, next_obs.shape[-1])
+            return said.terminated_at(each.reshape(number * rows, -1)).unflatten(0, (number, rows))
+        if member.ndim > 1:
+            return torch.stack([apart_at(*one) for one in zip(next_obs, member, strict=True)])
+        return apart_at(next_obs)[member, torch.arange(rows, device=member.device)]
+
     mean, var = said.mean.unflatten(0, (number, rows)), said.var.unflatten(0, (number, rows))
-    return Prediction(mean, var, apart(said.reward_mean), apart(said.reward_var), apart(said.terminated_logit))
+    ends = apart(said.terminated_logit), None if said.terminated_at is None else apart_at
+    return Prediction(mean, var, apart(said.reward_mean), apart(said.reward_var), *ends)
