@@ -84,7 +84,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         ConfigError: for a number out of range, or options that contradict each other.
     """
 
-    former = {"normalize_targets": False, "termination": "threshold"}  # noqa: RUF012 - nobody changes it
+    former = {"normalize_targets": False, "termination_input": "obs_action", "termination": "threshold"}  # noqa: RUF012 - constant
     elite_members: Tensor
     target_moves: Tensor
 

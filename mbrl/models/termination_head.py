@@ -61,8 +61,8 @@ class TerminationHead(nn.Module):
         if member is None:
             return self.table(*(part.reshape(self.members, -1, part.shape[-1]) for part in parts)).view(lead)
         places = layout(member.reshape(-1), self.members)
-        rows = (places.gather(part.reshape(-1, part.shape[-1])) for part in parts)  # G x C x …
-        return places.restore(self.table(*rows, members=places.members)).view(lead)
+        x, u, y = (places.gather(part.reshape(-1, part.shape[-1])) for part in parts)  # G x C x …
+        return places.restore(self.table(x, u, y, places.members)).view(lead)
 
     def table(self, obs: Tensor, action: Tensor, next_obs: Tensor, members: Tensor | None = None) -> Tensor:
         """Logits `G x C` of steps laid out by member, `G x C x …` each (`StackedMLP`)."""

@@ -136,7 +136,8 @@ class SimulatorModel(DynamicsModel, Exact):
         step = self.step(state, action.reshape(-1, action.shape[-1]))
         said = _prediction(step.next_obs, step.reward, step.terminated)
         dims = obs.shape[:-1] if member is not None else (1, *obs.shape[:-1])
-        return Prediction(said.mean.view(*dims, -1), said.var.view(*dims, -1), *(part.view(dims) for part in _others(said)))
+        reward, reward_var, logit = (part.view(dims) for part in _others(said))
+        return Prediction(said.mean.view(*dims, -1), said.var.view(*dims, -1), reward, reward_var, logit)
 
     def predict_rows(self, rows: Transitions) -> Prediction:
         """One step from the rows' `sim_state` or, without it, from what their observations show; errors as in `start`."""
