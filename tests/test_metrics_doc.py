@@ -46,7 +46,9 @@ def test_a_model_alone(tmp_path: Path) -> None:
     offline = OfflineData(str(dataset), env_id="Pendulum-v1", terminated="learned")
     trainer(tmp_path / "run", max_epochs=1).fit(model, offline)
     assert written(tmp_path / "run") == documented("A dynamics model fitted alone")
-    tested = trainer(tmp_path / "run").test(model, offline)
+    other = collect(make_task("Pendulum-v1"), str(tmp_path / "other.npz"), steps=20, seed=1)
+    unseen = OfflineData(str(other), env_id="Pendulum-v1", terminated="learned")
+    tested = trainer(tmp_path / "run").test(model, unseen)
     assert all(f"`{name}`" in DOC for name in tested)
 
 
