@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -53,6 +53,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     seed: int = 0
     fitted_to: FittedRows | None = None
+    _holdout: Mapping[str, Any] = {}
     _scores: list[tuple[Tensor, int]]
     _val_batches: int | float | None = None  # the Trainer's limit, where a fit does without validation
 
@@ -61,7 +62,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     make_optimizers: Callable[[], list[Optimizer]]
     refit: Callable[..., dict[str, float | Tensor]]
     predict_rows: Callable[[Transitions], Prediction]
-    score: Callable[[Transitions], Tensor]
+    score: Callable[..., Tensor]
 
     @property
     def _data(self) -> Any:
@@ -143,8 +144,9 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         """Fits to all rows, and logs what `refit` returns."""
         generator = make_generator("cpu", self._data.seed, "dynamics", "fit")
         for name, value in self.refit(batch, generator).items():
-            refuse_divergence(self, torch.as_tensor(value), name)
-            self.log_epoch(f"model/{name}", value)
+            number = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float32)
+            refuse_divergence(self, number, name)
+            self.log_epoch(f"model/{name}", number)
         return None
 
     def log_epoch(self, name: str, value: float | Tensor, rows: int = 1) -> None:
@@ -186,7 +188,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     def mean_scores(self) -> Tensor:
         """The error of each member over the batches of an evaluation, `E` float64."""
-        total = sum((score.double() * n for score, n in self._scores), torch.zeros(()))
+        total = sum((score.double() * n for score, n in self._scores), torch.zeros((), dtype=torch.float64))
         return total / sum(n for _, n in self._scores)
 
     # checkpoint ------------------------------------------------------------------------------------------------------
@@ -207,12 +209,9 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         """Continues with the seed and the parts of the checkpoint; all else is in the state dict."""
         self.seed = checkpoint["mbrl"]["seed"]
         fitted_to = checkpoint.get("mbrl_run", {}).get("fitted_to")  # of a run of our Trainer
-        self.fitted_to = self.read_fitted_rows(fitted_to) if fitted_to else None
+        about = {"seed": self.seed, **self._holdout}  # of a checkpoint that doesn't say
+        self.fitted_to = FittedRows(**{**about, **fitted_to}) if fitted_to else None
         load_states_of_parts(self, checkpoint["mbrl"].get("parts", {}))
-
-    def read_fitted_rows(self, plain: dict[str, Any]) -> FittedRows:
-        """The rows that a checkpoint's run fitted the model to."""
-        return FittedRows.from_plain(plain)
 
 
 def refuse_divergence(model: Any, value: Tensor, what: str) -> None:

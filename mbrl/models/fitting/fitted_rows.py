@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -40,11 +39,6 @@ class FittedRows:
     def to_plain(self) -> dict[str, Any]:
         """The same as plain data."""
         return asdict(self)
-
-    @staticmethod
-    def from_plain(plain: Mapping[str, Any]) -> FittedRows:
-        """Reads what `to_plain` gave."""
-        return FittedRows(**plain)
 
     def unseen(self, rows: Transitions) -> Transitions | None:
         """Those of `rows` that the fit didn't train on: all of other data, else the held-out ones, or those that follow.

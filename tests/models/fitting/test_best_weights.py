@@ -51,7 +51,7 @@ class Walks(GradientModel, HasMembers):
         self.norm = 10 * self.weight.detach()[:, 0]  # another tensor each time
         self.clock.add_(1.0)
 
-    def score(self, rows: Transitions) -> Tensor:
+    def score(self, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
         return 1 + (self.weight.detach()[:, 0] - torch.tensor(BEST)).abs()
 
     def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
