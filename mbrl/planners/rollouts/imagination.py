@@ -95,6 +95,8 @@ class Imagination:
             for i in range(len(self.hooks))
         ]
         want = sorted({name for hook in self.hooks for name in hook.want})
+        hook_memory: list[dict[str, Tensor]] = [{} for _ in self.hooks]
+        memory = self.selector.memory(width, self.dynamics.built_task, rows.obs)
         state, prev_action = self.dynamics.start(rows, model), rows.extras.get("prev_action")
         alive = torch.ones(width, dtype=torch.bool, device=device)  # B
         for depth in range(length):
@@ -109,10 +111,11 @@ class Imagination:
                 self.report,
                 prev_action,
                 alive,
+                memory,
             )
             step = self.dynamics.step(state, self.selector.select(situation), want)
-            for hook, noise in zip(self.hooks, hook_noise, strict=True):
-                step = hook(step, RolloutContext(depth, self.dynamics, noise, self.value, alive, self.report))
+            for hook, noise, kept in zip(self.hooks, hook_noise, hook_memory, strict=True):
+                step = hook.applied(step, RolloutContext(depth, self.dynamics, noise, self.value, alive, self.report, kept))
             finite = step.finite
             keep = alive & finite
             halt = torch.zeros_like(alive) if step.halt is None else step.halt
@@ -128,4 +131,6 @@ class Imagination:
                     state, prev_action = state.select(index), prev_action[index]
                     policy, planning = policy.select(index), planning.select(index)
                     hook_noise = [noise.select(index) for noise in hook_noise]
+                    for kept in (memory, *hook_memory):
+                        kept.update({name: tensor[index] for name, tensor in kept.items()})
                     alive = alive[index]
