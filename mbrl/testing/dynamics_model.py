@@ -193,12 +193,32 @@ class _Suite(Clauses):
             self.shaped(step.member, (ROWS,), "a step's member")
             self.hold(torch.isin(step.member, self.model.drawn_members).all(), "a step's member is one of drawn_members")
         self.equal(step.state.obs, step.next_obs, "the state after a step stands at next_obs")
+        self.close(
+            self.model.project(step.next_obs), step.next_obs, "next_obs is projected, and stays so when projected again"
+        )
+        halt = self.model.halted(obs, action, step.next_obs)
+        clause = "a step's halt is what halted says of it"
+        self.hold((halt is None) == (step.halt is None), clause, step.halt)
+        if halt is not None and step.halt is not None:
+            self.shaped(halt, (ROWS,), "halted")
+            self.equal(step.halt, halt, clause)
+        self.moving(step)
         known = self.task.reward(obs, action, step.next_obs)
         if known is not None:
             self.close(step.reward, known, "a known reward is the task's, on the sampled next observation")
         known = self.task.terminated(obs, action, step.next_obs)
         if known is not None:
             self.equal(step.terminated, known, "a known termination is the task's, on the sampled next observation")
+
+    def moving(self, step: ModelStep) -> None:
+        """`moved`, where a state has it, stands elsewhere and is left where it was."""
+        elsewhere = 0.5 * step.next_obs
+        try:
+            moved = step.state.moved(elsewhere)
+        except UnsupportedError:
+            return
+        self.equal(moved.obs, elsewhere, "moved stands at the observations that it is given")
+        self.equal(step.state.obs, step.next_obs, "moved leaves the state as it was")
 
     def rollouts(self) -> None:
         """Open-loop rollouts are their steps, whether they keep a member or draw one at each."""
@@ -282,7 +302,7 @@ class _Suite(Clauses):
             self.same(step, self.model.step(self.start(), action), "a model from spec and state dict steps the same")
 
     def same(self, one: ModelStep, other: ModelStep, clause: str, tolerance: float = 0.0) -> None:
-        for name in ("obs", "action", "next_obs", "reward", "terminated"):
+        for name in ("obs", "action", "next_obs", "reward", "terminated", "halt"):
             self.equal(getattr(one, name), getattr(other, name), clause, tolerance)
 
     def close(self, one: Tensor, other: Tensor, clause: str) -> None:
