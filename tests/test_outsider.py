@@ -139,7 +139,7 @@ def test_a_delayed_model_finds_the_delay() -> None:
     torch.testing.assert_close(
         torch.cat([step.next_obs[:, 0] for step in steps]), torch.tensor([0.0, 1.0, 2.0, 2.5]), atol=1e-3, rtol=0
     )
-    assert [bool(step.halt) for step in steps][3] and not bool(steps[1].halt)
+    assert bool(steps[3].halt) and not bool(steps[1].halt)
 
 
 def test_a_critic_term_is_descended_and_refuses_a_learner() -> None:

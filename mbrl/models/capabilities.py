@@ -1,4 +1,4 @@
-"""What a dynamics model may say of itself, and refusals of models that lack what a planner asks for."""
+"""Capabilities that a dynamics model may say of itself, and refusals of models that lack what a planner asks for."""
 
 from __future__ import annotations
 
