@@ -68,6 +68,8 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         UnsupportedError: from `build`, if the model can't do what is asked of it.
     """
 
+    former = {"termination_cost": 0.0}  # noqa: RUF012 - nobody changes it
+
     def __init__(
         self,
         dynamics: DynamicsModel,

@@ -63,16 +63,16 @@ def check_selector(
 
     def second(rows: Tensor, forget: bool = False) -> Tensor:
         """The second action of some rows, of which the first may begin anew."""
-        streams = [RowGenerator(noise(name), ROWS) for name in ("samples", "planning")]
+        samples, planning = RowGenerator(noise("samples"), ROWS), RowGenerator(noise("planning"), ROWS)
         memory, began = selector.memory(ROWS, task, obs), selector.memory(ROWS, task, obs)
         _remembers(clauses, memory, began, "memory")
-        _select(selector, obs, before, policy, dynamics, *streams, memory)
+        _select(selector, obs, before, policy, dynamics, samples, planning, memory)
         _remembers(clauses, memory, began, "memory after select")
         if forget:
             memory = {name: torch.cat([began[name][:1], tensor[1:]]) for name, tensor in memory.items()}
         memory = {name: tensor[rows] for name, tensor in memory.items()}
-        left = (stream.select(rows) for stream in streams)
-        return _select(selector, obs[rows], before[rows], policy, dynamics, *left, memory)
+        samples, planning = samples.select(rows), planning.select(rows)
+        return _select(selector, obs[rows], before[rows], policy, dynamics, samples, planning, memory)
 
     full = second(everyone)
     clauses.equal(second(keep), full[keep], "dropping rows leaves the others' actions as they were", tolerance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,7 +103,7 @@ class _Suite(Clauses):
         keep = torch.tensor([0, 2, 5])
         part = self.asked(self.measure, _rows(self.said, keep), RowGenerator(noise(), ROWS).select(keep), keep)
         self.equal(part, whole[keep], "dropping rows leaves the others' numbers as they were", self.tolerance)
-        broken = Prediction(*(None if value is None else value.clone() for value in vars(self.said).values()))
+        broken = _rows(self.said, torch.arange(ROWS))
         broken.mean[:, BAD] = broken.var[:, BAD] = torch.nan
         found = self.asked(self.measure, broken, RowGenerator(noise(), ROWS))
         others = torch.arange(ROWS) != BAD
@@ -127,5 +128,7 @@ class _Suite(Clauses):
                 self.equal(without, found, "a measure that doesn't say needs_value asks no critics")
 
 
-def _rows(said: Prediction, keep: Tensor) -> Prediction:
-    return Prediction(*(None if value is None else value[:, keep] for value in vars(said).values()))
+def _rows(said: Prediction, rows: Tensor) -> Prediction:
+    """A copy of some rows of a prediction."""
+    parts: dict[str, Any] = {name: None if value is None else value[:, rows] for name, value in vars(said).items()}
+    return Prediction(**parts)
