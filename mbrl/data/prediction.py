@@ -84,8 +84,8 @@ class ModelState(ABC):
             UnsupportedError: if this kind of state can't, such as one of which an observation doesn't say all.
         """
         raise UnsupportedError(
-            f"{type(self).__name__}: expected rollouts to go on where the model led, got other observations; implement "
-            "moved, or leave out what changes them."
+            f"{type(self).__name__} can't move rollouts to other observations: it has no method moved; implement it, or "
+            "leave out what moves them."
         )
 
     def replaced(self, rows: Tensor, other: ModelState) -> ModelState:
