@@ -185,7 +185,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     # acting ----------------------------------------------------------------------------------------------------------
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
-        before = torch.zeros(n, self.built_task.action_size, device=self.device)
+        before = torch.zeros(n, self.built_task.action_size, device=self.device, dtype=torch.float32)
         kept = self.explore_selector.memory(n, self.built_task, before)
         return Memory(n, generator, prev_action=before, **{_EXPLORE + name: tensor for name, tensor in kept.items()})
 
