@@ -78,7 +78,7 @@ class Prediction:
 
 
 class ModelState(ABC):
-    """The state of a batch of model rollouts, opaque but for `obs`, `select`, `tile` and `fork`.
+    """The state of a batch of model rollouts, opaque but for `obs`, `select`, `tile`, `fork` and `moved`.
 
     It carries what the next step depends on: the generator of the model's noise, the member that a particle follows, a
     simulator's full state, a latent.
@@ -102,14 +102,14 @@ class ModelState(ABC):
         """The same state with its noise from `generator`, so that planning from it moves no other stream."""
 
     def moved(self, obs: Tensor) -> ModelState:
-        """The same rollouts standing at `obs` (`B x S`), for a hook that changes where a step led.
+        """The same rollouts standing at `obs` (`B x S`), for who projects or clips where they led; draws stay as they are.
 
         Raises:
-            UnsupportedError: if this kind of state doesn't implement it.
+            UnsupportedError: if this kind of state can't, such as one of which an observation doesn't say all.
         """
         raise UnsupportedError(
             f"{type(self).__name__} can't move rollouts to other observations: it has no method moved; implement it, or "
-            "leave out the hook that moves them."
+            "leave out what moves them."
         )
 
     def replaced(self, rows: Tensor, other: ModelState) -> ModelState:
@@ -132,13 +132,13 @@ class ModelStep:
     Attributes:
         obs: `B x S`, where the step started.
         action: `B x A` in [−1, 1].
-        next_obs: `B x S`, sampled.
+        next_obs: `B x S`, sampled and projected.
         reward: `B`.
         terminated: `B` bool.
         state: where the rollouts stand now.
         prediction: the all-member `Prediction` at (obs, action), if `"prediction"` was in `want`, else None.
-        halt: `B` bool rows that a hook stops without a terminal value of zero (a rollout left the trusted region and is
-            cut there, as by a time limit), or None.
+        halt: `B` bool rows that the model or a hook stops without a terminal value of zero (a rollout left the trusted
+            region and is cut there, as by a time limit), or None.
         member: `B` int64, the member that each row was drawn from, or None where no single one was.
     """
 
@@ -151,6 +151,11 @@ class ModelStep:
     prediction: Prediction | None = None
     halt: Tensor | None = None
     member: Tensor | None = None
+
+    @property
+    def ended(self) -> Tensor:
+        """`B` bool: rollouts that take no further step, terminated or halted."""
+        return self.terminated if self.halt is None else self.terminated | self.halt
 
     @property
     def finite(self) -> Tensor:

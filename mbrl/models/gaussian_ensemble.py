@@ -16,7 +16,6 @@ Pineda2021: "MBRL-Lib: a modular library for model-based reinforcement learning"
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -26,7 +25,7 @@ from torch import Tensor
 from mbrl.arguments import Count, Limits, NonNegative, Widths, check_argument, check_shape, check_whole
 from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction
 from mbrl.errors import ConfigError
-from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
+from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.fitting.weight_decay import DecayForm, decayed_groups, layer_decay
@@ -236,10 +235,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
         """As the base class, and the same numbers, but rollouts that follow a member are laid out by member only once."""
-        kind = type(self)
-        own = kind.predict is GaussianEnsemble.predict and all(
-            getattr(kind, name) is getattr(DynamicsModel, name) for name in ("step", "sample", "outcome_noise", "outcome")
-        )
+        kind, base = type(self), ("predict_from", "step", "sample", "outcome_noise", "outcome")
+        own = all(getattr(kind, name) is getattr(GaussianEnsemble, name) for name in ("predict", *base))
         followed = isinstance(state, ObsState) and state.member is not None
         if want or not own or not followed or torch.is_grad_enabled():
             return super().rollout(state, actions, want)
@@ -255,11 +252,10 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             drawn = self._prediction(infer(self.normalizer(torch.cat((table, asked), -1))), table, ends)
             noise = places.gather(self.outcome_noise(state.generator, rows, drawn))  # G x C x (S+1), or one more
             table, reward, terminated = self.outcome(table, asked, drawn, noise)
-            after = replace(state, obs=places.restore(table))
-            step = ModelStep(rows, action, after.obs, places.restore(reward), places.restore(terminated), after)
-            step.member = state.member
+            before, rows = rows, places.restore(table)
+            step = ModelStep(before, action, rows, places.restore(reward), places.restore(terminated), state.moved(rows))
+            step.halt, step.member = self.halted(before, action, rows), state.member
             steps.append(step)
-            rows = after.obs
         return steps
 
     @property

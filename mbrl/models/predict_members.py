@@ -7,22 +7,23 @@ from torch import Tensor
 
 from mbrl.data import Prediction
 from mbrl.models.base import DynamicsModel
+from mbrl.models.obs_state import ObsState
 
 
-def predict_members(model: DynamicsModel, obs: Tensor, action: Tensor, members: Tensor) -> Prediction:
+def predict_members(model: DynamicsModel, state: ObsState, action: Tensor, members: Tensor) -> Prediction:
     """Predictions of a few members of a model, for the price of those: the drawn-member path, each asked of every row.
 
     Args:
         model: with members.
-        obs: `B x S`, environment units.
+        state: `B` rollouts.
         action: `B x A` in [−1, 1].
         members: `n` int64.
 
     Returns:
         A `Prediction` with dims `n x B x …`, in the order of `members`.
     """
-    number, rows = members.shape[0], obs.shape[0]
-    said = model.predict(obs.repeat(number, 1), action.repeat(number, 1), members.repeat_interleave(rows))  # n·B x …
+    number, rows = members.shape[0], action.shape[0]
+    said = model.predict_from(state.tile(number), action.repeat(number, 1), members.repeat_interleave(rows))  # n·B x …
 
     def apart(part: Tensor | None) -> Tensor | None:
         return None if part is None else part.unflatten(0, (number, rows))

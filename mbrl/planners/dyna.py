@@ -34,6 +34,8 @@ from mbrl.planners.rollouts.schedule import (
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
 from mbrl.policies import CriticTerm, Learner
 
+_EXPLORE = "explore/"  # before the names of the exploration selector's tensors in a memory
+
 
 class Dyna(OnlinePlanner, LearnsPolicy):
     """Trains a learner on a mix of real steps and rollouts of a model that is refitted as data come in.
@@ -184,7 +186,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
         before = torch.zeros(n, self.built_task.action_size, device=self.device, dtype=torch.float32)
-        return Memory(n, generator, prev_action=before)
+        kept = self.explore_selector.memory(n, self.built_task, before)
+        return Memory(n, generator, prev_action=before, **{_EXPLORE + name: tensor for name, tensor in kept.items()})
 
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
@@ -194,7 +197,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         return action, memory
 
     def _explored(self, obs: Tensor, memory: Memory, prev_action: Tensor | None, snapshot: Tensor | None) -> Tensor:
-        rows = self.start_rows(obs, snapshot)
+        rows, remembered = self.start_rows(obs, snapshot), memory.part(_EXPLORE)
         situation = Situation(
             obs=obs,
             policy=self.learner.policy,
@@ -205,8 +208,11 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             value=self.learner,
             report=partial(self.metrics.add, prefix="explore/"),
             prev_action=prev_action,
+            memory=remembered,
         )
-        return self.explore_selector.select(situation)
+        action = self.explore_selector.select(situation)
+        memory.tensors.update({_EXPLORE + name: tensor for name, tensor in remembered.items()})
+        return action
 
     def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
         if self.warmup == "uniform":

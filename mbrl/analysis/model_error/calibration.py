@@ -210,8 +210,8 @@ def _ahead(model: DynamicsModel, at: Windows, particles: int, generator: torch.G
     real = at.rows.next_obs[:, -1].double().cpu()  # B x S
     made = _empty(real)
     places = generator_on(torch.device("cpu"), generator)
-    for part, path, _ in particle_rollouts(model, at, particles, generator):
-        bad.look(path, at.episode[part], at.first[part])
+    for part, path, _, behind in particle_rollouts(model, at, particles, generator):
+        bad.look(path, at.episode[part], at.first[part], behind)
         x, y = path[:, :, -1], real[part]  # P x b x S, b x S
         known = x.isfinite().all(0)  # b x S
         x = torch.where(known, x, torch.nan)

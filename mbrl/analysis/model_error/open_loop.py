@@ -84,8 +84,8 @@ def open_loop_error(
         if progress is not None:
             progress(f"open-loop error: {done} of {len(found)} windows of {horizon} steps")
 
-    for part, obs, ended in particle_rollouts(model, found, particles, generator, report):
-        bad.look(obs, found.episode[part], found.first[part])
+    for part, obs, ended, behind in particle_rollouts(model, found, particles, generator, report):
+        bad.look(obs, found.episode[part], found.first[part], behind)
         off_mean[part] = obs.mean(0) - real[part]
         off_single[part] = obs[0] - real[part]
         early += int((ended & ~really_over[part]).any(-1).sum())

@@ -119,6 +119,8 @@ def plan_outcome(
             reality.close()
     if objective is not None and objective.uncertainty is not None:
         notes.append("The plan value holds the planner's weighted uncertainty, which is no return; promised doesn't.")
+    if objective is not None and objective.termination_cost != 0:
+        notes.append("The plan value holds the planner's cost of ending, which is no reward; promised doesn't.")
     if objective is not None and objective.terminal_value is not None:
         notes.append("The plan value holds the value of where the plan ends; promised and obtained are rewards only.")
     if not plans:

@@ -200,7 +200,7 @@ def _returns(
             total += torch.where(alive, step.reward.double().cpu() * weights[number], 0.0)
             ended = step.terminated.cpu() & alive
             over |= ended & ~rows.terminated[:, number].cpu().repeat(particles)
-            alive &= ~ended
+            alive &= ~step.ended.cpu()
         each = total.view(particles, -1)  # P x b
         means.append(each.mean(0))
         spreads.append(each.std(0, correction=0))

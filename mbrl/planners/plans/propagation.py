@@ -73,7 +73,7 @@ def follow_plans(
 def _moment_step(
     dynamics: DynamicsModel, state: ObsState, action: Tensor, propagation: Propagation, want: Collection[str]
 ) -> ModelStep:
-    everyone = dynamics.predict(state.obs, action)  # E x P·K·N x …
+    everyone = dynamics.predict_from(state, action)  # E x P·K·N x …
     if propagation == "expectation":
         drawn = _expected(everyone, dynamics.drawn_members)
     else:

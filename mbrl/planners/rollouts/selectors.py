@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mbrl.data import Generator, ModelState, ValueFunction
+from mbrl.data import Generator, ModelState, Task, ValueFunction
 from mbrl.models import DynamicsModel
 from mbrl.planners.metrics import unreported
 from mbrl.policies import Policy
@@ -30,6 +30,8 @@ class Situation:
         report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
         prev_action: `B x A`, the actions before, zeros where an episode begins; None where they are unknown.
         alive: `B` bool, the rows whose rollouts go on, as in `RolloutContext`; None: all.
+        memory: what the selector remembers of each row, `B x …` by name, the names of `ActionSelector.memory`. It puts what
+            the next step shall find in the place of what it found.
     """
 
     obs: Tensor
@@ -42,14 +44,31 @@ class Situation:
     report: Callable[[Mapping[str, Tensor]], None] = unreported
     prev_action: Tensor | None = None
     alive: Tensor | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 class ActionSelector(Part, ABC):
-    """Chooses actions for a batch of states."""
+    """Chooses actions for a batch of states.
+
+    What it remembers from step to step, such as a noise that lasts, belongs to an environment or a rollout, and lies in
+    `Situation.memory`.
+    """
 
     @abstractmethod
     def select(self, situation: Situation) -> Tensor:
         """Actions `B x A` in [−1, 1]."""
+
+    def memory(self, n: int, task: Task, like: Tensor) -> dict[str, Tensor]:
+        """Tensors that an episode or a rollout begins with, `n x …` by name; empty, the default, if nothing is remembered.
+
+        An episode's end sets its rows back to these, and a checkpoint keeps them as they stand.
+
+        Args:
+            n: environments or rollouts.
+            task: the task, for sizes.
+            like: any tensor of the actions' dtype and device.
+        """
+        return {}
 
     def check(self, dynamics: DynamicsModel) -> None:
         """Refuses a model that this selector can't plan with (`UnsupportedError`)."""
