@@ -7,8 +7,9 @@ of when their episode ends, terminations and time limits are kept apart, and a b
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Natural, Share
 from mbrl.data import ReplayBuffer, Task, ValueFunction
+from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
@@ -28,12 +30,21 @@ from mbrl.planners.rollouts.schedule import check_schedule, rollout_capacity, ro
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
 from mbrl.policies import CriticTerm, Learner
 
+_OF_MODEL = (  # settings of its fits and rollouts
+    "refit_every", "rollouts_per_step", "rollout_length", "epoch_steps", "retain_epochs", "real_ratio", "rollout_chunk",
+    "finished_rollouts", "rollout_selector", "rollout_hooks",
+)  # fmt: skip
+
 
 class Dyna(OnlinePlanner, LearnsPolicy):
     """Trains a learner on a mix of real steps and rollouts of a model that is refitted as data come in.
 
+    Without a model (`dynamics: null`) batches are real throughout, and this is the learner alone, such as SAC. What only a
+    model needs is then refused rather than ignored: rollout hooks, selectors and batch hooks that ask it, and settings of
+    fits and rollouts at anything but their defaults (`real_ratio` may be 1).
+
     Args:
-        dynamics: the model; any `DynamicsModel`.
+        dynamics: the model, any `DynamicsModel`; None for none.
         learner: what learns to act; any `Learner`.
         warmup_steps: real steps before the first fit, drawn as `warmup` says. More gives the first model more to see.
         warmup: `"uniform"` actions (MBPO), or samples of the `"policy"` as it is initialised (several ports), whatever the
@@ -60,14 +71,14 @@ class Dyna(OnlinePlanner, LearnsPolicy):
 
     Raises:
         ConfigError: for a number out of range, or a choice that there isn't.
-        UnsupportedError: from `build`, if a part can't work with the model.
+        UnsupportedError: from `build`, if a part can't work with the model; for a part that needs one where there is none.
     """
 
     learner: Learner  # never None here
 
     def __init__(
         self,
-        dynamics: DynamicsModel,
+        dynamics: DynamicsModel | None,
         learner: Learner,
         *,
         warmup_steps: Count = 5000,
@@ -108,6 +119,13 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         self.critic_terms = list(critic_terms)
         self.rollout_chunk = rollout_chunk
         self.finished_rollouts = finished_rollouts
+        if dynamics is None:
+            selector = None if rollout_selector is None else type(rollout_selector).__name__
+            hooks = tuple(type(hook).__name__ for hook in rollout_hooks)
+            self._check_without_dynamics(
+                {**vars(self), "real_ratio": real_ratio, "rollout_selector": selector, "rollout_hooks": hooks}
+            )
+            self.real_rows = batch_size
         self._learning: ImaginedLearning | None = None
 
     # parts -----------------------------------------------------------------------------------------------------------
@@ -115,19 +133,41 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     def make_parts(self, task: Task, seed: int) -> None:
         self._learning = None
         self.build_dynamics(seed)
-        for selector in (self.rollout_selector, self.explore_selector):
-            selector.check(self.dynamics)
-        hooks: list[RolloutHook | BatchHook] = [*self.rollout_hooks, *self.batch_hooks]
-        for hook in hooks:
-            hook.check(self.dynamics)
-        if self.real_rows < self.batch_size:  # else there are no rollouts
-            self.dynamics.check_known()
+        if self.dynamics is not None:
+            for selector in (self.rollout_selector, self.explore_selector):
+                selector.check(self.dynamics)
+            hooks: list[RolloutHook | BatchHook] = [*self.rollout_hooks, *self.batch_hooks]
+            for hook in hooks:
+                hook.check(self.dynamics)
+            if self.real_rows < self.batch_size:  # else there are no rollouts
+                self.dynamics.check_known()
         self.learner.build(task, seed)
         for term in self.critic_terms:
             term.check(self.dynamics, self.learner)
 
+    def _check_without_dynamics(self, given: Mapping[str, Any]) -> None:
+        """Refuses what only a model needs, among the arguments that were `given`."""
+        defaults = {name: item.default for name, item in inspect.signature(Dyna.__init__).parameters.items()}
+        idle = [
+            name for name in _OF_MODEL if given[name] != defaults[name] and not (name == "real_ratio" and given[name] == 1)
+        ]
+        if idle:
+            told = ", ".join(f"{name} {given[name]!r} (default {defaults[name]!r})" for name in idle)
+            raise ConfigError(
+                "Dyna(dynamics=None): expected no settings of fits and rollouts, since without a model there are none, got "
+                f"{told}; leave them out, or give a model."
+            )
+        parts: list[BatchHook | ActionSelector] = [*self.batch_hooks, self.explore_selector]
+        for part in parts:
+            if part.needs_dynamics:
+                raise UnsupportedError(
+                    f"Dyna(dynamics=None): expected parts that need no model, got {type(part).__name__}, which does; leave "
+                    "it out, or give a model (a selector or batch hook of yours that asks none says needs_dynamics = False)."
+                )
+
     def make_optimizers(self) -> list[Optimizer]:
-        return [*self.dynamics.make_optimizers(), *self.learner.make_optimizers()]
+        model = [] if self.dynamics is None else self.dynamics.make_optimizers()
+        return [*model, *self.learner.make_optimizers()]
 
     @property
     def fit_value(self) -> ValueFunction:
@@ -172,12 +212,14 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         return action, memory
 
     def _explored(self, obs: Tensor, memory: Memory, prev_action: Tensor | None, snapshot: Tensor | None) -> Tensor:
-        rows = self.start_rows(obs, snapshot)
+        start = None
+        if self.dynamics is not None:
+            start = partial(self.dynamics.start, self.start_rows(obs, snapshot))
         situation = Situation(
             obs=obs,
             policy=self.learner.policy,
             dynamics=self.dynamics,
-            start=lambda generator: self.dynamics.start(rows, generator),
+            start=start,
             policy_generator=memory.generator,
             planning_generator=memory.planning_generator,
             value=self.learner,

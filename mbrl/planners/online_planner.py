@@ -26,7 +26,7 @@ class OnlinePlanner(Planner, HasDynamics):
     A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`.
 
     Attributes:
-        dynamics: the model.
+        dynamics: the model; None for a planner that learns without one, which then refits nothing.
         warmup_steps: real steps before the first fit.
         warmup: how actions are chosen until then, as in `Dyna`.
         refit_every: real steps between fits.
@@ -35,7 +35,7 @@ class OnlinePlanner(Planner, HasDynamics):
 
     def __init__(
         self,
-        dynamics: DynamicsModel,
+        dynamics: DynamicsModel | None,
         *,
         warmup_steps: Natural,
         warmup: Literal["uniform", "policy"],
@@ -79,18 +79,20 @@ class OnlinePlanner(Planner, HasDynamics):
         return None
 
     def build_dynamics(self, seed: int) -> None:
-        """Builds the model for the task, and begins with an empty buffer.
+        """Builds the model, if there is one, for the task, and begins with an empty buffer.
 
         Raises:
             UnsupportedError: if the model needs something in its rows that no environment gives, or a value function that
                 the planner hasn't.
         """
+        self._real = None
+        if self.dynamics is None:
+            return
         if self.dynamics.wants_value and self.fit_value is None:
             raise UnsupportedError(
                 f"{type(self).__name__} can't use {type(self.dynamics).__name__}: its fit asks for values, and "
                 "there is no learner to say them; set learner."
             )
-        self._real = None
         self.dynamics.build(self.built_task, seed)
         unknown = sorted(set(self.dynamics.row_extras(self.built_task)) - {"sim_state"})
         if unknown:
@@ -105,7 +107,7 @@ class OnlinePlanner(Planner, HasDynamics):
             task, capacity = self.built_task, self.real_capacity
             data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
             capacity = min(capacity, getattr(data, "steps", capacity))  # a run never needs more rows than it has steps
-            extras = self.dynamics.row_extras(task)
+            extras = {} if self.dynamics is None else self.dynamics.row_extras(task)
             self._real = ReplayBuffer(
                 capacity,
                 task.obs_size,
@@ -126,7 +128,7 @@ class OnlinePlanner(Planner, HasDynamics):
         Raises:
             UnsupportedError: if the model needs them and there are none.
         """
-        if not self.dynamics.row_extras(self.built_task):
+        if self.dynamics is None or not self.dynamics.row_extras(self.built_task):
             return {}
         if snapshot is None:
             raise UnsupportedError(
@@ -195,6 +197,8 @@ class OnlinePlanner(Planner, HasDynamics):
         return len(rows)
 
     def _refit(self) -> None:
+        if self.dynamics is None:
+            return
         began = perf_counter()
         report = self.dynamics.refit(self.real_buffer.all(), self.streams["model_fit"], self.fit_value)
         self.metrics.add(report, prefix="model/")

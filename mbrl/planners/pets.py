@@ -65,6 +65,8 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         UnsupportedError: from `build`, if the model can't do what is asked of it.
     """
 
+    dynamics: DynamicsModel  # never None here
+
     def __init__(
         self,
         dynamics: DynamicsModel,

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from mbrl.data import ReplayBuffer, Streams, Transitions, mixed_batch
-from mbrl.errors import DivergedError
+from mbrl.errors import DivergedError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.metrics import MetricSums
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutHook
@@ -26,7 +26,7 @@ class ImaginedLearning:
     when to imagine and how often to update. So it serves planners with environments and those that learn from a dataset.
 
     Attributes:
-        dynamics: the model, built for its task.
+        dynamics: the model, built for its task; None where all rows are real.
         learner: the learner, built for the same task.
         real: the real rows, which may still grow.
         streams: the run's; draws come from `start_rows`, `replay`, `updates`, `batch hook i` and `critic term i`.
@@ -42,7 +42,7 @@ class ImaginedLearning:
         model: the rollouts that are kept.
     """
 
-    dynamics: DynamicsModel
+    dynamics: DynamicsModel | None
     learner: Learner
     real: ReplayBuffer
     streams: Streams
@@ -58,8 +58,8 @@ class ImaginedLearning:
     model: ReplayBuffer = field(init=False)
 
     def __post_init__(self) -> None:
-        task = self.dynamics.built_task
-        self.model = ReplayBuffer(1, task.obs_size, task.action_size, device=self.real.device)  # `imagine` makes room
+        sizes = self.real.layout
+        self.model = ReplayBuffer(1, sizes.obs_size, sizes.action_size, device=self.real.device)  # `imagine` makes room
 
     def imagine(self, rollouts: int, length: int, capacity: int, clock: int) -> None:
         """Rolls the model out from real rows, and keeps the steps.
@@ -72,7 +72,10 @@ class ImaginedLearning:
 
         Raises:
             DivergedError: if no rollout holds finite numbers.
+            UnsupportedError: without a model.
         """
+        if self.dynamics is None:
+            raise UnsupportedError("ImaginedLearning.imagine: expected a model to roll out, got none; give it one.")
         began = perf_counter()
         self.model.resize(capacity)
         starts = self.real.sample(rollouts, self.streams["start_rows"])
