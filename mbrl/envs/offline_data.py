@@ -258,17 +258,14 @@ class OfflineData(Configurable, PlannerData):
         module = None if self.trainer is None else self.trainer.lightning_module
         if stage != "fit" or module is None:
             return
-        who = f"OfflineData(steps={self.steps})"
         if self._has_planner() and self.steps is None:
+            clock = module.clock_name
             raise ConfigError(
-                f"{who}: expected the length of the planner's run (in {module.clock_name}), got none; set "
-                "data.init_args.steps."
+                f"OfflineData: expected the length of the run (in {clock}), got none; set data.init_args.steps."
             )
         if not self._has_planner() and self.steps is not None:
-            raise ConfigError(
-                f"{who}: expected a planner, whose steps they are, got {type(module).__name__} alone; set "
-                "trainer.max_epochs in their place."
-            )
+            what = f"OfflineData(steps={self.steps}): expected a planner, whose steps they are, got {type(module).__name__} alone"
+            raise ConfigError(f"{what}; set trainer.max_epochs in their place.")
         if self._has_planner() and (request := self.evaluation_request(0)) is not None:
             shown = request.experience.obs.shape[1]
             if shown != self.task.obs_size:
@@ -334,9 +331,7 @@ class OfflineData(Configurable, PlannerData):
         module = None if self.trainer is None else self.trainer.lightning_module
         if module is None or not is_overridden(loader, module, pl.LightningModule):
             what = "no Trainer" if module is None else type(module).__name__
-            raise UnsupportedError(
-                f"OfflineData: expected a dynamics model or a planner, got {what}; fit it by a Trainer of mbrl."
-            )
+            raise UnsupportedError(f"OfflineData: expected a dynamics model or a planner, got {what}; use mbrl's Trainer.")
         return getattr(module, loader)()
 
 

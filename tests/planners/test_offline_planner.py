@@ -170,7 +170,7 @@ def test_the_other_kind_of_data_is_refused(tmp_path: Path, dataset: Path) -> Non
 
 
 def test_lengths_go_where_they_count(tmp_path: Path, dataset: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected the length of the planner's run \(in updates\), got none; set data"):
+    with pytest.raises(ConfigError, match=r"expected the length of the run \(in updates\), got none; set data"):
         trainer(tmp_path / "a").fit(offline(), offline_data(dataset, None))
     with pytest.raises(
         ConfigError, match=r"steps=60.*expected a planner.*got GaussianEnsemble alone; set trainer\.max_epochs"
