@@ -264,8 +264,8 @@ class OfflineData(Configurable, PlannerData):
                 f"OfflineData: expected the length of the run (in {clock}), got none; set data.init_args.steps."
             )
         if not self._has_planner() and self.steps is not None:
-            what = f"OfflineData(steps={self.steps}): expected a planner, whose steps they are, got {type(module).__name__} alone"
-            raise ConfigError(f"{what}; set trainer.max_epochs in their place.")
+            what = f"expected a planner, whose steps they are, got {type(module).__name__} alone"
+            raise ConfigError(f"OfflineData(steps={self.steps}): {what}; set trainer.max_epochs in their place.")
         if self._has_planner() and (request := self.evaluation_request(0)) is not None:
             shown = request.experience.obs.shape[1]
             if shown != self.task.obs_size:

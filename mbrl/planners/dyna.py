@@ -8,7 +8,6 @@ of when their episode ends, terminations and time limits are kept apart, and a b
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -25,8 +24,15 @@ from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.rollouts.hooks import BatchHook, RolloutHook
-from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
-from mbrl.planners.rollouts.schedule import check_schedule, rollout_capacity, rollout_length
+from mbrl.planners.rollouts.imagined_learning import ImaginedLearning, check_imaginable
+from mbrl.planners.rollouts.schedule import (
+    check_real_ratio,
+    check_schedule,
+    fewest_real_rows,
+    real_rows,
+    rollout_capacity,
+    rollout_length,
+)
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
 from mbrl.policies import CriticTerm, Learner
 
@@ -59,7 +65,9 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             and policies.
         updates_per_step: learner updates for each real step after the warm-up.
         batch_size: rows in an update.
-        real_ratio: share of real rows in it, cut to a whole number of rows; 1 makes no rollouts at all.
+        real_ratio: share of real rows in it, cut to a whole number of rows; 1 makes no rollouts at all. Or, like
+            `rollout_length`, `[first epoch, last epoch, share before, share after]`, linear in the epoch; then a fit is
+            followed by rollouts unless all batches until the next are real.
         real_capacity: real rows kept at most; a shorter run keeps all of its own.
         rollout_selector: how actions are chosen in the model (default: a sample of the policy).
         explore_selector: how actions are chosen in the environment after the warm-up (default: a sample of the policy).
@@ -90,7 +98,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         retain_epochs: Count = 1,
         updates_per_step: Natural = 20,
         batch_size: Count = 256,
-        real_ratio: Share = 0.05,
+        real_ratio: Share | Sequence[float] = 0.05,
         real_capacity: Count = 1_000_000,
         rollout_selector: ActionSelector | None = None,
         explore_selector: ActionSelector | None = None,
@@ -104,6 +112,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             dynamics, warmup_steps=warmup_steps, warmup=warmup, refit_every=refit_every, real_capacity=real_capacity
         )
         check_schedule(rollout_length)
+        check_real_ratio(real_ratio)
         self.learner = learner
         self.rollouts_per_step = rollouts_per_step
         self.rollout_length = tuple(rollout_length)
@@ -111,7 +120,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         self.retain_epochs = retain_epochs
         self.updates_per_step = updates_per_step
         self.batch_size = batch_size
-        self.real_rows = math.floor(real_ratio * batch_size + 1e-6)  # of 0.29 * 100 too, which is 28.999…
+        self.real_ratio = real_ratio
         self.rollout_selector = rollout_selector or PolicySample()
         self.explore_selector = explore_selector or PolicySample()
         self.rollout_hooks = list(rollout_hooks)
@@ -122,10 +131,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         if dynamics is None:
             selector = None if rollout_selector is None else type(rollout_selector).__name__
             hooks = tuple(type(hook).__name__ for hook in rollout_hooks)
-            self._check_without_dynamics(
-                {**vars(self), "real_ratio": real_ratio, "rollout_selector": selector, "rollout_hooks": hooks}
-            )
-            self.real_rows = batch_size
+            self._check_without_dynamics({**vars(self), "rollout_selector": selector, "rollout_hooks": hooks})
         self._learning: ImaginedLearning | None = None
 
     # parts -----------------------------------------------------------------------------------------------------------
@@ -133,15 +139,18 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     def make_parts(self, task: Task, seed: int) -> None:
         self._learning = None
         self.build_dynamics(seed)
+        rolls_out = self.dynamics is not None and fewest_real_rows(self.real_ratio, self.batch_size) < self.batch_size
         if self.dynamics is not None:
             for selector in (self.rollout_selector, self.explore_selector):
                 selector.check(self.dynamics)
             hooks: list[RolloutHook | BatchHook] = [*self.rollout_hooks, *self.batch_hooks]
             for hook in hooks:
                 hook.check(self.dynamics)
-            if self.real_rows < self.batch_size:  # else there are no rollouts
+            if rolls_out:  # at some time
                 self.dynamics.check_known()
         self.learner.build(task, seed)
+        if rolls_out:
+            check_imaginable(self.learner, task)
         for term in self.critic_terms:
             term.check(self.dynamics, self.learner)
 
@@ -168,6 +177,17 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     def make_optimizers(self) -> list[Optimizer]:
         model = [] if self.dynamics is None else self.dynamics.make_optimizers()
         return [*model, *self.learner.make_optimizers()]
+
+    @property
+    def real_rows(self) -> int:
+        """Real rows in a batch of the present epoch; the others are the model's."""
+        if self.dynamics is None:
+            return self.batch_size
+        return real_rows(self._epoch(self.env_steps), self.real_ratio, self.batch_size)
+
+    def _epoch(self, env_steps: int) -> int:
+        """Whole epochs since the warm-up, 0 before its end."""
+        return max(env_steps - self.warmup_steps, 0) // self.epoch_steps
 
     @property
     def fit_value(self) -> ValueFunction:
@@ -239,18 +259,21 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     # one tick: collecting and refitting are OnlinePlanner's -------------------------------------------------------------
 
     def after_refit(self) -> None:
-        """Imagines fresh rollouts of the new model, unless batches are real throughout."""
-        if self.real_rows == self.batch_size:
+        """Imagines fresh rollouts of the new model, unless batches are real until the next fit."""
+        if self.dynamics is None:
             return
-        epoch = (self.env_steps - self.warmup_steps) // self.epoch_steps
+        steps = max(self.refit_every, self.collects)  # since the last fit, and until the next
+        epoch, later = self._epoch(self.env_steps), self._epoch(self.env_steps + steps - 1)
+        if all(real_rows(each, self.real_ratio, self.batch_size) == self.batch_size for each in (epoch, later)):
+            return
         length = rollout_length(epoch, self.rollout_length)
-        steps = max(self.refit_every, self.collects)  # since the last fit
         rollouts = self.rollouts_per_step * steps
         capacity = rollout_capacity(length, rollouts, steps, self.epoch_steps, self.retain_epochs)
         self.learning.imagine(rollouts, length, capacity, self.env_steps)
 
     def learn(self, new: int) -> None:
         """Makes the learner's updates for `new` real steps."""
+        self.learning.real_rows = self.real_rows
         self.learning.learn(self.updates_per_step * new)
 
     # checkpoint ------------------------------------------------------------------------------------------------------

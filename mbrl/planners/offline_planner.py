@@ -37,23 +37,30 @@ class OfflinePlanner(Planner):
             rows: all of them, as the library has them (`OfflineData.transitions`).
 
         Raises:
-            UnsupportedError: if the model starts rollouts from something that the rows lack.
+            UnsupportedError: if the model or the learner asks for extras that the rows lack.
         """
         task, model = self.built_task, dynamics_of(self)
-        extras = {} if model is None else model.row_extras(task)
-        lacking = sorted(set(extras) - set(rows.extras))
-        if lacking:
-            raise UnsupportedError(
-                f"{type(self).__name__}: expected {lacking} in the dataset, which {type(model).__name__} starts from, got "
-                f"{sorted(rows.extras)}; record one that has it (mbrl collect), or choose another model."
-            )
+        of_model = {} if model is None else model.row_extras(task)
+        learner = getattr(self, "learner", None)
+        of_learner = {} if learner is None else learner.row_extras(task)
+        for owner, asked in ((model, of_model), (learner, of_learner)):
+            lacking = sorted(set(asked) - set(rows.extras))
+            if lacking:
+                raise UnsupportedError(
+                    f"{type(self).__name__}: expected {lacking} in the dataset, which {type(owner).__name__} asks for, got "
+                    f"{sorted(rows.extras)}; give one that has it (mbrl collect), or do without the {type(owner).__name__}."
+                )
+        double = () if learner is None else learner.float64_extras
         self._real = ReplayBuffer(
             len(rows),
             task.obs_size,
             task.action_size,
             device=self.device,
-            extras=extras,
-            float64=tuple(extras),  # a simulator's state must lose no digit
+            extras={**of_learner, **of_model},
+            float64=(
+                *of_model,
+                *(name for name in double if name not in of_model),
+            ),  # a simulator's state must lose no digit
             store_episodes="episode" in rows.extras,
         )
         self._real.add(rows)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mbrl.data import Task
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.models import DynamicsModel, GaussianEnsemble
+from mbrl.parts import fitted_parts
 from mbrl.planners import HasDynamics, ImaginedLearning, LearnsPolicy, Memory, OfflinePlanner
 from mbrl.policies import SAC, Learner
 
@@ -44,7 +45,9 @@ class Offline(OfflinePlanner, HasDynamics, LearnsPolicy):
 
     def update(self) -> None:
         if self.updates == 0:
-            self.metrics.add(self.dynamics.refit(self.real_buffer.all(), self.streams["model_fit"]), prefix="model/")
+            rows = self.real_buffer.all()
+            self.metrics.add(self.dynamics.refit(rows, self.streams["model_fit"]), prefix="model/")
+            fitted_parts(self, self.dynamics, rows)
         if self.updates % self.rollout_every == 0:
             self.learning.imagine(8, 2, capacity=64, clock=self.updates)
         self.learning.learn(1)
