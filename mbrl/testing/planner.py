@@ -110,6 +110,9 @@ class _Suite(Clauses):
             (fresh.learns_from == "dataset") == isinstance(fresh, OfflinePlanner),
             "a planner that learns from a dataset is an OfflinePlanner, which takes it in",
         )
+        for clause, copied in self.copies(self.make(), "before build"):
+            copied.build(self.task, SEED)
+            self.equal(dict(copied.named_parameters()), first, clause)
 
     def markers(self, planner: Planner) -> None:
         """What the planner's markers say that it has is there."""
@@ -227,6 +230,10 @@ class _Suite(Clauses):
             self.ticks(repeated, again, ticks)
             saved = self.saved(repeated, optimizers)
             self.equal(_untimed(saved), _untimed(checkpoint), "the same seed gives the same ticks, bit for bit")
+            for clause, copied in self.copies(repeated, "after training"):
+                for explore in (False, True):
+                    self.equal(self.acted(copied, explore)[0], self.acted(repeated, explore)[0], clause)
+                self.equal(_untimed(self.saved(copied, [])), _untimed(self.saved(repeated, [])), clause)
 
             resumed = self.restored(checkpoint)
             if other is not None and environments is not None:
