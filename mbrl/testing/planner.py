@@ -291,7 +291,7 @@ class _Suite(Clauses):
             rows = planner.real_buffer.all().obs
             kept = _tensors(planner.buffers_state())
             self.hold(
-                not any(item.ndim == 2 and _begins_with(item, rows) for item in kept),
+                not any(item.ndim == 2 and torch.equal(item[: len(rows), : rows.shape[1]].to(rows), rows) for item in kept),
                 "the dataset stays out of buffers_state: a resumed run reads it again",
             )
 
@@ -340,12 +340,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield value
     for item in value.values() if isinstance(value, Mapping) else ():
         yield from _tensors(item)
-
-
-def _begins_with(matrix: Tensor, rows: Tensor) -> bool:
-    """Whether a buffer's matrix holds all of `rows`, each at its beginning."""
-    part = matrix[: len(rows), : rows.shape[1]]
-    return part.shape == rows.shape and torch.equal(part.to(rows), rows)
 
 
 def _untimed(value: Any) -> Any:
