@@ -10,6 +10,7 @@ import pytest
 
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.models import GaussianEnsemble
+from tests.planners.offline import offline, offline_data, record
 from tests.training.test_kill_and_resume import dyna
 from tests.training.toy import data, trainer
 
@@ -38,6 +39,15 @@ def test_a_planners_run(run: Path) -> None:
     others = {"plan/value", "time/plan_s", "rollout/bonus_weight", "rollout/clamped"}
     others |= {f"{where}/{what}_spread" for where in ("rollout", "explore") for what in ("reward", "uncertainty")}
     assert written(run) == documented("A planner's run") - others
+
+
+def test_a_planner_that_learns_from_a_dataset(tmp_path: Path) -> None:
+    dataset = record(tmp_path / "data.npz")
+    trainer(tmp_path / "run", log_every=20, eval_every=30).fit(offline(), offline_data(dataset))
+    own, shared = documented("A planner that learns from a dataset"), documented("A planner's run")
+    found = written(tmp_path / "run")
+    assert own <= found and found - own <= shared - {"env_steps", "time/steps_per_second"}
+    assert not any(name.startswith("train/") for name in found)
 
 
 def test_a_model_alone(tmp_path: Path) -> None:

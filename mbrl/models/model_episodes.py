@@ -53,6 +53,7 @@ class ModelEpisodes:
         bounds: Bounds | None,
         follow: bool,
     ) -> None:
+        check_argument(f"{who}(model=…)", model, DynamicsModel)
         task = model.built_task
         check_whole(f"{who}(num_envs=…)", num_envs)
         check_argument(f"{who}(rows=…)", rows, Transitions)

@@ -69,6 +69,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
     """
 
     former = {"termination_cost": 0.0}  # noqa: RUF012 - nobody changes it
+    dynamics: DynamicsModel  # never None here
 
     def __init__(
         self,

@@ -196,7 +196,7 @@ class RunTrainer(pl.Trainer):
             folder = default_folder(f"{name}-{self.variant}" if self.variant else name, int(datamodule.seed))
         self._run_folder = folder
         self._default_root_dir = str(folder)
-        self.metrics_file = MetricsFile(folder / METRICS, "env_steps" if isinstance(model, Planner) else "epoch")
+        self.metrics_file = MetricsFile(folder / METRICS, model.clock_name if isinstance(model, Planner) else "epoch")
         return folder
 
     def _config(self, model: Any, datamodule: Any) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def test_other_modules_may_predict_but_not_train(pendulum, tmp_path):
     data = OfflineData(pendulum)
     batches = trainer(tmp_path).predict(Idle(), datamodule=data)
     assert torch.equal(torch.cat(batches), data.transitions.obs)
-    with pytest.raises(UnsupportedError, match="expected a dynamics model, got Idle"):
+    with pytest.raises(UnsupportedError, match="expected a dynamics model or a planner, got Idle"):
         trainer(tmp_path, max_epochs=1).fit(Idle(), datamodule=data)
 
 

@@ -89,6 +89,7 @@ def calibration(
         DataError: if no episode is as long as the shortest horizon, or there are numbers that aren't finite in them.
         ConfigError: for a number out of range.
     """
+    check_argument("calibration(model=…)", model, DynamicsModel)
     for argument, given in (("most", most), ("particles", particles)):
         check_whole(f"calibration({argument}=…)", given, 1 if argument == "most" or isinstance(model, Exact) else 2)
     check_argument("calibration(horizons=…)", list(horizons), Annotated[Sequence[Count], Items(1, rising=True)])

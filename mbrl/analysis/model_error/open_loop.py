@@ -15,7 +15,7 @@ from mbrl.analysis.forecasts.particle_rollouts import particle_rollouts
 from mbrl.analysis.forecasts.windows import check_episodes, place_windows
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve, OpenLoopError
 from mbrl.analysis.progress import Progress
-from mbrl.arguments import check_whole
+from mbrl.arguments import check_argument, check_whole
 from mbrl.data import Transitions
 from mbrl.models import DynamicsModel, Exact
 
@@ -57,6 +57,7 @@ def open_loop_error(
         DataError: if no episode is as long as the horizon, or there are numbers that aren't finite in them.
         ConfigError: for a number out of range.
     """
+    check_argument("open_loop_error(model=…)", model, DynamicsModel)
     for argument, given in (("horizon", horizon), ("most", most), ("particles", particles)):
         check_whole(f"open_loop_error({argument}=…)", given, 1)
     check_episodes("open_loop_error", episodes)

@@ -81,6 +81,8 @@ def plan_outcome(
         return Skipped(
             NAME, TITLE, f"{name} has no model whose promises could be compared; one that has inherits HasDynamics."
         )
+    if planner.dynamics is None:
+        return Skipped(NAME, TITLE, f"This {name} was made without a model (dynamics: null), so that nothing is promised.")
     planner.built_task  # noqa: B018 - refuses before build
     check_whole(f"{who}(decisions=…)", decisions, 1)
     model, objective = planner.dynamics, None

@@ -60,6 +60,7 @@ def reward_and_termination(
         DataError: if no episode is as long as the horizon, or there are numbers that aren't finite in them.
         ConfigError: for a number out of range.
     """
+    check_argument("reward_and_termination(model=…)", model, DynamicsModel)
     who = "reward_and_termination"
     for argument, given in (("horizon", horizon), ("most", most), ("windows", windows), ("particles", particles)):
         check_whole(f"{who}({argument}=…)", given, 1)

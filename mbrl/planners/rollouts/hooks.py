@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -89,7 +90,8 @@ class BatchContext:
 
     Attributes:
         learner: what the batch is for, with critics as they are now.
-        dynamics: the model as it is now; the batch's rollouts may be of an earlier fit.
+        dynamics: the model as it is now; the batch's rollouts may be of an earlier fit. None where there is none, which only
+            hooks that don't need one meet.
         generator: the hook's own stream; it moves no other.
         model_rows: which rows of the batch are the model's, the others being real. A hook that moves rows, or changes how
             many there are, writes their new places here for the hooks and critic terms after it.
@@ -97,14 +99,21 @@ class BatchContext:
     """
 
     learner: Learner
-    dynamics: DynamicsModel
+    dynamics: DynamicsModel | None
     generator: Generator
     model_rows: slice
     report: Callable[[Mapping[str, Tensor]], None] = unreported
 
 
 class BatchHook(Part, ABC):
-    """Changes a batch before the learner sees it."""
+    """Changes a batch before the learner sees it.
+
+    Attributes:
+        needs_dynamics: whether it asks the model, or changes its rows. One that doesn't says so, and then serves planners
+            without a model too.
+    """
+
+    needs_dynamics: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, batch: Transitions, context: BatchContext) -> Transitions:

@@ -104,6 +104,7 @@ class BatchPenalty(BatchHook):
         if self.weight.initial == 0:
             return batch
         rows, dynamics = batch.select(context.model_rows), context.dynamics  # M of B
+        assert dynamics is not None  # it needs one
         if len(rows) == 0:
             raise ConfigError(
                 "BatchPenalty: expected rows of the model, got real rows only; lower real_ratio, or leave the hook out."

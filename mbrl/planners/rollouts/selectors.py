@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,8 +23,8 @@ class Situation:
     Attributes:
         obs: `B x S`, where to act.
         policy: the learner's policy.
-        dynamics: the model.
-        start: gives a model state at `obs` to plan from, with its noise from the generator passed in.
+        dynamics: the model; None where there is none, which only selectors that don't need one meet.
+        start: gives a model state at `obs` to plan from, with its noise from the generator passed in; None without a model.
         policy_generator: the stream of the policy's samples.
         planning_generator: the stream of planning, which moves neither the policy's nor the rollout's.
         value: the learner's critics, or None where there are none.
@@ -36,8 +37,8 @@ class Situation:
 
     obs: Tensor
     policy: Policy
-    dynamics: DynamicsModel
-    start: Callable[[Generator], ModelState]
+    dynamics: DynamicsModel | None
+    start: Callable[[Generator], ModelState] | None
     policy_generator: Generator
     planning_generator: Generator
     value: ValueFunction | None = None
@@ -52,7 +53,12 @@ class ActionSelector(Part, ABC):
 
     What it remembers from step to step, such as a noise that lasts, belongs to an environment or a rollout, and lies in
     `Situation.memory`.
+
+    Attributes:
+        needs_dynamics: whether it asks the model. One that doesn't says so, and then serves planners without a model too.
     """
+
+    needs_dynamics: ClassVar[bool] = True
 
     @abstractmethod
     def select(self, situation: Situation) -> Tensor:
@@ -77,12 +83,16 @@ class ActionSelector(Part, ABC):
 class PolicySample(ActionSelector):
     """A sample of the policy: what MBPO does, in the model and in the environment."""
 
+    needs_dynamics = False
+
     def select(self, situation: Situation) -> Tensor:
         return situation.policy.sample(situation.obs, situation.policy_generator, situation.prev_action)[0]
 
 
 class PolicyMode(ActionSelector):
     """The policy's deterministic action: how some MBPO ports collect real data."""
+
+    needs_dynamics = False
 
     def select(self, situation: Situation) -> Tensor:
         return situation.policy.mode(situation.obs, situation.prev_action)

@@ -183,11 +183,12 @@ class UPMPC(ActionSelector):
 
     def scores(self, situation: Situation) -> Scores:
         """Follows each candidate through the model."""
-        policy, dynamics = situation.policy, situation.dynamics
+        policy, dynamics, start = situation.policy, situation.dynamics, situation.start
+        assert dynamics is not None and start is not None  # it needs them
         action = self._drawn(situation)  # K·B x A
         first = action.unflatten(0, (self.candidates, -1))  # K x B x A
         noise = _tiled(situation.planning_generator, self.candidates)
-        state = dynamics.particles(situation.start(situation.planning_generator), self.candidates, 1)
+        state = dynamics.particles(start(situation.planning_generator), self.candidates, 1)
         reward = action.new_zeros(action.shape[0])  # K·B
         uncertainty = torch.zeros_like(reward)
         alive = torch.ones_like(reward, dtype=torch.bool)

@@ -21,10 +21,10 @@ from mbrl.training.checkpoint import checkpoint_folders
 
 
 class CheckpointCallback(Checkpoint):
-    """Writes `checkpoints/ckpt-<env_steps>` (or `ckpt-<epoch>` when a model is fitted alone) and keeps the newest.
+    """Writes `checkpoints/ckpt-<clock>`, by a planner's clock or a model's epochs, and keeps the newest.
 
     Args:
-        every: real steps between checkpoints; a kill loses at most about that many. Epochs are written each.
+        every: steps of a planner's clock between checkpoints; a kill loses about that many. Epochs are written each.
         min_ratio: a checkpoint waits until this many times the duration of the last write has passed, so that writing
             costs at most 1 / `min_ratio` of the run; 0 never waits.
     """
@@ -46,7 +46,7 @@ class CheckpointCallback(Checkpoint):
     ) -> None:
         if not isinstance(pl_module, Planner):
             return
-        steps = pl_module.env_steps - self._saved
+        steps = pl_module.clock - self._saved
         waited = time.perf_counter() - self._ended >= self.min_ratio * self._duration
         signal = trainer.stop_signal
         if steps and (trainer.is_last_batch or trainer.should_stop or signal or (steps >= self.every and waited)):
@@ -106,9 +106,9 @@ class CheckpointCallback(Checkpoint):
 
 
 def position(trainer: Run, module: pl.LightningModule) -> int:
-    """The position of a run on its clock: real steps of a planner, whole epochs of a model fitted alone."""
+    """The position of a run on its clock: a planner's own, or whole epochs of a model fitted alone."""
     if isinstance(module, Planner):
-        return module.env_steps
+        return module.clock
     return int(trainer.fit_loop.epoch_progress.current.processed)
 
 

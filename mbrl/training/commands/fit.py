@@ -19,6 +19,7 @@ from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError
 from mbrl.names import check_allowed
+from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
@@ -206,7 +207,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     spec = checkpoint["mbrl_run"]["data"]
     _check_names(spec["init_args"], allow)
     if name == "test" and given.episodes is not None:
-        if "test_episodes" not in spec["init_args"]:
+        if not isinstance(model, Planner):
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
     if name == "test" and given.dataset is not None:
