@@ -68,7 +68,7 @@ class Part(Configurable):
         What it takes from them is its state: `state_dict` keeps it, `reset` forgets it.
 
         Args:
-            model: the dynamics model, just fitted.
+            model: the dynamics model, just fitted; None where a planner has none, which shows its rows as often.
             rows: the `Transitions` `N` that it was fitted to; they may be views of a buffer, which later rows overwrite.
         """
 

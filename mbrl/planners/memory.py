@@ -43,6 +43,10 @@ class Memory:
         seed = self.generator.initial_seed()
         return [make_generator(device, seed, "decision", self.decisions, purpose, place) for place in range(self.n)]
 
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `prefix`, by the rest of their names: what a planner's part keeps in here."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
     def reset(self, mask: Tensor) -> None:
         """Forgets what it knows of the episodes in `mask` (`n` bool), which have ended."""
         for name, tensor in self.tensors.items():

@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 MODEL = "model.pt"
 FORMAT = 1
 _BUFFER = "buffer-"  # what their files' names begin with
-_WEIGHTS_ONLY = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "mbrl")
+_WEIGHTS_ONLY = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "mbrl", "mbrl_run")
 
 
 class _HashingFile:

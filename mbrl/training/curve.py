@@ -1,4 +1,4 @@
-"""The figure at the end of a run: learning curve and model loss over real steps."""
+"""The figure at the end of a run: learning curve and model loss over the run's clock."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from mbrl.training.files import room_for, write_whole
 
+CLOCKS = {"env_steps": "steps", "updates": "updates", "epoch": "epochs"}  # keys of lines, and what each counts
+
 
 class MetricsFile:
     """The lines of `metrics.jsonl`, each with the clock it was written at.
@@ -22,7 +24,7 @@ class MetricsFile:
 
     Args:
         path: the file.
-        clock: the key that orders lines: `env_steps` in a planner's run, `epoch` in the fit of a model alone.
+        clock: the key that orders lines, one of `CLOCKS`: a planner's `clock_name`, `epoch` in the fit of a model alone.
     """
 
     def __init__(self, path: Path, clock: str = "env_steps") -> None:

@@ -23,7 +23,8 @@ from mbrl.arguments import Count, Natural, Positive, check_shape, check_whole
 from mbrl.data import Prediction, Task, Transitions, ValueFunction
 from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError, DataError, MbrlWarning
-from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
+from mbrl.models.base import DynamicsModel
+from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.fitting.explained import explained_share
 from mbrl.models.gaussian_process.kernels import Hyperparameters, KernelName
 from mbrl.models.gaussian_process.paths import Paths

@@ -19,6 +19,7 @@ from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError
 from mbrl.names import check_allowed
+from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
@@ -189,6 +190,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     if name == "test":
         parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
         parser.add_argument("--video", action="store_true", help="write one more episode to test.gif")
+        parser.add_argument("--dataset", help="for a model fitted alone: rows to test it on (default: its holdout)")
     if name == "predict":
         parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
         parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
@@ -205,9 +207,13 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     spec = checkpoint["mbrl_run"]["data"]
     _check_names(spec["init_args"], allow)
     if name == "test" and given.episodes is not None:
-        if "test_episodes" not in spec["init_args"]:
+        if not isinstance(model, Planner):
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
+    if name == "test" and given.dataset is not None:
+        if "path" not in spec["init_args"]:
+            raise ConfigError(f"--dataset: expected a model fitted alone, got a {type(model).__name__}; leave it out.")
+        spec["init_args"] |= {"path": given.dataset, "rows": None}
     data = from_spec(spec, allow, recorded=True)
     if name == "test":
         show_metrics(name, trainer.test(model, data, video=given.video), trainer.run_folder)

@@ -146,8 +146,9 @@ def test_wrong_sizes_are_refused() -> None:
 def test_a_termination_that_nobody_knows_is_refused() -> None:
     model = built(task=replace(TASK, known_terminated=None))
     rows = linear_rows(4)
-    with pytest.raises(UnsupportedError, match="GaussianProcess predicts no termination and the task has no known one"):
-        model.step(model.start(rows, noise()), rows.action)
+    for ask in (model.check_known, lambda: model.step(model.start(rows, noise()), rows.action)):
+        with pytest.raises(UnsupportedError, match="GaussianProcess predicts no termination and the task has no known one"):
+            ask()
 
 
 def test_importing_the_models_leaves_gpytorch_alone() -> None:
