@@ -77,6 +77,7 @@ def test_var_is_the_noise_alone_and_the_members_mean_is_the_posteriors() -> None
     model, _ = fitted(linear_rows(200, noise=0.05), updates=60)
     near, far = linear_rows(20, seed=1), linear_rows(20, seed=1)
     far.obs += 1000
+    spread = []
     for rows in (near, far):
         with torch.no_grad():
             said, moments = model.predict(rows.obs, rows.action), model.posterior(rows.obs, rows.action)
@@ -85,8 +86,9 @@ def test_var_is_the_noise_alone_and_the_members_mean_is_the_posteriors() -> None
         assert said.reward_mean is not None and said.reward_var is not None
         torch.testing.assert_close(said.reward_mean.mean(0), moments.reward_mean, atol=2e-3, rtol=1e-4)
         torch.testing.assert_close(said.reward_var, moments.reward_noise.expand_as(said.reward_var))  # type: ignore[union-attr]
+        spread.append(said.mean.var(0).mean(0))  # S
     assert said.var.sqrt().mean().item() == pytest.approx(0.05, rel=0.15)
-    assert (said.mean.var(0).mean(0) > 10 * said.var[0, 0]).all()  # far away the members disagree
+    assert (spread[1] > 10 * spread[0]).all()  # far away the members disagree
 
 
 def test_members_are_redrawn_by_each_fit_from_its_generator() -> None:
@@ -255,11 +257,12 @@ def test_resumed_equals_unbroken_and_loads_in_a_fresh_process(options: dict[str,
 
 
 def test_mbrl_fit_of_it_alone(tmp_path: Path) -> None:
-    dataset = collect(make_task("Pendulum-v1"), str(tmp_path / "data.npz"), steps=100)
-    offline = OfflineData(str(dataset), env_id="Pendulum-v1")
+    task = make_task("Pendulum-v1")
+    seen, fresh = (collect(task, str(tmp_path / f"{seed}.npz"), steps=100, seed=seed) for seed in (0, 1))
     model = GaussianProcess(members=4, updates=30)
-    trainer(tmp_path / "run").fit(model, offline)
-    assert trainer(tmp_path / "run").test(model, offline)["test/mse"] < 0.05
+    trainer(tmp_path / "run").fit(model, OfflineData(str(seen), env_id="Pendulum-v1"))
+    tested = trainer(tmp_path / "run").test(model, OfflineData(str(fresh), env_id="Pendulum-v1"))
+    assert tested["test/mse"] < 0.5
 
 
 # bad input ---------------------------------------------------------------------------------------------------------------
