@@ -57,7 +57,8 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         inducing_points: `M`, if sparse: chosen among the rows as the most telling. None: 64. More are more exact.
         updates: Adam's steps on the hyperparameters of one fit; 0 leaves them as they are.
         lr: their size, in logarithms. Higher climbs faster and less steadily.
-        noise_floor: lower limit of the noise's variance, in units of the targets' variance. Higher is safer in float32.
+        noise_floor: lower limit of the noise's variance, in units of the targets' variance. Lower trusts clean rows more,
+            until float32 rounds more than the process doubts (see docs/gaussian_process.md).
         frequencies: of the random features of drawn functions, shared by members; more are closer to the kernel, and slower.
         learn_reward: whether the reward is predicted too; `"auto"` if the task has no known reward.
         chunk_rows: rows that a prediction without gradients computes at once; their kernels should fit the cache.
@@ -79,7 +80,7 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         inducing_points: Count | None = None,
         updates: Natural = 60,
         lr: Positive = 0.1,
-        noise_floor: Positive = 1e-6,
+        noise_floor: Positive = 1e-5,
         frequencies: Count = 256,
         learn_reward: Literal["auto"] | bool = "auto",
         chunk_rows: Count = 200,

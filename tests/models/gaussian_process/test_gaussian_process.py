@@ -25,6 +25,7 @@ from mbrl.models.gaussian_process.row_choice import choose_rows, different_rows
 from mbrl.planners import ICEM, PETS
 from mbrl.testing import check_dynamics_model
 from mbrl.testing.no_sync import NoScalarReadback
+from mbrl.training.commands.parsed import parsed
 from tests.models.linear_task import TASK, linear_rows
 from tests.test_metrics_doc import documented
 from tests.training.test_kill_and_resume import same_run
@@ -263,6 +264,17 @@ def test_mbrl_fit_of_it_alone(tmp_path: Path) -> None:
     trainer(tmp_path / "run").fit(model, OfflineData(str(seen), env_id="Pendulum-v1"))
     tested = trainer(tmp_path / "run").test(model, OfflineData(str(fresh), env_id="Pendulum-v1"))
     assert tested["test/mse"] < 0.5
+
+
+@pytest.mark.parametrize("preset", ["base/pets pets/pendulum_20hz", "base/mbpo mbpo/pendulum coplanner/both"])
+@pytest.mark.parametrize("overlay", ["gp", "gp_sparse"])
+def test_overlays_go_over_any_preset(preset: str, overlay: str) -> None:
+    files = [f"configs/{name}.yaml" for name in (*preset.split(), f"models/{overlay}")]
+    found = parsed(["fit", *(word for file in files for word in ("--config", file))])["model"]["init_args"]["dynamics"]
+    assert found["class_path"] == "mbrl.models.GaussianProcess"
+    made = found["init_args"]
+    assert (made["members"], made["inference"]) == (20, "sparse" if "sparse" in overlay else "exact")
+    assert made["updates"] == 60
 
 
 # bad input ---------------------------------------------------------------------------------------------------------------
