@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -97,6 +97,8 @@ class OnlineData(Configurable, pl.LightningDataModule):
         terminated: `auto`, `learned`, or the dotted name of a function (see `make_task`).
         eval_episodes: whole episodes per evaluation while training.
         test_episodes: whole episodes of `test`.
+        eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own; a larger
+            one sees more of each, and an episode that doesn't end costs as much.
         resume: `exact`, or `next_episode` for environments that can't be replayed (see `VectorExperience`).
 
     Attributes:
@@ -120,6 +122,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         terminated: str = "auto",
         eval_episodes: Count = 5,
         test_episodes: Count = 10,
+        eval_limit: Count = 1000,
         resume: Resume = "exact",
     ) -> None:
         super().__init__()
@@ -134,6 +137,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         self.terminated = terminated
         self.eval_episodes = eval_episodes
         self.test_episodes = test_episodes
+        self.eval_limit = eval_limit
         self.resume = resume
         self._task: Task | None = None
         self._experience: VectorExperience | HandedOverExperience | None = None
@@ -261,6 +265,11 @@ class OnlineData(Configurable, pl.LightningDataModule):
         """The test, whose episodes no evaluation during training has seen."""
         return self._request(self.test_episodes, derived_seed(self.seed, "test"))
 
+    @property
+    def evaluation_task(self) -> Task:
+        """The task with an end to every episode: its own time limit, or `eval_limit`."""
+        return self.task if self.task.time_limit is not None else replace(self.task, time_limit=self.eval_limit)
+
     def planner_steps(self) -> int:
         """The clock of the planner that trains with this module; 0 without one."""
         module = None if self.trainer is None else self.trainer.lightning_module
@@ -269,7 +278,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
     def _request(self, episodes: int, seed: int) -> EvaluationRequest:
         number = min(episodes, _EVALUATION_ENVS)
         if number not in self._evaluation:
-            self._evaluation[number] = VectorExperience(self.task, number, seed=seed, device=self._device())
+            self._evaluation[number] = VectorExperience(self.evaluation_task, number, seed=seed, device=self._device())
         return EvaluationRequest(self._evaluation[number], episodes, seed)
 
     def _device(self) -> torch.device:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mbrl.errors import DivergedError
+from mbrl.errors import DivergedError, EnvironmentFailedError
 from mbrl.planners import Planner
-from mbrl.planners.evaluation import evaluate, evaluating
+from mbrl.planners.evaluation import EvaluationStopped, evaluate, evaluating
 from mbrl.training.callbacks.run import Run
 
 
@@ -18,7 +18,7 @@ class RunClock(pl.Callback):
     """Writes a metric line every `log_every` real steps and evaluates every `eval_every`.
 
     Both also happen at the last step. Evaluation draws from generators made anew from (seed, step), so how often it
-    happens changes nothing else.
+    happens changes nothing else. One that a signal or an environment cuts is owed: a resume begins with it.
 
     Args:
         log_every: real steps between lines; more smooths the curves and costs less.
@@ -40,6 +40,7 @@ class RunClock(pl.Callback):
         self.streak = 0
         self.last_return = math.nan
         self.elapsed = 0.0
+        self._owed: dict[str, float] | None = None  # the line of a step whose evaluation was cut, so far
         self._before = 0
         self._began = self._earlier = 0.0
         self._lap = (0.0, 0)  # time and step of the last line
@@ -54,6 +55,11 @@ class RunClock(pl.Callback):
             return
         self._began, self._earlier = time.perf_counter(), self.elapsed
         self._lap = (self._began, pl_module.env_steps)
+        if self._owed is not None:
+            line, self._owed = self._owed, None
+            self._finish_line(trainer, pl_module, pl_module.env_steps, line, evaluates=True)
+            if self._owed is not None:  # stopped again, and its checkpoint still says so
+                raise SystemExit(128 + trainer.stop_signal)
 
     def on_train_batch_start(  # type: ignore[override]
         self, trainer: Run, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -70,10 +76,25 @@ class RunClock(pl.Callback):
         line: dict[str, float] = {}
         if trainer.is_last_batch or self._crossed(now, self.log_every):
             line.update(self._training_means(pl_module, now))
-        if trainer.is_last_batch or self._crossed(now, self.eval_every):
-            line.update(self._evaluation(trainer, pl_module, now))
-        if not line:
-            return
+        evaluates = trainer.is_last_batch or self._crossed(now, self.eval_every)
+        if line or evaluates:
+            self._finish_line(trainer, pl_module, now, line, evaluates=evaluates)
+
+    def _finish_line(self, trainer: Run, planner: Planner, now: int, line: dict[str, float], *, evaluates: bool) -> None:
+        """Evaluates if it is due, and writes the line of step `now`."""
+        if evaluates:
+            try:
+                line.update(self._evaluation(trainer, planner, now))
+            except (EvaluationStopped, EnvironmentFailedError) as cut:
+                self.elapsed = self._earlier + time.perf_counter() - self._began
+                if trainer.is_last_batch:  # no resume goes on from here
+                    trainer.write_line(now, {**line, "time/wall_s": self.elapsed})
+                    trainer.say("the last evaluation was cut: mbrl validate makes it up")
+                else:
+                    self._owed = line
+                if isinstance(cut, EnvironmentFailedError):
+                    raise
+                return
         line["time/wall_s"] = self.elapsed = self._earlier + time.perf_counter() - self._began
         trainer.write_line(now, line)
         diverged = [
@@ -99,7 +120,9 @@ class RunClock(pl.Callback):
         began = time.perf_counter()
         request = trainer.datamodule.evaluation_request(now)
         with evaluating(planner):
-            summary = evaluate(planner, request.experience, request.episodes, request.seed).summary()
+            summary = evaluate(
+                planner, request.experience, request.episodes, request.seed, stop=lambda: bool(trainer.stop_signal)
+            ).summary()
         self.last_return = summary["return"]
         self.streak = self.streak + 1 if self.stop_at is not None and self.last_return >= self.stop_at else 0
         line = {f"eval/{name}": value for name, value in summary.items() if math.isfinite(value)}
@@ -109,9 +132,11 @@ class RunClock(pl.Callback):
     # checkpoint ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        return {"streak": self.streak, "last_return": self.last_return, "elapsed": self.elapsed}
+        owed = {} if self._owed is None else {"owed": self._owed}
+        return {"streak": self.streak, "last_return": self.last_return, "elapsed": self.elapsed, **owed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.streak = state_dict["streak"]
         self.last_return = state_dict["last_return"]
         self.elapsed = state_dict["elapsed"]
+        self._owed = state_dict.get("owed")
