@@ -49,7 +49,7 @@ class CheckedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
         except (Exception, SystemExit) as error:
             self._raised("reset", _RESET, error)
         # two numbers of an observation, which the old reset returned alone, are no observation and info
-        if not (isinstance(answer, (tuple, list)) and len(answer) == 2 and isinstance(answer[1], (Mapping, type(None)))):
+        if not (isinstance(answer, (tuple, list)) and len(answer) == 2 and isinstance(answer[1], (dict, type(None)))):
             self._refuse("reset", _RESET, _seen(answer), "return obs, {}")
         return self._observation("reset", answer[0]), answer[1] or {}
 
@@ -63,8 +63,8 @@ class CheckedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
             advice = "return all five: a time limit truncates, only the task's own end terminates"
             self._refuse("step", _STEP, _seen(answer), advice)
         obs, reward, terminated, truncated, info = answer
-        if not isinstance(info, (Mapping, type(None))):
-            self._refuse("step", "a mapping as info, its fifth value", _seen(info), "return {} if there is nothing to say")
+        if not isinstance(info, (dict, type(None))):
+            self._refuse("step", "a dict as info, its fifth value", _seen(info), "return {} if there is nothing to say")
         return (
             self._observation("step", obs),
             self._number("a number as reward", reward),

@@ -83,7 +83,7 @@ REFUSED = {
         r"expected step to return .*truncated and info, got a tuple of 4",
     ),
     "nothing from step": ({"step": lambda *answer: None}, r"expected step to return .*, got None"),
-    "no info": ({"step": lambda o, r, d, t, i: (o, r, d, t, 3)}, r"expected step to return a mapping as info.*, got 3"),
+    "no info": ({"step": lambda o, r, d, t, i: (o, r, d, t, 3)}, r"expected step to return a dict as info.*, got 3"),
     "a reward each": (
         {"reward": lambda reward: np.zeros(2)},
         r"expected step to return a number as reward, got an array of",
