@@ -431,7 +431,7 @@ def test_help_shows_limits(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Dyna(SAC(), GaussianEnsemble()), r"^Dyna\(dynamics=…\): expected a DynamicsM.*, got SAC\(\); it fits learner"),
+        (lambda: Dyna(SAC(), GaussianEnsemble()), r"^Dyna\(dynamics=…\): expected a Dyn.*, got SAC.*; it fits learner\.$"),
         (lambda: Dyna(GaussianEnsemble, SAC()), r"a DynamicsModel, got <class .*; make one: GaussianEnsemble\(…\)\.$"),
         (lambda: Dyna("mbrl.models.GaussianEnsemble", SAC()), r"^Dyna\(dynamics=…\): expected a DynamicsModel, got 'mbrl"),
         (lambda: Dyna(None, SAC()), r"^Dyna\(dynamics=…\): expected a DynamicsModel, got None"),
