@@ -171,7 +171,7 @@ class Odd(gymnasium.vector.SyncVectorEnv):
     """Two pendulums whose answers `change` alters."""
 
     def __init__(self, change: Any) -> None:
-        super().__init__([lambda: gymnasium.make("Pendulum-v1")] * 2, autoreset_mode=AutoresetMode.DISABLED)
+        super().__init__([lambda: gymnasium.make("Pendulum-v1")] * 2, autoreset_mode=AutoresetMode.NEXT_STEP)
         self.change = change
 
     def step(self, actions: Any) -> Any:
