@@ -210,7 +210,7 @@ class ReplayBuffer:
 
     def _allocated(self) -> tuple[Tensor, Tensor | None]:
         if self._matrix is None:  # empty, so that pages which no row has filled cost nothing
-            self._matrix = torch.empty(self.capacity, self.layout.width, device=self.device)
+            self._matrix = torch.empty(self.capacity, self.layout.width, device=self.device, dtype=torch.float32)
             if self.store_episodes:
                 self._episode = torch.empty(self.capacity, dtype=torch.int64, device=self.device)
         return self._matrix, self._episode
@@ -285,7 +285,7 @@ def mixed_batch(
     for buffer, _ in drawn:
         buffer.layout.check_mixes(drawn[0][0].layout)
     layout = RowLayout.shared([buffer.layout for buffer, _ in drawn], fill)
-    packed = torch.empty(sum(n for _, n in drawn), layout.width, device=drawn[0][0].device)  # B x width
+    packed = torch.empty(sum(n for _, n in drawn), layout.width, device=drawn[0][0].device, dtype=torch.float32)
     done = 0
     for buffer, n in drawn:
         matrix, out = buffer._allocated()[0], packed[done : done + n]

@@ -259,7 +259,7 @@ class DynamicsModel(ModelModule, ABC):
             return
         if task.known_reward is not None and task.known_terminated is not None:
             return
-        obs = torch.zeros(1, task.obs_size, device=self.device)
+        obs = torch.zeros(1, task.obs_size, device=self.device, dtype=torch.float32)
         with torch.no_grad():
             said = self.predict(obs, obs.new_zeros(1, task.action_size), self.drawn_members[:1])
         if task.known_reward is None and said.reward_mean is None:

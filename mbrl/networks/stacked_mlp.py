@@ -39,13 +39,13 @@ def truncated_normal(shape: Sequence[int], sd: float, generator: torch.Generator
         sd: standard deviation before truncation.
         generator: what draws; its device is the result's.
     """
-    values = torch.randn(*shape, generator=generator, device=generator.device)
+    values = torch.randn(*shape, generator=generator, device=generator.device, dtype=torch.float32)
     while True:
         outside = values.abs() > 2
         number = int(outside.sum())
         if number == 0:
             return values * sd
-        values[outside] = torch.randn(number, generator=generator, device=generator.device)
+        values[outside] = torch.randn(number, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 class StackedMLP(nn.Module):
@@ -71,12 +71,13 @@ class StackedMLP(nn.Module):
         self.members = members
         self.sizes = tuple(sizes)
         self.precision: Precision = "fp32"
-        self._activation = ACTIVATIONS[activation]
+        self._activation: Activation = activation  # the name, since functions without one can't be pickled
         pairs = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         self.weights = nn.ParameterList(
             nn.Parameter(truncated_normal((members, a, b), 1 / (2 * a**0.5), generator).cpu()) for a, b in pairs
         )  # E x in x out each
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for _, b in pairs)  # E x 1 x out each
+        zeros = (torch.zeros(members, 1, b, dtype=torch.float32) for _, b in pairs)
+        self.biases = nn.ParameterList(nn.Parameter(zero) for zero in zeros)  # E x 1 x out each
 
     def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         """Outputs `G x B x out` of inputs `G x B x in`, differentiable.
@@ -99,7 +100,7 @@ class StackedMLP(nn.Module):
                     h = h.float()
                 h = torch.baddbmm(bias, h, weight)  # G x B x width
                 if layer < last:
-                    h = self._activation(h, False)
+                    h = ACTIVATIONS[self._activation](h, False)
         return h
 
     def infer(self, x: Tensor, members: Tensor | None = None, chunk_rows: int = 400) -> Tensor:
@@ -147,7 +148,7 @@ class StackedMLP(nn.Module):
                         size = self.sizes[layer + 1]
                         # contiguous whatever n is: a strided result would leave the batched product's fast path
                         buffer = scratch[layer % 2][: groups * n * size].view(groups, n, size)
-                        h = self._activation(product(h, buffer), True)
+                        h = ACTIVATIONS[self._activation](product(h, buffer), True)
                     h = h.to(out.dtype)
                     if n == rows:
                         products[-1](h, out)

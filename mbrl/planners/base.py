@@ -189,7 +189,7 @@ class Planner(Predicting, ABC):
         except EvaluationStopped:
             raise SystemExit(128 + trainer.stop_signal) from None
         for name, value in returns.summary().items():
-            self.log(f"{prefix}/{name}", value, batch_size=1)
+            self.log(f"{prefix}/{name}", torch.tensor(value, dtype=torch.float32), batch_size=1)
 
     # checkpoint ----------------------------------------------------------------------------------------------------
 

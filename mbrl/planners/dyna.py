@@ -183,7 +183,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     # acting ----------------------------------------------------------------------------------------------------------
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
-        return Memory(n, generator, prev_action=torch.zeros(n, self.built_task.action_size, device=self.device))
+        before = torch.zeros(n, self.built_task.action_size, device=self.device, dtype=torch.float32)
+        return Memory(n, generator, prev_action=before)
 
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:

@@ -114,7 +114,7 @@ def evaluate(
                 slots[i] = started if started < episodes else episodes
                 started += 1
         memory.reset(experience.ended)
-    return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), torch.tensor(lengths))
+    return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), torch.tensor(lengths, dtype=torch.int64))
 
 
 @contextmanager

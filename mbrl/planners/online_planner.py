@@ -17,7 +17,7 @@ from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.parts import fitted_parts
 from mbrl.planners.base import Planner
-from mbrl.planners.capabilities import HasDynamics
+from mbrl.planners.capabilities import HasDynamics, LearnsPolicy
 from mbrl.planners.evaluation import snapshot_for
 from mbrl.planners.memory import Memory
 from mbrl.planners.rollouts.imagination import REAL_ROWS
@@ -26,7 +26,8 @@ from mbrl.planners.rollouts.imagination import REAL_ROWS
 class OnlinePlanner(Planner, HasDynamics):
     """Acts in real environments with `act`, stores what happens, and refits a model as data come in.
 
-    A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`.
+    A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`. One that
+    `LearnsPolicy` has its learner take statistics of the real rows after each fit.
 
     Attributes:
         dynamics: the model.
@@ -212,6 +213,8 @@ class OnlinePlanner(Planner, HasDynamics):
             return
         if self._refits(self.env_steps) > self._refits(before):
             self._refit()
+            if isinstance(self, LearnsPolicy) and self.learner is not None:
+                self.learner.fit_inputs(self.real_buffer.all())
             self.after_refit()
         if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
             self.learn(new)
@@ -226,7 +229,7 @@ class OnlinePlanner(Planner, HasDynamics):
     def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
         """Actions before the first fit, `N x A`: uniform. Nothing may plan here, since the model has seen nothing yet."""
         shape = (len(obs), self.built_task.action_size)
-        return torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1
+        return torch.rand(shape, generator=memory.generator, device=self.device, dtype=torch.float32) * 2 - 1
 
     def _refits(self, env_steps: int) -> int:
         """Counts the fits that should have happened by then."""
@@ -261,6 +264,8 @@ class OnlinePlanner(Planner, HasDynamics):
         report = self.dynamics.refit(rows, self.streams["model_fit"], self.fit_value)
         fitted_parts(self, self.dynamics, rows)
         self.metrics.add(report, prefix="model/")
+        if self.built_task.known_terminated is None:  # else nobody sees that there is nothing to learn an end from
+            self.metrics.add({"model/ends": self.real_buffer.all().terminated.double().mean()})
         self.metrics.add({"time/refit_s": perf_counter() - began})
 
     # checkpoint ------------------------------------------------------------------------------------------------------

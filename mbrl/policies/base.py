@@ -170,6 +170,16 @@ class Learner(Configurable, nn.Module, ABC):
     def make_optimizers(self) -> list[Optimizer]:
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
 
+    def fit_inputs(self, rows: Transitions) -> None:
+        """Takes statistics of real rows, such as those of an observation normaliser; by default nothing.
+
+        Planners call it after each fit of their model, or when one would be due, so that what it takes is constant in
+        between. It belongs to the learner's state dict, and to the policy's what the policy uses.
+
+        Args:
+            rows: all `N` real rows that are kept; they may be views of a buffer, so copy what is to stay.
+        """
+
     @abstractmethod
     def update(
         self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.arguments import Count, Widths, check_shape, checked
-from mbrl.networks import Precision, ReluStack, xavier_uniform
+from mbrl.networks import Normalizer, Precision, ReluStack, xavier_uniform
 
 
 class Critics(nn.Module):
@@ -19,6 +19,7 @@ class Critics(nn.Module):
         hidden: units of each hidden layer.
         count: `J`.
         precision: see `ReluStack`.
+        normalizer: of observations, which it may share with others; None takes them as they are.
     """
 
     @checked
@@ -30,15 +31,17 @@ class Critics(nn.Module):
         hidden: Widths = (256, 256),
         count: Count = 2,
         precision: Precision = "fp32",
+        normalizer: Normalizer | None = None,
     ) -> None:
         super().__init__()
+        self.normalizer = normalizer
         self.obs_size = obs_size
         self.action_size = action_size
         self.count = count
         self.hidden = ReluStack(count, (obs_size + action_size, *hidden), generator, precision)
         units = hidden[-1]
         self.head_weight = nn.Parameter(xavier_uniform((count, 1, units), units + 1, generator))  # J x 1 x units
-        self.head_bias = nn.Parameter(torch.zeros(count, 1))  # J x 1
+        self.head_bias = nn.Parameter(torch.zeros(count, 1, dtype=torch.float32))  # J x 1
 
     def forward(self, obs: Tensor, action: Tensor, *, frozen: bool = False, own_rows: bool = False) -> Tensor:
         """Values of all critics.
@@ -59,7 +62,8 @@ class Critics(nn.Module):
         advice = "build the learner for the batch's task"
         check_shape("Critics(obs)", obs, (self.count, "B", self.obs_size) if own_rows else ("B", self.obs_size), advice)
         check_shape("Critics(action)", action, (*obs.shape[:-1], self.action_size), advice)
-        both = torch.cat((obs, action), -1)  # B x (S+A), or J x B x (S+A)
+        seen = obs if self.normalizer is None else self.normalizer(obs)
+        both = torch.cat((seen, action), -1)  # B x (S+A), or J x B x (S+A)
         rows = both if own_rows or both.ndim == 2 else both.reshape(-1, both.shape[-1])
         hidden = self.hidden(rows, frozen=frozen)  # J x B x units
         weight: Tensor = self.head_weight.detach() if frozen else self.head_weight

@@ -33,7 +33,7 @@ from torch.optim import Optimizer
 from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
 from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
-from mbrl.networks import LeanAdam, Precision
+from mbrl.networks import LeanAdam, Normalizer, Precision
 from mbrl.policies.base import BoundCriticTerm, Learner
 from mbrl.policies.critics import Critics
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
@@ -61,10 +61,15 @@ class SAC(Learner):
         log_sigma_range: smallest and largest log σ.
         precision: `"bf16"` multiplies hidden layers in bfloat16; parameters, last layers, losses and optimisers stay in
             float32. Faster where the processor has bfloat16 products.
+        normalize_obs: whether policy and critics see observations as (s − mean) / sd, by statistics of the real rows that
+            `fit_inputs` takes and that are constant in between; until the first, observations as they are. Then nothing
+            depends on their units. Each renewal changes what the networks see. Off in SAC's and MBPO's papers and code.
 
     Raises:
         ConfigError: if an option lies outside its range.
     """
+
+    former = {"normalize_obs": False}  # noqa: RUF012 - nobody changes it
 
     policy: TanhGaussianPolicy
     critics: Critics
@@ -88,6 +93,7 @@ class SAC(Learner):
         log_sigma: Literal["clip", "tanh"] = "clip",
         log_sigma_range: Range = (-20.0, 2.0),
         precision: Precision = "fp32",
+        normalize_obs: bool = False,
     ) -> None:
         super().__init__()
         self.hidden = tuple(hidden)
@@ -102,6 +108,7 @@ class SAC(Learner):
         self.critic_weight = 0.5 if critic_loss == "half" else 1.0
         self.log_sigma, self.log_sigma_range = log_sigma, log_sigma_range
         self.precision: Precision = precision
+        self.normalize_obs = normalize_obs
         self.updates = 0
         self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
         self._followed: tuple[list[Tensor], list[Tensor]] | None = None
@@ -111,16 +118,18 @@ class SAC(Learner):
     def build(self, task: Task, seed: int = 0) -> None:
         generator = make_generator("cpu", seed, "sac", "init")
         sizes = (task.obs_size, task.action_size, generator, self.hidden)
-        self.policy = TanhGaussianPolicy(*sizes, self.log_sigma, self.log_sigma_range, self.precision)
-        self.critics = Critics(*sizes, self.critic_count, self.precision)
+        normalizer = Normalizer(task.obs_size) if self.normalize_obs else None  # one, which all three share
+        self.policy = TanhGaussianPolicy(*sizes, self.log_sigma, self.log_sigma_range, self.precision, normalizer)
+        self.critics = Critics(*sizes, self.critic_count, self.precision, normalizer)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        self.target_critics.normalizer = normalizer
         if self.automatic_entropy_target:
             self.entropy_target = -float(task.action_size)
         if self.fixed_temperature is None:
-            self.log_temperature = nn.Parameter(torch.tensor(math.log(self.initial_temperature)))
+            self.log_temperature = nn.Parameter(torch.tensor(math.log(self.initial_temperature), dtype=torch.float32))
         else:
             fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
-            self.register_buffer("log_temperature", torch.tensor(fixed))
+            self.register_buffer("log_temperature", torch.tensor(fixed, dtype=torch.float32))
         self.updates = 0
         self._optimizers = None
         self._followed = None
@@ -198,6 +207,11 @@ class SAC(Learner):
             "entropy": entropy,
             "q_mean": values.detach().mean(),
         }
+
+    def fit_inputs(self, rows: Transitions) -> None:
+        self._need_build()
+        if self.policy.normalizer is not None:
+            self.policy.normalizer.fit(rows.obs)
 
     @torch.no_grad()
     def target(self, batch: Transitions, generator: Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -102,6 +103,21 @@ class _Suite(Clauses):
             self.equal(dict(self.model.named_parameters()), before, "a fixed model's refit changes nothing")
         first, second = self.fitted(), self.fitted()
         self.equal(self.ask(first), self.ask(second), "the same seed, rows and generator give the same model, bit for bit")
+        self.copied(first)
+
+    def copied(self, model: DynamicsModel) -> None:
+        """Copies do what the original does, before `build` and after a fit."""
+        for clause, twin in self.copies(self.make(), "before build"):
+            twin.build(self.task, SEED)
+            twin.make_optimizers()
+            if twin.fitting != "fixed":
+                twin.refit(self.rows, noise("fit"))
+            self.equal(self.ask(twin), self.ask(model), clause)
+        for clause, twin in self.copies(model, "after a fit"):
+            self.equal(self.ask(twin), self.ask(model), clause)
+            if model.fitting != "fixed":
+                again = copy.deepcopy(model).refit(self.rows, noise("fit"))
+                self.equal(twin.refit(self.rows, noise("fit")), again, clause)
 
     def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:
         obs, action = self.inputs(*dims)

@@ -87,6 +87,9 @@ class _Suite(Clauses):
         self.hold(type(twin) is type(fresh), "the spec names the planner's own class", type(twin).__name__)
         first, second = (dict(self.built().named_parameters()) for _ in range(2))
         self.equal(first, second, "the same seed gives the same parameters")
+        for clause, copied in self.copies(self.make(), "before build"):
+            copied.build(self.task, SEED)
+            self.equal(dict(copied.named_parameters()), first, clause)
 
     def markers(self, planner: Planner) -> None:
         """What the planner's markers say that it has is there."""
@@ -201,6 +204,10 @@ class _Suite(Clauses):
             self.ticks(repeated, again, ticks)
             saved = self.saved(repeated, optimizers)
             self.equal(_untimed(saved), _untimed(checkpoint), "the same seed gives the same ticks, bit for bit")
+            for clause, copied in self.copies(repeated, "after training"):
+                for explore in (False, True):
+                    self.equal(self.acted(copied, explore)[0], self.acted(repeated, explore)[0], clause)
+                self.equal(_untimed(self.saved(copied, [])), _untimed(self.saved(repeated, [])), clause)
 
             resumed = self.restored(checkpoint)
             other.load_state_dict(environments)

@@ -424,7 +424,46 @@ class CountsOutsideItsState(SAC):
         return {"updates": 0}
 
 
+class KeepsStatisticsOutsideItsState(SAC):
+    def build(self, task: Task, seed: int = 0) -> None:
+        super().build(task, seed)
+        self.scale = torch.ones(task.obs_size)
+
+    def fit_inputs(self, rows: Transitions) -> None:
+        self.scale = rows.obs.std(0)
+
+    def target(self, batch: Transitions, generator: Any) -> Tensor:
+        return super().target(replace(batch, reward=batch.reward * self.scale[0]), generator)
+
+
+class PointsIntoTheRows(SAC):
+    def build(self, task: Task, seed: int = 0) -> None:
+        super().build(task, seed)
+        self.offset = torch.zeros(task.obs_size)
+
+    def fit_inputs(self, rows: Transitions) -> None:
+        self.offset = rows.obs[0]
+
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        return super().value(obs - self.offset, action, critics)
+
+
+class ScalesTheRows(SAC):
+    def fit_inputs(self, rows: Transitions) -> None:
+        rows.obs.div_(rows.obs.std(0))
+
+
+class HoldsAFunctionWithoutName(SAC):
+    def build(self, task: Task, seed: int = 0) -> None:
+        super().build(task, seed)
+        self.squash = lambda value: value
+
+
 LEARNERS = {
+    HoldsAFunctionWithoutName: "it can be copied by pickle after updates",
+    KeepsStatisticsOutsideItsState: "a learner from spec, state dict and optimiser states continues",
+    PointsIntoTheRows: "fit_inputs copies what it keeps of the rows",
+    ScalesTheRows: "fit_inputs leaves rows as it was",
     TruncationEnds: "a truncated row is learned from like any other",
     NothingEnds: "a terminated row is worth its reward alone",
     IgnoresTerms: "update calls each critic term once, got 0",

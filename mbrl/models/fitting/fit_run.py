@@ -37,7 +37,7 @@ class FitRun:
         self._extras = dict(rows.extras)
         self._computed: list[str] = []
         self._layout.check(rows, "fit")
-        self._matrix = torch.empty(len(rows), self._layout.width, device=rows.obs.device)  # N x width
+        self._matrix = torch.empty(len(rows), self._layout.width, device=rows.obs.device, dtype=torch.float32)  # N x width
         self._layout.pack(rows, self._matrix)
         finite = torch.isfinite(self._matrix).all(-1)  # N
         if not bool(finite.all()):
