@@ -30,6 +30,10 @@ class TaskError(MbrlError, ValueError):
     """An environment can't be used as a task, or disagrees with what was said about it."""
 
 
+class EnvironmentFailedError(TaskError, DataError):
+    """An environment raised, or answered what can't be used; whatever was stepped before is whole."""
+
+
 class UntrustedNameError(MbrlError, ValueError):
     """A dotted name from a file points outside the modules that the caller allows."""
 

@@ -55,6 +55,7 @@ class OfflineData(Configurable, PlannerData):
         steps: length of a planner's run on its clock, a tick each; a model fitted alone takes none (`trainer.max_epochs`).
         eval_episodes: whole episodes per evaluation of a planner while it trains; 0 for none, which takes no real step.
         test_episodes: whole episodes of a planner's `test`.
+        eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own.
 
     Attributes:
         dataset: the recorded steps as read, in environment units.
@@ -84,6 +85,7 @@ class OfflineData(Configurable, PlannerData):
         steps: Count | None = None,
         eval_episodes: Natural = 5,
         test_episodes: Count = 10,
+        eval_limit: Count = 1000,
     ) -> None:
         super().__init__()
         if env_kwargs is not None and env_id is None:
@@ -106,6 +108,7 @@ class OfflineData(Configurable, PlannerData):
         self.steps = steps
         self.eval_episodes = eval_episodes
         self.test_episodes = test_episodes
+        self.eval_limit = eval_limit
         self._identity: dict[str, Any] | None = None
         self._dataset: OfflineDataset | None = None
         self._task: Task | None = None

@@ -32,6 +32,8 @@ class OnlineData(Configurable, PlannerData):
         terminated: `auto`, `learned`, or the dotted name of a function (see `make_task`).
         eval_episodes: whole episodes per evaluation while training.
         test_episodes: whole episodes of `test`.
+        eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own; a larger
+            one sees more of each, and an episode that doesn't end costs as much.
         resume: `exact`, or `next_episode` for environments that can't be replayed (see `VectorExperience`).
 
     Attributes:
@@ -57,6 +59,7 @@ class OnlineData(Configurable, PlannerData):
         terminated: str = "auto",
         eval_episodes: Count = 5,
         test_episodes: Count = 10,
+        eval_limit: Count = 1000,
         resume: Resume = "exact",
     ) -> None:
         super().__init__()
@@ -71,6 +74,7 @@ class OnlineData(Configurable, PlannerData):
         self.terminated = terminated
         self.eval_episodes = eval_episodes
         self.test_episodes = test_episodes
+        self.eval_limit = eval_limit
         self.resume = resume
         self._task: Task | None = None
         self._experience: VectorExperience | HandedOverExperience | None = None

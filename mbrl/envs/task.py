@@ -19,10 +19,13 @@ from mbrl.arguments import check_whole
 from mbrl.data import Task
 from mbrl.data.task import names_in
 from mbrl.envs.action_repeat import ActionRepeat
+from mbrl.envs.checked_env import checked_env
 from mbrl.envs.defaults import known_functions
 from mbrl.errors import ConfigError, TaskError
 from mbrl.names import check_allowed, import_name, name_of
 from mbrl.spec import plain
+
+_ENDLESS = float(np.finfo(np.float32).max) ** 0.5  # the square of a larger action overflows
 
 Function = Callable[..., Any]
 Env = gymnasium.Env[np.ndarray, np.ndarray]
@@ -62,6 +65,7 @@ def make_task(
     known_reward, known_terminated = known_functions(env_id, kwargs)
     if action_repeat > 1:
         known_reward = None
+    action_repeat = int(action_repeat)  # of NumPy's kind it would travel into Gymnasium's wrappers, which refuse it
     env = _make(env_id, kwargs, action_repeat, None, allow)
     try:
         obs_size = _obs_size(env_id, env.observation_space)
@@ -105,7 +109,7 @@ def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str]
     if wanted is None or _time_limit(env, task.action_repeat) == wanted:
         return env
     env.close()
-    limited = {**task.env_kwargs, "max_episode_steps": wanted * task.action_repeat}
+    limited = {**task.env_kwargs, "max_episode_steps": int(wanted * task.action_repeat)}
     env = _make(task.env_id, limited, task.action_repeat, render_mode, allow)
     own = _own_limit(env)
     most = wanted if own is None else own // task.action_repeat
@@ -145,6 +149,7 @@ def _make(
         ) from error
     if is_dm_control and isinstance(env.observation_space, spaces.Dict):
         env = gymnasium.wrappers.FlattenObservation(env)
+    env = checked_env(env, env_id)
     return env if action_repeat == 1 else ActionRepeat(_in_whole_steps(env, env_id, action_repeat), action_repeat)
 
 
@@ -201,6 +206,11 @@ def _action_bounds(env_id: str, space: spaces.Space[Any]) -> tuple[tuple[float, 
         raise TaskError(f"{where}integers ({space.dtype}); only continuous actions are supported: use floats.")
     if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise TaskError(f"{where}one without bounds ({space}); bound it with a wrapper such as RescaleAction.")
+    if max(np.abs(space.low).max(), np.abs(space.high).max()) > _ENDLESS:
+        raise TaskError(
+            f"{where}one whose bounds are infinite in all but name ({space}); bound it by what the task needs, with a "
+            "wrapper such as RescaleAction."
+        )
     return tuple(map(float, space.low)), tuple(map(float, space.high))
 
 

@@ -253,7 +253,8 @@ class Trainer(RunTrainer):
                 from mbrl.training.video import record_episode
 
                 planner: Any = model
-                record_episode(planner, planner.built_task, int(datamodule.seed), self.run_folder / "test.gif")  # type: ignore[union-attr]
+                data: Any = datamodule
+                record_episode(planner, data.evaluation_task, int(data.seed), self.run_folder / "test.gif")
         return metrics
 
     def predict(  # type: ignore[override]
