@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,9 +12,10 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from mbrl.arguments import Count, Seed, check_shape
 from mbrl.data import OfflineDataset, Task, Transitions, read_offline
+from mbrl.data.task import names_in
 from mbrl.envs.check import check_functions
 from mbrl.envs.defaults import known_functions
-from mbrl.envs.task import function_name, make_task, names_in
+from mbrl.envs.task import function_name, make_task
 from mbrl.errors import ConfigError, DataError, MbrlWarning, UnsupportedError, UntrustedNameError
 from mbrl.names import check_allowed
 from mbrl.spec import Configurable
@@ -49,6 +50,8 @@ class OfflineData(Configurable, pl.LightningDataModule):
         dataset: the recorded steps as read, in environment units.
         task: what is known of the environment.
         transitions: all rows as the library has them, on the CPU.
+        allow: modules in which names may be looked up if these settings came in a file; None, as at first, if the user wrote
+            them. What the dataset names is looked up in no others in either case.
 
     Raises:
         DataError: when first used, if there is no such dataset, it can't be used, or it is of another task.
@@ -89,6 +92,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
         self.terminated = terminated
         self.rows = rows
         self.seed = seed
+        self.allow: Sequence[str] | None = None
         self._dataset: OfflineDataset | None = None
         self._task: Task | None = None
         self._transitions: Transitions | None = None
@@ -176,7 +180,9 @@ class OfflineData(Configurable, pl.LightningDataModule):
             kwargs = dict(facts.env_kwargs)
             self._refuse_untrusted("", kwargs)
         repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
-        task = make_task(env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat)
+        task = make_task(
+            env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat, allow=self.allow
+        )
         for what, found, wanted in (
             ("observations", dataset.obs_size, task.obs_size),
             ("actions", dataset.action_size, task.action_size),
@@ -213,15 +219,16 @@ class OfflineData(Configurable, pl.LightningDataModule):
             env_kwargs=facts.env_kwargs,
             time_limit=facts.time_limit,
             action_repeat=repeat,
-            known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward"),
-            known_terminated=function_name(self.terminated, known_terminated, "terminated"),
+            known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward", self.allow),
+            known_terminated=function_name(self.terminated, known_terminated, "terminated", self.allow),
+            allow=None if self.allow is None else tuple(self.allow),
         )
 
     def _refuse_untrusted(self, env_id: str, env_kwargs: Any) -> None:
         """A dataset may come from anywhere; a task that it names could be made into an environment later."""
-        for name in names_in(env_id, env_kwargs):
+        for name, ours in names_in(env_id, env_kwargs).items():
             try:
-                check_allowed(name)
+                check_allowed(name, self.allow or (), ours)
             except UntrustedNameError as error:
                 raise UntrustedNameError(
                     f"{self.dataset.source}: the dataset says that making its environment imports {name}, and names in a "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,6 +102,8 @@ class OnlineData(Configurable, pl.LightningDataModule):
     Attributes:
         task: what the environment is; made when first asked for.
         experience: the training environments, from `setup("fit")` to `teardown("fit")`.
+        allow: modules in which names may be looked up if these settings came in a file; None, as at first, if the user wrote
+            them.
 
     Raises:
         ConfigError: if `steps` isn't a multiple of `num_envs`, or a number is out of range.
@@ -135,6 +137,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         self.eval_episodes = eval_episodes
         self.test_episodes = test_episodes
         self.resume = resume
+        self.allow: Sequence[str] | None = None
         self._task: Task | None = None
         self._experience: VectorExperience | HandedOverExperience | None = None
         self._handed_over: VectorEnv[Any, Any, Any] | None = None
@@ -151,6 +154,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
                 reward=self.reward,
                 terminated=self.terminated,
                 action_repeat=self.action_repeat,
+                allow=self.allow,
             )
         return self._task
 

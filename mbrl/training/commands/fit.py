@@ -15,10 +15,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from mbrl.arguments import Seed, check_argument
 from mbrl.data import Task
-from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError
-from mbrl.names import check_allowed
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
@@ -200,12 +198,12 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
         say(f"predictions in {trainer.predict(model, data, output=given.output)}")
         return 0
     spec = checkpoint["mbrl_run"]["data"]
-    _check_names(spec["init_args"], allow)
     if name == "test" and given.episodes is not None:
         if "test_episodes" not in spec["init_args"]:
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
     data = from_spec(spec, allow, recorded=True)
+    data.allow = allow  # its settings came in the checkpoint
     if name == "test":
         show_metrics(name, trainer.test(model, data, video=given.video), trainer.run_folder)
     else:
@@ -213,19 +211,13 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     return 0
 
 
-def _check_names(settings: Mapping[str, Any], allow: Sequence[str]) -> None:
-    """Refuses a data module from a checkpoint whose settings would import what isn't allowed."""
-    functions = [str(settings[name]) for name in ("reward", "terminated") if settings.get(name) is not None]
-    names = names_in(str(settings.get("env_id") or ""), settings.get("env_kwargs"))
-    for name in [*names, *(function for function in functions if function not in ("auto", "learned"))]:
-        check_allowed(name, allow)
-
-
 def _dataset_for(task: Task, path: str) -> OfflineData:
     """A dataset of a trained task; where the task is not named, all comes from the dataset."""
     if not task.env_id:
         return OfflineData(path, action_low=list(task.action_low), action_high=list(task.action_high))
-    return OfflineData(path, env_id=task.env_id, env_kwargs=dict(task.env_kwargs), action_repeat=task.action_repeat)
+    data = OfflineData(path, env_id=task.env_id, env_kwargs=dict(task.env_kwargs), action_repeat=task.action_repeat)
+    data.allow = task.allow
+    return data
 
 
 def _run_of(folder: Path) -> Path:
