@@ -132,7 +132,7 @@ def import_name(name: str, allow: Sequence[str] | None = (), ours: Sequence[str]
         check(f"{origin}.{getattr(found, '__qualname__', type(found).__name__)}")
     elif callable(found):  # a method of something built in, such as that of a dict which a trusted module holds
         raise UntrustedNameError(
-            f"expected what is defined in {home}, got {name}, which Python doesn't say the module of; name a function or class."
+            f"expected what is defined in {home}, got {name}, of which Python doesn't say where; name a function or a class."
         )
     return found
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class SearchFile:
         sampler: choice of what proposes configurations.
         limits: of single runs and of errors.
         text: the file as it was written.
+        foreign: whether it came with a study, whose runs then trust no names but `mbrl`'s and those that are allowed.
     """
 
     study: str
@@ -80,6 +81,7 @@ class SearchFile:
     sampler: SamplerChoice
     limits: RunLimits
     text: str
+    foreign: bool = field(default=False, compare=False)
 
     @classmethod
     def from_text(
@@ -128,6 +130,11 @@ class SearchFile:
         check_several(made.objectives, made.pruner, made.sampler)
         made._check_settings()
         return made
+
+    @property
+    def begin(self) -> list[str]:
+        """The arguments of a run after `mbrl` that come before its configurations."""
+        return [self.command, *(["--foreign"] if self.foreign else [])]
 
     @property
     def config(self) -> tuple[str, ...]:
@@ -191,7 +198,7 @@ class SearchFile:
         paths = self.config if config_paths is None else config_paths
         if len(paths) != len(self.configs):
             raise ConfigError(f"config_paths: expected {len(self.configs)}, got {len(paths)}.")
-        arguments = [self.command]
+        arguments = self.begin
         for path in paths:
             arguments += ["--config", str(path)]
         arguments.append(f"--config={json.dumps(nested(self.settings(chosen)))}")
@@ -209,8 +216,9 @@ class SearchFile:
     def check_names(self, allow: Sequence[str] = ()) -> None:
         """Refuses a search, such as one that came with a study, which names anything outside `mbrl` and allowed modules.
 
-        Every text with a dot or colon between words counts as a name, wherever it stands, also inside a text that is YAML
-        itself, since the parser may import it; a file is none if its path has a slash (`./data.npz`).
+        A first look, before anything runs, at every text with a dot or colon between words, wherever it stands, also inside
+        a text that is YAML itself; a file is none if its path has a slash (`./data.npz`). What stops the rest is the parser
+        of its runs (`foreign`).
 
         Raises:
             UntrustedNameError: with the flag that would allow it.

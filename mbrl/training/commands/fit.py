@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +21,7 @@ from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
 from mbrl.training.commands.empty_keys import refuse_empty_unknown
+from mbrl.training.commands.foreign_config import OPTION, check_classes, only_allowed
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
 from mbrl.training.output import plain_warnings, quiet, say, show_metrics
@@ -33,15 +34,17 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     """Runs one of the four commands.
 
     Args:
-        arguments: the command's name and what follows it.
+        arguments: the command's name and what follows it; `--foreign` for a configuration that came from elsewhere.
         allow: modules in which a checkpoint's names may be looked up.
     """
     name, *options = arguments
     with quiet("pytorch_lightning"), plain_warnings():
         if name != "fit" and not any(_names_a_config(option) for option in options):
             return _from_checkpoint(name, options, allow)
-        with process_arguments(arguments):
-            MbrlCLI(allow)
+        foreign = OPTION in options
+        arguments = [option for option in arguments if option != OPTION]
+        with process_arguments(arguments), only_allowed(allow) if foreign else nullcontext():
+            MbrlCLI(allow, foreign=foreign)
     return 0
 
 
@@ -69,12 +72,15 @@ class MbrlCLI(LightningCLI):
     Args:
         allow: modules in which a checkpoint's names may be looked up.
         parser_class: of the parser, which decides what becomes of its errors.
+        foreign: whether the configuration came from elsewhere, so that nothing in it is looked up outside `mbrl` and `allow`;
+            the caller guards the parser (`only_allowed`).
     """
 
     trainer: Trainer
 
-    def __init__(self, allow: Sequence[str], parser_class: type[MbrlParser] = MbrlParser) -> None:
+    def __init__(self, allow: Sequence[str], parser_class: type[MbrlParser] = MbrlParser, *, foreign: bool = False) -> None:
         self.allow = tuple(allow)
+        self.foreign = foreign
         super().__init__(
             pl.LightningModule,
             pl.LightningDataModule,
@@ -138,8 +144,12 @@ class MbrlCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Makes all parts; the parser's wordy report of one that failed gives way to that part's own sentence."""
+        if self.foreign:
+            check_classes(self.config[self.config["subcommand"]].as_dict(), self.allow)
         try:
             super().instantiate_classes()
+            if self.foreign:
+                self.datamodule.allow = self.allow  # its names came in a file
         except MbrlError:
             raise
         except ValueError as error:
