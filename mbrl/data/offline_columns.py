@@ -33,6 +33,7 @@ from mbrl.data.episodes import episode_ends, episode_numbers
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
 from mbrl.errors import DataError
+from mbrl.replacing import replacing
 
 _NAMES = {
     "obs": ("obs", "observations"),
@@ -88,14 +89,11 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, c
     Raises:
         DataError: if the disk is full or the file can't be written.
     """
-    beside = Path(path).with_name(f".{Path(path).name}.tmp")
     write = np.savez_compressed if compressed else np.savez
     try:
-        with open(beside, "wb") as file:  # numpy would add .npz to another name
+        with replacing(path) as file:
             write(file, **arrays)  # type: ignore[arg-type]
-        os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise DataError(
             f"{path}: expected room for the file, but writing failed ({error.strerror}); free space, or use another folder."
         ) from error

@@ -183,9 +183,14 @@ def read_checkpoint(folder: Path, *, buffers: bool) -> dict[str, Any]:
     return checkpoint
 
 
+def _is_one(path: Path) -> bool:
+    """Whether a path has a checkpoint's name and is a folder of the run's own; isdigit knows other digits than 0 to 9."""
+    return re.fullmatch(r"ckpt-[0-9]{1,18}", path.name) is not None and path.is_dir() and not path.is_symlink()
+
+
 def checkpoint_folders(run: Path) -> list[Path]:
     """Lists all checkpoint folders of a run, the newest first, valid or not."""
-    folders = [path for path in (run / "checkpoints").glob("ckpt-*") if path.name[5:].isdigit() and path.is_dir()]
+    folders = [path for path in (run / "checkpoints").glob("ckpt-*") if _is_one(path)]
     return sorted(folders, key=lambda path: int(path.name[5:]), reverse=True)
 
 

@@ -20,7 +20,7 @@ from mbrl.arguments import check_whole
 from mbrl.data import Task, Transitions, read_offline
 from mbrl.data.task import check_same_task
 from mbrl.envs.check import check_functions
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, RunFolderError
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.check import json_object
@@ -66,6 +66,8 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     measures = None if given.measures is None else [_measure(text, allow) for text in given.measures]
     checkpoint = checkpoint_at(given.ckpt)
     folder = inside(checkpoint) / "report" if given.out is None else given.out
+    if given.out is None and folder.is_symlink():
+        raise RunFolderError(f"expected a folder for the report, but {folder} is a link; give another folder with --out.")
     check_folder(folder, [part.result.name for part in REPORT_PARTS], overwrite=given.overwrite)
     torch.set_num_threads(given.threads)
 

@@ -30,6 +30,7 @@ from mbrl.search.file.search_options import (
 )
 from mbrl.search.file.settings import MISSING, get, merged, nested, split_index, with_lists
 from mbrl.search.file.space import Space
+from mbrl.training.run_folder import check_name
 from mbrl.training.yaml_text import read_mapping, read_value, with_sorted_keys
 
 KEYS = ("study", "command", "config", "fixed", "objectives", "space", "seeds", "budget", "pruner", "sampler", "limits")
@@ -208,7 +209,8 @@ class SearchFile:
         """Writes the configurations into a folder, for a machine that lacks them, and returns where they are."""
         paths = []
         for number, (name, text) in enumerate(self.configs):
-            path = Path(folder) / f"{number}-{Path(name).name}"
+            plain = re.sub(r"[^\w.-]", "_", Path(name).name)[-100:]
+            path = Path(folder) / f"{number}-{plain}"
             path.write_text(text, encoding="utf-8")
             paths.append(path)
         return paths
@@ -273,6 +275,8 @@ def _text_of(path: str) -> str:
 
 
 def _study(written: Any) -> str:
+    if isinstance(written, str):
+        check_name("study", written)
     if not isinstance(written, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", written):
         raise ConfigError(f"study: expected a name of letters, digits, '-', '_' and '.', got {written!r}.")
     return written

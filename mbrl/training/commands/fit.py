@@ -72,8 +72,8 @@ class MbrlCLI(LightningCLI):
     Args:
         allow: modules in which a checkpoint's names may be looked up.
         parser_class: of the parser, which decides what becomes of its errors.
-        foreign: whether the configuration came from elsewhere, so that nothing in it is looked up outside `mbrl` and `allow`;
-            the caller guards the parser (`only_allowed`).
+        foreign: whether the configuration came from elsewhere, so that nothing in it is looked up outside `mbrl` and
+            `allow`; the caller guards the parser (`only_allowed`).
     """
 
     trainer: Trainer
