@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from mbrl import __version__
-from mbrl.errors import ConfigError, DivergedError, MbrlError
+from mbrl.errors import ConfigError, DivergedError, MbrlError, shown
 
 _FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
 
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(sentence: str, code: int = 2) -> int:
-    print(f"mbrl: {sentence}", file=sys.stderr)
+    print(f"mbrl: {shown(sentence)}", file=sys.stderr)
     return code
 
 

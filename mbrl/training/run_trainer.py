@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from mbrl.arguments import Count, NonNegative, checked
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, shown
 from mbrl.planners import Planner
 from mbrl.spec import Configurable, plain
 from mbrl.training.callbacks.checkpoint_callback import CheckpointCallback
@@ -164,7 +164,7 @@ class RunTrainer(pl.Trainer):
     def say(self, text: str) -> None:
         """One line for the user, if progress is shown."""
         if self.progress is not None and self.is_global_zero:
-            self.progress.console.print(text, highlight=False, soft_wrap=True, markup=False)
+            self.progress.console.print(shown(text), highlight=False, soft_wrap=True, markup=False)
 
     def _set_clock(self, online: bool, at_once: bool) -> None:
         """Sets what Lightning counts: one epoch of ticks online or of a fit at once, its own clock for minibatches."""

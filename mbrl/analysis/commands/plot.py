@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mbrl.analysis.runs.run_curves import CLOCKS, GROUPINGS, RunCurves, read_cur
 from mbrl.data.streams import make_generator
 from mbrl.errors import ConfigError
 from mbrl.replacing import replacing
+from mbrl.training.output import tell
 
 _FORMATS = (".png", ".pdf", ".svg")
 
@@ -66,7 +66,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     with replacing(figure) as file:  # the older figure stays until the new one is whole
         curves.plot().savefig(file, dpi=150, format=figure.suffix[1:])
     curves.to_csv(numbers)
-    sys.stdout.write("\n".join([*lines, "", f"figure   {figure}", f"numbers  {numbers}"]) + "\n")
+    tell("\n".join([*lines, "", f"figure   {figure}", f"numbers  {numbers}"]))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +24,7 @@ from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.check import json_object
 from mbrl.training.load import module_of
-from mbrl.training.output import say
+from mbrl.training.output import say, tell
 from mbrl.training.resume import checkpoint_at
 from mbrl.training.run_folder import inside
 from mbrl.uncertainty import UncertaintyMeasure
@@ -109,7 +108,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     progress("done")
     lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in part.in_short()))]
     lines = [found.about["seen"], *lines] if found.about["seen"] else lines
-    sys.stdout.write("\n".join([*lines, "", f"report   {page}"]) + "\n")
+    tell("\n".join([*lines, "", f"report   {page}"]))
     return 0
 
 
