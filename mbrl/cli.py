@@ -63,6 +63,7 @@ def usage(group: str = "") -> str:
         "usage: mbrl [--allow MODULE] [--traceback] COMMAND …\n\n"
         f"Model-based reinforcement learning: any dynamics model with any planner.\n\n{listed}\n\noptions:\n"
         "  --allow MODULE  put the current folder on the path, and trust that module's names in checkpoints\n"
+        "  --foreign       (fit, validate, test, predict) trust a --config no more than a checkpoint\n"
         "  --traceback     show where an error came from\n"
         "  --version       print the version\n\n"
         "mbrl COMMAND --help says what a command takes."

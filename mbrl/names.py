@@ -23,7 +23,7 @@ from typing import Any
 
 from mbrl.errors import ConfigError, UntrustedNameError
 
-OURS = ("mbrl",)
+OURS: tuple[str, ...] = ("mbrl",)
 TASK_FUNCTIONS = ("mbrl.envs.rewards", "mbrl.envs.terminations", "mbrl.testing.linear")
 CALLABLES: tuple[str, ...] = ()
 

@@ -79,9 +79,9 @@ def _check_members(source: str, archive: zipfile.ZipFile) -> None:
     total = 0
     for member in archive.infolist():
         with archive.open(member) as file:
-            version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+            version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)  # type: ignore[arg-type]
+            shape, _, dtype = read(file)
             size = math.prod(shape) * dtype.itemsize
             if dtype.hasobject or size != member.file_size - file.tell():
                 raise DataError(

@@ -213,7 +213,7 @@ def names_in(env_id: Any, env_kwargs: Any) -> dict[str, tuple[str, ...]]:
     """
     if not isinstance(env_id, str) or not isinstance(env_kwargs, Mapping | None):
         raise ConfigError(f"expected an environment's id and a mapping of arguments, got {env_id!r} and {env_kwargs!r}.")
-    names = {text: OURS for text in (env_id, *_texts(env_kwargs)) if ":" in text}
+    names: dict[str, tuple[str, ...]] = {text: OURS for text in (env_id, *_texts(env_kwargs)) if ":" in text}
     for name in _callables(env_kwargs):
         if not isinstance(name, str):
             raise ConfigError(f"expected callable to name a function or class, got {name!r}; write module.name.")

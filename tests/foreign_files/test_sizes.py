@@ -14,11 +14,14 @@ import pytest
 import torch
 import yaml
 
+import mbrl
 from mbrl.data import read_offline
-from mbrl.errors import CheckpointError, ConfigError, DataError
-from mbrl.training.checkpoint import read_manifest, read_tensors
+from mbrl.envs import make_task
+from mbrl.errors import CheckpointError, ConfigError, DataError, MbrlError
+from mbrl.training.checkpoint import read_manifest, read_tensors, write_checkpoint
 from mbrl.training.commands.config_text import _load
 from mbrl.training.yaml_text import read_mapping, read_value
+from tests.training.test_kill_and_resume import dyna
 
 HUGE = 10**15
 
@@ -126,6 +129,19 @@ def test_a_packed_checkpoint(tmp_path: Path) -> None:
     assert len(read_tensors(tmp_path / "model.pt")["a"]) == 100_000
     with pytest.raises(CheckpointError, match="packed; use another"):
         read_tensors(tmp_path / "packed.pt")
+
+
+@pytest.mark.parametrize("hidden", [[10**9, 10**9], [2**62]])
+def test_sizes_of_a_planner_that_no_memory_holds(hidden: list[int], tmp_path: Path) -> None:
+    planner = dyna()
+    planner.build(make_task("Pendulum-v1"), 0)
+    checkpoint: dict[str, Any] = {"state_dict": planner.state_dict()}
+    planner.on_save_checkpoint(checkpoint)
+    checkpoint.pop("mbrl_buffers")
+    checkpoint["mbrl"]["spec"]["init_args"]["dynamics"]["init_args"]["hidden"] = hidden
+    write_checkpoint(tmp_path / "ckpt-0", checkpoint, {})
+    with pytest.raises(MbrlError, match="expected"):
+        mbrl.load(tmp_path / "ckpt-0")
 
 
 def test_a_manifest_without_an_end(tmp_path: Path) -> None:
