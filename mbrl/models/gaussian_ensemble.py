@@ -312,7 +312,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         return torch.cat((change, batch.reward.unsqueeze(-1)), -1) if self.predicts_reward else change
 
     @torch.no_grad()
-    def score(self, rows: Transitions) -> Tensor:
+    def score(self, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
         """Mean squared error of each member's mean over rows and target dims in the targets' units, `E`.
 
         Of normalised targets 1 is what always predicting their mean would give. A learned termination adds its

@@ -56,7 +56,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     make_optimizers: Callable[[], list[Optimizer]]
     refit: Callable[..., dict[str, float | Tensor]]
     predict_rows: Callable[[Transitions], Prediction]
-    score: Callable[[Transitions], Tensor]
+    score: Callable[..., Tensor]
 
     @property
     def _data(self) -> Any:

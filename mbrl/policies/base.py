@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -147,6 +147,7 @@ class Learner(Configurable, nn.Module, ABC):
 
     Attributes:
         policy: the policy that it changes, once built.
+        float64_extras: names of those of `row_extras` that are kept as float64; the others are float32.
     """
 
     policy: Policy
@@ -154,6 +155,16 @@ class Learner(Configurable, nn.Module, ABC):
     @abstractmethod
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes policy and critics for `task`; the same seed gives the same parameters."""
+
+    float64_extras: Collection[str] = ()
+
+    def row_extras(self, task: Task) -> dict[str, int]:
+        """Widths of the extras that `update` needs in its batch, `B x width` each, such as `prev_action` of width `A`.
+
+        Planners keep them with their real rows, from the tensor of that name in their `Memory` as it was before the action,
+        and rollouts know `prev_action`.
+        """
+        return {}
 
     @abstractmethod
     def make_optimizers(self) -> list[Optimizer]:

@@ -44,6 +44,12 @@ class _Suite(Clauses):
         super().__init__(type(make()).__name__)
         self.make = make
         self.task = task
+        learner = self.built()
+        self.asked = (learner.row_extras(task), learner.float64_extras)
+        for name, width in self.asked[0].items():
+            self.hold(isinstance(width, int) and width > 0, f"row_extras gives a width of {name!r}", width)
+        unknown = sorted(set(self.asked[1]) - set(self.asked[0]))
+        self.hold(not unknown, "float64_extras names extras of row_extras", unknown)
 
     def built(self, seed: int = SEED) -> Learner:
         learner = self.make()
@@ -54,7 +60,11 @@ class _Suite(Clauses):
 
     def rows(self) -> Transitions:
         rows = some_rows(self.task, 32)
-        return replace(rows, terminated=torch.arange(32) % 4 == 0, extras={})
+        extras = {
+            name: torch.zeros(32, width, dtype=torch.float64 if name in self.asked[1] else torch.float32)
+            for name, width in self.asked[0].items()
+        }
+        return replace(rows, terminated=torch.arange(32) % 4 == 0, extras=extras)
 
     def life(self) -> None:
         """Spec, build, optimisers."""

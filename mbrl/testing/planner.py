@@ -16,6 +16,7 @@ from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.models import DynamicsModel
+from mbrl.parts import parts_of
 from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner, PlanObjective
 from mbrl.policies import Learner
 from mbrl.testing.clauses import Clauses, noise, some_obs, through_bytes
@@ -216,11 +217,22 @@ class _Suite(Clauses):
     def ticks(self, planner: Planner, experience: Experience, number: int) -> None:
         """Makes that many ticks, in which whatever model learns must be fitted from a buffer that a checkpoint keeps."""
         models = [part for part in planner.modules() if isinstance(part, DynamicsModel) and part.fitting != "fixed"]
-        fitted: list[DynamicsModel] = []
+        parts = list({id(part): part for part in parts_of(planner).values()}.values())
+        fitted: list[Any] = []
+        told: list[Any] = []
         with ExitStack() as stack:
             for model in models:
-                stack.enter_context(_watched(model, fitted))
+                stack.enter_context(_watched(model, "refit", fitted))
+            for part in parts:
+                stack.enter_context(_watched(part, "fitted", told))
             self._ticks(planner, experience, number)
+        for part in parts if fitted else ():
+            times = sum(part is other for other in told)
+            self.hold(
+                times == len(fitted),
+                f"after each refit all parts are shown the model and the rows, once (fitted_parts); {len(fitted)} refits "
+                f"showed them to {type(part).__name__} {times} times",
+            )
         for model in models:
             name = type(model).__name__
             self.hold(
@@ -251,19 +263,19 @@ class _Suite(Clauses):
 
 
 @contextmanager
-def _watched(model: DynamicsModel, fitted: list[DynamicsModel]) -> Iterator[None]:
-    """Notes `model` in `fitted` whenever it is refitted."""
-    refit = model.refit
+def _watched(owner: Any, name: str, called: list[Any]) -> Iterator[None]:
+    """Notes `owner` in `called` whenever its method `name` is called."""
+    method = getattr(owner, name)
 
     def noted(*args: Any, **kwargs: Any) -> Any:
-        fitted.append(model)
-        return refit(*args, **kwargs)
+        called.append(owner)
+        return method(*args, **kwargs)
 
-    model.refit = noted  # type: ignore[method-assign]
+    setattr(owner, name, noted)
     try:
         yield
     finally:
-        del model.refit
+        delattr(owner, name)
 
 
 def _untimed(value: Any) -> Any:
