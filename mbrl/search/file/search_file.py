@@ -275,10 +275,9 @@ def _text_of(path: str) -> str:
 
 
 def _study(written: Any) -> str:
-    if isinstance(written, str):
-        check_name("study", written)
     if not isinstance(written, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", written):
         raise ConfigError(f"study: expected a name of letters, digits, '-', '_' and '.', got {written!r}.")
+    check_name("study", written)  # the devices' names
     return written
 
 
