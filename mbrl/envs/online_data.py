@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gymnasium.vector import VectorEnv
@@ -39,6 +40,8 @@ class OnlineData(Configurable, PlannerData):
     Attributes:
         task: what the environment is; made when first asked for.
         experience: the training environments, from `setup("fit")` to `teardown("fit")`.
+        allow: modules in which names may be looked up if these settings came in a file; None, as at first, if the user wrote
+            them.
 
     Raises:
         ConfigError: if `steps` isn't a multiple of `num_envs`, or a number is out of range.
@@ -76,6 +79,7 @@ class OnlineData(Configurable, PlannerData):
         self.test_episodes = test_episodes
         self.eval_limit = eval_limit
         self.resume = resume
+        self.allow: Sequence[str] | None = None
         self._task: Task | None = None
         self._experience: VectorExperience | HandedOverExperience | None = None
         self._handed_over: VectorEnv[Any, Any, Any] | None = None
@@ -91,6 +95,7 @@ class OnlineData(Configurable, PlannerData):
                 reward=self.reward,
                 terminated=self.terminated,
                 action_repeat=self.action_repeat,
+                allow=self.allow,
             )
         return self._task
 
