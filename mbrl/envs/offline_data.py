@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,14 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from mbrl.arguments import Count, Natural, Seed, check_shape
 from mbrl.data import OfflineDataset, Task, Transitions, read_offline
+from mbrl.data.rows_in_order import RowsInOrder
+from mbrl.data.task import names_in
 from mbrl.envs.check import check_functions
 from mbrl.envs.dataset_identity import check_same_dataset, dataset_identity
 from mbrl.envs.defaults import known_functions
 from mbrl.envs.planner_data import PlannerData, Requests, TickLoader
-from mbrl.envs.task import function_name, make_task, names_in
-from mbrl.errors import ConfigError, DataError, MbrlWarning, UnsupportedError, UntrustedNameError
+from mbrl.envs.task import function_name, make_task
+from mbrl.errors import ConfigError, DataError, UnsupportedError, UntrustedNameError
 from mbrl.names import check_allowed
 from mbrl.spec import Configurable
 
@@ -55,11 +56,14 @@ class OfflineData(Configurable, PlannerData):
         steps: length of a planner's run on its clock, a tick each; a model fitted alone takes none (`trainer.max_epochs`).
         eval_episodes: whole episodes per evaluation of a planner while it trains; 0 for none, which takes no real step.
         test_episodes: whole episodes of a planner's `test`.
+        eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own.
 
     Attributes:
         dataset: the recorded steps as read, in environment units.
         task: what is known of the environment.
         transitions: all rows as the library has them, on the CPU.
+        allow: modules in which names may be looked up if these settings came in a file; None, as at first, if the user wrote
+            them. What the dataset names is looked up in no others in either case.
 
     Raises:
         DataError: when first used, if there is no such dataset, it can't be used, or it is of another task.
@@ -84,6 +88,7 @@ class OfflineData(Configurable, PlannerData):
         steps: Count | None = None,
         eval_episodes: Natural = 5,
         test_episodes: Count = 10,
+        eval_limit: Count = 1000,
     ) -> None:
         super().__init__()
         if env_kwargs is not None and env_id is None:
@@ -106,7 +111,9 @@ class OfflineData(Configurable, PlannerData):
         self.steps = steps
         self.eval_episodes = eval_episodes
         self.test_episodes = test_episodes
+        self.eval_limit = eval_limit
         self._identity: dict[str, Any] | None = None
+        self.allow: Sequence[str] | None = None
         self._dataset: OfflineDataset | None = None
         self._task: Task | None = None
         self._transitions: Transitions | None = None
@@ -129,7 +136,7 @@ class OfflineData(Configurable, PlannerData):
             head = self.dataset.head(_CHECKED_ROWS)
             rows = head.transitions(task, clip_actions=self.clip_actions, dtype=torch.float64)
             check_functions(task, rows, f"of {self.dataset.source}")
-            self._refuse_lost(task)
+            self.dataset.check_lost(task)
             self._task = task
         return self._task
 
@@ -174,25 +181,6 @@ class OfflineData(Configurable, PlannerData):
             )
         return lines
 
-    def _refuse_lost(self, task: Task) -> None:
-        """Tells what the rows that were left out took with them; refuses to learn ends of which none is left."""
-        data = self.dataset
-        if not data.dropped:
-            return
-        lost = f"{data.dropped} rows without a next observation were left out"
-        if data.dropped_ends and task.known_terminated is None:
-            raise DataError(
-                f"{data.source}: expected steps on which the task ended, to learn from, but {lost}, all {data.dropped_ends} "
-                "ends among them; give a file with next_obs, or name a function (terminated: my_module.my_termination)."
-            )
-        if data.dropped_ends or data.dropped_reward:
-            warnings.warn(
-                f"{data.source}: {lost}, {data.dropped_ends} of which ended the task, with rewards that sum to "
-                f"{data.dropped_reward:g}; a file with next_obs loses nothing.",
-                MbrlWarning,
-                3,
-            )
-
     # the task --------------------------------------------------------------------------------------------------------
 
     def _named_task(self) -> Task:
@@ -206,7 +194,9 @@ class OfflineData(Configurable, PlannerData):
             kwargs = dict(facts.env_kwargs)
             self._refuse_untrusted("", kwargs)
         repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
-        task = make_task(env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat)
+        task = make_task(
+            env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat, allow=self.allow
+        )
         for what, found, wanted in (
             ("observations", dataset.obs_size, task.obs_size),
             ("actions", dataset.action_size, task.action_size),
@@ -243,15 +233,16 @@ class OfflineData(Configurable, PlannerData):
             env_kwargs=facts.env_kwargs,
             time_limit=facts.time_limit,
             action_repeat=repeat,
-            known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward"),
-            known_terminated=function_name(self.terminated, known_terminated, "terminated"),
+            known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward", self.allow),
+            known_terminated=function_name(self.terminated, known_terminated, "terminated", self.allow),
+            allow=None if self.allow is None else tuple(self.allow),
         )
 
     def _refuse_untrusted(self, env_id: str, env_kwargs: Any) -> None:
         """A dataset may come from anywhere; a task that it names could be made into an environment later."""
-        for name in names_in(env_id, env_kwargs):
+        for name, ours in names_in(env_id, env_kwargs).items():
             try:
-                check_allowed(name)
+                check_allowed(name, self.allow or (), ours)
             except UntrustedNameError as error:
                 raise UntrustedNameError(
                     f"{self.dataset.source}: the dataset says that making its environment imports {name}, and names in a "
@@ -316,7 +307,7 @@ class OfflineData(Configurable, PlannerData):
         module = None if self.trainer is None else self.trainer.lightning_module
         if module is not None and is_overridden("predict_dataloader", module, pl.LightningModule):
             return module.predict_dataloader()
-        return _InOrder(self.transitions, _PREDICT_ROWS)
+        return RowsInOrder(self.transitions, _PREDICT_ROWS)
 
     def state_dict(self) -> dict[str, Any]:
         """The identity of what a planner learns from; the rows themselves stay in their file."""
@@ -346,18 +337,3 @@ class OfflineData(Configurable, PlannerData):
             what = "no Trainer" if module is None else type(module).__name__
             raise UnsupportedError(f"OfflineData: expected a dynamics model or a planner, got {what}; use mbrl's Trainer.")
         return getattr(module, loader)()
-
-
-class _InOrder:
-    """Batches of rows, in order."""
-
-    def __init__(self, rows: Transitions, size: int) -> None:
-        self.rows = rows
-        self.size = size
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
-
-    def __iter__(self) -> Iterator[Transitions]:
-        for start in range(0, len(self.rows), self.size):
-            yield self.rows.select(slice(start, start + self.size))

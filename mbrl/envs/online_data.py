@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gymnasium.vector import VectorEnv
@@ -32,11 +33,15 @@ class OnlineData(Configurable, PlannerData):
         terminated: `auto`, `learned`, or the dotted name of a function (see `make_task`).
         eval_episodes: whole episodes per evaluation while training.
         test_episodes: whole episodes of `test`.
+        eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own; a larger
+            one sees more of each, and an episode that doesn't end costs as much.
         resume: `exact`, or `next_episode` for environments that can't be replayed (see `VectorExperience`).
 
     Attributes:
         task: what the environment is; made when first asked for.
         experience: the training environments, from `setup("fit")` to `teardown("fit")`.
+        allow: modules in which names may be looked up if these settings came in a file; None, as at first, if the user wrote
+            them.
 
     Raises:
         ConfigError: if `steps` isn't a multiple of `num_envs`, or a number is out of range.
@@ -57,6 +62,7 @@ class OnlineData(Configurable, PlannerData):
         terminated: str = "auto",
         eval_episodes: Count = 5,
         test_episodes: Count = 10,
+        eval_limit: Count = 1000,
         resume: Resume = "exact",
     ) -> None:
         super().__init__()
@@ -71,7 +77,9 @@ class OnlineData(Configurable, PlannerData):
         self.terminated = terminated
         self.eval_episodes = eval_episodes
         self.test_episodes = test_episodes
+        self.eval_limit = eval_limit
         self.resume = resume
+        self.allow: Sequence[str] | None = None
         self._task: Task | None = None
         self._experience: VectorExperience | HandedOverExperience | None = None
         self._handed_over: VectorEnv[Any, Any, Any] | None = None
@@ -87,6 +95,7 @@ class OnlineData(Configurable, PlannerData):
                 reward=self.reward,
                 terminated=self.terminated,
                 action_repeat=self.action_repeat,
+                allow=self.allow,
             )
         return self._task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -95,12 +95,14 @@ class PlannerData(pl.LightningDataModule):
         steps: length of a planner's run, on its clock.
         eval_episodes: whole episodes per evaluation while training.
         test_episodes: whole episodes of `test`.
+        eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own.
     """
 
     seed: int
     steps: int | None
     eval_episodes: int
     test_episodes: int
+    eval_limit: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,6 +112,11 @@ class PlannerData(pl.LightningDataModule):
     @abstractmethod
     def task(self) -> Task:
         """The task of its environments, or of what was recorded in them."""
+
+    @property
+    def evaluation_task(self) -> Task:
+        """The task with an end to every episode: its own time limit, or `eval_limit`."""
+        return self.task if self.task.time_limit is not None else replace(self.task, time_limit=self.eval_limit)
 
     @property
     def no_evaluation(self) -> str | None:
@@ -147,7 +154,7 @@ class PlannerData(pl.LightningDataModule):
     def _request(self, episodes: int, seed: int) -> EvaluationRequest:
         number = min(episodes, _EVALUATION_ENVS)
         if number not in self._evaluation:
-            self._evaluation[number] = VectorExperience(self.task, number, seed=seed, device=self._device())
+            self._evaluation[number] = VectorExperience(self.evaluation_task, number, seed=seed, device=self._device())
         return EvaluationRequest(self._evaluation[number], episodes, seed)
 
     def _device(self) -> torch.device:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.data import Streams, Task, check_same_task, default_draws
-from mbrl.errors import CheckpointError, ConfigError
+from mbrl.errors import CheckpointError, ConfigError, EnvironmentFailedError
 from mbrl.parts import load_states_of_parts, reset_parts, states_of_parts
-from mbrl.planners.evaluation import evaluate, evaluating
+from mbrl.planners.evaluation import EvaluationStopped, evaluate, evaluating
 from mbrl.planners.memory import Memory
 from mbrl.planners.metrics import MetricSums
 from mbrl.planners.predicting import Predicting
@@ -189,9 +189,20 @@ class Planner(Predicting, ABC):
         return self.make_optimizers()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """One tick (the loader's item only counts them)."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.tick(data.experience if self.learns_from == "environments" else None)
+        """One tick; the loader's item is its number.
+
+        Raises:
+            EnvironmentFailedError: if the environment fails; memory and loader are then as before the tick.
+        """
+        before = None if self._memory is None else self._memory.copied_state()
+        trainer: Any = self.trainer
+        try:
+            self.tick(trainer.datamodule.experience if self.learns_from == "environments" else None)
+        except EnvironmentFailedError:
+            if self._memory is not None and before is not None:
+                self._memory.load_state_dict(before)
+            trainer.train_dataloader.position = batch
+            raise
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Runs the episodes that the loader asks for and logs `eval/…`."""
@@ -202,8 +213,14 @@ class Planner(Predicting, ABC):
         self._logged_evaluation("test", batch)
 
     def _logged_evaluation(self, prefix: str, request: Any) -> None:
-        with evaluating(self):
-            returns = evaluate(self, request.experience, request.episodes, request.seed)
+        trainer: Any = self.trainer
+        try:
+            with evaluating(self):
+                returns = evaluate(
+                    self, request.experience, request.episodes, request.seed, lambda: bool(trainer.stop_signal)
+                )
+        except EvaluationStopped:
+            raise SystemExit(128 + trainer.stop_signal) from None
         for name, value in returns.summary().items():
             self.log(f"{prefix}/{name}", torch.tensor(value, dtype=torch.float32), batch_size=1)
 

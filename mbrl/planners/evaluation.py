@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -32,6 +32,10 @@ class Actor(Protocol):
 
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         """Chooses actions for a batch of states."""
+
+
+class EvaluationStopped(Exception):
+    """An evaluation was asked to stop; its episodes are forgotten."""
 
 
 @dataclass
@@ -70,11 +74,23 @@ def snapshot_for(planner: Actor, experience: Experience) -> Tensor | None:
 
 
 @torch.no_grad()
-def evaluate(planner: Actor, experience: Experience, episodes: int, seed: int) -> EpisodeReturns:
+def evaluate(
+    planner: Actor, experience: Experience, episodes: int, seed: int, stop: Callable[[], bool] | None = None
+) -> EpisodeReturns:
     """Runs `episodes` whole episodes, one in each environment of `experience` at a time.
 
     Generators are made anew from `seed`, so evaluation moves no training stream and is the same whenever it is repeated.
     Episodes count in the order of their start, not of their end, which would favour short ones.
+
+    Args:
+        planner: what acts.
+        experience: the environments; an episode that never ends is theirs to cut (`OnlineData.evaluation_task`).
+        episodes: number of episodes.
+        seed: seed of their starts and of all that acting draws.
+        stop: asked before each step whether to stop, as a signal may want; None never does.
+
+    Raises:
+        EvaluationStopped: if `stop` says so.
     """
     experience.reset(seed)
     n = experience.num_envs
@@ -85,6 +101,8 @@ def evaluate(planner: Actor, experience: Experience, episodes: int, seed: int) -
     lengths = [0] * episodes
     finished = 0
     while finished < episodes:
+        if stop is not None and stop():
+            raise EvaluationStopped
         action, memory = planner.act(experience.obs, memory, explore=False, snapshot=snapshot_for(planner, experience))
         rows = experience.step(action)
         for i, (reward, end) in enumerate(zip(rows.reward.tolist(), experience.ended.tolist(), strict=True)):

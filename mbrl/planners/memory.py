@@ -62,6 +62,11 @@ class Memory:
             "planning_generator": self.planning_generator.get_state(),
         }
 
+    def copied_state(self) -> dict[str, Any]:
+        """The state with tensors of its own, which acting on doesn't move."""
+        state = self.state_dict()
+        return {**state, "tensors": {name: tensor.clone() for name, tensor in state["tensors"].items()}}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state` left it."""
         device = self.generator.device  # a checkpoint's tensors come on the CPU

@@ -154,6 +154,8 @@ class OnlinePlanner(Planner, HasDynamics):
                 "there is no learner to say them; set learner."
             )
         self.dynamics.build(self.built_task, seed)
+        if self.built_task.allow is not None:  # loaded: the model may have to make its environment to answer
+            return
         unknown = sorted(set(self.dynamics.row_extras(self.built_task)) - {"sim_state"})
         if unknown:
             raise UnsupportedError(

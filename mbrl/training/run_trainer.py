@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from mbrl.arguments import Count, NonNegative, checked
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, shown
 from mbrl.planners import Planner
 from mbrl.spec import Configurable, plain
 from mbrl.training.callbacks.checkpoint_callback import CheckpointCallback
@@ -28,7 +28,7 @@ from mbrl.training.checkpoint import FolderCheckpointIO
 from mbrl.training.flags import COMPUTING, check_flags, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.output import quiet
-from mbrl.training.run_folder import METRICS, default_folder, inside
+from mbrl.training.run_folder import METRICS, check_name, default_folder, inside
 
 
 class RunTrainer(pl.Trainer):
@@ -63,6 +63,11 @@ class RunTrainer(pl.Trainer):
         check_flags(flags, online=False)  # what no kind of run honours; a planner's own rules follow in `fit`
         if variant is not None and re.fullmatch(r"[\w.-]+", variant) is None:
             raise ConfigError(f"trainer.variant: expected letters, digits, dots and dashes, got {variant!r}.")
+        for option, text in (("trainer.name", name), ("trainer.variant", variant)):
+            if text is not None:
+                check_name(option, text)
+        if folder is not None and "\0" in os.fspath(folder):
+            raise ConfigError(f"trainer.folder: expected a path, got {os.fspath(folder)!r}, which no system has; rename it.")
         self.folder = None if folder is None else Path(folder)
         self.name = name
         self.variant = variant
@@ -169,7 +174,7 @@ class RunTrainer(pl.Trainer):
     def say(self, text: str) -> None:
         """One line for the user, if progress is shown."""
         if self.progress is not None and self.is_global_zero:
-            self.progress.console.print(text, highlight=False, soft_wrap=True, markup=False)
+            self.progress.console.print(shown(text), highlight=False, soft_wrap=True, markup=False)
 
     def _set_clock(self, online: bool, at_once: bool) -> None:
         """Sets what Lightning counts: one epoch of ticks online or of a fit at once, its own clock for minibatches."""

@@ -28,7 +28,7 @@ from mbrl.training.parts import check_can_fit, check_parts, tell_if_never_fitted
 from mbrl.training.precision import use_bf16
 from mbrl.training.predictions import check_output, predict_rows
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
-from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_used, write_config
+from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_links, refuse_used, write_config
 from mbrl.training.run_trainer import RunTrainer
 from mbrl.training.summary import is_finished, write_summary
 
@@ -110,8 +110,10 @@ class Trainer(RunTrainer):
         if self.bf16:
             use_bf16(model)
         folder = self._choose_folder(model, datamodule)
-        if ckpt_path is None and self.is_global_zero:
-            refuse_used(folder)
+        if self.is_global_zero:
+            refuse_links(folder)
+            if ckpt_path is None:
+                refuse_used(folder)
         found = None if ckpt_path is None else find_checkpoint(ckpt_path, folder, clean=self.is_global_zero)
         position = 0
         if found is not None:
@@ -253,7 +255,8 @@ class Trainer(RunTrainer):
                 from mbrl.training.video import record_episode
 
                 planner: Any = model
-                record_episode(planner, planner.built_task, int(datamodule.seed), self.run_folder / "test.gif")  # type: ignore[union-attr]
+                data: Any = datamodule
+                record_episode(planner, data.evaluation_task, int(data.seed), self.run_folder / "test.gif")
         return metrics
 
     def predict(  # type: ignore[override]

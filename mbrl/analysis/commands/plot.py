@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from mbrl.analysis.runs.run_curves import GROUPINGS, X_NAMES, RunCurves, own_clo
 from mbrl.arguments import Seed, check_argument
 from mbrl.data.streams import make_generator
 from mbrl.errors import ConfigError
+from mbrl.replacing import replacing
+from mbrl.training.output import tell
 
 _FORMATS = (".png", ".pdf", ".svg")
 
@@ -65,11 +66,10 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         lines += ["", *_improvement_lines(better, given.metric)]
         lines += [f"note: {note}" for note in false_findings(len(band.curves) for band in curves.groups.values())]
     lines += ["", *(f"note: {note}" for note in (*read.notes, *curves.notes))] if read.notes or curves.notes else []
-    beside = figure.with_name(f".{figure.name}")  # the older figure stays until the new one is whole
-    curves.plot().savefig(beside, dpi=150, format=figure.suffix[1:])
-    beside.replace(figure)
+    with replacing(figure) as file:  # the older figure stays until the new one is whole
+        curves.plot().savefig(file, dpi=150, format=figure.suffix[1:])
     curves.to_csv(numbers)
-    sys.stdout.write("\n".join([*lines, "", f"figure   {figure}", f"numbers  {numbers}"]) + "\n")
+    tell("\n".join([*lines, "", f"figure   {figure}", f"numbers  {numbers}"]))
     return 0
 
 

@@ -21,6 +21,7 @@ from mbrl.arguments import Count
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, UnsupportedError
 from mbrl.planners import OnlinePlanner, dynamics_of, evaluating
+from mbrl.replacing import replacing
 from mbrl.spec import Configurable
 from mbrl.training.callbacks.run import Run
 from mbrl.training.files import room_for
@@ -216,9 +217,8 @@ def _show(trainer: Run, now: int, figures: Mapping[str, Figure], numbers: Mappin
 
 def _replace(path: Path, data: bytes) -> None:
     """Replaces a file at once, so that nobody sees half a picture; it isn't flushed to disk, since the next comes soon."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_bytes(data)
-    beside.replace(path)
+    with replacing(path, flushed=False) as file:
+        file.write(data)
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -71,7 +71,7 @@ class SimulatorModel(DynamicsModel, Exact):
     # life ------------------------------------------------------------------------------------------------------------
 
     def make_parameters(self, task: Task, generator: torch.Generator) -> None:
-        """Makes the environment, and tries a few of its steps in the model.
+        """Makes the environment, and tries a few of its steps in the model; of a task from a file, when first stepped.
 
         Raises:
             TaskError: if the environment can't be made.
@@ -82,7 +82,7 @@ class SimulatorModel(DynamicsModel, Exact):
                 f"{type(self).__name__}: expected the simulator's own states, got a project, which can't change them; leave "
                 "it out."
             )
-        self._physics = self._made(task)
+        self._physics = self._made(task) if task.allow is None else None  # loading a checkpoint makes no environment
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the simulator, which can't be copied and is made again when next asked for."""

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mbrl.errors import EnvironmentFailedError
 from mbrl.models import DynamicsModel
 from mbrl.names import class_path
 from mbrl.planners import Planner
@@ -61,10 +62,13 @@ class CheckpointCallback(Checkpoint):
     def on_exception(  # type: ignore[override]
         self, trainer: Run, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        # SIGTERM may come between the end of a tick and Lightning's own look at it; the tick is whole all the same
-        between = isinstance(exception, SIGTERMException) and isinstance(pl_module, Planner)
+        # SIGTERM may come between the end of a tick and Lightning's own look at it; the tick is whole all the same. One in
+        # which the environment failed is undone, and nothing happened since the last whole one.
+        between = isinstance(exception, (SIGTERMException, EnvironmentFailedError)) and isinstance(pl_module, Planner)
         if between and position(trainer, pl_module) > self._saved:
             self.save(trainer, pl_module)
+        if between and isinstance(exception, EnvironmentFailedError) and self._saved:
+            trainer.say(f"a checkpoint holds all that was stepped, up to {self._saved}: resume with --ckpt_path last")
 
     def save(self, trainer: Run, pl_module: pl.LightningModule) -> None:
         """Writes a checkpoint now, then removes the older ones."""

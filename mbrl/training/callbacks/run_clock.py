@@ -8,9 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mbrl.errors import ConfigError, DivergedError
+from mbrl.errors import ConfigError, DivergedError, EnvironmentFailedError
 from mbrl.planners import Planner
-from mbrl.planners.evaluation import evaluate, evaluating
+from mbrl.planners.evaluation import EvaluationStopped, evaluate, evaluating
 from mbrl.training.callbacks.run import Run
 from mbrl.training.metrics_file import CLOCKS
 
@@ -20,7 +20,8 @@ class RunClock(pl.Callback):
 
     Both also happen at the last step. A planner that learns from a dataset is evaluated where the dataset names its
     environment, and the real steps that this takes are counted. Evaluation draws from generators made anew from (seed,
-    clock), so how often it happens changes nothing else.
+    clock), so how often it happens changes nothing else. One that a signal or an environment cuts is owed: a resume begins
+    with it.
 
     Args:
         log_every: steps of the clock between lines; more smooths the curves and costs less.
@@ -44,6 +45,7 @@ class RunClock(pl.Callback):
         self.last_return = math.nan
         self.evaluation_steps = 0
         self.elapsed = 0.0
+        self._owed: dict[str, float] | None = None  # the line of a step whose evaluation was cut, so far
         self._before = 0
         self._began = self._earlier = 0.0
         self._lap = (0.0, 0)  # time and step of the last line
@@ -62,6 +64,11 @@ class RunClock(pl.Callback):
             return
         self._began, self._earlier = time.perf_counter(), self.elapsed
         self._lap = (self._began, pl_module.clock)
+        if self._owed is not None:
+            line, self._owed = self._owed, None
+            self._finish_line(trainer, pl_module, pl_module.clock, line, evaluates=True)
+            if self._owed is not None:  # stopped again, and its checkpoint still says so
+                raise SystemExit(128 + trainer.stop_signal)
 
     def on_train_batch_start(  # type: ignore[override]
         self, trainer: Run, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -78,10 +85,25 @@ class RunClock(pl.Callback):
         line: dict[str, float] = {}
         if trainer.is_last_batch or self._crossed(now, self.log_every):
             line.update(self._training_means(pl_module, now))
-        if trainer.is_last_batch or self._crossed(now, self.eval_every):
-            line.update(self._evaluation(trainer, pl_module, now))
-        if not line:
-            return
+        evaluates = trainer.is_last_batch or self._crossed(now, self.eval_every)
+        if line or evaluates:
+            self._finish_line(trainer, pl_module, now, line, evaluates=evaluates)
+
+    def _finish_line(self, trainer: Run, planner: Planner, now: int, line: dict[str, float], *, evaluates: bool) -> None:
+        """Evaluates if it is due, and writes the line of step `now`."""
+        if evaluates:
+            try:
+                line.update(self._evaluation(trainer, planner, now))
+            except (EvaluationStopped, EnvironmentFailedError) as cut:
+                self.elapsed = self._earlier + time.perf_counter() - self._began
+                if trainer.is_last_batch:  # no resume goes on from here
+                    trainer.write_line(now, {**line, "time/wall_s": self.elapsed})
+                    trainer.say("the last evaluation was cut: mbrl validate makes it up")
+                else:
+                    self._owed = line
+                if isinstance(cut, EnvironmentFailedError):
+                    raise
+                return
         line["time/wall_s"] = self.elapsed = self._earlier + time.perf_counter() - self._began
         trainer.write_line(now, line)
         diverged = [
@@ -132,11 +154,16 @@ class RunClock(pl.Callback):
     # checkpoint ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        counted = {"evaluation_steps": self.evaluation_steps} if self.evaluation_steps else {}
-        return {"streak": self.streak, "last_return": self.last_return, "elapsed": self.elapsed, **counted}
+        state: dict[str, Any] = {"streak": self.streak, "last_return": self.last_return, "elapsed": self.elapsed}
+        if self.evaluation_steps:
+            state["evaluation_steps"] = self.evaluation_steps
+        if self._owed is not None:
+            state["owed"] = self._owed
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.streak = state_dict["streak"]
         self.last_return = state_dict["last_return"]
         self.elapsed = state_dict["elapsed"]
         self.evaluation_steps = state_dict.get("evaluation_steps", 0)
+        self._owed = state_dict.get("owed")
