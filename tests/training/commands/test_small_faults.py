@@ -92,3 +92,28 @@ def test_help_says_limits_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert with_plain_limits("Optional[Annotated[int, of at least 1]]") == "Optional[int of at least 1]"
     nested = "Annotated[Sequence[Annotated[int, of at least 1]], of at least 2, rising]"
     assert with_plain_limits(nested) == "Sequence[int of at least 1] of at least 2, rising"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["Pendulum-v1", "--clip_actions"],
+            "expected --clip_actions where the check asks a dataset (--dataset), got",
+        ),
+        (
+            ["Pendulum-v1", "--action_low", "[-1]", "--action_high", "[1]"],
+            "expected --action_low and --action_high where",
+        ),
+        (
+            ["--dataset", "a.npz", "--steps", "0"],
+            "expected --steps where the check takes steps in an environment, alone",
+        ),
+        (["Pendulum-v1", "--dataset", "a.npz", "--seed", "0"], "expected --seed where the check takes steps in an env"),
+        (["--dataset", "a.npz", "--action_low", "a,b"], "expected numbers such as [-1, -1], got a,b; give one per action"),
+    ],
+)
+def test_check_takes_no_option_that_it_would_not_use(
+    options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in " ".join(told(capsys, "check", *options).split())
