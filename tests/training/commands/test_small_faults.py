@@ -53,6 +53,18 @@ def test_a_seed_out_of_range(command: list[str], seed: str, capsys: pytest.Captu
     assert f"--seed: expected a whole number from 0 to 4294967295, got {seed}" in error
 
 
+@pytest.mark.parametrize("folder", ["", " "])
+def test_an_empty_folder_is_not_the_current_one(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = told(capsys, "fit", "--config", written(tmp_path, trainer={"folder": folder}))
+    assert (
+        "trainer.folder: expected the path of a folder, got an empty one; leave it out, or give . for the current" in error
+    )
+    assert [item.name for item in tmp_path.iterdir()] == ["run.yaml"]
+
+
 @pytest.mark.parametrize("folder", [[1, 2], 5, {"a": 1}, True, 0.5])
 def test_a_folder_that_is_no_text(folder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = told(capsys, "fit", "--config", written(tmp_path, trainer={"folder": folder}))
