@@ -153,8 +153,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             idle = [type(hook).__name__ for hook in self.batch_hooks if hook.needs_model_rows and not rolls_out]
             if idle:
                 raise ConfigError(
-                    f"Dyna: expected batches with rows of the model for {idle[0]}, got real_ratio {self.real_ratio}; lower it, "
-                    "or leave the hook out."
+                    f"Dyna: expected batches with rows of the model for {idle[0]}, got real_ratio {self.real_ratio}; lower "
+                    "it, or leave the hook out."
                 )
         self.learner.build(task, seed)
         if rolls_out:

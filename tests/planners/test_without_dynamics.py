@@ -303,7 +303,7 @@ def test_learner_and_parts_see_the_real_rows_as_often_as_a_model_would() -> None
     planner.build(task, 0)
     planner.make_optimizers()
     experience = VectorExperience(task, 1, seed=0)
-    experience.reset()
+    experience.reset(0)
     for _ in range(55):
         planner.tick(experience)
     experience.close()

@@ -209,6 +209,6 @@ def test_lightnings_interface(tmp_path: Path) -> None:
     assert "mbrl_buffers" in whole
     assert not whole["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
     io.training = False
-    assert set(io.load_checkpoint(path)) == {"mbrl", "state_dict"}
+    assert set(io.load_checkpoint(path)) == {"mbrl", "mbrl_run", "state_dict"}
     io.remove_checkpoint(path)
     assert not path.exists()
