@@ -15,8 +15,8 @@ from pathlib import Path
 
 from mbrl.errors import MbrlError
 
-CPU_S, WALL_S = 30, 150  # a busy machine gives little of the second
-MEMORY = 6 * 2**30  # what a child may take beside what it shares with its parent
+CPU_S, WALL_S = 20, 150  # a busy machine gives little of the second
+MEMORY = 2 * 2**30  # what a child may take beside what it shares with its parent
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ class Ended:
     told: str
 
 
-def in_child(
-    function: Callable[[], int | None], folder: Path, notes: Path, kill: tuple[int, float] | None = None
-) -> Ended:
+def in_child(function: Callable[[], int | None], folder: Path, notes: Path, kill: tuple[int, float] | None = None) -> Ended:
     """Runs `function` in a forked process and waits for it.
 
     Args:
@@ -82,8 +80,8 @@ def _be_child(function: Callable[[], int | None], folder: Path, notes: Path) -> 
         for name, number in (("stdout", 1), ("stderr", 2)):
             os.dup2(os.open(notes / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        sys.stdout = open(1, "w", closefd=False, encoding="utf-8")
-        sys.stderr = open(2, "w", closefd=False, encoding="utf-8", buffering=1)
+        sys.stdout = os.fdopen(1, "w", closefd=False, encoding="utf-8")
+        sys.stderr = os.fdopen(2, "w", closefd=False, encoding="utf-8", buffering=1)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))

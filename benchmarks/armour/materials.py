@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import os
 import shutil
@@ -88,6 +89,13 @@ class Materials:
         config: dict[str, Any] = yaml.safe_load((self.run / "config.yaml").read_text())
         config["trainer"] |= {"folder": "new", "progress": False}
         config["data"]["init_args"]["steps"] = 24
+        return config
+
+    @property
+    def searched(self) -> dict[str, Any]:
+        """The same without what a search sets itself."""
+        config = copy.deepcopy(self.config)
+        del config["trainer"]["folder"], config["data"]["init_args"]["seed"]
         return config
 
     def search(self) -> dict[str, Any]:

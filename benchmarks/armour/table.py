@@ -48,8 +48,14 @@ def counted(rows: Sequence[dict[str, str]], by: str, columns: Sequence[str]) -> 
 
 
 def replaced(page: str, name: str, table: str) -> str:
-    """A page with another table between its two marks."""
+    """A page with another table between its two marks.
+
+    Raises:
+        ValueError: if it has no such marks.
+    """
     begin, end = BEGIN.format(name=name), END.format(name=name)
+    if begin not in page or end not in page:
+        raise ValueError(f"expected the marks {begin} and {end} in the page, got none; put them where the table belongs.")
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
     return f"{before}{begin}\n{table}\n{end}{after}"

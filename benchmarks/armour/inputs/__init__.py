@@ -10,6 +10,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import optuna
@@ -29,8 +30,8 @@ from benchmarks.armour.inputs import (
 )
 from benchmarks.armour.judging import GOOD, Action, Input, files, judge
 from benchmarks.armour.materials import Materials
-from benchmarks.armour.table import commit, counted
-from mbrl.cli import main
+from benchmarks.armour.table import commit, counted, read
+from mbrl.cli import COMMANDS, main
 
 COLUMNS = ("kind", "name", "verdict", "message", "commit")
 TABLES = (
@@ -57,41 +58,50 @@ def try_one(tried: Input, root: Path) -> tuple[str, str]:
     return judge(ended, before, files(folder), may=tried.may)
 
 
-def run(out: Path, only: str | None = None, name: str | None = None) -> int:
+def run(out: Path, only: str | None = None, name: str | None = None, every: int = 1) -> int:
     """Runs all inputs and writes `inputs.csv`.
 
     Args:
         out: folder of the table.
         only: a kind; None runs all.
         name: part of the names of those that are run; None runs all.
+        every: above 1 only each so many-th is run, for a quick look.
 
     Returns:
         How many ended in anything but a sentence or rightful acceptance.
     """
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    for _, module in COMMANDS.values():
+        if module:
+            import_module(module)  # once, and not in every child
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     out.mkdir(parents=True, exist_ok=True)
+    path = out / "inputs.csv"
+    others = {(row["kind"], row["name"]): row for row in read(path)} if path.exists() else {}
+    everything: list[dict[str, str]] = []  # what this run leaves out stays in the file as it was
     rows: list[dict[str, str]] = []
     began, used = time.monotonic(), os.times()
-    with tempfile.TemporaryDirectory() as place, open(out / "inputs.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        table.writeheader()
+    with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        for tried in all_inputs(Materials(root)):
-            if only not in (None, tried.kind) or (name is not None and name not in tried.name):
+        for number, tried in enumerate(all_inputs(Materials(root))):
+            if only not in (None, tried.kind) or (name is not None and name not in tried.name) or number % every:
+                everything += [others[key]] if (key := (tried.kind, tried.name)) in others else []
                 continue
             verdict, message = try_one(tried, root)
             shown = message.replace(str(root / "tried"), ".").replace(place, "…")[:300]
             row = dict(zip(COLUMNS, (tried.kind, tried.name, verdict, shown, commit()), strict=True))
-            table.writerow(row)
-            file.flush()
             rows.append(row)
+            everything.append(row)
             if verdict not in GOOD:
                 print(f"{verdict}: {tried.kind}, {tried.name}: {shown}", flush=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(everything)
     now = os.times()
     spent = now.children_user + now.children_system - used.children_user - used.children_system
     reached = Counter(row["verdict"] for row in rows)
-    print(counted(rows, "kind", [verdict for verdict in reached]))
+    print(counted(rows, "kind", list(reached)))
     print(f"{len(rows)} inputs, {spent:.0f} CPU-seconds, {time.monotonic() - began:.0f} s")
     return sum(count for verdict, count in reached.items() if verdict not in GOOD)

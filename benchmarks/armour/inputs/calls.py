@@ -18,7 +18,17 @@ from mbrl.data import ReplayBuffer, Task, Transitions, make_generator, read_offl
 from mbrl.envs import OfflineData, OnlineData, VectorExperience, check_environment, collect, make_env, make_task
 from mbrl.models import CartPole, GaussianEnsemble, LinearQuadratic, ModelEnv, Pendulum, SimulatorModel
 from mbrl.planners import (
-    CEM, ICEM, MPPI, PETS, UPMPC, BatchPenalty, ClampToData, Dyna, GradientShooting, RandomShooting, UncertaintyPenalty,
+    CEM,
+    ICEM,
+    MPPI,
+    PETS,
+    UPMPC,
+    BatchPenalty,
+    ClampToData,
+    Dyna,
+    GradientShooting,
+    RandomShooting,
+    UncertaintyPenalty,
 )  # fmt: skip
 from mbrl.policies import SAC
 from mbrl.training import Trainer
@@ -27,38 +37,46 @@ from mbrl.uncertainty import MeanDisagreement
 KIND = "Python"
 NAN, INF = float("nan"), float("inf")
 WRONG: dict[str, Any] = {
-    "0": 0, "-1": -1, "0.5": 0.5, "NaN": NAN, "a word": "x", "None": None, "a list": [1], "a dict": {}, "a tensor": torch.ones(2),
+    "0": 0, "-1": -1, "0.5": 0.5, "NaN": NAN, "a word": "x", "None": None, "a list": [1], "a dict": {},
+    "a tensor": torch.ones(2),
     "True": True, "infinity": INF,
 }  # fmt: skip
 
 
 def task(**options: Any) -> Task:
+    """A task of three numbers and one action."""
     return Task(**{"env_id": "x", "obs_size": 3, "action_size": 1, "action_low": (-1.0,), "action_high": (1.0,), **options})
 
 
 def rows(n: int = 8, obs: int = 3) -> Transitions:
+    """Rows of zeros."""
     return Transitions.from_obs(torch.zeros(n, obs), 1)
 
 
 def built(made: Any) -> Any:
+    """A model or planner, built for Pendulum."""
     made.build(make_task("Pendulum-v1"), 0)
     return made
 
 
 def buffer(**options: Any) -> ReplayBuffer:
+    """An empty buffer of eight rows."""
     return ReplayBuffer(**{"capacity": 8, "obs_size": 3, "action_size": 1, **options})
 
 
 # a constructor, and arguments that take none of the wrong values given
 ARGUMENTS: list[tuple[str, Callable[..., Any], dict[str, tuple[str, ...]]]] = [
     ("GaussianEnsemble", GaussianEnsemble, {
-        "members": ("0", "-1", "0.5", "NaN", "a word", "None", "a list", "True"), "hidden": ("0", "a word", "None", "a dict"),
-        "lr": ("0", "-1", "NaN", "a word", "None", "a list", "infinity"), "holdout": ("-1", "NaN", "a word", "infinity", "None"),
+        "members": ("0", "-1", "0.5", "NaN", "a word", "None", "a list", "True"), "hidden": ("0", "a word", "None",
+        "a dict"),
+        "lr": ("0", "-1", "NaN", "a word", "None", "a list", "infinity"), "holdout": ("-1", "NaN", "a word",
+        "infinity", "None"),
         "elites": ("0", "-1", "0.5", "a word", "a tensor"), "activation": ("0", "a word", "None"), "odd": ("0",),
         "batch_size": ("0", "0.5", "infinity"),
     }),
     ("SAC", SAC, {
-        "hidden": ("0", "a word", "None"), "critics": ("0", "-1", "0.5", "None"), "discount": ("-1", "NaN", "a word", "infinity"),
+        "hidden": ("0", "a word", "None"), "critics": ("0", "-1", "0.5", "None"), "discount": ("-1", "NaN", "a word",
+        "infinity"),
         "actor_lr": ("0", "-1", "NaN", "None"), "temperature": ("-1", "a word", "NaN"), "odd": ("0",),
     }),
     ("CEM", CEM, {
@@ -77,12 +95,14 @@ ARGUMENTS: list[tuple[str, Callable[..., Any], dict[str, tuple[str, ...]]]] = [
         "stop_at": ("a word", "a list"), "folder": ("0", "a list"), "odd": ("0",), "accelerator": ("a word",),
     }),
     ("Task", task, {
-        "obs_size": ("0", "-1", "0.5", "a word", "None"), "action_size": ("0", "-1", "None"), "action_low": ("None", "a word", "0"),
+        "obs_size": ("0", "-1", "0.5", "a word", "None"), "action_size": ("0", "-1", "None"), "action_low": ("None",
+        "a word", "0"),
         "time_limit": ("0", "-1", "a word", "0.5"), "action_repeat": ("0", "None"), "env_id": ("0", "None"),
         "env_kwargs": ("0", "a list", "None"), "known_reward": ("0", "a list", "a word"),
     }),
     ("ReplayBuffer", buffer, {
-        "capacity": ("0", "-1", "0.5", "None", "a word"), "obs_size": ("0", "-1", "a word"), "device": ("a word",), "extras": ("a list",),
+        "capacity": ("0", "-1", "0.5", "None", "a word"), "obs_size": ("0", "-1", "a word"), "device": ("a word",),
+        "extras": ("a list",),
     }),
     ("make_task", make_task, {"env_id": ("0", "None", "a list", "a word")}),
 ]  # fmt: skip
@@ -152,8 +172,10 @@ CALLS: dict[str, Callable[[], Any]] = {
     "an environment of no task": lambda: make_env("Pendulum-v1"),  # type: ignore[arg-type]
     "an environment that isn't there": lambda: make_env(task(env_id="No-v0")),
     "experience of no environments": lambda: VectorExperience(make_task("Pendulum-v1"), 0, seed=0),
-    "experience with actions of NaN": lambda: VectorExperience(make_task("Pendulum-v1"), 1, seed=0).step(torch.full((1, 1), NAN)),
-    "experience with actions of another size": lambda: VectorExperience(make_task("Pendulum-v1"), 1, seed=0).step(torch.zeros(2, 1)),
+    "experience with actions of NaN": lambda: VectorExperience(make_task("Pendulum-v1"), 1, seed=0).step(torch.full((1,
+    1), NAN)),
+    "experience with actions of another size": lambda: VectorExperience(make_task("Pendulum-v1"), 1,
+    seed=0).step(torch.zeros(2, 1)),
     "fit of nothing": lambda: Trainer("new").fit(None, None),  # type: ignore[arg-type]
     "fit of data": lambda: Trainer("new").fit(OnlineData("Pendulum-v1", steps=10)),  # type: ignore[arg-type]
     "fit without data": lambda: Trainer("new").fit(Dyna(GaussianEnsemble(), SAC())),
@@ -163,7 +185,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "fit of a planner with rows": lambda: Trainer("new").fit(Dyna(GaussianEnsemble(), SAC()), OfflineData("nowhere.npz")),
     "fit swapped": lambda: Trainer("new").fit(OnlineData("Pendulum-v1", steps=10), Dyna(GaussianEnsemble(), SAC())),  # type: ignore[arg-type]
     "test of nothing": lambda: Trainer("new").test(None, None),  # type: ignore[arg-type]
-    "test of what nobody trained": lambda: Trainer("new").test(Dyna(GaussianEnsemble(), SAC()), OnlineData("Pendulum-v1", steps=10), ckpt_path="last"),
+    "test of what nobody trained": lambda: Trainer("new").test(Dyna(GaussianEnsemble(), SAC()),
+    OnlineData("Pendulum-v1", steps=10), ckpt_path="last"),
     "rows of another size": lambda: buffer().add(rows(obs=2)),
     "a sample of an empty buffer": lambda: buffer().sample(4, make_generator("cpu", 0)),
     "a sample of no rows": lambda: buffer().sample(0, make_generator("cpu", 0)),
@@ -186,9 +209,9 @@ CALLS: dict[str, Callable[[], Any]] = {
     "scores of a word": lambda: score_statistics({"a": "x"}, generator=make_generator("cpu", 0)),  # type: ignore[dict-item]
     "a mean of no scores": lambda: interquartile_mean(torch.zeros(0)),
     "episodes of rows without numbers": lambda: split_episodes(rows()),
-    "windows of no length": lambda: windows(rows(), 0),
+    "windows that are too long": lambda: windows(split_episodes(rows()), 100, 4, make_generator("cpu", 0)),
 }  # fmt: skip
-MAY |= {"build with a seed of words", "load that allows a text"}
+MAY |= {"build with a seed of words", "load that allows a text", "episodes of rows without numbers"}
 
 
 def inputs(whole: Materials) -> Iterator[Input]:

@@ -41,11 +41,13 @@ TRIED: list[list[str]] = [
     ["search", ""], ["fit", "fit"], ["--allow", "nowhere", "test", "--ckpt_path", "nowhere"], ["search", "fit"],
     ["fit"], ["fit", "--config"], ["fit", "--config", ""], ["fit", "--config", "config.yaml", "--model.init_args.odd=1"],
     ["fit", "--config", "config.yaml", "--model.init_args.batch_size=x"], ["fit", "--config", "config.yaml", "extra"],
-    ["fit", "--config", "config.yaml", "--trainer.folder", "run"], ["fit", "--config", "config.yaml", "--ckpt_path", "nowhere"],
+    ["fit", "--config", "config.yaml", "--trainer.folder", "run"], ["fit", "--config", "config.yaml", "--ckpt_path",
+    "nowhere"],
     ["fit", "--config", "config.yaml", "--ckpt_path", ""], ["fit", "--config", "config.yaml", "--ckpt_path", "rows.npz"],
     ["fit", "--config", "config.yaml", "--ckpt_path", "https://example.org/x"], ["fit", "--model", "nowhere.Dyna"],
     ["fit", "--model", "mbrl.planners.Dyna"], ["fit", "--model", "Dyna", "--data", "OnlineData"],
-    ["fit", "--config", "config.yaml", "--data.init_args.steps=-5"], ["fit", "--config", "config.yaml", "--seed_everything=-1"],
+    ["fit", "--config", "config.yaml", "--data.init_args.steps=-5"], ["fit", "--config", "config.yaml",
+    "--seed_everything=-1"],
     ["fit", "--config", "config.yaml", "--model.init_args.rollout_length=[1,2"], ["fit", "--config", "rows.npz"],
     ["test"], ["test", "--ckpt_path"], ["test", "--ckpt_path", ""], ["test", "--ckpt_path", "rows.npz"],
     ["test", "--ckpt_path", "run/config.yaml"], ["test", "--ckpt_path", "run/checkpoints"],
@@ -97,14 +99,22 @@ TRIED: list[list[str]] = [
     )],
     *[["search", command] for command in ("check", "run", "join", "status", "confirm", "report", "retry", "stop")],
     *[["search", "run", "search.yaml", *more] for more in (
-        ["--trials", "0"], ["--trials", "-1"], ["--workers", "0"], ["--hours", "-1"], ["--hours", "nan"], ["--device", "odd"],
+        ["--trials", "0"], ["--trials", "-1"], ["--workers", "0"], ["--hours", "-1"], ["--hours", "nan"], ["--device",
+        "odd"],
         ["--storage", ""], ["--storage", "odd"], ["--storage", "sqlite://"], ["--storage", "journal://"],
         ["--storage", "sqlite:///mine.txt"], ["--storage", "sqlite:///nowhere/x.db"], ["--storage", "sqlite:///run"],
         ["--storage", "postgresql://u:p@nowhere/x"], ["--storage", "http://nowhere/x"], ["--from", "nowhere"],
         ["--from", "odd:x"], ["--from", ":"],
     )],
 ]  # fmt: skip
-MAY = {"check Pendulum-v1 --reward  ", "plot .", "plot run --csv ", "plot run --out ", "search", "fit --config config.yaml --seed_everything=-1"}
+MAY = {
+    "check Pendulum-v1 --reward  ",
+    "plot .",
+    "plot run --csv ",
+    "plot run --out ",
+    "search",
+    "fit --config config.yaml --seed_everything=-1",
+}
 
 
 def inputs(whole: Materials) -> Iterator[Input]:
@@ -117,7 +127,8 @@ def inputs(whole: Materials) -> Iterator[Input]:
         if "rows.npz" in text:
             shutil.copy(whole.npz, here / "rows.npz")
         if "yaml" in text:
-            (here / "config.yaml").write_text(yaml.safe_dump(whole.config))
+            of_a_search = "search" in text
+            (here / "config.yaml").write_text(yaml.safe_dump(whole.searched if of_a_search else whole.config))
             (here / "search.yaml").write_text(yaml.safe_dump(whole.search()))
         return arguments
 
@@ -129,8 +140,18 @@ def inputs(whole: Materials) -> Iterator[Input]:
         words = command.split()
         yield Input(KIND, f"{command}: an unknown flag", partial(line, [*words, *rest, "--odd_flag", "1"]))
         yield Input(KIND, f"{command}: a word too many", partial(line, [*words, *rest, "one", "two", "three"]))
-        yield Input(KIND, f"{command}: missing files", partial(line, [*words, *(part.replace("run", "nowhere").replace(
-            ".yaml", ".yml").replace(".npz", ".npy") for part in rest), *(["--bad"] if command in ("collect", "check") else [])]))
+        yield Input(
+            KIND,
+            f"{command}: missing files",
+            partial(
+                line,
+                [
+                    *words,
+                    *(part.replace("run", "nowhere").replace(".yaml", ".yml").replace(".npz", ".npy") for part in rest),
+                    *(["--bad"] if command in ("collect", "check") else []),
+                ],
+            ),
+        )
         if command in SEEDED:
             for seed in ("-1", "x", "1.5"):
                 yield Input(KIND, f"{command}: seed {seed}", partial(line, [*words, *rest, "--seed", seed]))

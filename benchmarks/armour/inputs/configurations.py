@@ -128,7 +128,8 @@ MAY = {
     f"{MODEL}rollout_length [0, 0, 0, 0]", f"{ENSEMBLE}members '3'", f"{ENSEMBLE}members 2.0", f"{DATA}action_repeat 1000",
     f"{TRAINER}profiler 'odd'", f"{TRAINER}max_epochs -5", f"{TRAINER}tensorboard 'yes'", f"{TRAINER}default_root_dir 3",
     f"{TRAINER}folder 3", "name 3", "seed_everything 'x'", f"{ENSEMBLE}hidden []", f"{LEARNER}hidden None",
-    f"{MODEL}warmup_steps -1", "trainer True", f"{TRAINER}gradient_clip_val -1", f"{TRAINER}devices 4", "data.init_args None",
+    f"{MODEL}warmup_steps -1", "trainer True", f"{TRAINER}gradient_clip_val -1", f"{TRAINER}devices 4",
+    "data.init_args None",
     f"{TRAINER}barebones True", f"{MODEL}batch_size None", f"{TRAINER}precision '16'",
 }  # fmt: skip
 

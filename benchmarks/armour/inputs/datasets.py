@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from benchmarks.armour.judging import MARKER, Input
-from benchmarks.armour.materials import D4RL, Materials
+from benchmarks.armour.materials import Materials
 
 KIND = "dataset"
 Columns = dict[str, Any]
@@ -36,13 +36,15 @@ COLUMNS: dict[str, tuple[str, Callable[[np.ndarray], Any] | None]] = {
     **{f"{name} is shorter": (name, lambda column: column[:-1]) for name in ("obs", "action", "reward", "next_obs")},
     **{f"{name} has no rows": (name, lambda column: column[:0]) for name in ("obs", "action", "terminated")},
     **{f"{name} is one number": (name, lambda column: np.float32(1)) for name in ("obs", "action", "reward", "terminated")},
-    **{f"{name} has no columns": (name, lambda column: column.reshape(len(column), -1)[:, :0]) for name in ("obs", "action")},
+    **{f"{name} has no columns": (name, lambda column: column.reshape(len(column), -1)[:, :0]) for name in ("obs",
+    "action")},
     **{f"{name} is flat": (name, lambda column: column.reshape(-1)) for name in ("obs", "next_obs")},
     **{f"{name} has three dims": (name, lambda column: column[:, :, None]) for name in ("obs", "action", "next_obs")},
     "reward of two columns": ("reward", lambda column: np.stack([column, column], 1)),
     "next_obs of other size": ("next_obs", lambda column: column[:, :2]),
     **{
-        f"{value} in {name}": (name, lambda column, value=value: np.where(np.arange(column.size).reshape(column.shape) == 7, value, column))
+        f"{value} in {name}": (name, lambda column,
+        value=value: np.where(np.arange(column.size).reshape(column.shape) == 7, value, column))
         for name in ("obs", "action", "reward", "next_obs")
         for value in (NAN, np.inf)
     },
@@ -57,6 +59,7 @@ COLUMNS: dict[str, tuple[str, Callable[[np.ndarray], Any] | None]] = {
 
 
 def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
+    """The bytes of an array's header."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": descr})
     return file.getvalue()
@@ -139,7 +142,8 @@ HDF5: dict[str, Callable[[h5py.File], Any]] = {
 HDF5_MAY = ("a compressed column", "a circle")
 
 METADATA: dict[str, tuple[str, Any]] = {
-    **{f"{name} is {value!r}": (name, value) for name in ("total_episodes", "total_steps") for value in (-1, "x", None, HUGE)},
+    **{f"{name} is {value!r}": (name, value) for name in ("total_episodes", "total_steps") for value in (-1, "x", None,
+    HUGE)},
     **{
         f"{name} is {value!r}": (name, value)
         for name in ("observation_space", "action_space", "data_format", "dataset_id", "minari_version")

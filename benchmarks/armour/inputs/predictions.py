@@ -17,7 +17,8 @@ from benchmarks.armour.materials import Materials
 KIND = "predictions"
 PREDICT = ["predict", "--ckpt_path", "run", "--dataset", "rows.npz"]
 
-OUTPUTS = ("", ".", "x", "x.csv", ".npz", "nowhere/x.npz", "mine.txt/x.npz", "mine.npz", "folder.npz", "link.npz", "loop.npz",
+OUTPUTS = ("", ".", "x", "x.csv", ".npz", "nowhere/x.npz", "mine.txt/x.npz", "mine.npz", "folder.npz", "link.npz",
+"loop.npz",
            "a\0b.npz", "x" * 300 + ".npz", "/proc/x.npz", "pipe.npz", "run", "rows.npz")  # fmt: skip
 MAY = (".npz",)
 
@@ -49,7 +50,7 @@ def inputs(whole: Materials) -> Iterator[Input]:
         return PREDICT
 
     for path in OUTPUTS:
-        yield Input(KIND, f"--output {ascii(path[:40])}", partial(output, path), may=path in MAY)
+        yield Input(KIND, f"--output {path[:40]!a}", partial(output, path), may=path in MAY)
     for name, make in {
         "a file": lambda path: path.write_text("x"), "a folder": Path.mkdir, "a pipe": os.mkfifo,
         "a link": lambda path: path.symlink_to("../mine.txt"), "a link to itself": lambda path: path.symlink_to(path.name),
@@ -59,7 +60,8 @@ def inputs(whole: Materials) -> Iterator[Input]:
         "of another size": lambda columns: columns.update(obs=columns["obs"][:, :2], next_obs=columns["next_obs"][:, :2]),
         "of another action": lambda columns: columns.update(action=np.zeros((len(columns["obs"]), 2), np.float32)),
         "with actions beyond": lambda columns: columns.update(action=columns["action"] + 50),
-        "without rows": lambda columns: columns.update({name: column[:0] for name, column in columns.items() if column.ndim}),
+        "without rows": lambda columns: columns.update({name: column[:0] for name,
+        column in columns.items() if column.ndim}),
         "with NaN": lambda columns: columns.update(obs=columns["obs"] * np.nan),
         "without rewards": lambda columns: columns.pop("reward"),
     }.items():  # fmt: skip

@@ -16,7 +16,17 @@ from benchmarks.armour.materials import Materials
 from tests.training.test_kill_and_resume import fit
 
 KIND = "run folder"
-AGAIN = ["fit", "--config", "run/config.yaml", "--trainer.folder", "run", "--data.init_args.steps", "40", "--ckpt_path", "last"]
+AGAIN = [
+    "fit",
+    "--config",
+    "run/config.yaml",
+    "--trainer.folder",
+    "run",
+    "--data.init_args.steps",
+    "40",
+    "--ckpt_path",
+    "last",
+]
 COMMANDS: dict[str, list[str]] = {
     "again": AGAIN,
     "test": ["test", "--ckpt_path", "run", "--episodes", "1"],
@@ -50,13 +60,15 @@ JSON: dict[str, bytes] = {
     "numbers in words": b'{"env_steps": "many"}', "deep": b"[" * 100_000,
 }  # fmt: skip
 CONFIGS: dict[str, bytes] = {
-    "empty": b"", "null": b"null", "a list": b"- 1\n", "no YAML": b"{", "no text": b"\xff\xfe\xfd", "UTF-16": "a: 1".encode("utf-16"),
+    "empty": b"", "null": b"null", "a list": b"- 1\n", "no YAML": b"{", "no text": b"\xff\xfe\xfd",
+    "UTF-16": "a: 1".encode("utf-16"),
     "a tag": b"a: !!python/object/apply:os.system ['touch marker']\n", "another's": b"name: other\n", "deep": b"[" * 20_000,
     "formulas": b"name: '$\\\\frac{'\n", "model of null": b"model: null\ndata: null\n",
 }  # fmt: skip
 
 
 def whole_or(path: Path, make: Callable[[Path], Any]) -> None:
+    """Has something else lie at a path."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -98,7 +110,9 @@ def inputs(whole: Materials) -> Iterator[Input]:
 
     for name, change in METRICS.items():
         for which in ("again", "plot"):
-            yield Input(KIND, f"{which}: metrics.jsonl of {name}", partial(text, "metrics.jsonl", change, COMMANDS[which]), may=True)
+            yield Input(
+                KIND, f"{which}: metrics.jsonl of {name}", partial(text, "metrics.jsonl", change, COMMANDS[which]), may=True
+            )
     for name, content in JSON.items():
         for which in ("again", "plot", "test"):
             broken = partial(text, "summary.json", lambda old, content=content: content, COMMANDS[which])
@@ -106,18 +120,30 @@ def inputs(whole: Materials) -> Iterator[Input]:
     for name, content in CONFIGS.items():
         broken = partial(text, "config.yaml", lambda old, content=content: content, COMMANDS["plot"])
         yield Input(KIND, f"plot: config.yaml of {name}", broken, may=True)
-        yield Input(KIND, f"again: config.yaml of {name}", partial(text, "config.yaml", lambda old, content=content: content, AGAIN))
+        yield Input(
+            KIND, f"again: config.yaml of {name}", partial(text, "config.yaml", lambda old, content=content: content, AGAIN)
+        )
     for part in PARTS:
         for name, make in SHAPES.items():
             for which in COMMANDS:
                 may = part != "checkpoints" or which == "plot"
                 yield Input(KIND, f"{which}: {part} is {name}", partial(shape, part, make, which), may=may)
+
+    def without(kept: tuple[str, ...], run: Path) -> None:
+        for part in PARTS:
+            if part not in kept:
+                whole_or(run / part, lambda path: None)
+
+    def with_strangers_files(run: Path) -> None:
+        without((), run)
+        (run / "mine.txt").write_text("mine\n")
+
     run, anew = COMMANDS["test"], ["fit", "--config", "config.yaml"]
     for name, (prepare, command, may) in {
         "begun anew": (lambda run: None, anew, False),
         "begun anew without checkpoints": (lambda run: shutil.rmtree(run / "checkpoints"), anew, False),
-        "begun anew with metrics alone": (lambda run: [whole_or(run / part, lambda path: None) for part in PARTS if part != "metrics.jsonl"], anew, False),
-        "begun anew with a stranger's files": (lambda run: [whole_or(run / part, lambda path: None) for part in PARTS] and (run / "mine.txt").write_text("x"), anew, True),
+        "begun anew with metrics alone": (partial(without, ("metrics.jsonl",)), anew, False),
+        "begun anew with a stranger's files": (with_strangers_files, anew, True),
         "a file for the folder": (lambda run: whole_or(run, lambda path: path.write_text("x")), anew, False),
         "a link for the folder": (lambda run: (run.rename(run.with_name("real")), run.symlink_to("real")), run, True),
         "a link to itself": (lambda run: whole_or(run, lambda path: path.symlink_to("run")), anew, False),
@@ -130,7 +156,8 @@ def inputs(whole: Materials) -> Iterator[Input]:
         "a file for a newer checkpoint": (lambda run: (run / "checkpoints" / "ckpt-99").write_text("x"), run, True),
         "a folder for the test's result": (lambda run: (run / "test.json").mkdir(), run, True),
         "an empty folder": (lambda run: whole_or(run, Path.mkdir), run, False),
-        "runs of seeds that differ": (lambda run: shutil.copytree(run, run.with_name("other")), ["plot", "run", "other"], True),
+        "runs of seeds that differ": (lambda run: shutil.copytree(run, run.with_name("other")), ["plot", "run",
+        "other"], True),
         "one run twice": (lambda run: None, ["plot", "run", "run"], True),
         "a label of formulas": (lambda run: None, ["plot", "$\\frac{=run"], True),
         "a label of escapes": (lambda run: None, ["plot", "\x1b[2J=run"], True),

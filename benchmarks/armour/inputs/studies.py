@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -89,7 +88,7 @@ def inputs(whole: Materials) -> Iterator[Input]:
     """The inputs of this kind."""
 
     def files(here: Path, search: dict[str, Any]) -> None:
-        (here / "config.yaml").write_text(yaml.safe_dump(whole.config))
+        (here / "config.yaml").write_text(yaml.safe_dump(whole.searched))
         (here / "search.yaml").write_text(yaml.safe_dump(search))
 
     def key(name: str, value: Any, here: Path) -> list[str]:
@@ -114,7 +113,7 @@ def inputs(whole: Materials) -> Iterator[Input]:
 
     def study(here: Path, change: Callable[[dict[str, Any]], Any] | None = None) -> None:
         """A study that was made here, with a configuration that `change` has changed."""
-        config = copy.deepcopy(whole.config)
+        config = whole.searched
         if change is not None:
             change(config)
         text = yaml.safe_dump(config)
@@ -173,7 +172,7 @@ def inputs(whole: Materials) -> Iterator[Input]:
     for name, statement in SQL.items():
         for which in ("status", "report", "join"):
             command = ["search", which, "odd"] if which != "join" else ["search", "join", "odd", "--trials", "1"]
-            may = which == "status" and name not in ("no attributes", "no tables") or name == "a budget in words"
+            may = (which == "status" and name not in ("no attributes", "no tables")) or name == "a budget in words"
             yield Input(KIND, f"{which}: {name}", partial(sql, statement, command), may=may)
     for where, value in (
         ("model.class_path", "payload.Dyna"),
@@ -188,7 +187,8 @@ def inputs(whole: Materials) -> Iterator[Input]:
     yield Input(KIND, "status: a study of others", others)
     for scheme in ("sqlite:///", "journal://"):
         for name, make in {
-            "missing": lambda path: None, "a folder": Path.mkdir, "a link to itself": lambda path: path.symlink_to(path.name),
+            "missing": lambda path: None, "a folder": Path.mkdir,
+            "a link to itself": lambda path: path.symlink_to(path.name),
             "a pipe": os.mkfifo, "a link to zeros": lambda path: path.symlink_to("/dev/zero"),
         }.items():  # fmt: skip
             yield Input(KIND, f"status: {scheme} {name}", partial(special, make, scheme))
