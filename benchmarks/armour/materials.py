@@ -37,7 +37,7 @@ class Materials:
 
     def __init__(self, root: Path) -> None:
         self.root = root / "whole"
-        self.root.mkdir()
+        self.root.mkdir(parents=True)
 
     def _made(self, name: str, make: Callable[[Path], Any]) -> Path:
         path = self.root / name

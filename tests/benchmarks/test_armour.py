@@ -24,7 +24,7 @@ CHOSEN = {
     "configuration": "text: an object's tag",
     "environment": "check: four values",
     "command line": "collect rows.npz --env_id Pendulum-v1",
-    "run folder": "a label of escapes",
+    "run folder": "an empty folder",
     "study": "file: study '../x'",
     "predictions": "predictions.npz is a file already",
     "Python": "Dyna(SAC(), GaussianEnsemble())",

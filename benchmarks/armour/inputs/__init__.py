@@ -78,27 +78,26 @@ def run(out: Path, only: str | None = None, name: str | None = None, every: int 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "inputs.csv"
-    others = {(row["kind"], row["name"]): row for row in read(path)} if path.exists() else {}
-    everything: list[dict[str, str]] = []  # what this run leaves out stays in the file as it was
     rows: list[dict[str, str]] = []
     began, used = time.monotonic(), os.times()
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         for number, tried in enumerate(all_inputs(Materials(root))):
             if only not in (None, tried.kind) or (name is not None and name not in tried.name) or number % every:
-                everything += [others[key]] if (key := (tried.kind, tried.name)) in others else []
                 continue
             verdict, message = try_one(tried, root)
             shown = message.replace(str(root / "tried"), ".").replace(place, "…")[:300]
             row = dict(zip(COLUMNS, (tried.kind, tried.name, verdict, shown, commit()), strict=True))
             rows.append(row)
-            everything.append(row)
             if verdict not in GOOD:
                 print(f"{verdict}: {tried.kind}, {tried.name}: {shown}", flush=True)
+        names = [(tried.kind, tried.name) for tried in all_inputs(Materials(root / "again"))]
+    # what this run left out stays in the file as it was
+    known = {(row["kind"], row["name"]): row for row in [*(read(path) if path.exists() else []), *rows]}
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
-        table.writerows(everything)
+        table.writerows(known[name] for name in names if name in known)
     now = os.times()
     spent = now.children_user + now.children_system - used.children_user - used.children_system
     reached = Counter(row["verdict"] for row in rows)

@@ -42,7 +42,7 @@ KEYS: list[tuple[str, Any]] = [
     ("space", {"data.init_args.seed": {"int": [1, 2]}}), ("space", {"": {"int": [1, 2]}}), ("space", {3: {"int": [1, 2]}}),
     ("budget", {}), ("budget", 3), ("budget", {"trials": 0}), ("budget", {"trials": "x"}), ("budget", {"hours": -1}),
     ("budget", {"odd": 1}), ("seeds", 3), ("seeds", {"tune": []}), ("seeds", {"tune": [-1]}), ("seeds", {"tune": [0, 0]}),
-    ("seeds", {"per_trial": 5}), ("pruner", "odd"), ("pruner", {"name": "odd"}), ("sampler", {"name": "odd"}),
+    ("seeds", {"per_trial": 50}), ("pruner", "odd"), ("pruner", {"name": "odd"}), ("sampler", {"name": "odd"}),
     ("sampler", {"odd": 1}), ("limits", {"trial_minutes": 0}), ("limits", {"odd": 1}), ("limits", []),
 ]  # fmt: skip
 MAY = {"seeds {'tune': [0, 0]}"}
@@ -74,7 +74,6 @@ SQL: dict[str, str] = {
     "no hash": "delete from study_user_attributes where key = 'hash'",
     "another hash": "update study_user_attributes set value_json = '\"x\"' where key = 'hash'",
     "no attributes": "delete from study_user_attributes",
-    "no tables": "drop table trials",
     "no directions": "delete from study_directions",
     "a newer version": "update version_info set schema_version = 99",
     "an unknown revision": "update alembic_version set version_num = 'odd'",
@@ -108,8 +107,8 @@ def inputs(whole: Materials) -> Iterator[Input]:
 
     def storage(scheme: str, content: bytes, command: list[str], here: Path) -> list[str]:
         files(here, whole.search())
-        (here / "mine.db").write_bytes(content)
-        return [*command, "--storage", f"{scheme}://{'/' if scheme == 'sqlite' else ''}mine.db"]
+        (here / "store.db").write_bytes(content)
+        return [*command, "--storage", f"{scheme}://{'/' if scheme == 'sqlite' else ''}store.db"]
 
     def study(here: Path, change: Callable[[dict[str, Any]], Any] | None = None) -> None:
         """A study that was made here, with a configuration that `change` has changed."""
@@ -168,11 +167,13 @@ def inputs(whole: Materials) -> Iterator[Input]:
         for name, content in contents.items():
             yield Input(KIND, f"{scheme} file, status: {name}", partial(storage, scheme, content, STATUS))
             if name != "empty":
-                yield Input(KIND, f"{scheme} file, run: {name}", partial(storage, scheme, content, run))
+                yield Input(
+                    KIND, f"{scheme} file, run: {name}", partial(storage, scheme, content, run), may=name == "no end"
+                )
     for name, statement in SQL.items():
         for which in ("status", "report", "join"):
             command = ["search", which, "odd"] if which != "join" else ["search", "join", "odd", "--trials", "1"]
-            may = (which == "status" and name not in ("no attributes", "no tables")) or name == "a budget in words"
+            may = (which == "status" and name not in ("no attributes",)) or name == "a budget in words"
             yield Input(KIND, f"{which}: {name}", partial(sql, statement, command), may=may)
     for where, value in (
         ("model.class_path", "payload.Dyna"),
