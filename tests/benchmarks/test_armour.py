@@ -46,7 +46,7 @@ def test_one_input_of_each_kind(kind: str, whole: Materials, tmp_path: Path) -> 
 def test_every_kind_is_there_and_no_name_twice(whole: Materials) -> None:
     names = [(tried.kind, tried.name) for tried in all_inputs(whole)]
     assert {kind for kind, _ in names} == set(CHOSEN)
-    assert len(set(names)) == len(names) >= 250
+    assert len(set(names)) == len(names) >= 400
 
 
 def ended(code: int = 2, told: str = "mbrl: expected a, got b; do c.\n", *, hung: bool = False) -> Ended:
@@ -114,7 +114,7 @@ def test_the_page_is_drawn_from_the_results(tmp_path: Path) -> None:
     draw(RESULTS, page)
     assert page.read_text() == PAGE.read_text(), "python -m benchmarks.armour draw"
     with (RESULTS / "inputs.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) >= 250
+        assert len(list(csv.DictReader(file))) >= 400
     assert counted([{"kind": "a", "verdict": "x"}], "kind", ["x", "y"]).splitlines()[2:] == [
         "| a | 1 | 1 | 0 |",
         "| all | 1 | 1 | 0 |",
