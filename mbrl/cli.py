@@ -16,7 +16,11 @@ from typing import Any
 from mbrl import __version__
 from mbrl.errors import ConfigError, DivergedError, MbrlError, shown
 
-_FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
+# no bug of ours: no room, no leave, or a folder, a circle of links or a pipe where a file is meant
+_FILE_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EISDIR, errno.ENOTDIR,
+    errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 # Words after `mbrl` → (what --help says of the command, the module whose `run` does it, imported when it is asked for: torch
 # and Lightning take seconds). `search` alone is a group, and its commands' `run` takes the parser of `mbrl fit` too.
@@ -152,8 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         where = error.filename or "a file"
         return _fail(
-            f"expected to read or write {where}, but that failed ({error.strerror}); free space or change permissions, and "
-            "resume a run with --ckpt_path last."
+            f"expected to read or write {where}, but that failed ({error.strerror}); free space, change permissions or "
+            "move what lies there, and resume a run with --ckpt_path last."
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_argument
 from mbrl.data import (
     OfflineDataset,
     Task,
@@ -70,6 +71,8 @@ def collect(
         DataError: if the output can't be written or exists already; nothing is stepped then.
         EnvironmentFailedError: if the environment fails; it says how many steps were written, and where.
     """
+    check_argument("collect(task=…)", task, Task)
+    check_argument("collect(output=…)", output, str)
     check_steps("collect", steps, num_envs)
     as_npz = output.endswith(".npz")
     if as_npz:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_argument
 from mbrl.errors import DataError
 
 Scores: TypeAlias = Mapping[str, Sequence[float] | Tensor]  # task → a score of each run
@@ -84,6 +85,7 @@ def checked(scores: Mapping[str, Scores]) -> dict[str, dict[str, Tensor]]:
     first: str | None = None
     for method, tasks in scores.items():
         first = method if first is None else first
+        check_argument(f"scores of {method}", tasks, Mapping)
         if not tasks or set(tasks) != set(scores[first]):
             raise DataError(
                 f"expected the same tasks of all, got {sorted(scores[first])} of {first} and {sorted(tasks)} of {method}."

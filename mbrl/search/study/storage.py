@@ -21,6 +21,9 @@ from mbrl.errors import ConfigError, DataError
 DEFAULT = "sqlite:///study.db"
 SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's process never needs
 
+# what Optuna raises of a journal that is none, or of tables that another version made
+_SPOILED = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+
 _JOURNAL = "journal://"
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 _PACKAGES = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
@@ -60,7 +63,7 @@ def open_storage(url: str) -> BaseStorage:
         raise ConfigError(
             f"--storage: expected an installed driver for {redacted(url)}, got: {reason}; install {package} with pip."
         ) from error
-    except (StorageInternalError, DBAPIError, OSError) as error:
+    except (StorageInternalError, DBAPIError, OSError, *_SPOILED) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
         raise DataError(
