@@ -144,6 +144,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail("stopped by Ctrl-C.", 130)
     except MbrlError as error:
+        if error.results is not None:
+            from mbrl.training.output import show_metrics
+
+            show_metrics(rest[0], error.results)
         if traceback:
             raise
         return _fail(str(error), 4 if isinstance(error, DivergedError) else 2)

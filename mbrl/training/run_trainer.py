@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from mbrl.arguments import Count, NonNegative, checked
 from mbrl.errors import ConfigError, shown
 from mbrl.planners import Planner
+from mbrl.replacing import remove_unfinished
 from mbrl.spec import Configurable, plain
 from mbrl.training.callbacks.checkpoint_callback import CheckpointCallback
 from mbrl.training.callbacks.epoch_lines import EpochLines
@@ -28,7 +29,8 @@ from mbrl.training.checkpoint import FolderCheckpointIO
 from mbrl.training.flags import COMPUTING, check_flags, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.output import quiet
-from mbrl.training.run_folder import METRICS, check_name, default_folder, inside
+from mbrl.training.run_folder import METRICS, check_name, default_folder, inside, make_folder, refuse_links
+from mbrl.training.run_lock import held
 
 
 class RunTrainer(pl.Trainer):
@@ -92,6 +94,8 @@ class RunTrainer(pl.Trainer):
         self.computing = {flag: plain(flags.get(flag, trainer_defaults()[flag]), f"trainer.{flag}") for flag in COMPUTING}
         self.bf16 = flags.get("precision") == "bf16-mixed"
         self._run_folder: Path | None = None
+        self.loaded_from: Path | None = None  # the checkpoint of a model that is handed over with its parameters
+        self.tested: Path | None = None  # the checkpoint that the last evaluation was of
         self._interrupted = False
         self._begin: Callable[[], None] | None = None
         self._endless = False  # whether the last fit saw no episode end
@@ -137,6 +141,11 @@ class RunTrainer(pl.Trainer):
         if self._interrupted:
             return int(signal.SIGINT)
         return int(signal.SIGTERM) if self.received_sigterm else 0
+
+    @property
+    def goal(self) -> dict[str, Any]:
+        """Settings that end a run before its last step."""
+        return {"stop_at": self.run_clock.stop_at, "stop_count": self.run_clock.stop_count, "max_epochs": self.max_epochs}
 
     def begin(self) -> None:
         """Writes what a run's folder holds from its start on; called once all parts are made, so that none can fail."""
@@ -203,6 +212,19 @@ class RunTrainer(pl.Trainer):
         self._default_root_dir = str(folder)
         self.metrics_file = MetricsFile(folder / METRICS, model.clock_name if isinstance(model, Planner) else "epoch")
         return folder
+
+    @contextmanager
+    def own_folder(self, folder: Path) -> Iterator[None]:
+        """Makes the run folder and keeps other processes from training in it."""
+        if not self.is_global_zero:
+            yield
+            return
+        refuse_links(folder)
+        make_folder(folder)
+        with held(folder):
+            for part in (folder, folder / "checkpoints"):
+                remove_unfinished(part)
+            yield
 
     def _config(self, model: Any, datamodule: Any) -> dict[str, Any]:
         """The run as a file that `mbrl fit --config` takes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import time
 from typing import Any
 
@@ -100,6 +99,8 @@ class CheckpointCallback(Checkpoint):
             "fitted_to": None if fitted_to is None else fitted_to.to_plain(),
             "trainer": trainer.computing,
             "threads": torch.get_num_threads(),
+            # a run that met its goal stays ended, whatever happens to it between here and its summary
+            "ended": trainer.goal if trainer.should_stop else None,
             "versions": {
                 "python": platform.python_version(),
                 "torch": str(torch.__version__),
@@ -114,9 +115,3 @@ def position(trainer: Run, module: pl.LightningModule) -> int:
     if isinstance(module, Planner):
         return module.clock
     return int(trainer.fit_loop.epoch_progress.current.processed)
-
-
-def remove_all(run: Any) -> None:
-    """Removes every checkpoint of a run that starts anew."""
-    for folder in checkpoint_folders(run):
-        shutil.rmtree(folder)

@@ -37,6 +37,10 @@ class Run(Protocol):
         """The folder with its files."""
 
     @property
+    def goal(self) -> dict[str, Any]:
+        """The settings that may end it before its last step."""
+
+    @property
     def stop_signal(self) -> int:
         """The signal that asked it to end after this step, or 0."""
 

@@ -155,6 +155,8 @@ class RunClock(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"streak": self.streak, "last_return": self.last_return, "elapsed": self.elapsed}
+        if self.stop_at is not None:
+            state["stop_at"] = self.stop_at
         if self.evaluation_steps:
             state["evaluation_steps"] = self.evaluation_steps
         if self._owed is not None:
@@ -162,7 +164,8 @@ class RunClock(pl.Callback):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.streak = state_dict["streak"]
+        # evaluations that reached another goal say nothing of this one; older states have no goal
+        self.streak = state_dict["streak"] if state_dict.get("stop_at", self.stop_at) == self.stop_at else 0
         self.last_return = state_dict["last_return"]
         self.elapsed = state_dict["elapsed"]
         self.evaluation_steps = state_dict.get("evaluation_steps", 0)

@@ -29,6 +29,7 @@ from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
 from mbrl.training.output import plain_warnings, quiet, say, show_metrics
 from mbrl.training.resume import checkpoint_at
+from mbrl.training.run_folder import inside
 from mbrl.training.trainer import Trainer
 from mbrl.training.yaml_text import read_value
 
@@ -206,7 +207,8 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     path = checkpoint_at(given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     model = module_of(checkpoint, path, allow)
-    trainer = Trainer(given.folder or _run_of(path), progress=False, tensorboard=False)
+    trainer = Trainer(given.folder or inside(path), progress=False, tensorboard=False)
+    trainer.loaded_from = path
     if name == "predict":
         task: Any = model.built_task
         data: Any = _dataset_for(task, given.dataset)
@@ -237,10 +239,6 @@ def _dataset_for(task: Task, path: str) -> OfflineData:
     data = OfflineData(path, env_id=task.env_id, env_kwargs=dict(task.env_kwargs), action_repeat=task.action_repeat)
     data.allow = task.allow
     return data
-
-
-def _run_of(folder: Path) -> Path:
-    return folder.parent.parent if folder.parent.name == "checkpoints" else folder
 
 
 def _names_a_config(option: str) -> bool:
