@@ -275,7 +275,7 @@ class FolderCheckpointIO(CheckpointIO):
         run = checkpoint.get("mbrl_run", {})
         about = {
             name: run[name]
-            for name in ("clock", "position", "class_path", "model", "data", "trainer", "threads", "ended")
+            for name in ("clock", "position", "class_path", "model", "data", "trainer", "threads", "ended", "eval_return")
             if name in run
         }
         write_checkpoint(Path(path), checkpoint, about)

@@ -115,14 +115,8 @@ def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], f
 
 def _set_aside(folder: Path) -> None:
     """Moves the configuration and lines of an earlier attempt out of the way, so that each folder describes one run."""
-    left = [
-        folder / METRICS,
-        folder / "metrics.csv",
-        folder / "curve.png",
-        folder / "tensorboard",
-        *folder.glob("config*.yaml"),
-    ]
-    left = [path for path in left if path.exists()]
+    names = (METRICS, "metrics.csv", "curve.png", "tensorboard/hparams.yaml")
+    left = [path for path in (*(folder / name for name in names), *folder.glob("config*.yaml")) if path.exists()]
     if not left:
         return
     number = 1
@@ -151,8 +145,10 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
 
 
 def inside(path: str | os.PathLike[str]) -> Path:
-    """The run folder that a path lies in: of `checkpoints/ckpt-…`, of its `model.pt`, or the folder itself."""
+    """The run folder that a path lies in: of `checkpoints/ckpt-…`, of its `model.pt`, of `best`, or the folder itself."""
     folder = Path(path)
+    if folder.name in ("last", "best") and not folder.exists():
+        return folder.parent
     if folder.name == "model.pt":
         folder = folder.parent
     return folder.parent.parent if folder.parent.name == "checkpoints" else folder

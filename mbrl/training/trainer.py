@@ -16,6 +16,7 @@ from mbrl.data.offline_columns import write_arrays
 from mbrl.errors import CheckpointError, ConfigError, RunFolderError, keeping
 from mbrl.models import GradientModel
 from mbrl.planners import Planner
+from mbrl.training.callbacks.lightning_callbacks import check_callbacks
 from mbrl.training.checkpoint import find_last, read_manifest
 from mbrl.training.flags import check_flags
 from mbrl.training.load import load_into
@@ -45,6 +46,7 @@ class Trainer(RunTrainer):
         log_every: steps of the planner's clock between metric lines.
         checkpoint_every: steps of the planner's clock between checkpoints.
         checkpoint_min_ratio: a checkpoint waits until this many times the duration of the last write has passed.
+        keep_best: whether to keep the best evaluation's checkpoint beside the newest; `--ckpt_path best` takes it.
         stop_at: mean evaluation return at which to end; None uses all steps.
         stop_count: evaluations in a row that must reach it.
         progress: whether to show a progress bar, or lines where there is no terminal.
@@ -52,7 +54,8 @@ class Trainer(RunTrainer):
         threads: intra-op threads of torch. On a shared machine two can be ten times slower than one; another number gives
             other last bits.
         logger: further Lightning loggers, such as `WandbLogger`; False for none, TensorBoard included.
-        callbacks: further Lightning callbacks.
+        callbacks: further Lightning callbacks. A planner's evaluations call their `on_validation_end`, so that
+            `EarlyStopping` works; those that a planner's run can't honour are refused.
         **flags: Lightning's Trainer flags; see `mbrl.training.flags` for those that a planner's run refuses.
 
     Attributes:
@@ -86,7 +89,8 @@ class Trainer(RunTrainer):
             model: a `Planner`, or a dynamics model to fit alone.
             datamodule: `OnlineData`, or `OfflineData` for a model and for a planner that learns from a dataset.
             ckpt_path: None starts a run in an empty folder; `last` resumes the newest whole checkpoint of the run folder
-                and starts at 0 if it holds none; or the path of a run or checkpoint folder.
+                and starts at 0 if it holds none; `best` that of its best evaluation (`keep_best`); or the path of a run or
+                checkpoint folder, which goes on in another `folder`.
             override: whether to resume although the settings differ from the checkpoint's.
 
         Raises:
@@ -101,6 +105,12 @@ class Trainer(RunTrainer):
         check_can_fit(model)
         at_once = not online and not isinstance(model, GradientModel)
         check_flags(self.given, online=online, at_once=at_once)
+        check_callbacks(self.user_callbacks, online=online)
+        if self.checkpointing.keep_best and not online:
+            raise ConfigError(
+                "trainer.keep_best: expected a planner, whose evaluations have returns, got a model; leave it out, or give "
+                "Lightning's ModelCheckpoint the metric to monitor."
+            )
         self._set_clock(online, at_once)
         torch.set_num_threads(self.threads)
         if self.bf16:
@@ -130,10 +140,11 @@ class Trainer(RunTrainer):
             self._refuse_newer(found, position)
         elif ckpt_path is not None:
             self.say(f"{folder} holds no checkpoint: starting at 0")
-        self._begin = partial(begin_files, folder, self.metrics_file, self._config(model, datamodule), found, position)
+        self.hyperparameters = self._config(model, datamodule)
+        self._begin = partial(begin_files, folder, self.metrics_file, self.hyperparameters, found, position)
         self._open_loggers(position)
         self.checkpoint_io.training = True
-        with self._ctrl_c(online), quiet("pytorch_lightning"), own_parameters(found):
+        with self.ctrl_c_passes(), self._ctrl_c(online), quiet("pytorch_lightning"), own_parameters(found):
             try:
                 super().fit(model, datamodule=datamodule, ckpt_path=None if found is None else str(found))
             except SIGTERMException:
@@ -154,7 +165,8 @@ class Trainer(RunTrainer):
             return
         if read_manifest(there, buffers=False)["position"] > position:
             raise CheckpointError(
-                f"expected {found} to be the newest, but {there.name} is newer and would be lost; give last or a new folder."
+                f"expected {found} to be the newest, but {there.name} is newer and would be lost; give last, or another "
+                "trainer.folder beside this checkpoint's path."
             )
         if not is_same(inside(found), self.run_folder):
             raise RunFolderError(
@@ -189,7 +201,7 @@ class Trainer(RunTrainer):
         Args:
             model: built and trained, or described only, with its parameters in `ckpt_path`.
             datamodule: where to evaluate.
-            ckpt_path: `last`, or the path of a run or checkpoint folder; None takes `model` as it is.
+            ckpt_path: `last`, `best`, or the path of a run or checkpoint folder; None takes `model` as it is.
             override: whether to go on although the model's settings differ from the checkpoint's.
 
         Returns:
@@ -295,7 +307,7 @@ class Trainer(RunTrainer):
                 )
             return None
         last = os.fspath(ckpt_path) == "last"
-        run = self._choose_folder(model, datamodule, None if last else Path(ckpt_path))
+        run = self._choose_folder(model, datamodule, None if os.fspath(ckpt_path) in ("last", "best") else Path(ckpt_path))
         found = find_checkpoint(ckpt_path, run)
         if found is None and last and not _learns(model):  # nothing that a checkpoint could add
             return None
@@ -311,7 +323,7 @@ class Trainer(RunTrainer):
         self.checkpoint_io.training = False
         self.limit_val_batches = self.given.get("limit_val_batches", 1.0)
         run = super().test if what == "test" else super().validate
-        with quiet("pytorch_lightning"), own_parameters(found):
+        with self.ctrl_c_passes(), quiet("pytorch_lightning"), own_parameters(found):
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
         tell_if_never_fitted(model)
         return dict(results)
