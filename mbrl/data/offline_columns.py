@@ -67,7 +67,7 @@ def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
             return _dataset(source, file.files, file.__getitem__, note)
     except DataError:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         # numpy takes whatever it doesn't know for a pickle
         known = isinstance(error, OSError) or zipfile.is_zipfile(path)
         found = str(error).rstrip(".") if known else "a file of another kind, or one that is cut off"

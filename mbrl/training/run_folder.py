@@ -99,15 +99,15 @@ def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], f
         _set_aside(folder)
         metrics.cut(-1)
     else:  # a run that goes on in another folder takes its lines along
-        source = inside(found) / METRICS
-        if not source.exists():
+        source, every = inside(found) / METRICS, config.get("trainer", {}).get("log_every", 1)
+        if not source.exists() or (position >= every and not MetricsFile(source, metrics.clock).read()):
             warnings.warn(
-                f"{source} is missing, so the curves begin at the checkpoint, {metrics.clock} {position}; put it back and "
+                f"{source} is lost, so the curves begin at the checkpoint, {metrics.clock} {position}; put it back and "
                 "resume again if you have it.",
                 MbrlWarning,
                 2,
             )
-        elif not is_same(inside(found), folder):
+        if source.exists() and not is_same(inside(found), folder):
             write_whole(metrics.path, source.read_bytes())
         metrics.cut(position - 1 if metrics.clock == "epoch" else position)
     write_config(folder, config)

@@ -89,10 +89,13 @@ def test_a_run_whose_only_checkpoint_is_damaged_is_refused(tmp_path: Path, lost:
 
 
 @pytest.mark.filterwarnings("ignore:.*treespec:FutureWarning")
-def test_lost_metrics_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [None, ""])
+def test_lost_metrics_are_told(left: str | None, tmp_path: Path) -> None:
     fit(tmp_path, steps=20)
     (tmp_path / "metrics.jsonl").unlink()
-    with pytest.warns(MbrlWarning, match=r"metrics\.jsonl is missing, so the curves begin at the checkpoint, env_steps 20"):
+    if left is not None:
+        (tmp_path / "metrics.jsonl").write_text(left)
+    with pytest.warns(MbrlWarning, match=r"metrics\.jsonl is lost, so the curves begin at the checkpoint, env_steps 20"):
         fit(tmp_path, "last", steps=30)
     assert [line["env_steps"] for line in lines(tmp_path)] == [30]
 
