@@ -5,6 +5,7 @@ from mbrl.models.capabilities import Differentiable, Exact, HasMembers, WantsVal
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
+from mbrl.models.gaussian_process import GaussianProcess, PosteriorMoments
 from mbrl.models.model_env import ModelEnv, ModelVectorEnv
 from mbrl.models.obs_state import ObsState
 from mbrl.models.simulator import SimState, SimulatorModel
@@ -15,6 +16,7 @@ __all__ = [
     "DynamicsModel",
     "Exact",
     "GaussianEnsemble",
+    "GaussianProcess",
     "GradientModel",
     "HasMembers",
     "LinearQuadratic",
@@ -22,6 +24,7 @@ __all__ = [
     "ModelVectorEnv",
     "ObsState",
     "Pendulum",
+    "PosteriorMoments",
     "SimState",
     "SimulatorModel",
     "WantsValueFunction",
