@@ -38,6 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_in_the_run_folder(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names == {
+        ".fitting",
         "checkpoints",
         "config.yaml",
         "curve.png",

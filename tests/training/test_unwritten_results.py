@@ -78,6 +78,7 @@ def test_a_video_that_fails(made: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert (made / "run/test.json").exists()
 
 
+@pytest.mark.filterwarnings("ignore:this ToyPlanner was never fitted")
 def test_from_python_the_error_has_the_results(made: Path, full: None, tmp_path: Path) -> None:
     planner = ToyPlanner()
     planner.build(make_task("Pendulum-v1", {"max_episode_steps": 25}), 0)
