@@ -128,7 +128,7 @@ class RunTrainer(pl.Trainer):
         flags["plugins"] = [*_as_list(flags.get("plugins")), self.checkpoint_io]
         with quiet("pytorch_lightning"), plainly(flags):
             super().__init__(logger=False, callbacks=[*user, *own], **flags)
-        profiler = getattr(self, "profiler", None)
+        profiler: Any = getattr(self, "profiler", None)
         if getattr(profiler, "filename", "") is None:  # Lightning would log its table, where nobody shows it
             profiler._write_stream = say
 
