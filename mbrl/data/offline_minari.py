@@ -64,7 +64,7 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
     source = os.fspath(path)
     folder = minari_folder(path)
     if folder is None:
-        raise DataError(f"{source}: expected a Minari dataset, got neither folder nor id; try: minari download {source}.")
+        raise DataError(f"{source}: expected a Minari dataset, got neither folder nor id; {_hint(source)}.")
     try:
         return _read(source, folder, MinariStorage.read_raw_metadata(folder))
     except MbrlError:
@@ -119,6 +119,14 @@ def _read(source: str, folder: Path, metadata: Mapping[str, Any]) -> OfflineData
     return found
 
 
+def _hint(source: str) -> str:
+    """What to do where there is nothing."""
+    for ending in (".npz", ".hdf5", ".h5"):
+        if Path(f"{source}{ending}").is_file():
+            return f"did you mean {source}{ending}"
+    return f"try: minari download {source}"
+
+
 def _check_sizes(source: str, folder: Path, metadata: Mapping[str, Any]) -> None:
     """Refuses counts and arrays that are larger than what is there, and data that lies elsewhere."""
     there = len([item for item in folder.iterdir() if item.is_dir()])  # of the kinds that keep an episode per folder
@@ -150,8 +158,11 @@ def check_minari_id(dataset_id: str) -> None:
 
     try:
         parse_dataset_id(dataset_id)
-    except ValueError as error:
-        raise DataError(f"{dataset_id}: expected an id such as namespace/name-v0, got {error}") from error
+    except (ValueError, TypeError):  # without a version it has none to make a number of
+        raise DataError(
+            f"{dataset_id}: expected a file that ends in .npz, or the id of a Minari dataset such as namespace/name-v0, got "
+            "neither; add the ending or the version."
+        ) from None
     folder = minari.storage.get_dataset_path(dataset_id)
     if folder.exists():
         raise DataError(f"{dataset_id}: expected a new id, got one that exists; choose another name or version.")

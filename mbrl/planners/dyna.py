@@ -176,9 +176,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
                 f"{told}; leave them out, or give a model."
             )
         if self.updates_per_step == 0:
-            raise ConfigError(
-                "Dyna(dynamics=None): expected updates_per_step above 0, or nothing learns, got 0; set 1."
-            )
+            raise ConfigError("Dyna(dynamics=None): expected updates_per_step above 0, or nothing learns, got 0; set 1.")
         parts: list[BatchHook | ActionSelector] = [*self.batch_hooks, self.explore_selector]
         for part in parts:
             if part.needs_dynamics:

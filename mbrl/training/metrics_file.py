@@ -51,14 +51,16 @@ class MetricsFile:
         """Reads the whole lines, without what a kill left half-written.
 
         Raises:
-            RunFolderError: if it is no text, or a line says what is no number.
+            RunFolderError: if it can't be read, is no text, or a line says what is no number.
         """
         if not self.path.exists():
             return []
         try:
             texts = self.path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise RunFolderError(f"expected lines of JSON in {self.path}, got no text; remove it, or put it back.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(
+                f"expected metric lines in {self.path}, got {error}; put the file back, or move it away."
+            ) from error
         lines = []
         for number, text in enumerate(texts, 1):
             try:

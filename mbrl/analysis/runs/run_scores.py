@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mbrl.arguments import check_argument
 from mbrl.errors import DataError
+from mbrl.training.output import drawn
 
 Scores: TypeAlias = Mapping[str, Sequence[float] | Tensor]  # task → a score of each run
 FEW = 5  # runs a task below which a note says that intervals are too narrow
@@ -131,5 +132,5 @@ def draw_estimate(axes: Any, row: int, found: Estimate) -> None:
 
 def name_rows(axes: Any, names: Sequence[str]) -> None:
     """The rows' names beside the axis, the first on top."""
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_yticks(range(len(names)), [drawn(name) for name in names], fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first on top

@@ -47,8 +47,8 @@ def read_settings(folder: Path) -> RunSettings:
         return RunSettings()
     try:
         text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: expected YAML in UTF-8, got other bytes; save it anew, or take the run out.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected the settings of a run, got {error}; put it back or remove it.") from error
     config = read_mapping(text, str(path))
     data = config.get("data")
     chosen = data.get("init_args") if isinstance(data, dict) else None

@@ -49,7 +49,7 @@ def open_storage(url: str) -> BaseStorage:
     check_url(url)
     try:
         if url.startswith(_JOURNAL):
-            return JournalStorage(_journal_file(url))
+            return _journal(url)
         parsed = make_url(url)
         storage = RDBStorage(parsed.set(drivername=_driver(parsed)).render_as_string(), engine_kwargs=_engine(parsed))
         if parsed.get_backend_name() == "sqlite":
@@ -150,6 +150,21 @@ class _TornLineLock(JournalFileSymlinkLock):
             if end < size:
                 file.truncate(end)
         return taken
+
+
+def _journal(url: str) -> JournalStorage:
+    """Opens a journal; a file of another kind is left as it is.
+
+    Raises:
+        DataError: if the file is none.
+    """
+    try:
+        return JournalStorage(_journal_file(url))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        raise DataError(
+            f"--storage: expected Optuna's journal at {url}, got another file ({type(error).__name__}: {error}); check the "
+            "path."
+        ) from error
 
 
 def _journal_file(url: str) -> JournalFileBackend:
