@@ -109,7 +109,7 @@ def test_what_can_not_be_written_is_refused_before_stepping(tmp_path, monkeypatc
         collect(task, "taken-v0", steps=10)
     with pytest.raises(
         DataError,
-        match="or the id of a Minari dataset such as namespace/name-v0, got neither; add the ending or the version",
+        match="such as namespace/name-v0, got neither; add the ending or the version",
     ):
         collect(task, "steps.csv", steps=10)
     for steps, num_envs, said in (
