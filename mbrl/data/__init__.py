@@ -17,6 +17,7 @@ from mbrl.data.streams import (
     derived_seed,
     draw_balanced,
     draw_normal,
+    float32_by_default,
     make_generator,
 )
 from mbrl.data.task import Task, TaskBound, check_same_task
@@ -48,6 +49,7 @@ __all__ = [
     "draw_normal",
     "episode_ends",
     "episode_numbers",
+    "float32_by_default",
     "make_generator",
     "mixed_batch",
     "read_hdf5",

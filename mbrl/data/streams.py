@@ -39,19 +39,29 @@ def generator_on(device: torch.device, generator: torch.Generator) -> torch.Gene
 
 
 @contextmanager
+def float32_by_default() -> Iterator[None]:
+    """Has tensors that torch or Lightning make be float32 inside this block, whatever default the user set."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+@contextmanager
 def default_draws(*parts: object) -> Iterator[None]:
     """Has torch's own default draws on the CPU, such as the initial weights of `nn.Linear`, follow a seed from `parts`.
 
     Torch's layers take no generator. Inside this block they draw the same numbers each time, in float32 whatever the default
     dtype, and afterwards the global generator and the default stand where they stood.
     """
-    before, dtype = torch.get_rng_state(), torch.get_default_dtype()
+    before = torch.get_rng_state()
     torch.set_rng_state(make_generator("cpu", *parts).get_state())
-    torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with float32_by_default():
+            yield
     finally:
-        torch.set_default_dtype(dtype)
         torch.set_rng_state(before)
 
 

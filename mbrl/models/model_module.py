@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import Prediction, TaskBound, Transitions, check_same_task, make_generator
+from mbrl.data import Prediction, TaskBound, Transitions, check_same_task, float32_by_default, make_generator
 from mbrl.errors import ConfigError, DivergedError, MbrlWarning
 from mbrl.models.fitting.fitted_rows import FittedRows
 from mbrl.parts import load_states_of_parts, states_of_parts
@@ -161,7 +161,8 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
             rows: weight of this batch in the mean.
         """
         tells = False if self.trainer.state.fn == "fit" and getattr(self.trainer, "writes_lines", False) else None
-        self.log(name, value, on_step=False, on_epoch=True, logger=tells, batch_size=rows, sync_dist=True)
+        with float32_by_default():  # the dtype of Lightning's sums
+            self.log(name, value, on_step=False, on_epoch=True, logger=tells, batch_size=rows, sync_dist=True)
 
     def validation_step(self, batch: Transitions, batch_idx: int) -> None:
         """Adds the members' errors on a batch of rows."""

@@ -54,9 +54,8 @@ class _Suite(Clauses):
         model = linear_model_of(self.task, members, spread=0.3, noise=0.2, learn_reward=True)
         with torch.no_grad():
             said = model.predict(some_obs(self.task, ROWS), some_actions(self.task, ROWS))
-        scale = 1 + torch.rand(
-            members, ROWS, 1, generator=noise("spread")
-        )  # members of a linear model differ alike everywhere
+        # members of a linear model differ alike everywhere
+        scale = 1 + torch.rand(members, ROWS, 1, generator=noise("spread"), dtype=torch.float32)
         return Prediction(said.mean * scale, said.var * scale, said.reward_mean, torch.full_like(said.mean[..., 0], 0.01))
 
     def sample(self, said: Prediction, drawn: Tensor, rows: Tensor | None = None) -> Sample:

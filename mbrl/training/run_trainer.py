@@ -188,7 +188,9 @@ class RunTrainer(pl.Trainer):
         for logger in self.loggers:
             logger.log_metrics(dict(line), step=position)
         if isinstance(self.lightning_module, Planner):  # what a model alone logs is there already
-            self.callback_metrics.update({name: torch.tensor(float(value)) for name, value in line.items()})
+            self.callback_metrics.update(
+                {name: torch.tensor(float(value), dtype=torch.float64) for name, value in line.items()}
+            )
         if self.progress is not None and self.is_global_zero and self.lightning_module is not None:
             self.progress.show(self, self.lightning_module, line)
         ends = line.get("model/ends")

@@ -155,7 +155,7 @@ def collapsed_bound(process: Process, points: Tensor, tries: list[int]) -> Calla
         tries.append(retries)
         a = torch.linalg.solve_triangular(root, kernel(spot, z).to_dense(), upper=False) / sd.view(-1, 1, 1)  # D x M x N
         gram = a @ a.mT  # D x M x M
-        factor = torch.linalg.cholesky(gram + torch.eye(len(points)).to(gram))
+        factor = torch.linalg.cholesky(gram + torch.eye(len(points), dtype=gram.dtype, device=gram.device))
         c = torch.linalg.solve_triangular(factor, a @ y.unsqueeze(-1), upper=False).squeeze(-1) / sd.unsqueeze(-1)  # D x M
         left_out = rows * of.signal / of.noise - gram.diagonal(dim1=-2, dim2=-1).sum(-1)  # D
         fit = c.square().sum(-1) - y.square().sum(-1) / of.noise - left_out

@@ -105,7 +105,7 @@ class Posterior(DataSized):
         root, retries = factorised(covariance(self.kernel, of, points, points), JITTER * of.signal, of.signal)
         across = torch.linalg.solve_triangular(root, covariance(self.kernel, of, points, z), upper=False)  # D x M x N
         noise = of.noise.view(-1, 1, 1)
-        gram = torch.eye(len(points)).to(root) + across @ across.mT / noise
+        gram = torch.eye(len(points), dtype=root.dtype, device=root.device) + across @ across.mT / noise
         factor = torch.linalg.cholesky(gram)  # D x M x M; C Cᵀ = gram⁻¹
         whitened = torch.cholesky_solve(across @ y.mT.unsqueeze(-1) / noise, factor).squeeze(-1)  # D x M
         self._put(of, points, _inverse(root), whitened, _inverse(factor).mT.contiguous())

@@ -53,7 +53,7 @@ def choose_rows(
     chosen = []
     for k in range(number):
         if k < newest:
-            pivot = torch.tensor(n - 1 - k, device=device)
+            pivot = torch.tensor(n - 1 - k, dtype=torch.int64, device=device)
         else:
             pivot = torch.where(taken, -1.0, (var / of.signal.unsqueeze(-1)).mean(0)).argmax()
         here = pivot.view(1)

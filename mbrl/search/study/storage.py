@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from mbrl.errors import ConfigError, DataError
+from mbrl.errors import ConfigError, DataError, MbrlError
 
 DEFAULT = "sqlite:///study.db"
 SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's process never needs
@@ -63,6 +63,8 @@ def open_storage(url: str) -> BaseStorage:
         raise ConfigError(
             f"--storage: expected an installed driver for {redacted(url)}, got: {reason}; install {package} with pip."
         ) from error
+    except MbrlError:
+        raise
     except (StorageInternalError, DBAPIError, OSError, *_SPOILED) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
@@ -160,7 +162,7 @@ def _journal(url: str) -> JournalStorage:
     """
     try:
         return JournalStorage(_journal_file(url))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError) as error:
+    except _SPOILED as error:
         raise DataError(
             f"--storage: expected Optuna's journal at {url}, got another file ({type(error).__name__}: {error}); check the "
             "path."
