@@ -80,6 +80,25 @@ class DivergedError(MbrlError, RuntimeError):
 
 
 @contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Reads from a checkpoint, in which anything may lie instead of what was written.
+
+    Args:
+        what: what is expected there, for the message.
+
+    Raises:
+        CheckpointError: in place of whatever else is raised by data of another kind.
+    """
+    try:
+        yield
+    except MbrlError:
+        raise
+    except (RuntimeError, TypeError, LookupError, ValueError, AttributeError) as error:
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        raise CheckpointError(f"expected {what}, got something else ({text}); use another checkpoint.") from error
+
+
+@contextmanager
 def keeping(results: Mapping[str, float]) -> Iterator[None]:
     """Gives results to whatever error stops their writing, so that a full disk doesn't cost what was found.
 

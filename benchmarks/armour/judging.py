@@ -41,6 +41,8 @@ def files(folder: Path) -> dict[str, str]:
     for place, folders, names in os.walk(folder):
         for name in (*names, *folders):
             path = Path(place, name)
+            if name == ".fitting":  # the lock of a run folder, which says who held it last
+                continue
             if path.is_symlink():
                 found[str(path.relative_to(folder))] = f"link to {os.readlink(path)}"
             elif path.is_file():

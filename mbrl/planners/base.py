@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from mbrl.arguments import check_argument
 from mbrl.data import Streams, Task, check_same_task, default_draws
-from mbrl.errors import CheckpointError, ConfigError, EnvironmentFailedError
+from mbrl.errors import CheckpointError, ConfigError, EnvironmentFailedError, reading
 from mbrl.parts import load_states_of_parts, reset_parts, states_of_parts
 from mbrl.planners.evaluation import EvaluationStopped, evaluate, evaluating
 from mbrl.planners.memory import Memory
@@ -148,6 +148,11 @@ class Planner(Predicting, ABC):
         """The memory of the training episodes."""
         if self._memory is None:
             self._memory = self.memory(n, self.streams["exploration"])
+        if self._memory.n != n:
+            raise CheckpointError(
+                f"{type(self).__name__}: expected the memory of {n} environments, got one of {self._memory.n}; resume "
+                "with as many as before."
+            )
         return self._memory
 
     @property
@@ -261,16 +266,17 @@ class Planner(Predicting, ABC):
         if self._pending is None:
             return
         state, self._pending = self._pending, None
-        if training:
-            self.streams.load_state_dict(state["streams"])
-            if state["memory"] is not None:
-                self._memory = self.memory(state["memory"]["n"], self.streams["exploration"])
-                self._memory.load_state_dict(state["memory"])
-            self.metrics.load_state_dict(state["metrics"], self.device)
-        self.load_planner_state(state["planner"])
-        load_states_of_parts(self, state.get("parts", {}))
-        if training:
-            self.load_buffers_state(state["buffers"])
+        with reading(f"the state of a {type(self).__name__}"):
+            if training:
+                self.streams.load_state_dict(state["streams"])
+                if state["memory"] is not None:
+                    self._memory = self.memory(state["memory"]["n"], self.streams["exploration"])
+                    self._memory.load_state_dict(state["memory"])
+                self.metrics.load_state_dict(state["metrics"], self.device)
+            self.load_planner_state(state["planner"])
+            load_states_of_parts(self, state.get("parts", {}))
+            if training:
+                self.load_buffers_state(state["buffers"])
 
     def on_fit_start(self) -> None:
         """Restores all that `on_save_checkpoint` added."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from mbrl.arguments import Count, Natural
 from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, make_generator
 from mbrl.envs.experience import Experience
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import CheckpointError, ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.parts import fitted_parts
 from mbrl.planners.base import Planner
@@ -280,6 +280,10 @@ class OnlinePlanner(Planner, HasDynamics):
         return {} if self._real is None else {"real": self._real.state_dict()}
 
     def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
+        if "real" not in state and self.env_steps > 0:
+            raise CheckpointError(
+                f"{type(self).__name__}: expected the run's {self.env_steps} real steps, got none; use another checkpoint."
+            )
         if "real" in state:
             wanted = self.real_buffer.capacity
             self.real_buffer.load_state_dict(state["real"])

@@ -25,13 +25,14 @@ from typing import Any, BinaryIO
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
-from mbrl.errors import CheckpointError, MbrlWarning
+from mbrl.errors import CheckpointError, MbrlWarning, reading
 from mbrl.replacing import remove
 from mbrl.training.files import sync_folder, write_whole
 
 MANIFEST = "manifest.json"
 MODEL = "model.pt"
 FORMAT = 1
+_SPOILED = (ValueError, TypeError, LookupError, AttributeError)  # what torch raises of a file that was cut or changed
 _BUFFER = "buffer-"  # what their files' names begin with
 _WEIGHTS_ONLY = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "mbrl", "mbrl_run")
 
@@ -146,6 +147,8 @@ def read_manifest(folder: Path, *, buffers: bool = True) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         files = {name: entry["sha256"] for name, entry in manifest["files"].items()}
         known = manifest["format"] == FORMAT and MODEL in files
+        if not isinstance(manifest.get("position", 0), int):
+            raise TypeError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise CheckpointError(f"expected a manifest in {path}, but it can't be read; use another checkpoint.") from None
     if not known:
@@ -170,7 +173,7 @@ def read_tensors(path: Path) -> Any:
     _check_archive(path)
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, *_SPOILED) as error:
         raise CheckpointError(
             f"expected tensors and plain data in {path}, but it holds something else ({_reason(error)}); use another file."
         ) from error
@@ -287,8 +290,11 @@ class FolderCheckpointIO(CheckpointIO):
         checkpoint = read_checkpoint(Path(path), buffers=self.training)
         if not self.training:
             return {name: value for name, value in checkpoint.items() if name in _WEIGHTS_ONLY}
-        if checkpoint["mbrl"]["kind"] == "planner":  # a finished run may be given more steps, and then goes on
-            checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+        with reading(f"a run of a planner or a model in {path}"):
+            if checkpoint["mbrl"]["kind"] == "planner":  # a finished run may be given more steps, and then goes on
+                checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+            if checkpoint.get("mbrl_run", {}).get("data", {}).get("class_path") == "mbrl.envs.OnlineData":
+                checkpoint["OnlineData"]["experience"]  # noqa: B018 - without it all episodes would begin anew in silence
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:

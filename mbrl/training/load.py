@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mbrl.arguments import check_argument
 from mbrl.data import Task
-from mbrl.errors import CheckpointError, ConfigError, MbrlError
+from mbrl.errors import CheckpointError, ConfigError, MbrlError, reading
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 from mbrl.spec import from_spec
@@ -124,15 +124,8 @@ def _check_layout(checkpoint: dict[str, Any], folder: Path) -> None:
 
 
 def _fill(module: Any, checkpoint: dict[str, Any], folder: Path) -> None:
-    try:
+    with reading(f"parameters of {checkpoint['mbrl']['spec']['class_path']} in {folder}"):
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=True)
         if isinstance(module, Planner):
             module.restore()
-    except MbrlError:
-        raise
-    except (RuntimeError, TypeError, LookupError, ValueError, AttributeError) as error:  # whatever lies there instead
-        name, text = checkpoint["mbrl"]["spec"]["class_path"], " ".join(str(error).split())[:300]
-        raise CheckpointError(
-            f"expected parameters of {name} in {folder}, but they don't fit ({text}); load it with the code that wrote it."
-        ) from error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
-from mbrl.training.checkpoint import write_checkpoint
+from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, read_manifest, write_checkpoint
 from mbrl.training.resume import check_same, check_threads, differences, find_checkpoint, flatten
+from tests.training.toy import ToyPlanner, data, trainer
 
 SPEC: dict[str, Any] = {
     "model": {"class_path": "mbrl.planners.Dyna", "init_args": {"hidden": [2, 3], "learner": {"class_path": "x.SAC"}}},
@@ -73,7 +75,7 @@ def test_paths_to_a_checkpoint(run: Path, tmp_path: Path) -> None:
     ("path", "message"),
     [
         ("nowhere", r"expected a checkpoint at nowhere, but there is nothing; check the path"),
-        ("best", r"the only special name is last"),
+        ("best", r"but it has kept none; give last, or train with trainer.keep_best"),
         ("https://example.org/model.pt", r"expected a path on this machine, got https"),
     ],
 )
@@ -89,3 +91,30 @@ def test_a_run_without_a_checkpoint_and_a_stray_file(tmp_path: Path) -> None:
     (tmp_path / "weights.ckpt").touch()
     with pytest.raises(CheckpointError, match=r"got the file .*weights\.ckpt"):
         find_checkpoint(tmp_path / "weights.ckpt", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["mbrl"].update(streams=None), "expected the state of a ToyPlanner"),
+        (lambda c: c["mbrl"].update(metrics=[3]), "expected the state of a ToyPlanner"),
+        (lambda c: c.update(loops=3), "expected a run of a planner or a model in"),
+        (lambda c: c.pop("OnlineData"), "expected a run of a planner or a model in"),
+    ],
+)
+def test_a_state_of_another_kind_is_a_sentence_and_the_run_keeps_what_it_has(change: Any, said: str, tmp_path: Path) -> None:
+    trainer(tmp_path).fit(ToyPlanner(), data(20))
+    folder = checkpoint_folders(tmp_path)[0]
+    checkpoint = read_checkpoint(folder, buffers=True)
+    manifest = read_manifest(folder)
+    change(checkpoint)
+    buffers = checkpoint.pop("mbrl_buffers", {})
+    shutil.rmtree(folder)
+    write_checkpoint(
+        folder, {**checkpoint, "mbrl_buffers": buffers}, {k: v for k, v in manifest.items() if k not in ("format", "files")}
+    )
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file() and path.name != ".fitting"}
+    assert "summary.json" in before
+    with pytest.raises(CheckpointError, match=said):
+        trainer(tmp_path).fit(ToyPlanner(), data(40), ckpt_path="last")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in before} == before

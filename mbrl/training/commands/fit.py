@@ -16,7 +16,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from mbrl.arguments import Seed, check_argument
 from mbrl.data import Task
 from mbrl.envs import OfflineData
-from mbrl.errors import ConfigError, MbrlError
+from mbrl.errors import ConfigError, MbrlError, reading
 from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
@@ -132,6 +132,10 @@ class MbrlCLI(LightningCLI):
         for part in ("model", "data"):
             if config.get(part) is None:
                 raise ConfigError(f"{part}: expected a class, got nothing; give --config FILE, or --{part} CLASS.")
+        if not hasattr(config["trainer"], "keys"):
+            raise ConfigError(
+                f"trainer: expected settings by name, got {config['trainer']!r}; write {{log_every: 100}}, say."
+            )
         settings = config["data"].get("init_args") or {}
         _merge(config, "seed_everything", settings, "seed", "data.init_args.seed", _seed_default())
         _merge(config, "name", config["trainer"], "name", "trainer.name", None)
@@ -215,7 +219,9 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
         data: Any = _dataset_for(task, given.dataset)
         say(f"predictions in {trainer.predict(model, data, output=given.output)}")
         return 0
-    spec = checkpoint["mbrl_run"]["data"]
+    with reading("the data of a run in the checkpoint"):
+        spec = checkpoint["mbrl_run"]["data"]
+        spec["class_path"], spec["init_args"].keys()
     if name == "test" and given.episodes is not None:
         if not isinstance(model, Planner):
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
