@@ -19,7 +19,7 @@ from mbrl.arguments import check_whole
 from mbrl.data import Task
 from mbrl.data.task import names_in
 from mbrl.envs.action_repeat import ActionRepeat
-from mbrl.envs.defaults import known_functions
+from mbrl.envs.defaults import DIMS, DISTRACTED, known_functions
 from mbrl.errors import ConfigError, TaskError
 from mbrl.names import check_allowed, import_name, name_of
 from mbrl.spec import plain
@@ -80,6 +80,7 @@ def make_task(
         action_repeat=action_repeat,
         known_reward=function_name(reward, known_reward, "reward", allow),
         known_terminated=function_name(terminated, known_terminated, "terminated", allow),
+        known_obs=obs_size - kwargs.get("dims", DIMS) if env_id == DISTRACTED else None,
     )
 
 
@@ -199,8 +200,9 @@ def _time_limit(env: Env, action_repeat: int) -> int | None:
 
 
 def _own_limit(env: Env) -> int | None:
-    """Simulator steps after which a dm_control task ends an episode by itself."""
-    limit = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", math.inf)
+    """Simulator steps after which a dm_control task, or one that says `time_limit`, ends an episode by itself."""
+    limit = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", None) or getattr(env.unwrapped, "time_limit", None)
+    limit = math.inf if limit is None else limit
     return math.ceil(limit) if math.isfinite(limit) else None
 
 
