@@ -67,9 +67,7 @@ class Distracted(gymnasium.Env[np.ndarray, np.ndarray]):
         space = self.base.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             self.base.close()
-            raise gymnasium.error.Error(
-                f"Distracted-v0 takes a base whose observations are a flat box, not {space}"
-            )
+            raise gymnasium.error.Error(f"Distracted-v0 takes a base whose observations are a flat box, not {space}")
         room = np.full(dims, np.inf if dynamics == "released" else _RADIUS)
         self.observation_space = spaces.Box(
             np.concatenate((space.low, -room)), np.concatenate((space.high, room)), dtype=np.float64

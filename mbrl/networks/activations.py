@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mbrl.errors import ConfigError
 
 Activation = Literal["silu", "relu", "elu", "tanh", "gelu", "softplus", "groupsort"]
 
@@ -39,3 +41,12 @@ ACTIVATION_SLOPES: dict[Activation, float] = {
     "softplus": 1.0,
     "groupsort": 1.0,
 }
+
+
+def check_pairs(where: str, activation: Activation, hidden: Sequence[int]) -> None:
+    """Refuses hidden layers of odd widths where units are sorted in pairs (`ConfigError`); `where` begins the message."""
+    odd = [size for size in hidden if size % 2]
+    if activation == "groupsort" and odd:
+        raise ConfigError(
+            f"{where}: expected even widths beside groupsort, which sorts units in pairs, got {odd[0]}; take {odd[0] + 1}."
+        )

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.arguments import Count, Items, checked
-from mbrl.errors import ConfigError
-from mbrl.networks.activations import ACTIVATIONS, Activation
+from mbrl.networks.activations import ACTIVATIONS, Activation, check_pairs
 from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstraint
 from mbrl.networks.precision import Precision
 
@@ -70,12 +69,7 @@ class StackedMLP(nn.Module):
         self.members = members
         self.sizes = tuple(sizes)
         self.precision: Precision = "fp32"
-        odd = [size for size in self.sizes[1:-1] if size % 2]
-        if activation == "groupsort" and odd:
-            raise ConfigError(
-                "StackedMLP(sizes=…): expected even widths beside groupsort, which sorts units in pairs, got "
-                f"{odd[0]}; take {odd[0] + 1}."
-            )
+        check_pairs("StackedMLP(sizes=…)", activation, self.sizes[1:-1])
         self.activation: Activation = activation
         pairs = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         self.weights = nn.ParameterList(
