@@ -46,6 +46,12 @@ def reset_parts(owner: Any) -> None:
         part.reset()
 
 
+def fitted_parts(owner: Any, model: Any, rows: Any) -> None:
+    """Shows all parts of `owner` the model and the rows that it was just fitted to, each part once wherever it lies."""
+    for part in {id(part): part for part in parts_of(owner).values()}.values():
+        part.fitted(model, rows)
+
+
 def states_of_parts(owner: Any) -> dict[str, dict[str, Any]]:
     """The states of those parts that have one, by path, for a checkpoint."""
     return {path: state for path, part in parts_of(owner).items() if (state := part.state_dict())}

@@ -62,6 +62,16 @@ class Part(Configurable):
     def reset(self) -> None:
         """Forgets whatever it has learned."""
 
+    def fitted(self, model: Any, rows: Any) -> None:
+        """Sees the real rows after each refit, for scales and thresholds that are taken from data.
+
+        What it takes from them is its state: `state_dict` keeps it, `reset` forgets it.
+
+        Args:
+            model: the dynamics model, just fitted.
+            rows: the `Transitions` `N` that it was fitted to; they may be views of a buffer, which later rows overwrite.
+        """
+
     def state_dict(self) -> dict[str, Any]:
         """Its state for a checkpoint: tensors and plain data; empty without one."""
         return {}

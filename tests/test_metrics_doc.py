@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_planners_run(run: Path) -> None:
     """Of Dyna; tests/training/test_pets_run.py has those of PETS, tests/planners/rollouts/test_up_mpc.py those of UP-MPC."""
-    others = {"plan/value", "time/plan_s", "rollout/bonus_weight"}
+    others = {"plan/value", "time/plan_s", "rollout/bonus_weight", "rollout/clamped"}
     others |= {f"{where}/{what}_spread" for where in ("rollout", "explore") for what in ("reward", "uncertainty")}
     assert written(run) == documented("A planner's run") - others
 

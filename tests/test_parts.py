@@ -14,6 +14,8 @@ from mbrl.planners import Dyna
 from mbrl.policies import SAC
 from mbrl.spec import Part
 from mbrl.testing import LinearModel, linear_task
+from tests.planners.test_dyna import dyna as make_dyna
+from tests.planners.test_dyna import run
 
 
 class Count(Part):
@@ -97,3 +99,22 @@ def test_what_had_no_state_then_is_forgotten() -> None:
     owner.kept.count, owner.fresh.count = 1, torch.tensor(2)  # type: ignore[union-attr, assignment]
     load_states_of_parts(owner, {"kept": {"count": 7}})
     assert states_of_parts(owner) == {"kept": {"count": 7}}
+
+
+class Scale(Part):
+    """The largest observation that it was shown, once per refit."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[object, int]] = []
+
+    def fitted(self, model: Any, rows: Any) -> None:
+        self.seen.append((model, len(rows)))
+
+
+def test_parts_are_shown_model_and_rows_once_per_refit_wherever_they_lie() -> None:
+    shared, own = Scale(), Scale()
+    planner = make_dyna(batch_hooks=[], rollout_hooks=[])
+    planner.rollout_selector.scale, planner.explore_selector.scale = shared, shared
+    planner.learner.part = own
+    run(planner, 35)
+    assert shared.seen == own.seen == [(planner.dynamics, 20), (planner.dynamics, 30)]

@@ -77,6 +77,17 @@ class ModelState(ABC):
     def fork(self, generator: Generator) -> ModelState:
         """The same state with its noise from `generator`, so that planning from it moves no other stream."""
 
+    def moved(self, obs: Tensor) -> ModelState:
+        """The same rollouts standing at `obs` (`B x S`), for a hook that changes where a step led.
+
+        Raises:
+            UnsupportedError: if this kind of state doesn't implement it.
+        """
+        raise UnsupportedError(
+            f"{type(self).__name__} can't move rollouts to other observations: it has no method moved; implement it, or "
+            "leave out the hook that moves them."
+        )
+
     def replaced(self, rows: Tensor, other: ModelState) -> ModelState:
         """This state with `rows` (`k` int64, distinct) taken from `other` (`k` rows); its draws stay its own.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -61,6 +61,20 @@ class RowLayout:
     def _key(self) -> tuple[object, ...]:
         return (tuple(self._sizes), tuple(self._single), tuple(self._double))
 
+    @classmethod
+    def shared(cls, layouts: Sequence[RowLayout], filled: Collection[str] = ()) -> RowLayout:
+        """The columns that all of `layouts`, of one task, have alike, and those of `filled` (1 wide where none has them)."""
+        first = layouts[0]
+        same = [name for name in first.extras if all(first._kind(name) == other._kind(name) for other in layouts)]
+        extras = {name: first.extras[name] for name in same}
+        for name in filled:
+            if name not in extras:
+                extras[name] = next((other.extras[name] for other in layouts if name in other.extras), 1)
+        return cls(first.obs_size, first.action_size, extras, [name for name in same if name in first._double])
+
+    def _kind(self, name: str) -> tuple[int | None, bool]:
+        return self.extras.get(name), name in self._double
+
     def _extra_columns(self, columns: Sequence[Tensor]) -> dict[str, Tensor]:
         single, double = columns[: len(self._single)], columns[len(self._single) + 1 :]
         named = dict(zip(self._single, single, strict=True))
@@ -104,6 +118,16 @@ class RowLayout:
         flags[:, 1].copy_(rows.truncated)
         for name, column in self._extra_columns(extras).items():
             column.copy_(rows.extras[name])
+
+    def copy(self, matrix: Tensor, layout: RowLayout, out: Tensor, fill: Mapping[str, float]) -> None:
+        """Writes packed rows of another layout into `out` (`B x width`), and `fill` by name where they lack an extra."""
+        out[:, : self.base_width].copy_(matrix[:, : self.base_width])
+        theirs = layout._extra_columns(matrix.split(layout._sizes, -1)[5:])
+        for name, column in self._extra_columns(out.split(self._sizes, -1)[5:]).items():
+            if name in theirs:
+                column.copy_(theirs[name])
+            else:
+                column.fill_(fill[name])
 
     def unpack(self, matrix: Tensor, row: Tensor | None = None) -> Transitions:
         """Transitions whose tensors are views of `matrix` (`B x width`), but for the flags, which become bool.

@@ -207,13 +207,13 @@ def _random_return(task: Task, steps: int, seed: int) -> str:
     experience = VectorExperience(task, seed=derived_seed(seed, "random return"))
     generator = make_generator("cpu", seed, "random return")
     for _ in range(steps):
-        experience.step(torch.rand(1, task.action_size, generator=generator) * 2 - 1)
+        experience.step(torch.rand(1, task.action_size, generator=generator, dtype=torch.float32) * 2 - 1)
     experience.close()
     finished = experience.finished()
     if not finished:
         return f"Random actions finished no episode in {steps} steps."
     returns = torch.tensor([value for value, _ in finished], dtype=torch.float64)
-    lengths = torch.tensor([float(length) for _, length in finished])
+    lengths = torch.tensor([float(length) for _, length in finished], dtype=torch.float32)
     spread = f" (standard deviation {float(returns.std()):.4g})" if len(finished) > 1 else ""
     return (
         f"Random actions return {float(returns.mean()):.4g}{spread} over {len(finished)} episodes of "

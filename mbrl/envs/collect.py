@@ -125,7 +125,8 @@ def _step(
 
 def _random(task: Task, num_envs: int, seed: int) -> Act:
     generator = make_generator("cpu", seed, "collect", "actions")
-    return lambda experience: torch.rand(num_envs, task.action_size, generator=generator).to(experience.device) * 2 - 1
+    shape = (num_envs, task.action_size)
+    return lambda experience: torch.rand(shape, generator=generator, dtype=torch.float32).to(experience.device) * 2 - 1
 
 
 def _check_file(path: Path) -> None:

@@ -92,7 +92,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         num_envs: environments stepped at once; `steps` must be a multiple of it.
         seed: seed of the run: of the episodes' starts, and of what the planner draws.
         env_kwargs: keyword arguments for `gymnasium.make`, plain data (see `make_task`).
-        action_repeat: simulator steps in one real step.
+        action_repeat: simulator steps in one real step; episodes end with the last whole one before the time limit.
         reward: `auto`, `learned`, or the dotted name of a function (see `make_task`).
         terminated: `auto`, `learned`, or the dotted name of a function (see `make_task`).
         eval_episodes: whole episodes per evaluation while training.

@@ -109,7 +109,7 @@ def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str]
     limited = {**task.env_kwargs, "max_episode_steps": wanted * task.action_repeat}
     env = _make(task.env_id, limited, task.action_repeat, render_mode, allow)
     own = _own_limit(env)
-    most = wanted if own is None else math.ceil(own / task.action_repeat)
+    most = wanted if own is None else own // task.action_repeat
     if most < wanted:
         env.close()
         raise TaskError(f"{task.env_id}: expected episodes of {wanted} steps, got {most} at most; lower its time_limit.")
@@ -146,7 +146,20 @@ def _make(
         ) from error
     if is_dm_control and isinstance(env.observation_space, spaces.Dict):
         env = gymnasium.wrappers.FlattenObservation(env)
-    return env if action_repeat == 1 else ActionRepeat(env, action_repeat)
+    return env if action_repeat == 1 else ActionRepeat(_in_whole_steps(env, env_id, action_repeat), action_repeat)
+
+
+def _in_whole_steps(env: Env, env_id: str, action_repeat: int) -> Env:
+    """The environment with a time limit that is a whole number of real steps, if it has one."""
+    limit = _limit(env)
+    if limit is None or limit % action_repeat == 0:
+        return env
+    if limit < action_repeat:
+        env.close()
+        raise TaskError(
+            f"{env_id}: expected an action_repeat of at most its {limit} simulator steps, got {action_repeat}; lower it."
+        )
+    return gymnasium.wrappers.TimeLimit(env, limit // action_repeat * action_repeat)
 
 
 def _register_dm_control(env_id: str) -> None:
@@ -193,10 +206,15 @@ def _action_bounds(env_id: str, space: spaces.Space[Any]) -> tuple[tuple[float, 
 
 
 def _time_limit(env: Env, action_repeat: int) -> int | None:
-    """Real steps to truncation, or None: Gymnasium's wrapper, or what a dm_control task keeps to itself."""
+    """Whole real steps to truncation, or None."""
+    limit = _limit(env)
+    return None if limit is None else limit // action_repeat
+
+
+def _limit(env: Env) -> int | None:
+    """Simulator steps to truncation, or None: Gymnasium's wrapper, or what a dm_control task keeps to itself."""
     limit = env.spec.max_episode_steps if env.spec is not None else None
-    limit = _own_limit(env) if limit is None else limit
-    return None if limit is None else math.ceil(limit / action_repeat)
+    return _own_limit(env) if limit is None else limit
 
 
 def _own_limit(env: Env) -> int | None:

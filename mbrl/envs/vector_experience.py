@@ -174,7 +174,7 @@ class VectorExperience(Experience):
 
     def _stacked(self, actions: list[np.ndarray]) -> Tensor:
         if not actions:
-            return torch.zeros(0, self.task.action_size)
+            return torch.zeros(0, self.task.action_size, dtype=torch.float32)
         return torch.from_numpy(np.stack(actions))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -105,11 +105,11 @@ class DynamicsModel(ModelModule, ABC):
         return self.predict(rows.obs, rows.action)
 
     @torch.no_grad()
-    def score(self, rows: Transitions) -> Tensor:
+    def score(self, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
         """The error of each member on `B` rows, `E`: a mean over rows, lower is better. No graph, no read-back.
 
         It is the mean squared error of the next observation, and of the reward where the model predicts it, over rows and
-        dims, in environment units.
+        dims, in environment units. A fit's holdout has the extras of `fit_extras`; `value` is as in `refit`.
         """
         said = self.predict_rows(rows)
         error = said.mean - rows.next_obs  # E x B x S
@@ -259,7 +259,7 @@ class DynamicsModel(ModelModule, ABC):
             return
         if task.known_reward is not None and task.known_terminated is not None:
             return
-        obs = torch.zeros(1, task.obs_size, device=self.device)
+        obs = torch.zeros(1, task.obs_size, device=self.device, dtype=torch.float32)
         with torch.no_grad():
             said = self.predict(obs, obs.new_zeros(1, task.action_size), self.drawn_members[:1])
         if task.known_reward is None and said.reward_mean is None:

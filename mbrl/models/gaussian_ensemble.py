@@ -312,7 +312,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         return torch.cat((change, batch.reward.unsqueeze(-1)), -1) if self.predicts_reward else change
 
     @torch.no_grad()
-    def score(self, rows: Transitions) -> Tensor:
+    def score(self, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
         """Mean squared error of each member's mean over rows and target dims in the targets' units, `E`.
 
         Of normalised targets 1 is what always predicting their mean would give. A learned termination adds its
@@ -324,7 +324,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         share: Tensor | float = 1.0
         if self.normalize_targets:  # a target that never moved has no scale to be judged by
             square = torch.where(self.target_moves, square, 0.0)
-            share = self.outputs / self.target_moves.sum().clamp(min=1)
+            share = self.outputs / self.target_moves.sum(dtype=torch.float32).clamp(min=1)
         score = square.mean((1, 2), dtype=torch.float64) * share  # E
         return score + self._wrong_ends(raw[..., -1], rows).double() if self.predicts_terminated else score
 

@@ -130,14 +130,14 @@ class ModelEpisodes:
             picks.append(int(draws.integers(len(self.rows))))
             self.generators[env].manual_seed(int(draws.integers(2**63)))
         device = self.model.device
-        rows = self.rows.select(torch.tensor(picks, device=device))
+        rows = self.rows.select(torch.tensor(picks, device=device, dtype=torch.int64))
         noise = InterleavedGenerator([self.generators[env] for env in envs])
         with torch.no_grad():
             fresh = self._clipped(self.model.start(rows, noise, follow=self.follow))
             if self.state is None or len(envs) == self.num_envs:
                 self.state = fresh
             else:
-                self.state = self.state.replaced(torch.tensor(list(envs), device=device), fresh)
+                self.state = self.state.replaced(torch.tensor(list(envs), device=device, dtype=torch.int64), fresh)
         self.elapsed[list(envs)] = 0
 
     def _clipped(self, state: ModelState) -> ModelState:

@@ -56,7 +56,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     make_optimizers: Callable[[], list[Optimizer]]
     refit: Callable[..., dict[str, float | Tensor]]
     predict_rows: Callable[[Transitions], Prediction]
-    score: Callable[[Transitions], Tensor]
+    score: Callable[..., Tensor]
 
     @property
     def _data(self) -> Any:
@@ -116,8 +116,9 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         """Fits to all rows, and logs what `refit` returns."""
         generator = make_generator("cpu", self._data.seed, "dynamics", "fit")
         for name, value in self.refit(batch, generator).items():
-            refuse_divergence(self, torch.as_tensor(value), name)
-            self.log(f"model/{name}", value, batch_size=len(batch))
+            number = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float32)
+            refuse_divergence(self, number, name)
+            self.log(f"model/{name}", number, batch_size=len(batch))
         return None
 
     def validation_step(self, batch: Transitions, batch_idx: int) -> None:
@@ -144,7 +145,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     def mean_scores(self) -> Tensor:
         """The error of each member over the batches of an evaluation, `E` float64."""
-        total = sum((score.double() * n for score, n in self._scores), torch.zeros(()))
+        total = sum((score.double() * n for score, n in self._scores), torch.zeros((), dtype=torch.float64))
         return total / sum(n for _, n in self._scores)
 
     # checkpoint ------------------------------------------------------------------------------------------------------

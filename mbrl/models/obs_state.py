@@ -42,6 +42,9 @@ class ObsState(ModelState):
     def fork(self, generator: Generator) -> ObsState:
         return ObsState(self.obs, generator, self.member, self.particles)
 
+    def moved(self, obs: Tensor) -> ObsState:
+        return replace(self, obs=obs)
+
     def replaced(self, rows: Tensor, other: ModelState) -> ObsState:
         if not isinstance(other, ObsState) or (self.member is None) != (other.member is None):
             raise UnsupportedError(

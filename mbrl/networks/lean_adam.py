@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-_ONE = torch.ones(())
+_ONE = torch.ones((), dtype=torch.float32)
 
 
 class LeanAdam(Adam):

@@ -29,7 +29,7 @@ class LogVarBounds(nn.Module):
     def __init__(self, size: int, low: float = -10.0, high: float = 0.5, learned: bool = True) -> None:
         super().__init__()
         for name, value in (("low", low), ("high", high)):
-            bound = torch.full((size,), float(value))
+            bound = torch.full((size,), float(value), dtype=torch.float32)
             if learned:
                 self.register_parameter(name, nn.Parameter(bound))
             else:

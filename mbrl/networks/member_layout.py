@@ -58,7 +58,7 @@ def padded_layout(member: Tensor, members: int) -> MemberLayout:
     slots = [torch.arange(g * longest, g * longest + len(line)) for g, line in enumerate(lines)]
     place = torch.empty_like(order)
     place[order] = torch.cat(slots) if slots else order
-    return MemberLayout(None if len(present) == members else torch.tensor(present or [0]), index, place)
+    return MemberLayout(None if len(present) == members else torch.tensor(present or [0], dtype=torch.int64), index, place)
 
 
 def block_layout(member: Tensor, members: int, blocks_per_member: int = 8) -> MemberLayout:

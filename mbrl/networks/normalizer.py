@@ -34,9 +34,9 @@ class Normalizer(nn.Module):
     def __init__(self, size: int, ddof: Literal[0, 1] = 0) -> None:
         super().__init__()
         self.ddof = ddof
-        self.register_buffer("mean_high", torch.zeros(size))  # size
-        self.register_buffer("mean_low", torch.zeros(size))  # size
-        self.register_buffer("sd", torch.ones(size))  # size
+        self.register_buffer("mean_high", torch.zeros(size, dtype=torch.float32))  # size
+        self.register_buffer("mean_low", torch.zeros(size, dtype=torch.float32))  # size
+        self.register_buffer("sd", torch.ones(size, dtype=torch.float32))  # size
 
     @torch.no_grad()
     def fit(self, x: Tensor, largest: Tensor | None = None) -> None:

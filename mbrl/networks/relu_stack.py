@@ -50,7 +50,7 @@ class ReluStack(nn.Module):
         self.biases = nn.ParameterList()  # J x 1 x out each
         for size_in, size_out in pairwise(sizes):
             self.weights.append(nn.Parameter(xavier_uniform((copies, size_in, size_out), size_in + size_out, generator)))
-            self.biases.append(nn.Parameter(torch.zeros(copies, 1, size_out)))
+            self.biases.append(nn.Parameter(torch.zeros(copies, 1, size_out, dtype=torch.float32)))
 
     def forward(self, x: Tensor, *, frozen: bool = False, weights: Sequence[Tensor] | None = None) -> Tensor:
         """Last hidden layers of all networks.
@@ -80,4 +80,4 @@ class ReluStack(nn.Module):
 def xavier_uniform(shape: Sequence[int], fans: int, generator: torch.Generator) -> Tensor:
     """Uniform in ±√(6 / fans), where `fans` is the number of inputs and outputs together (gain 1)."""
     bound = math.sqrt(6.0 / fans)
-    return torch.empty(*shape).uniform_(-bound, bound, generator=generator)
+    return torch.empty(*shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)

@@ -29,13 +29,13 @@ def truncated_normal(shape: Sequence[int], sd: float, generator: torch.Generator
         sd: standard deviation before truncation.
         generator: what draws; its device is the result's.
     """
-    values = torch.randn(*shape, generator=generator, device=generator.device)
+    values = torch.randn(*shape, generator=generator, device=generator.device, dtype=torch.float32)
     while True:
         outside = values.abs() > 2
         number = int(outside.sum())
         if number == 0:
             return values * sd
-        values[outside] = torch.randn(number, generator=generator, device=generator.device)
+        values[outside] = torch.randn(number, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 class StackedMLP(nn.Module):
@@ -75,7 +75,8 @@ class StackedMLP(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(truncated_normal((members, a, b), 1 / (2 * a**0.5), generator).cpu()) for a, b in pairs
         )  # E x in x out each
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for _, b in pairs)  # E x 1 x out each
+        zeros = (torch.zeros(members, 1, b, dtype=torch.float32) for _, b in pairs)
+        self.biases = nn.ParameterList(nn.Parameter(zero) for zero in zeros)  # E x 1 x out each
         self.constrained: ConstrainedLayers | None = None
         if constraint is not None:
             self.constrained = constraint.constrain(list(self.weights), activation, columns)

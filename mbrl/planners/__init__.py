@@ -19,6 +19,8 @@ from mbrl.planners.plans import (
 )
 from mbrl.planners.plans.objective import PlanObjective
 from mbrl.planners.rollouts.check_measure import check_measure
+from mbrl.planners.rollouts.clamp_to_data import ClampToData
+from mbrl.planners.rollouts.data_range import DataRange
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
 from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty
@@ -36,6 +38,8 @@ __all__ = [
     "BatchContext",
     "BatchHook",
     "BatchPenalty",
+    "ClampToData",
+    "DataRange",
     "Dyna",
     "EpisodeReturns",
     "GradientShooting",

@@ -171,7 +171,7 @@ class Planner(Predicting, ABC):
         with evaluating(self):
             returns = evaluate(self, request.experience, request.episodes, request.seed)
         for name, value in returns.summary().items():
-            self.log(f"{prefix}/{name}", value, batch_size=1)
+            self.log(f"{prefix}/{name}", torch.tensor(value, dtype=torch.float32), batch_size=1)
 
     # checkpoint ----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ of when their episode ends, terminations and time limits are kept apart, and a b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
@@ -23,8 +22,15 @@ from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.rollouts.hooks import BatchHook, RolloutHook
-from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
-from mbrl.planners.rollouts.schedule import check_schedule, rollout_capacity, rollout_length
+from mbrl.planners.rollouts.imagined_learning import ImaginedLearning, check_imaginable
+from mbrl.planners.rollouts.schedule import (
+    check_real_ratio,
+    check_schedule,
+    fewest_real_rows,
+    real_rows,
+    rollout_capacity,
+    rollout_length,
+)
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
 from mbrl.policies import CriticTerm, Learner
 
@@ -48,7 +54,9 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             and policies.
         updates_per_step: learner updates for each real step after the warm-up.
         batch_size: rows in an update.
-        real_ratio: share of real rows in it, cut to a whole number of rows; 1 makes no rollouts at all.
+        real_ratio: share of real rows in it, cut to a whole number of rows; 1 makes no rollouts at all. Or, like
+            `rollout_length`, `[first epoch, last epoch, share before, share after]`, linear in the epoch; then a fit is
+            followed by rollouts unless all batches until the next are real.
         real_capacity: real rows kept at most; a shorter run keeps all of its own.
         rollout_selector: how actions are chosen in the model (default: a sample of the policy).
         explore_selector: how actions are chosen in the environment after the warm-up (default: a sample of the policy).
@@ -79,7 +87,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         retain_epochs: Count = 1,
         updates_per_step: Natural = 20,
         batch_size: Count = 256,
-        real_ratio: Share = 0.05,
+        real_ratio: Share | Sequence[float] = 0.05,
         real_capacity: Count = 1_000_000,
         rollout_selector: ActionSelector | None = None,
         explore_selector: ActionSelector | None = None,
@@ -93,6 +101,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             dynamics, warmup_steps=warmup_steps, warmup=warmup, refit_every=refit_every, real_capacity=real_capacity
         )
         check_schedule(rollout_length)
+        check_real_ratio(real_ratio)
         self.learner = learner
         self.rollouts_per_step = rollouts_per_step
         self.rollout_length = tuple(rollout_length)
@@ -100,7 +109,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         self.retain_epochs = retain_epochs
         self.updates_per_step = updates_per_step
         self.batch_size = batch_size
-        self.real_rows = math.floor(real_ratio * batch_size + 1e-6)  # of 0.29 * 100 too, which is 28.999…
+        self.real_ratio = real_ratio
         self.rollout_selector = rollout_selector or PolicySample()
         self.explore_selector = explore_selector or PolicySample()
         self.rollout_hooks = list(rollout_hooks)
@@ -120,14 +129,26 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         hooks: list[RolloutHook | BatchHook] = [*self.rollout_hooks, *self.batch_hooks]
         for hook in hooks:
             hook.check(self.dynamics)
-        if self.real_rows < self.batch_size:  # else there are no rollouts
+        rolls_out = fewest_real_rows(self.real_ratio, self.batch_size) < self.batch_size  # at some time
+        if rolls_out:
             self.dynamics.check_known()
         self.learner.build(task, seed)
+        if rolls_out:
+            check_imaginable(self.learner, task)
         for term in self.critic_terms:
             term.check(self.dynamics, self.learner)
 
     def make_optimizers(self) -> list[Optimizer]:
         return [*self.dynamics.make_optimizers(), *self.learner.make_optimizers()]
+
+    @property
+    def real_rows(self) -> int:
+        """Real rows in a batch of the present epoch; the others are the model's."""
+        return real_rows(self._epoch(self.env_steps), self.real_ratio, self.batch_size)
+
+    def _epoch(self, env_steps: int) -> int:
+        """Whole epochs since the warm-up, 0 before its end."""
+        return max(env_steps - self.warmup_steps, 0) // self.epoch_steps
 
     @property
     def fit_value(self) -> ValueFunction:
@@ -162,7 +183,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     # acting ----------------------------------------------------------------------------------------------------------
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
-        return Memory(n, generator, prev_action=torch.zeros(n, self.built_task.action_size, device=self.device))
+        before = torch.zeros(n, self.built_task.action_size, device=self.device, dtype=torch.float32)
+        return Memory(n, generator, prev_action=before)
 
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
@@ -197,18 +219,19 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     # one tick: collecting and refitting are OnlinePlanner's -------------------------------------------------------------
 
     def after_refit(self) -> None:
-        """Imagines fresh rollouts of the new model, unless batches are real throughout."""
-        if self.real_rows == self.batch_size:
+        """Imagines fresh rollouts of the new model, unless batches are real until the next fit."""
+        steps = max(self.refit_every, self.collects)  # since the last fit, and until the next
+        epoch, later = self._epoch(self.env_steps), self._epoch(self.env_steps + steps - 1)
+        if all(real_rows(each, self.real_ratio, self.batch_size) == self.batch_size for each in (epoch, later)):
             return
-        epoch = (self.env_steps - self.warmup_steps) // self.epoch_steps
         length = rollout_length(epoch, self.rollout_length)
-        steps = max(self.refit_every, self.collects)  # since the last fit
         rollouts = self.rollouts_per_step * steps
         capacity = rollout_capacity(length, rollouts, steps, self.epoch_steps, self.retain_epochs)
         self.learning.imagine(rollouts, length, capacity, self.env_steps)
 
     def learn(self, new: int) -> None:
         """Makes the learner's updates for `new` real steps."""
+        self.learning.real_rows = self.real_rows
         self.learning.learn(self.updates_per_step * new)
 
     # checkpoint ------------------------------------------------------------------------------------------------------

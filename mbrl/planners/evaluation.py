@@ -96,7 +96,7 @@ def evaluate(planner: Actor, experience: Experience, episodes: int, seed: int) -
                 slots[i] = started if started < episodes else episodes
                 started += 1
         memory.reset(experience.ended)
-    return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), torch.tensor(lengths))
+    return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), torch.tensor(lengths, dtype=torch.int64))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from time import perf_counter
 from typing import Any, Literal
 
@@ -10,20 +11,23 @@ import torch
 from torch import Tensor
 
 from mbrl.arguments import Count, Natural
-from mbrl.data import ReplayBuffer, Transitions, ValueFunction
+from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, make_generator
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
+from mbrl.parts import fitted_parts
 from mbrl.planners.base import Planner
-from mbrl.planners.capabilities import HasDynamics
+from mbrl.planners.capabilities import HasDynamics, LearnsPolicy
 from mbrl.planners.evaluation import snapshot_for
 from mbrl.planners.memory import Memory
+from mbrl.planners.rollouts.imagination import REAL_ROWS
 
 
 class OnlinePlanner(Planner, HasDynamics):
     """Acts in real environments with `act`, stores what happens, and refits a model as data come in.
 
-    A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`.
+    A planner of this kind implements `make_parts`, `act` and `learn`, and may do something `after_refit`. One that
+    `LearnsPolicy` has its learner take statistics of the real rows after each fit.
 
     Attributes:
         dynamics: the model.
@@ -31,7 +35,10 @@ class OnlinePlanner(Planner, HasDynamics):
         warmup: how actions are chosen until then, as in `Dyna`.
         refit_every: real steps between fits.
         real_capacity: real rows kept at most.
+        float64_extras: names of those of `row_extras` that are kept as float64; the others are float32.
     """
+
+    float64_extras: Collection[str] = ()
 
     def __init__(
         self,
@@ -73,6 +80,58 @@ class OnlinePlanner(Planner, HasDynamics):
 
     # parts -----------------------------------------------------------------------------------------------------------
 
+    def build(self, task: Task, seed: int = 0) -> None:
+        """As every planner.
+
+        Raises:
+            UnsupportedError: if planner or learner ask for extras of real rows that the memory can't fill.
+        """
+        super().build(task, seed)
+        self._check_memory_extras()
+
+    def row_extras(self, task: Task) -> dict[str, int]:
+        """Widths of the extras that this planner keeps with its real rows, beside those that model and learner ask for.
+
+        They are filled from the tensor of that name in its `Memory`, `N x …`, as it was before the action.
+        """
+        return {}
+
+    def _memory_extras(self) -> tuple[dict[str, int], set[str]]:
+        """Extras of real rows that come from the memory: their widths, and the names of those kept as float64."""
+        widths: dict[str, int] = {}
+        double: set[str] = set()
+        for asking in (self, getattr(self, "learner", None)):
+            if asking is None:
+                continue
+            for name, width in asking.row_extras(self.built_task).items():
+                if widths.setdefault(name, width) != width:
+                    raise UnsupportedError(
+                        f"{type(self).__name__}: expected one width of the rows' {name!r}, got {widths[name]} and {width}; "
+                        "have planner and learner ask for the same."
+                    )
+            double |= set(asking.float64_extras)
+        return widths, double
+
+    def _check_memory_extras(self) -> None:
+        widths, _ = self._memory_extras()
+        if not widths:
+            return
+        memory = self.memory(1, make_generator(self.device, "row extras"))
+        found = {name: tensor[0].numel() for name, tensor in memory.tensors.items()}
+        taken = {"episode", "env", *REAL_ROWS, *self.dynamics.row_extras(self.built_task)}
+        for name, width in widths.items():
+            if name in taken:
+                raise UnsupportedError(
+                    f"{type(self).__name__}: expected other names of rows' extras than {sorted(taken)}, which are taken, "
+                    f"got {name!r}; rename it."
+                )
+            if found.get(name) != width:
+                got = f"width {found[name]}" if name in found else f"only {sorted(found)}"
+                raise UnsupportedError(
+                    f"{type(self).__name__} can't keep {name!r} of width {width} with its rows: its memory holds {got}; "
+                    "remember it there (Planner.memory), or take a learner that does without."
+                )
+
     @property
     def fit_value(self) -> ValueFunction | None:
         """The value function that value-aware models are fitted with, or None."""
@@ -106,13 +165,14 @@ class OnlinePlanner(Planner, HasDynamics):
             data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
             capacity = min(capacity, getattr(data, "steps", capacity))  # a run never needs more rows than it has steps
             extras = self.dynamics.row_extras(task)
+            remembered, double = self._memory_extras()
             self._real = ReplayBuffer(
                 capacity,
                 task.obs_size,
                 task.action_size,
                 device=self.device,
-                extras=extras,
-                float64=tuple(extras),  # a simulator's state must lose no digit
+                extras={**extras, **remembered},
+                float64=(*extras, *(name for name in remembered if name in double)),  # a simulator's state loses no digit
                 store_episodes=True,
             )
         return self._real
@@ -153,6 +213,8 @@ class OnlinePlanner(Planner, HasDynamics):
             return
         if self._refits(self.env_steps) > self._refits(before):
             self._refit()
+            if isinstance(self, LearnsPolicy) and self.learner is not None:
+                self.learner.fit_inputs(self.real_buffer.all())
             self.after_refit()
         if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
             self.learn(new)
@@ -167,7 +229,7 @@ class OnlinePlanner(Planner, HasDynamics):
     def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
         """Actions before the first fit, `N x A`: uniform. Nothing may plan here, since the model has seen nothing yet."""
         shape = (len(obs), self.built_task.action_size)
-        return torch.rand(shape, generator=memory.generator, device=self.device) * 2 - 1
+        return torch.rand(shape, generator=memory.generator, device=self.device, dtype=torch.float32) * 2 - 1
 
     def _refits(self, env_steps: int) -> int:
         """Counts the fits that should have happened by then."""
@@ -180,6 +242,8 @@ class OnlinePlanner(Planner, HasDynamics):
         memory.reset(experience.ended)  # before acting, so that a resume with fresh episodes forgets the old ones
         snapshot = snapshot_for(self, experience)
         extras = self.start_extras(snapshot)
+        for name in self._memory_extras()[0]:
+            extras[name] = memory.tensors[name].reshape(memory.n, -1).clone()  # acting may change it in place
         if self.env_steps < self.warmup_steps:
             action = self.warmup_action(experience.obs, memory)
         else:
@@ -196,8 +260,12 @@ class OnlinePlanner(Planner, HasDynamics):
 
     def _refit(self) -> None:
         began = perf_counter()
-        report = self.dynamics.refit(self.real_buffer.all(), self.streams["model_fit"], self.fit_value)
+        rows = self.real_buffer.all()
+        report = self.dynamics.refit(rows, self.streams["model_fit"], self.fit_value)
+        fitted_parts(self, self.dynamics, rows)
         self.metrics.add(report, prefix="model/")
+        if self.built_task.known_terminated is None:  # else nobody sees that there is nothing to learn an end from
+            self.metrics.add({"model/ends": self.real_buffer.all().terminated.double().mean()})
         self.metrics.add({"time/refit_s": perf_counter() - began})
 
     # checkpoint ------------------------------------------------------------------------------------------------------

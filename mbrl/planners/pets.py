@@ -181,7 +181,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
     # acting ----------------------------------------------------------------------------------------------------------
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
-        like = torch.empty(0, device=self.device)
+        like = torch.empty(0, device=self.device, dtype=torch.float32)
         warm = self.optimizer.warm_start(n, self.horizon, self.built_task.action_size, like)
         return Memory(n, generator, **{_PLAN + name: tensor for name, tensor in warm.items()})
 

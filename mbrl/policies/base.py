@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -147,6 +147,7 @@ class Learner(Configurable, nn.Module, ABC):
 
     Attributes:
         policy: the policy that it changes, once built.
+        float64_extras: names of those of `row_extras` that are kept as float64; the others are float32.
     """
 
     policy: Policy
@@ -155,9 +156,29 @@ class Learner(Configurable, nn.Module, ABC):
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes policy and critics for `task`; the same seed gives the same parameters."""
 
+    float64_extras: Collection[str] = ()
+
+    def row_extras(self, task: Task) -> dict[str, int]:
+        """Widths of the extras that `update` needs in its batch, `B x width` each, such as `prev_action` of width `A`.
+
+        Planners keep them with their real rows, from the tensor of that name in their `Memory` as it was before the action,
+        and rollouts know `prev_action`.
+        """
+        return {}
+
     @abstractmethod
     def make_optimizers(self) -> list[Optimizer]:
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
+
+    def fit_inputs(self, rows: Transitions) -> None:
+        """Takes statistics of real rows, such as those of an observation normaliser; by default nothing.
+
+        Planners call it after each fit of their model, or when one would be due, so that what it takes is constant in
+        between. It belongs to the learner's state dict, and to the policy's what the policy uses.
+
+        Args:
+            rows: all `N` real rows that are kept; they may be views of a buffer, so copy what is to stay.
+        """
 
     @abstractmethod
     def update(

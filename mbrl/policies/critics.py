@@ -12,6 +12,7 @@ from mbrl.networks import (
     ACTIVATION_SLOPES,
     ConstrainedLayers,
     LipschitzConstraint,
+    Normalizer,
     Precision,
     ReluStack,
     xavier_uniform,
@@ -28,6 +29,7 @@ class Critics(nn.Module):
         hidden: units of each hidden layer.
         count: `J`.
         precision: see `ReluStack`.
+        normalizer: of observations, which it may share with others; None takes them as they are.
         constraint: keeps all layers within a Lipschitz budget; one that asks for GroupSort between layers gets it.
     """
 
@@ -40,9 +42,11 @@ class Critics(nn.Module):
         hidden: Widths = (256, 256),
         count: Count = 2,
         precision: Precision = "fp32",
+        normalizer: Normalizer | None = None,
         constraint: LipschitzConstraint | None = None,
     ) -> None:
         super().__init__()
+        self.normalizer = normalizer
         self.obs_size = obs_size
         self.action_size = action_size
         self.count = count
@@ -52,7 +56,7 @@ class Critics(nn.Module):
         self.hidden = ReluStack(count, (obs_size + action_size, *hidden), generator, precision, activation)
         units = hidden[-1]
         self.head_weight = nn.Parameter(xavier_uniform((count, 1, units), units + 1, generator))  # J x 1 x units
-        self.head_bias = nn.Parameter(torch.zeros(count, 1))  # J x 1
+        self.head_bias = nn.Parameter(torch.zeros(count, 1, dtype=torch.float32))  # J x 1
         self.constrained = None if constraint is None else constraint.constrain(self._raw_weights(), activation)
 
     def _raw_weights(self) -> list[Tensor]:
@@ -63,6 +67,18 @@ class Critics(nn.Module):
         """Has the constraint follow the weights after they changed (one step of power iteration); without one nothing."""
         if self.constrained is not None:
             self.constrained.advance(self._raw_weights())
+
+    def penalty(self, obs: Tensor, action: Tensor) -> Tensor | None:
+        """What the constraint adds to the loss of a batch, `B x S` and `B x A`, a scalar; None without one."""
+        if self.constrained is None:
+            return None
+
+        def network(x: Tensor) -> Tensor:  # J x B x in → J x B x 1
+            *used, head = self.constrained(self._raw_weights())  # type: ignore[misc]
+            return self.hidden(x, weights=used) @ head + self.head_bias.unsqueeze(-1)
+
+        seen = obs if self.normalizer is None else self.normalizer(obs)
+        return self.constrained.penalty(network, torch.cat((seen, action), -1).expand(self.count, -1, -1))
 
     def lipschitz_bound(self) -> Tensor:
         """Upper bounds of |Q_j(x) − Q_j(y)| / |x − y|, `J`, x being [obs, action] as the networks see them (L2 norm)."""
@@ -90,7 +106,8 @@ class Critics(nn.Module):
         advice = "build the learner for the batch's task"
         check_shape("Critics(obs)", obs, (self.count, "B", self.obs_size) if own_rows else ("B", self.obs_size), advice)
         check_shape("Critics(action)", action, (*obs.shape[:-1], self.action_size), advice)
-        both = torch.cat((obs, action), -1)  # B x (S+A), or J x B x (S+A)
+        seen = obs if self.normalizer is None else self.normalizer(obs)
+        both = torch.cat((seen, action), -1)  # B x (S+A), or J x B x (S+A)
         rows = both if own_rows or both.ndim == 2 else both.reshape(-1, both.shape[-1])
         head: Tensor = self.head_weight
         used: list[Tensor] | None = None

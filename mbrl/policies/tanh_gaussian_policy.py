@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from mbrl.arguments import Range, Widths, check_shape, checked
 from mbrl.data import Generator, draw_normal
-from mbrl.networks import Precision, ReluStack, xavier_uniform
+from mbrl.networks import Normalizer, Precision, ReluStack, xavier_uniform
 from mbrl.policies.base import Policy
 
 # Rows per pass without gradients on the CPU: a layer's output then stays in a core's second-level cache, where fresh
@@ -62,6 +62,7 @@ class TanhGaussianPolicy(Policy):
             smoothly into the range, as CleanRL does (with [−5, 2]).
         log_sigma_range: smallest and largest log σ. A higher floor keeps more exploration noise.
         precision: see `ReluStack`.
+        normalizer: of observations, which it may share with others; None takes them as they are.
 
     Raises:
         ConfigError: if an option is not one of those above.
@@ -77,8 +78,10 @@ class TanhGaussianPolicy(Policy):
         log_sigma: Literal["clip", "tanh"] = "clip",
         log_sigma_range: Range = (-20.0, 2.0),
         precision: Precision = "fp32",
+        normalizer: Normalizer | None = None,
     ) -> None:
         super().__init__()
+        self.normalizer = normalizer
         self.obs_size = obs_size
         self.action_size = action_size
         self.log_sigma = log_sigma
@@ -87,7 +90,7 @@ class TanhGaussianPolicy(Policy):
         units = hidden[-1]
         weight = xavier_uniform((2 * action_size, units), units + 2 * action_size, generator)
         self.head_weight = nn.Parameter(weight)  # 2A x units
-        self.head_bias = nn.Parameter(torch.zeros(2 * action_size))
+        self.head_bias = nn.Parameter(torch.zeros(2 * action_size, dtype=torch.float32))
 
     def distribution(self, obs: Tensor, *, frozen: bool = False) -> tuple[Tensor, Tensor]:
         """The Gaussian before the squashing.
@@ -119,7 +122,8 @@ class TanhGaussianPolicy(Policy):
     def _heads(self, rows: Tensor, frozen: bool) -> Tensor:
         weight: Tensor = self.head_weight.detach() if frozen else self.head_weight
         bias: Tensor = self.head_bias.detach() if frozen else self.head_bias
-        return F.linear(self.hidden(rows, frozen=frozen)[0], weight, bias)  # B x 2A
+        seen = rows if self.normalizer is None else self.normalizer(rows)
+        return F.linear(self.hidden(seen, frozen=frozen)[0], weight, bias)  # B x 2A
 
     def _bounded(self, raw: Tensor) -> Tensor:
         low, high = self.log_sigma_range

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.data import Task, Transitions, make_generator
+from mbrl.parts import parts_of
 from mbrl.spec import Configurable, from_spec
 
 
@@ -87,6 +90,20 @@ class Clauses:
         self.equal(twin.spec, made.spec, "the spec makes an object with the same spec")
         return twin
 
+    def copies(self, made: nn.Module, when: str) -> Iterator[tuple[str, Any]]:
+        """Copies of `made`, as other processes and notebooks make them, each with the clause that it does the same.
+
+        What has a class that is defined in a function isn't pickled, since no other process could import that.
+        """
+        ways: dict[str, Any] = {"copy.deepcopy": copy.deepcopy}
+        kinds = [type(part) for part in (*made.modules(), *parts_of(made).values())]
+        if not any("<locals>" in kind.__qualname__ for kind in kinds):
+            ways["pickle"] = lambda one: pickle.loads(pickle.dumps(one))
+        for way, copied in ways.items():
+            with self.succeeds(f"it can be copied by {way} {when}"):
+                twin = copied(made)
+            yield f"a copy by {way} {when} does the same", twin
+
     def state_moves(self, source: nn.Module, target: nn.Module) -> None:
         """Moves the state dict of `source` through bytes into `target`, alone and inside another module."""
         what = "the state dict holds tensors and plain data"
@@ -113,8 +130,8 @@ def through_bytes(value: Any) -> Any:
 def some_rows(task: Task, rows: int = 64) -> Transitions:
     """Transitions of a smooth made-up system with the sizes of `task`, in episodes of 16 rows."""
     generator = make_generator("cpu", "conformance", "rows")
-    obs = torch.randn(rows, task.obs_size, generator=generator) * 0.5
-    action = torch.rand(rows, task.action_size, generator=generator) * 2 - 1
+    obs = torch.randn(rows, task.obs_size, generator=generator, dtype=torch.float32) * 0.5
+    action = torch.rand(rows, task.action_size, generator=generator, dtype=torch.float32) * 2 - 1
     push = action.mean(-1, keepdim=True)  # rows x 1
     next_obs = 0.95 * obs + 0.1 * torch.tanh(push + obs)
     known = task.reward(obs, action, next_obs)
@@ -136,12 +153,14 @@ def some_rows(task: Task, rows: int = 64) -> Transitions:
 
 def some_obs(task: Task, *dims: int) -> Tensor:
     """Observations `dims x S`."""
-    return torch.randn(*dims, task.obs_size, generator=make_generator("cpu", "conformance", "obs", dims)) * 0.5
+    generator = make_generator("cpu", "conformance", "obs", dims)
+    return torch.randn(*dims, task.obs_size, generator=generator, dtype=torch.float32) * 0.5
 
 
 def some_actions(task: Task, *dims: int) -> Tensor:
     """Actions `dims x A` in [−1, 1]."""
-    return torch.rand(*dims, task.action_size, generator=make_generator("cpu", "conformance", "action", dims)) * 2 - 1
+    generator = make_generator("cpu", "conformance", "action", dims)
+    return torch.rand(*dims, task.action_size, generator=generator, dtype=torch.float32) * 2 - 1
 
 
 def noise(name: str = "noise") -> torch.Generator:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mbrl.data import ModelState, ModelStep, Prediction, RowGenerator, Task, Transitions
+from mbrl.data import ModelState, ModelStep, Prediction, RowGenerator, Task, Transitions, ValueFunction
 from mbrl.errors import NotBuiltError, UnsupportedError
-from mbrl.models import Differentiable, DynamicsModel, Exact, HasMembers
+from mbrl.models import Differentiable, DynamicsModel, Exact, GradientModel, HasMembers
 from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs, some_rows
 
 ROWS = 6
@@ -41,6 +43,8 @@ def check_dynamics_model(
     if suite.predicts:
         suite.predictions()
         suite.members()
+        suite.scores()
+    suite.rows_of_a_fit()
     suite.steps()
     suite.states()
     suite.rows_drop_as_they_mask()
@@ -72,9 +76,12 @@ class _Suite(Clauses):
         model.make_optimizers()
         if model.fitting != "fixed":
             with self.untouched("refit", rows=self.rows):
-                report = model.refit(self.rows, noise("fit"))
+                report = model.refit(self.rows, noise("fit"), self.value(model))
             self.hold(isinstance(report, dict), "refit returns metrics by name", type(report).__name__)
         return model
+
+    def value(self, model: DynamicsModel) -> ValueFunction | None:
+        return _Value() if model.wants_value else None
 
     def life(self) -> None:
         """Spec, build, fit."""
@@ -92,10 +99,25 @@ class _Suite(Clauses):
             self.hold(bool(self.model.make_optimizers()), "a gradient model makes optimisers")
         if self.model.fitting == "fixed":
             before = {name: value.clone() for name, value in self.model.named_parameters()}
-            self.model.refit(self.rows, noise("fit"))
+            self.model.refit(self.rows, noise("fit"), self.value(self.model))
             self.equal(dict(self.model.named_parameters()), before, "a fixed model's refit changes nothing")
         first, second = self.fitted(), self.fitted()
         self.equal(self.ask(first), self.ask(second), "the same seed, rows and generator give the same model, bit for bit")
+        self.copied(first)
+
+    def copied(self, model: DynamicsModel) -> None:
+        """Copies do what the original does, before `build` and after a fit."""
+        for clause, twin in self.copies(self.make(), "before build"):
+            twin.build(self.task, SEED)
+            twin.make_optimizers()
+            if twin.fitting != "fixed":
+                twin.refit(self.rows, noise("fit"))
+            self.equal(self.ask(twin), self.ask(model), clause)
+        for clause, twin in self.copies(model, "after a fit"):
+            self.equal(self.ask(twin), self.ask(model), clause)
+            if model.fitting != "fixed":
+                again = copy.deepcopy(model).refit(self.rows, noise("fit"))
+                self.equal(twin.refit(self.rows, noise("fit")), again, clause)
 
     def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:
         obs, action = self.inputs(*dims)
@@ -153,6 +175,35 @@ class _Suite(Clauses):
             self.hold((full is None) == (part is None), f"{name} is there with a drawn member as without")
             if full is not None:
                 self.close(part, full[member, index], f"{name} with a drawn member is that member's row")
+
+    def scores(self) -> None:
+        """`score` says one number per member, with a value or without, and leaves the rows alone."""
+        count = self.ask(self.model).mean.shape[0]
+        for value in (None, self.value(self.model)):
+            with self.untouched("score", rows=self.rows), self.succeeds("score(rows, value) takes rows and a value"):
+                score = self.model.score(self.rows, value)
+            self.shaped(score, (count,), "a score")
+            self.hold(not score.requires_grad, "a score carries no gradient")
+
+    def rows_of_a_fit(self) -> None:
+        """Batches of a fit know the rows' places, and carry the extras that came and those of `fit_extras`."""
+        model = self.make()
+        if not isinstance(model, GradientModel):
+            return
+        model.build(self.task, SEED)
+        model.make_optimizers()
+        seen, computed = _watched(model, "loss"), _watched(model, "fit_extras")
+        model.refit(self.rows, noise("fit"), self.value(model))
+        self.hold(len(computed) == 1, "a fit computes fit_extras once", len(computed))
+        extras = {**self.rows.extras, **computed[0][1]}
+        place = "a batch of a fit has in row its rows' places among those of the fit"
+        for (batch, *_), _ in seen[:8]:
+            self.hold(batch.row is not None, place)
+            self.equal(batch.obs, self.rows.obs[batch.row], place)
+            for name, extra in extras.items():
+                carries = f"a batch of a fit carries the rows' extras ({name})"
+                self.hold(name in batch.extras, carries, sorted(batch.extras))
+                self.equal(batch.extras[name], extra[batch.row], carries)
 
     def start(self, generator: object = None, follow: bool = False) -> ModelState:
         source = noise("step") if generator is None else generator
@@ -287,3 +338,24 @@ class _Suite(Clauses):
 
     def close(self, one: Tensor, other: Tensor, clause: str) -> None:
         self.equal(one, other, clause, self.tolerance)
+
+
+class _Value:
+    """A smooth made-up value function of two critics."""
+
+    def value(self, obs: Tensor, action: Tensor | None = None, critics: str = "online") -> Tensor:
+        low = -obs.square().sum(-1) - (0.0 if action is None else action.square().sum(-1))
+        return torch.stack((low, 1.1 * low))
+
+
+def _watched(model: DynamicsModel, name: str) -> list[tuple[tuple[Any, ...], Any]]:
+    """Notes each call of the method `name` of `model` from now on: its arguments, and what it returned."""
+    calls: list[tuple[tuple[Any, ...], Any]] = []
+    method = getattr(model, name)
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        calls.append((args, method(*args, **kwargs)))
+        return calls[-1][1]
+
+    setattr(model, name, noted)
+    return calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,11 +33,13 @@ def check_learner(make: Callable[[], Learner], task: Task) -> None:
     suite = _Suite(make, task)
     suite.life()
     suite.update()
+    suite.inputs()
     suite.terms()
     suite.ends()
     suite.value()
     suite.resume()
     check_policy(lambda: suite.built().policy, task)
+    check_policy(lambda: suite.fitted().policy, task)
 
 
 class _Suite(Clauses):
@@ -44,6 +47,12 @@ class _Suite(Clauses):
         super().__init__(type(make()).__name__)
         self.make = make
         self.task = task
+        learner = self.built()
+        self.asked = (learner.row_extras(task), learner.float64_extras)
+        for name, width in self.asked[0].items():
+            self.hold(isinstance(width, int) and width > 0, f"row_extras gives a width of {name!r}", width)
+        unknown = sorted(set(self.asked[1]) - set(self.asked[0]))
+        self.hold(not unknown, "float64_extras names extras of row_extras", unknown)
 
     def built(self, seed: int = SEED) -> Learner:
         learner = self.make()
@@ -52,9 +61,23 @@ class _Suite(Clauses):
         learner.make_optimizers()
         return learner
 
+    def fitted(self, seed: int = SEED) -> Learner:
+        """One that has seen rows in units of their own, after `fit_inputs`."""
+        learner = self.built(seed)
+        learner.fit_inputs(self.in_units())
+        return learner
+
+    def in_units(self) -> Transitions:
+        rows = self.rows()
+        return replace(rows, obs=rows.obs * 8.0 + 3.0, next_obs=rows.next_obs * 8.0 + 3.0)
+
     def rows(self) -> Transitions:
         rows = some_rows(self.task, 32)
-        return replace(rows, terminated=torch.arange(32) % 4 == 0, extras={})
+        extras = {
+            name: torch.zeros(32, width, dtype=torch.float64 if name in self.asked[1] else torch.float32)
+            for name, width in self.asked[0].items()
+        }
+        return replace(rows, terminated=torch.arange(32) % 4 == 0, extras=extras)
 
     def life(self) -> None:
         """Spec, build, optimisers."""
@@ -91,6 +114,18 @@ class _Suite(Clauses):
                 learner.update(rows, noise())
         except ReadbackError as error:
             self.hold(False, "update reads nothing back from the device", error)
+
+    def inputs(self) -> None:
+        """`fit_inputs` changes the learner alone, the same each time, and keeps nothing of the rows themselves."""
+        learner, rows, obs = self.built(), self.in_units(), some_obs(self.task, 5)
+        with self.untouched("fit_inputs", rows=rows):
+            learner.fit_inputs(rows)
+        self.equal(self.fitted().state_dict(), learner.state_dict(), "fit_inputs takes the same of the same rows")
+        before = learner.policy.mode(obs), learner.value(obs)
+        rows.obs.zero_()  # as a full buffer's next rows would
+        self.equal((learner.policy.mode(obs), learner.value(obs)), before, "fit_inputs copies what it keeps of the rows")
+        learner.fit_inputs(self.in_units())
+        self.equal((learner.policy.mode(obs), learner.value(obs)), before, "fit_inputs depends on its rows alone")
 
     def terms(self) -> None:
         """Critic terms are called with the batch and their context, and what they return is descended."""
@@ -171,7 +206,7 @@ class _Suite(Clauses):
     def resume(self) -> None:
         """Spec, state dict and optimiser states through bytes continue as if nothing had happened."""
         rows = self.rows()
-        unbroken, stream = self.built(), noise()
+        unbroken, stream = self.fitted(), noise()
         optimizers = unbroken.make_optimizers()
         for _ in range(2):
             unbroken.update(rows, stream)
@@ -192,6 +227,17 @@ class _Suite(Clauses):
         self.equal(
             twin.state_dict(), unbroken.state_dict(), "a learner from spec, state dict and optimiser states continues equal"
         )
+        for clause, copied in self.copies(unbroken, "after updates"):
+            original = copy.deepcopy(unbroken)
+            metrics = copied.update(rows, noise()), original.update(rows, noise())
+            self.equal(*metrics, clause)
+            self.equal(copied.state_dict(), original.state_dict(), clause)
+        for clause, copied in self.copies(self.make(), "before build"):
+            copied.build(self.task, SEED)
+            self.equal(copied.state_dict(), self.built().state_dict(), clause)
+        moved, obs = self.built(SEED + 1), some_obs(self.task, 5)
+        moved.policy.load_state_dict(through_bytes(unbroken.policy.state_dict()))
+        self.equal(moved.policy.mode(obs), unbroken.policy.mode(obs), "the policy's state dict has all that it acts by")
 
 
 class _Decay(CriticTerm):

@@ -16,6 +16,7 @@ from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.models import DynamicsModel
+from mbrl.parts import parts_of
 from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner, PlanObjective
 from mbrl.policies import Learner
 from mbrl.testing.clauses import Clauses, noise, some_obs, through_bytes
@@ -86,6 +87,9 @@ class _Suite(Clauses):
         self.hold(type(twin) is type(fresh), "the spec names the planner's own class", type(twin).__name__)
         first, second = (dict(self.built().named_parameters()) for _ in range(2))
         self.equal(first, second, "the same seed gives the same parameters")
+        for clause, copied in self.copies(self.make(), "before build"):
+            copied.build(self.task, SEED)
+            self.equal(dict(copied.named_parameters()), first, clause)
 
     def markers(self, planner: Planner) -> None:
         """What the planner's markers say that it has is there."""
@@ -200,6 +204,10 @@ class _Suite(Clauses):
             self.ticks(repeated, again, ticks)
             saved = self.saved(repeated, optimizers)
             self.equal(_untimed(saved), _untimed(checkpoint), "the same seed gives the same ticks, bit for bit")
+            for clause, copied in self.copies(repeated, "after training"):
+                for explore in (False, True):
+                    self.equal(self.acted(copied, explore)[0], self.acted(repeated, explore)[0], clause)
+                self.equal(_untimed(self.saved(copied, [])), _untimed(self.saved(repeated, [])), clause)
 
             resumed = self.restored(checkpoint)
             other.load_state_dict(environments)
@@ -216,11 +224,22 @@ class _Suite(Clauses):
     def ticks(self, planner: Planner, experience: Experience, number: int) -> None:
         """Makes that many ticks, in which whatever model learns must be fitted from a buffer that a checkpoint keeps."""
         models = [part for part in planner.modules() if isinstance(part, DynamicsModel) and part.fitting != "fixed"]
-        fitted: list[DynamicsModel] = []
+        parts = list({id(part): part for part in parts_of(planner).values()}.values())
+        fitted: list[Any] = []
+        told: list[Any] = []
         with ExitStack() as stack:
             for model in models:
-                stack.enter_context(_watched(model, fitted))
+                stack.enter_context(_watched(model, "refit", fitted))
+            for part in parts:
+                stack.enter_context(_watched(part, "fitted", told))
             self._ticks(planner, experience, number)
+        for part in parts if fitted else ():
+            times = sum(part is other for other in told)
+            self.hold(
+                times == len(fitted),
+                f"after each refit all parts are shown the model and the rows, once (fitted_parts); {len(fitted)} refits "
+                f"showed them to {type(part).__name__} {times} times",
+            )
         for model in models:
             name = type(model).__name__
             self.hold(
@@ -251,19 +270,19 @@ class _Suite(Clauses):
 
 
 @contextmanager
-def _watched(model: DynamicsModel, fitted: list[DynamicsModel]) -> Iterator[None]:
-    """Notes `model` in `fitted` whenever it is refitted."""
-    refit = model.refit
+def _watched(owner: Any, name: str, called: list[Any]) -> Iterator[None]:
+    """Notes `owner` in `called` whenever its method `name` is called."""
+    method = getattr(owner, name)
 
     def noted(*args: Any, **kwargs: Any) -> Any:
-        fitted.append(model)
-        return refit(*args, **kwargs)
+        called.append(owner)
+        return method(*args, **kwargs)
 
-    model.refit = noted  # type: ignore[method-assign]
+    setattr(owner, name, noted)
     try:
         yield
     finally:
-        del model.refit
+        delattr(owner, name)
 
 
 def _untimed(value: Any) -> Any:

@@ -36,7 +36,7 @@ def check_policy(make: Callable[[], Policy], task: Task, *, tolerance: float = 1
 
 def _shapes(clauses: Clauses, policy: Policy, task: Task) -> None:
     for dims in ((5,), (2, 3), (1, 2, 2)):
-        obs, previous = some_obs(task, *dims), torch.zeros(*dims, task.action_size)
+        obs, previous = some_obs(task, *dims), torch.zeros(*dims, task.action_size, dtype=torch.float32)
         with clauses.untouched("sample", obs=obs, previous=previous):
             action, log_prob = policy.sample(obs, noise(), previous)
         with clauses.untouched("mode", obs=obs, previous=previous):
@@ -107,3 +107,5 @@ def _moves(clauses: Clauses, policy: Policy, twin: Policy, task: Task) -> None:
     obs = some_obs(task, 5)
     outputs: list[tuple[Tensor, ...]] = [(made.mode(obs), *made.sample(obs, noise())) for made in (policy, twin)]
     clauses.equal(outputs[0], outputs[1], "a policy with a loaded state dict acts the same")
+    for clause, copied in clauses.copies(policy, "with its parameters"):
+        clauses.equal((copied.mode(obs), *copied.sample(obs, noise())), outputs[0], clause)

@@ -88,6 +88,7 @@ class RunTrainer(pl.Trainer):
         self._run_folder: Path | None = None
         self._interrupted = False
         self._begin: Callable[[], None] | None = None
+        self._endless = False  # whether the last fit saw no episode end
         self._useless = False  # whether the last line said that the model explains nothing
         self.allow: Sequence[str] = ()
         own = [RunStart(), self.run_clock, EpochLines(), *([self.progress] if self.progress else []), self.checkpointing]
@@ -145,6 +146,14 @@ class RunTrainer(pl.Trainer):
             logger.log_metrics(dict(line), step=position)
         if self.progress is not None and self.is_global_zero and self.lightning_module is not None:
             self.progress.show(self, self.lightning_module, line)
+        ends = line.get("model/ends")
+        if ends is not None:
+            if ends == 0.0 and not self._endless:
+                self.say(
+                    "no episode ended in the data: the model learns that none ever does. If the task can end, collect "
+                    "longer, or name the function with data.init_args.terminated."
+                )
+            self._endless = ends == 0.0
         explained = line.get("model/explained")
         if explained is None:
             return

@@ -392,3 +392,30 @@ def test_layouts_that_differ_in_precision_alone_are_different():
     single.add(steps(0, 4, x=torch.zeros(4, 2)))
     double.add(steps(0, 4, x=torch.zeros(4, 1)))
     assert mixed_batch([(single, 3), (double, 3)], make_generator("cpu", 0)).extras == {}
+
+
+def test_mixed_batch_fills_extras_that_a_buffer_lacks_and_keeps_those_that_all_have() -> None:
+    generator = make_generator("cpu", 0)
+    sizes = {"number": 1, "pair": 2, "only": 3}
+    plain, numbered = (
+        ReplayBuffer(9, S, A, extras=extras, float64=("only",) if "only" in extras else ())
+        for extras in ({"pair": 2, "only": 3}, {"number": 1, "pair": 2})
+    )
+    for buffer in (plain, numbered):
+        extras = {name: torch.rand(9, sizes[name], generator=generator).double() for name in buffer.layout.extras}
+        rows = Transitions.from_obs(torch.rand(9, S, generator=generator), A, **extras)
+        buffer.add(rows)
+    shares = [(plain, 5), (numbered, 7)]
+    bare = mixed_batch(shares, make_generator("cpu", 1))
+    batch = mixed_batch(shares, make_generator("cpu", 1), {"number": -1.0, "nobodys": 7.0})
+    assert set(bare.extras) == {"pair"} and set(batch.extras) == {"pair", "number", "nobodys"}
+    assert torch.equal(bare.obs, batch.obs) and torch.equal(bare.extras["pair"], batch.extras["pair"])
+    assert batch.extras["number"][:5].eq(-1).all() and batch.extras["nobodys"].eq(7).all()
+    kept = [buffer.all() for buffer in (plain, numbered)]
+    for i in range(12):
+        rows = kept[i >= 5]
+        (place,) = (rows.obs == batch.obs[i]).all(-1).nonzero()[:, 0].tolist()
+        assert torch.equal(batch.extras["pair"][i], rows.extras["pair"][place])
+        assert i < 5 or torch.equal(batch.extras["number"][i], rows.extras["number"][place])
+    alone = mixed_batch([(plain, 4), (numbered, 0)], make_generator("cpu", 1), {"number": -1.0})
+    assert set(alone.extras) == {"pair", "only", "number"} and alone.extras["number"].eq(-1).all() and alone.row is not None

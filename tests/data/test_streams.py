@@ -15,7 +15,7 @@ from mbrl.data import (
     draw_normal,
     make_generator,
 )
-from mbrl.errors import ShapeError
+from mbrl.errors import ConfigError, ShapeError
 
 
 def test_derived_seed_is_the_same_everywhere() -> None:
@@ -30,6 +30,38 @@ def test_streams_are_independent_of_each_other_and_of_order() -> None:
     torch.rand(5, generator=first["a"])
     assert torch.equal(torch.rand(4, generator=first["b"]), torch.rand(4, generator=second["b"]))
     assert not torch.equal(torch.rand(4, generator=Streams(3)["a"]), torch.rand(4, generator=Streams(4)["a"]))
+
+
+COLLIDING = ("stream 32887", "stream 74912")  # their seeds differ in the upper bits alone, which no generator on a CPU takes
+
+
+def test_streams_never_draw_the_same() -> None:
+    plain = [make_generator("cpu", 3, name) for name in COLLIDING]
+    assert plain[0].initial_seed() != plain[1].initial_seed()
+    assert torch.equal(*(torch.rand(4, generator=generator) for generator in plain))  # what the streams mustn't do
+    streams = Streams(3)
+    first, second = (torch.rand(4, generator=streams[name]) for name in COLLIDING)
+    assert torch.equal(first, torch.rand(4, generator=make_generator("cpu", 3, COLLIDING[0])))  # the first one's stays
+    assert not torch.equal(first, second)
+    resumed = Streams(3)
+    resumed.load_state_dict(streams.state_dict())
+    for name in COLLIDING:
+        assert torch.equal(torch.rand(4, generator=resumed[name]), torch.rand(4, generator=streams[name]))
+
+
+def test_a_collision_with_a_loaded_stream_is_found_too() -> None:
+    streams = Streams(3)
+    torch.rand(4, generator=streams[COLLIDING[0]])
+    resumed = Streams(3)
+    resumed.load_state_dict(streams.state_dict())
+    drawn = [torch.rand(4, generator=each[COLLIDING[1]]) for each in (streams, resumed)]
+    assert torch.equal(*drawn)
+    assert not torch.equal(drawn[0], torch.rand(4, generator=Streams(3)[COLLIDING[0]]))
+
+
+def test_a_name_that_could_be_two_parts_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"without '/', which joins a seed's parts, got 'sac/init'; rename it"):
+        Streams(3)["sac/init"]
 
 
 def test_streams_continue_after_loading() -> None:

@@ -126,7 +126,7 @@ def test_functions_are_auto_learned_or_named() -> None:
 def test_with_an_action_repeat_the_reward_is_learned_and_the_limit_shorter() -> None:
     task = make_task("Pendulum-v1", action_repeat=3)
     assert task.known_reward is None
-    assert task.time_limit == 67  # 200 inner steps, the last real step is cut short
+    assert task.time_limit == 66  # 200 inner steps, of which the last two are no whole real step
     assert task.known_terminated == "mbrl.envs.terminations.never"
     with pytest.raises(ConfigError, match="no known reward at action_repeat 3"):
         make_task("Pendulum-v1", action_repeat=3, reward="mbrl.envs.rewards.pendulum")
@@ -141,12 +141,12 @@ def test_an_action_repeat_sums_rewards_and_stops_at_the_end() -> None:
     repeated.reset(seed=1)
     single.reset(seed=1)
     action = np.array([0.3], dtype=np.float32)
-    for step in range(67):
+    for step in range(66):
         obs, reward, terminated, truncated, _ = repeated.step(action)
-        inner = [single.step(action) for _ in range(3 if step < 66 else 2)]
+        inner = [single.step(action) for _ in range(3)]
         assert np.array_equal(obs, inner[-1][0])
         assert reward == sum(float(part[1]) for part in inner)
-        assert (terminated, truncated) == (False, step == 66)
+        assert (terminated, truncated) == (False, step == 65)
     repeated.close()
     single.close()
 

@@ -184,6 +184,42 @@ def test_a_share_that_is_a_whole_number_of_rows_gives_that_number(ratio: float, 
     assert dyna(real_ratio=ratio, batch_size=size).real_rows == rows
 
 
+def test_the_share_of_real_rows_follows_its_schedule() -> None:
+    """Epochs of 40 steps after 20 of warm-up: 3 of 8 rows in the first, 5 in the second, 7 from the third on."""
+    planner = dyna(real_ratio=[0, 2, 0.375, 0.875], batch_size=8, critic_terms=[Nothing()])
+    run(planner, 150)
+    real = {tuple(row) for row in planner.real_buffer.all().action.tolist()}
+    batches, terms = planner.learner.batches, planner.learner.terms
+    counts = [sum(tuple(row) in real for row in batch.action.tolist()) for batch in batches]
+    assert [bound.model_rows for (bound,) in terms] == [slice(count, 8) for count in counts]
+    assert counts == [3] * 39 * 3 + [5] * 40 * 3 + [7] * 51 * 3
+
+
+@pytest.mark.parametrize(
+    ("ratio", "refit_every", "fits_with_rollouts"),
+    [
+        ([0, 1, 1, 1], 10, []),
+        ([2, 3, 1, 0.5], 40, [140]),  # where epoch 3 begins
+        ([2, 3, 1, 0.5], 50, [120]),  # in epoch 2, but the next fit is due at 170
+        ([0, 1, 0.5, 1], 40, [20]),
+    ],
+)
+def test_while_the_share_is_one_no_rollouts_are_made_unless_it_falls_before_the_next_fit(
+    ratio: list[float], refit_every: int, fits_with_rollouts: list[int]
+) -> None:
+    planner, made = dyna(real_ratio=ratio, refit_every=refit_every, batch_size=8), []
+    imagine = planner.learning.imagine
+    planner.learning.imagine = lambda *args: made.append(args[-1]) or imagine(*args)  # type: ignore[method-assign]
+    run(planner, 160)
+    assert made == fits_with_rollouts
+    assert len(planner.learner.batches) == 140 * 3
+
+
+def test_a_schedule_is_refused_as_such_and_checked_against_what_the_model_knows() -> None:
+    with pytest.raises(ConfigError, match=r"real_ratio: expected a share, or \[first epoch, .* got \[0, 1, 0.5\]; \[0, 100"):
+        dyna(real_ratio=[0, 1, 0.5])
+
+
 def test_rollouts_start_from_real_rows() -> None:
     planner = dyna()
     run(planner, 20)
@@ -304,7 +340,10 @@ def test_a_model_without_a_finite_rollout_stops_the_run() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"real_ratio": 1.5}, r"Dyna\(real_ratio=…\): expected a number from 0 to 1, got 1.5"),
+        (
+            {"real_ratio": 1.5},
+            r"Dyna\(real_ratio=…\): expected a number from 0 to 1, or a list, each a finite number, got 1.5",
+        ),
         ({"refit_every": 0}, r"Dyna\(refit_every=…\): expected a whole number of at least 1, got 0"),
         ({"updates_per_step": -1}, "expected a whole number of at least 0, got -1"),
         ({"rollout_length": [1, 2]}, "rollout_length: expected"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mbrl.data import Prediction, ReplayBuffer, Task, Transitions, draw_normal, make_generator
-from mbrl.models import DynamicsModel, Exact
+from mbrl.models import DynamicsModel, Exact, GaussianEnsemble
+from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.obs_state import ObsState
 from mbrl.planners import ActionSelector, HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner
 from mbrl.policies import SAC, TanhGaussianPolicy
+from mbrl.spec import Part
 from mbrl.testing import LinearModel
 
 # models --------------------------------------------------------------------------------------------------------------
@@ -162,7 +165,41 @@ class OwnReward(LinearModel):
         return step
 
 
+class ScoresWithoutValue(LinearModel):
+    def score(self, rows: Transitions) -> Tensor:  # type: ignore[override]
+        return super().score(rows)
+
+
+class ScoresTheMean(LinearModel):
+    def score(self, rows: Transitions, value: Any = None) -> Tensor:
+        return super().score(rows, value).mean()
+
+
+class LosesItsExtras(GaussianEnsemble):
+    def update(self, batch: Transitions, value: Any = None) -> dict[str, Tensor]:
+        return super().update(replace(batch, extras={}), value)
+
+
+class LosesItsPlaces(GaussianEnsemble):
+    def update(self, batch: Transitions, value: Any = None) -> dict[str, Tensor]:
+        return super().update(replace(batch, row=None), value)
+
+
+class ComputesExtrasAgain(GaussianEnsemble):
+    def end_fit(self, run: FitRun, value: Any = None) -> Tensor | None:
+        self.fit_extras(run.rows(slice(None)), value)
+        return super().end_fit(run, value)
+
+
+FITS = {
+    LosesItsExtras: r"a batch of a fit carries the rows' extras \(episode\)",
+    LosesItsPlaces: "a batch of a fit has in row its rows' places",
+    ComputesExtrasAgain: "a fit computes fit_extras once, got 2",
+}
+
 MODELS = {
+    ScoresWithoutValue: r"score\(rows, value\) takes rows and a value",
+    ScoresTheMean: "a score has shape",
     GlobalNoise: "draws from no global generator",
     ChangesItsInput: "predict leaves obs as it was",
     NoMemberDim: "mean has shape",
@@ -387,7 +424,46 @@ class CountsOutsideItsState(SAC):
         return {"updates": 0}
 
 
+class KeepsStatisticsOutsideItsState(SAC):
+    def build(self, task: Task, seed: int = 0) -> None:
+        super().build(task, seed)
+        self.scale = torch.ones(task.obs_size)
+
+    def fit_inputs(self, rows: Transitions) -> None:
+        self.scale = rows.obs.std(0)
+
+    def target(self, batch: Transitions, generator: Any) -> Tensor:
+        return super().target(replace(batch, reward=batch.reward * self.scale[0]), generator)
+
+
+class PointsIntoTheRows(SAC):
+    def build(self, task: Task, seed: int = 0) -> None:
+        super().build(task, seed)
+        self.offset = torch.zeros(task.obs_size)
+
+    def fit_inputs(self, rows: Transitions) -> None:
+        self.offset = rows.obs[0]
+
+    def value(self, obs: Tensor, action: Any = None, critics: Any = "online") -> Tensor:
+        return super().value(obs - self.offset, action, critics)
+
+
+class ScalesTheRows(SAC):
+    def fit_inputs(self, rows: Transitions) -> None:
+        rows.obs.div_(rows.obs.std(0))
+
+
+class HoldsAFunctionWithoutName(SAC):
+    def build(self, task: Task, seed: int = 0) -> None:
+        super().build(task, seed)
+        self.squash = lambda value: value
+
+
 LEARNERS = {
+    HoldsAFunctionWithoutName: "it can be copied by pickle after updates",
+    KeepsStatisticsOutsideItsState: "a learner from spec, state dict and optimiser states continues",
+    PointsIntoTheRows: "fit_inputs copies what it keeps of the rows",
+    ScalesTheRows: "fit_inputs leaves rows as it was",
     TruncationEnds: "a truncated row is learned from like any other",
     NothingEnds: "a terminated row is worth its reward alone",
     IgnoresTerms: "update calls each critic term once, got 0",
@@ -544,6 +620,12 @@ class Fitter(Walker):
             self.buffer.load_state_dict(state["real"])
 
 
+class ShowsItsPartsNothing(Fitter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Part()
+
+
 class LosesItsBuffer(Fitter):
     def buffers_state(self) -> dict[str, dict[str, Any]]:
         return {}
@@ -598,6 +680,7 @@ PLANNERS = {
     ActsByWhatItLoses: "a trained planner that is loaded acts as it did",
     LosesItsBuffer: "a planner that refits its model keeps the rows in buffers_state; Fits was fitted to rows",
     BeginsItsBufferAnew: "a planner restored from a checkpoint makes the same ticks",
+    ShowsItsPartsNothing: r"after each refit all parts are shown .*; 3 refits showed them to Part 0 times",
     NeverFits: "3 ticks of 3 environments saw no refit of Fits",
     GlobalTicks: "a tick draws from no global generator",
     SavesItsTask: "a checkpoint holds tensors and plain data",

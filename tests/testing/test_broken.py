@@ -32,6 +32,12 @@ def test_models(cls: type, clause: str) -> None:
     assert str(caught.value).startswith(f"{cls.__name__}: the contract says that")
 
 
+@pytest.mark.parametrize(("cls", "clause"), broken.FITS.items())
+def test_fits(cls: type, clause: str) -> None:
+    with pytest.raises(ConformanceError, match=clause):
+        check_dynamics_model(lambda: cls(members=2, elites=1, hidden=[8], max_epochs=2), TASK)
+
+
 def test_an_exact_model_with_variance() -> None:
     with pytest.raises(ConformanceError, match="an exact model has no variance, got 1"):
         check_dynamics_model(broken.NoisyAndExact, TASK)

@@ -65,7 +65,13 @@ def test_tanh_gaussian_policy(options: dict[str, Any], task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"critics": 4, "target_every": 2}, {"temperature": 0.2, "critic_loss": "full", "log_sigma": "tanh"}]
+    "options",
+    [
+        {},
+        {"critics": 4, "target_every": 2},
+        {"temperature": 0.2, "critic_loss": "full", "log_sigma": "tanh"},
+        {"normalize_obs": True},
+    ],
 )
 def test_sac(options: dict[str, Any]) -> None:
     check_learner(lambda: SAC(hidden=[8, 8], **options), BARE)

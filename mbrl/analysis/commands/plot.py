@@ -12,6 +12,7 @@ from mbrl.analysis.runs.improvement import Improvement, false_findings, probabil
 from mbrl.analysis.runs.learning_curves import STATISTICS, learning_curves
 from mbrl.analysis.runs.learning_curves_result import LearningCurves
 from mbrl.analysis.runs.run_curves import CLOCKS, GROUPINGS, RunCurves, read_curves
+from mbrl.arguments import Seed, check_argument
 from mbrl.data.streams import make_generator
 from mbrl.errors import ConfigError
 
@@ -46,6 +47,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     )
     parser.add_argument("--csv", type=Path, help="the curves as numbers (default: beside the figure)")
     given = parser.parse_args(arguments[1:])
+    check_argument("--seed", given.seed, Seed)
     figure = given.out or Path(given.metric.replace("/", "_") + ".png")
     numbers = given.csv or figure.with_suffix(".csv")
     _check_outputs(figure, numbers)

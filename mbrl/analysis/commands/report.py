@@ -16,7 +16,7 @@ from mbrl.analysis.forecasts.exact_model import AUTO, NONE
 from mbrl.analysis.model_report.report import report
 from mbrl.analysis.model_report.report_files import check_folder
 from mbrl.analysis.model_report.report_parts import REPORT_PARTS
-from mbrl.arguments import check_whole
+from mbrl.arguments import Seed, check_argument, check_whole
 from mbrl.data import Task, Transitions, read_offline
 from mbrl.data.task import check_same_task
 from mbrl.envs.check import check_functions
@@ -60,6 +60,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     given = parser.parse_args(arguments[1:])
+    check_argument("--seed", given.seed, Seed)
     for option in ("horizon", "threads", "decisions"):
         if (number := getattr(given, option)) is not None:
             check_whole(f"--{option}", number)

@@ -48,7 +48,7 @@ class LipschitzEstimate:
         """The `mean`, 95 % point `q95` and `max` over the points, by estimate."""
         found: dict[str, dict[str, float | None]] = {}
         for name, slopes in (("gradient", self.gradient), ("ball", self.ball), ("pgd", self.pgd)):
-            known = torch.empty(0) if slopes is None else slopes[slopes.isfinite()]
+            known = torch.empty(0, dtype=torch.float64) if slopes is None else slopes[slopes.isfinite()]
             if not len(known):
                 found[name] = {"mean": None, "q95": None, "max": None}
                 continue

@@ -98,12 +98,28 @@ class GradientModel(DynamicsModel):
         """The loss that `update` descends, and metrics: scalar tensors, on the device.
 
         Args:
-            batch: `E x B` transitions, each member its own, or `B`, which all members share.
+            batch: `E x B` transitions, each member its own, or `B`, which all members share; with their extras, those of
+                `fit_extras` among them, and in `row` their place in the rows of the fit.
             value: for models that want it (`wants_value`); others have no use for it.
         """
 
     def fit_inputs(self, run: FitRun) -> None:
         """Takes statistics of the data (normalisers) before a fit begins."""
+
+    def fit_extras(self, rows: Transitions, value: ValueFunction | None = None) -> dict[str, Tensor]:
+        """Numbers of each row that `loss` and `score` read in `extras`, computed once per fit, such as weights of the loss.
+
+        They are computed when a fit begins, after `fit_inputs`, of training and held-out rows alike; they travel with the
+        rows into batches (`E x B x …`) and the holdout, into the state of an unfinished fit, and nowhere else.
+
+        Args:
+            rows: all `N` of the fit, with `row` and extras.
+            value: as in `loss`.
+
+        Returns:
+            `N x …` each by name, in the order of `rows`, finite, under names that the rows don't bring.
+        """
+        return {}
 
     def rank_members(self, scores: Tensor) -> None:
         """Sees the members' holdout scores (`E`) after a fit, once the best weights are back."""
@@ -143,11 +159,13 @@ class GradientModel(DynamicsModel):
         optimizer.step()
         return {"loss": loss.detach(), **metrics}
 
-    def begin_fit(self, rows: Transitions, generator: torch.Generator) -> FitRun:
+    def begin_fit(self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None = None) -> FitRun:
         """Splits `rows` (`N`), draws what each member sees, takes the statistics of the data and the scores before the fit.
 
+        `value` is as in `loss`.
+
         Raises:
-            DataError: if there are too few rows, or they are not finite.
+            DataError: if there are too few rows, or they or their `fit_extras` are not finite.
         """
         self.built_task  # noqa: B018 - refuses before build
         rows = rows.to(self.device)
@@ -164,16 +182,20 @@ class GradientModel(DynamicsModel):
         )
         run = FitRun(rows, split, batches, best)
         self.fit_inputs(run)
+        run.compute(self.fit_extras(run.rows(slice(None)), value))
         if run.holdout is not None and best.needs_start:
-            best.begin(self.score(run.holdout))
+            best.begin(self.score(run.holdout, value))
         return run
 
-    def end_fit(self, run: FitRun) -> Tensor | None:
-        """Restores the best weights and ranks the members; returns their scores (`E`), None without a holdout."""
+    def end_fit(self, run: FitRun, value: ValueFunction | None = None) -> Tensor | None:
+        """Restores the best weights and ranks the members; returns their scores (`E`), None without a holdout.
+
+        `value` is as in `loss`.
+        """
         run.best.restore()
         if run.holdout is None:
             return None
-        scores = self.score(run.holdout)
+        scores = self.score(run.holdout, value)
         self.rank_members(scores)
         return scores
 
@@ -190,7 +212,7 @@ class GradientModel(DynamicsModel):
             DataError: if there are too few rows, or they are not finite.
             DivergedError: if the loss or a holdout error is no longer finite; looked at once per epoch.
         """
-        run = self.begin_fit(rows, generator)
+        run = self.begin_fit(rows, generator, value)
         epochs = updates = 0
         stop = False
         while not stop:
@@ -204,10 +226,10 @@ class GradientModel(DynamicsModel):
             loss = total / (updates - before)
             refuse_divergence(self, loss, "loss")
             if run.holdout is not None:
-                stop = self._end_epoch(run, self.score(run.holdout))
+                stop = self._end_epoch(run, self.score(run.holdout, value))
             stop = stop or epochs == self.max_epochs or updates == self.max_updates
         report: dict[str, float | Tensor] = {"loss": loss, "epochs": float(epochs), "updates": float(updates)}
-        final = self.end_fit(run)
+        final = self.end_fit(run, value)
         if final is not None and run.holdout is not None:
             report["holdout_mse"] = final.mean()
             report["explained"] = self.explained(run.holdout)

@@ -116,7 +116,7 @@ class MemberBatches:
                 gradients is the batch's.
         """
         source = self.generator
-        keys = torch.rand(self.rows.shape, generator=source, device=source.device).to(self.rows.device)
+        keys = torch.rand(self.rows.shape, generator=source, device=source.device, dtype=torch.float32).to(self.rows.device)
         shuffled = self.rows.gather(1, keys.argsort(1)).expand(self.members, -1)  # E x n
         for batch in shuffled.split(self.batch_size, 1):  # E x B
             share = batch.shape[1] // world

@@ -45,7 +45,7 @@ class ConstrainedLayers(nn.Module):
         self.layers = len(weights)
         self.slope = slope
         self.columns = columns
-        self.register_buffer("budget", torch.tensor(torch.inf if budget is None else float(budget)))
+        self.register_buffer("budget", torch.tensor(torch.inf if budget is None else float(budget), dtype=torch.float32))
 
     def set_budget(self, budget: float) -> None:
         """Takes K from now on."""

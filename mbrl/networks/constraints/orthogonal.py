@@ -6,6 +6,7 @@ Anil2019: "Sorting out Lipschitz function approximation" (ICML 2019).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ class Orthogonal(LipschitzConstraint):
         budget: see `LipschitzConstraint`.
     """
 
-    activation: Activation | None = "groupsort"
+    activation: ClassVar[Activation | None] = "groupsort"
 
     def make(self, weights: Sequence[Tensor], slope: float, columns: int) -> ConstrainedLayers:
         return OrthogonalLayers(weights, slope, columns, self.budget)

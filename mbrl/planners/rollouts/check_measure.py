@@ -53,7 +53,7 @@ def check_measure(
     if dynamics.fitting == "closed_form" or type(dynamics).step is not DynamicsModel.step:
         return
     task, generator = dynamics.built_task, make_generator(dynamics.device, "check")
-    obs = torch.zeros(2, task.obs_size, device=dynamics.device)
+    obs = torch.zeros(2, task.obs_size, device=dynamics.device, dtype=torch.float32)
     action = obs.new_zeros(2, task.action_size)
     with torch.no_grad():
         said = dynamics.predict(obs, action)

@@ -11,9 +11,12 @@ from torch import Tensor
 from mbrl.data import RowGenerator, Transitions, ValueFunction, make_generator
 from mbrl.models import DynamicsModel
 from mbrl.planners.metrics import unreported
+from mbrl.planners.rollouts.data_range import DataRange
 from mbrl.planners.rollouts.hooks import RolloutContext, RolloutHook
 from mbrl.planners.rollouts.selectors import ActionSelector, Situation
 from mbrl.policies import Policy
+
+REAL_ROWS: Mapping[str, float] = {"rollout": -1.0, "depth": -1.0, "cut": 0.0}  # what real rows have in these columns
 
 
 @dataclass
@@ -23,6 +26,12 @@ class Imagination:
     Rows that terminate, that a hook halts or that are not finite take no further step. On CPU they are dropped, on CUDA
     masked and sorted out once at the end (dropping there would stall the device at every step); every draw covers a
     chunk's full width first, so both store the same rows in the same order.
+
+    Stored rows have extras, `B x 1` each: `rollout`, the number of their rollout in this call, from 0; `depth`, the steps
+    before in it; `cut`, 1 where the rollout goes no further though nothing ended it, since a hook halted it, it had its
+    `length`, or its next step was not finite; else 0. So a rollout is the rows of its number in the order of `depth`, of
+    which just the last is `terminated` or `cut`. Numbers are exact as float32 up to 2²⁴. If the rows that rollouts begin at
+    have `prev_action`, the action before (`B x A`), so have theirs.
 
     Attributes:
         dynamics: the model.
@@ -35,6 +44,7 @@ class Imagination:
         drop: whether finished rows are dropped (True) or masked.
         value: the learner's critics, for the selector and the hooks; None where there are none.
         report: takes their metrics.
+        data: the range of the real rows; None doesn't count states far outside it.
     """
 
     dynamics: DynamicsModel
@@ -46,6 +56,7 @@ class Imagination:
     drop: bool
     value: ValueFunction | None = None
     report: Callable[[Mapping[str, Tensor]], None] = unreported
+    data: DataRange | None = None
 
     @torch.no_grad()
     def run(
@@ -54,17 +65,21 @@ class Imagination:
         """Rolls out `length` steps from each of `rows` (`M`) and hands what is to be kept to `store`, depth by depth.
 
         Returns:
-            Metrics: rows stored, rows that were not finite (and are not stored), the share that terminated.
+            Metrics: rows stored, rows that were not finite (and are not stored), the share that terminated, and with `data`
+            the share of stored next observations of which a dimension lies beyond the range by more than its width.
         """
         stored = 0
         not_finite = rows.obs.new_zeros(())
         terminated = rows.obs.new_zeros(())
+        outside = rows.obs.new_zeros(())
         for number, first in enumerate(range(0, len(rows), self.chunk_rows)):
             chunk = rows.select(slice(first, first + self.chunk_rows))
             kept: list[tuple[Transitions, Tensor]] = []
             for part, keep, bad in self._chunk(chunk, length, tick, number):
                 not_finite += bad
                 terminated += (part.terminated & keep).sum()
+                if self.data is not None:
+                    outside += (self.data.outside(part.next_obs) & keep).sum()
                 if self.drop:
                     index = keep.nonzero()[:, 0]
                     part = part if len(index) == len(part) else part.select(index)
@@ -76,11 +91,13 @@ class Imagination:
                 part = Transitions.cat([part for part, _ in kept]).select(torch.cat([keep for _, keep in kept]))
                 stored += len(part)
                 store(part)
+        counted = {} if self.data is None else {"rollout/outside": outside / max(stored, 1)}
         return {
             "rollout/stored": float(stored),
             "rollout/not_finite": not_finite,
             "rollout/terminated_share": terminated / max(stored, 1),
             "rollout/length": float(length),
+            **counted,
         }
 
     def _chunk(self, rows: Transitions, length: int, tick: int, number: int) -> Iterator[tuple[Transitions, Tensor, Tensor]]:
@@ -96,7 +113,12 @@ class Imagination:
         ]
         want = sorted({name for hook in self.hooks for name in hook.want})
         state, prev_action = self.dynamics.start(rows, model), rows.extras.get("prev_action")
+        known = prev_action is not None
+        first = number * self.chunk_rows
+        rollout = torch.arange(first, first + width, device=device).to(rows.obs.dtype)  # B
         alive = torch.ones(width, dtype=torch.bool, device=device)  # B
+        before: tuple[Transitions, Tensor, Tensor] | None = None  # what the last depth yields
+        went_on: Tensor | None = None  # which of its rows are those of this depth; None: all, in their places
         for depth in range(length):
             situation = Situation(
                 state.obs,
@@ -113,19 +135,31 @@ class Imagination:
             step = self.dynamics.step(state, self.selector.select(situation), want)
             for hook, noise in zip(self.hooks, hook_noise, strict=True):
                 step = hook(step, RolloutContext(depth, self.dynamics, noise, self.value, alive, self.report))
-            finite = step.finite
-            keep = alive & finite
+            bad = alive & ~step.finite  # B
+            keep = alive & ~bad
+            if before is not None:  # a row whose next step isn't stored is the last of its rollout
+                before[0].extras["cut"][:, 0][... if went_on is None else went_on] += bad
+                yield before
             halt = torch.zeros_like(alive) if step.halt is None else step.halt
-            part = Transitions(step.obs, step.action, step.reward, step.next_obs, step.terminated, halt & ~step.terminated)
-            yield part, keep, (alive & ~finite).sum()
+            halted = halt & ~step.terminated
+            last = halted if depth < length - 1 else ~step.terminated
+            extras = {"rollout": rollout, "depth": torch.full_like(rollout, depth), "cut": last.to(rollout.dtype)}
+            extras = {name: column.unsqueeze(-1) for name, column in extras.items()}
+            if known and prev_action is not None:
+                extras["prev_action"] = prev_action
+            part = Transitions(step.obs, step.action, step.reward, step.next_obs, step.terminated, halted, extras=extras)
+            before, went_on = (part, keep, bad.sum()), None
             alive = keep & ~step.terminated & ~halt
             state, prev_action = step.state, step.action
             if self.drop:
                 index = alive.nonzero()[:, 0]
                 if len(index) == 0:
-                    return
+                    break
                 if len(index) < len(alive):
-                    state, prev_action = state.select(index), prev_action[index]
+                    went_on = index
+                    state, prev_action, rollout = state.select(index), prev_action[index], rollout[index]
                     policy, planning = policy.select(index), planning.select(index)
                     hook_noise = [noise.select(index) for noise in hook_noise]
                     alive = alive[index]
+        if before is not None:
+            yield before

@@ -8,12 +8,14 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
-from mbrl.data import ReplayBuffer, Streams, Transitions, mixed_batch
-from mbrl.errors import DivergedError
+from mbrl.data import ReplayBuffer, Streams, Task, Transitions, mixed_batch
+from mbrl.data.row_layout import RowLayout
+from mbrl.errors import DivergedError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.metrics import MetricSums
+from mbrl.planners.rollouts.data_range import DataRange
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutHook
-from mbrl.planners.rollouts.imagination import Imagination
+from mbrl.planners.rollouts.imagination import REAL_ROWS, Imagination
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample
 from mbrl.policies import BoundCriticTerm, CriticTerm, Learner
 
@@ -21,6 +23,10 @@ from mbrl.policies import BoundCriticTerm, CriticTerm, Learner
 @dataclass
 class ImaginedLearning:
     """Imagines rollouts, mixes them with real rows, and updates a learner on the batches.
+
+    Batches carry which step of which rollout a row is: the extras `rollout`, `depth` and `cut` of `Imagination`. Of real
+    rows the first two are −1, and `cut` says that their episode was cut: `truncated` and not `terminated`. What a learner
+    asks for beside (`Learner.row_extras`) must be in the real rows.
 
     It collects nothing, fits nothing and keeps no clock: the planner that holds it fills `real`, fits the model, and says
     when to imagine and how often to update. So it serves planners with environments and those that learn from a dataset.
@@ -32,7 +38,7 @@ class ImaginedLearning:
         streams: the run's; draws come from `start_rows`, `replay`, `updates`, `batch hook i` and `critic term i`.
         metrics: takes `rollout/…`, `batch/…`, `learner/…`, `critic_term/…`, `time/rollout_s` and `time/update_s`.
         batch_size: rows per update.
-        real_rows: how many of them are real; the others are the model's.
+        real_rows: how many of them are real; the others are the model's. It may be set anew at any time.
         selector: chooses the actions of rollouts.
         rollout_hooks: applied in order to each model step.
         batch_hooks: applied in order to each batch.
@@ -40,6 +46,9 @@ class ImaginedLearning:
         rollout_chunk: rollouts drawn for at once; another number draws other noise.
         finished_rollouts: `"drop"` or `"mask"`; `"auto"` drops on CPU and masks on CUDA.
         model: the rollouts that are kept.
+
+    Raises:
+        UnsupportedError: if batches mix rows, and the learner asks for extras that no model row has.
     """
 
     dynamics: DynamicsModel
@@ -59,7 +68,12 @@ class ImaginedLearning:
 
     def __post_init__(self) -> None:
         task = self.dynamics.built_task
-        self.model = ReplayBuffer(1, task.obs_size, task.action_size, device=self.real.device)  # `imagine` makes room
+        asked = self.learner.row_extras(task)
+        if self.real_rows < self.batch_size:
+            check_imaginable(self.learner, task)
+        extras = dict.fromkeys(REAL_ROWS, 1) | {name: width for name, width in asked.items() if name == "prev_action"}
+        self.model = ReplayBuffer(1, task.obs_size, task.action_size, device=self.real.device, extras=extras)  # grows later
+        self._range: tuple[int, DataRange] | None = None
 
     def imagine(self, rollouts: int, length: int, capacity: int, clock: int) -> None:
         """Rolls the model out from real rows, and keeps the steps.
@@ -86,6 +100,7 @@ class ImaginedLearning:
             drop=self.finished_rollouts == "drop" or (self.finished_rollouts == "auto" and self.real.device.type == "cpu"),
             value=self.learner,
             report=partial(self.metrics.add, prefix="rollout/"),
+            data=self._data_range(),
         )
         report = imagination.run(starts, length, clock, self.model.add)
         if report["rollout/stored"] == 0:
@@ -95,6 +110,12 @@ class ImaginedLearning:
             )
         self.metrics.add(report)
         self.metrics.add({"time/rollout_s": perf_counter() - began})
+
+    def _data_range(self) -> DataRange:
+        """The range of the real rows, looked up anew when there are others."""
+        if self._range is None or self._range[0] != self.real.added:
+            self._range = (self.real.added, DataRange.of(self.real.all()))
+        return self._range[1]
 
     def learn(self, updates: int) -> None:
         """Makes `updates` updates of the learner, each on a batch of its own; reports the last."""
@@ -117,7 +138,9 @@ class ImaginedLearning:
     def batch(self) -> tuple[Transitions, slice]:
         """Draws a batch, its real rows first, and has the batch hooks change it; returns the model's rows in it too."""
         shares = [(self.real, self.real_rows), (self.model, self.batch_size - self.real_rows)]
-        batch = mixed_batch(shares, self.streams["replay"])
+        batch = mixed_batch(shares, self.streams["replay"], REAL_ROWS)
+        real = slice(self.real_rows)
+        batch.extras["cut"][real, 0] = (batch.truncated[real] & ~batch.terminated[real]).to(batch.obs.dtype)
         model_rows = slice(self.real_rows, self.batch_size)
         if not self.batch_hooks:
             return batch, model_rows
@@ -139,5 +162,25 @@ class ImaginedLearning:
 
     def load_buffers_state(self, state: dict[str, dict[str, Any]]) -> None:
         """Continues with the rollouts of `buffers_state`; real rows are the planner's to load."""
-        if "model" in state:
-            self.model.load_state_dict(state["model"])
+        if "model" not in state:
+            return
+        kept, layout = state["model"], self.model.layout
+        if kept["matrix"].shape[-1] == layout.base_width:  # of a version whose rollouts had no numbers
+            matrix = kept["matrix"].new_empty(len(kept["matrix"]), layout.width)
+            layout.copy(kept["matrix"], RowLayout(layout.obs_size, layout.action_size), matrix, REAL_ROWS)
+            kept = {**kept, "matrix": matrix}
+        self.model.load_state_dict(kept)
+
+
+def check_imaginable(learner: Learner, task: Task) -> None:
+    """Refuses a learner that asks for extras that model rows don't have.
+
+    Raises:
+        UnsupportedError: naming them.
+    """
+    unknown = sorted(set(learner.row_extras(task)) - {"prev_action"})
+    if unknown:
+        raise UnsupportedError(
+            f"{type(learner).__name__} can't learn from rollouts: it asks for {unknown} of each row, and rollouts know "
+            "prev_action alone; set real_ratio to 1, or take another learner."
+        )

@@ -1,7 +1,11 @@
-"""Rollout length over training, and the size of the buffer that holds the rollouts (Janner2019, authors' code)."""
+"""Rollout length and share of real rows over training, and the size of the buffer that holds the rollouts.
+
+Janner2019: "When to trust your model: model-based policy optimization" (MBPO; authors' code).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mbrl.errors import ConfigError
@@ -32,9 +36,46 @@ def rollout_length(epoch: int, schedule: Sequence[float]) -> int:
         epoch: epochs since the warm-up, from 0.
         schedule: `[start, end, k0, k1]`; `k` is `k0` up to epoch `start` and `k1` from epoch `end`.
     """
-    start, end, before, after = check_schedule(schedule)
-    share = min(max((epoch - start) / (end - start), 0.0), 1.0)
-    return int(before + share * (after - before))
+    return int(_linear(epoch, *check_schedule(schedule)))
+
+
+def _linear(epoch: int, start: float, end: float, before: float, after: float) -> float:
+    done = min(max((epoch - start) / (end - start), 0.0), 1.0)
+    return before + done * (after - before)
+
+
+def real_rows(epoch: int, ratio: float | Sequence[float], batch_size: int) -> int:
+    """Real rows in a batch in an epoch: their share of it, cut to a whole number.
+
+    Args:
+        epoch: epochs since the warm-up, from 0.
+        ratio: the share, or `[start, end, before, after]`: `before` up to epoch `start`, `after` from epoch `end`, linear in
+            between.
+        batch_size: rows in a batch.
+    """
+    share = _linear(epoch, *ratio) if isinstance(ratio, Sequence) else ratio
+    return math.floor(share * batch_size + 1e-6)  # of 0.29 * 100 too, which is 28.999…
+
+
+def fewest_real_rows(ratio: float | Sequence[float], batch_size: int) -> int:
+    """The smallest number of real rows in a batch over all epochs; arguments as in `real_rows`."""
+    shares = ratio[2:] if isinstance(ratio, Sequence) else [ratio]
+    return min(real_rows(0, share, batch_size) for share in shares)
+
+
+def check_real_ratio(ratio: float | Sequence[float]) -> None:
+    """Refuses a schedule of the share of real rows that isn't one.
+
+    Raises:
+        ConfigError: if it isn't four numbers with start < end and shares from 0 to 1.
+    """
+    if isinstance(ratio, Sequence) and not (
+        len(ratio) == 4 and ratio[0] < ratio[1] and all(0 <= share <= 1 for share in ratio[2:])
+    ):
+        raise ConfigError(
+            "real_ratio: expected a share, or [first epoch, last epoch, share before, share after] with first < last and "
+            f"shares from 0 to 1, got {list(ratio)}; [0, 100, 0.05, 0.5] rises from 5 % to half over the first 100 epochs."
+        )
 
 
 def rollout_capacity(length: int, rollouts_per_refit: int, refit_every: int, epoch_steps: int, retain_epochs: int) -> int:

@@ -78,13 +78,14 @@ def _filled_and_spread(values: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
     count = usable.sum(0).clamp(min=1)  # B
     mean = torch.where(usable, values, 0).sum(0) / count  # B
     filled = torch.where(usable, values, mean)
-    return filled, filled.std(0, correction=0) * (len(values) / count).sqrt()  # the fillers add nothing to the squares
+    unfilled = (len(values) / count.to(values.dtype)).sqrt()  # the fillers add nothing to the squares
+    return filled, filled.std(0, correction=0) * unfilled
 
 
 def _mean_spread(values: Tensor, usable: Tensor, counted: Tensor) -> Tensor:
     """Mean of the usable candidates' sd over the counted rows (`B` bool); 0 where there is none."""
     spread = _filled_and_spread(values, usable)[1]  # B
-    return torch.where(counted, spread, 0).mean() * (len(counted) / counted.sum().clamp(min=1))
+    return torch.where(counted, spread, 0).mean() * (len(counted) / counted.sum(dtype=spread.dtype).clamp(min=1))
 
 
 class UPMPC(ActionSelector):

@@ -182,7 +182,7 @@ def only_one(study: Study) -> None:
 
 def _usable(rows: Rows) -> Tensor:
     """Indices of the trials that completed; of all with a value if none did."""
-    completed = torch.tensor([trial.state.name == "COMPLETE" for trial in rows.trials]) & ~rows.failed
+    completed = torch.tensor([trial.state.name == "COMPLETE" for trial in rows.trials], dtype=torch.bool) & ~rows.failed
     return (completed if completed.any() else ~rows.failed).nonzero()[:, 0]
 
 

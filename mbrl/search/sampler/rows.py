@@ -91,7 +91,7 @@ class Rows:
     def own(self, y: Tensor) -> Tensor:
         """Converts the model's values to the objectives' units and signs, `B… x objectives`; a log's mean is a median."""
         values = y * self.signs
-        return torch.where(torch.tensor(self.log), values.exp(), values) if any(self.log) else values
+        return torch.where(torch.tensor(self.log, dtype=torch.bool), values.exp(), values) if any(self.log) else values
 
     def known(self) -> Rows:
         """Keeps the trials with whole runs, among which the best is looked for; all where there is none."""

@@ -149,7 +149,7 @@ def fit(codec: Codec, rows: Rows, previous: Rows | None = None) -> Surrogate:
         their_x, their_y, _, their_left = previous.observed()
         mean, spread = _scale(rows.known().y)
         their_mean, their_spread = _scale(previous.known().y)
-        which = torch.cat([torch.zeros(len(x), 1), torch.ones(len(their_x), 1)])
+        which = torch.cat([x.new_zeros(len(x), 1), x.new_ones(len(their_x), 1)])
         if left is not None or their_left is not None:
             both = [(left, x), (their_left, their_x)]
             left = torch.cat([part.new_zeros(len(part)) if one is None else one for one, part in both])

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mbrl.arguments import Seed, check_argument
 from mbrl.envs import OfflineData, check_environment
 from mbrl.errors import ConfigError
 
@@ -27,6 +28,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=1000, help="real steps to take in the environment")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments[1:])
+    check_argument("--seed", given.seed, Seed)
     kwargs = None if given.env_kwargs is None else json_object("--env_kwargs", given.env_kwargs)
     if given.dataset is not None:
         data = OfflineData(

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mbrl.arguments import check_whole
+from mbrl.arguments import Seed, check_argument, check_whole
 from mbrl.data import Task, make_generator
 from mbrl.envs import collect, make_task
 from mbrl.errors import ConfigError
@@ -36,6 +36,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         "--no_sim_state", action="store_true", help="leave the simulator's states out, which make the file larger"
     )
     given = parser.parse_args(arguments[1:])
+    check_argument("--seed", given.seed, Seed)
     check_whole("--num_envs", given.num_envs)
     task: Task
     act = None

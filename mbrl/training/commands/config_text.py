@@ -6,6 +6,7 @@ jsonargparse reads a value again wherever any type may stand, as in `env_kwargs`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,14 @@ def _dump(value: Any) -> str:
     return write_mapping(value)
 
 
+def _path(value: Any) -> str:
+    """A path is a text; jsonargparse would take the text of a list or a number."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"Expected a <class 'str'>. Got value: {value}")
+    return os.fspath(value)
+
+
+register_type(os.PathLike, serializer=os.fspath, deserializer=_path, fail_already_registered=False)
 register_type(Text, serializer=Text, deserializer=Text, fail_already_registered=False)
 set_loader(MODE, _load, exceptions=(yaml.YAMLError,))
 set_dumper(MODE, _dump)

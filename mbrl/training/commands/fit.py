@@ -22,7 +22,9 @@ from mbrl.names import check_allowed
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
+from mbrl.training.commands.doubled_keys import refuse_doubled
 from mbrl.training.commands.empty_keys import refuse_empty_unknown
+from mbrl.training.commands.help_text import HelpFormatter
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
 from mbrl.training.output import plain_warnings, quiet, say, show_metrics
@@ -42,6 +44,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     with quiet("pytorch_lightning"), plain_warnings():
         if name != "fit" and not any(_names_a_config(option) for option in options):
             return _from_checkpoint(name, options, allow)
+        refuse_doubled(options)
         with process_arguments(arguments):
             MbrlCLI(allow)
     return 0
@@ -51,7 +54,7 @@ class MbrlParser(LightningArgumentParser):
     """A parser whose errors are one sentence."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"parser_mode": MODE, **kwargs})
+        super().__init__(*args, **{"parser_mode": MODE, "formatter_class": HelpFormatter, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints what is wrong and exits with 2."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import pkgutil
 import re
+import sys
 from collections.abc import Sequence
 
 from mbrl.arguments import described
@@ -23,11 +25,15 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
     if found := re.search(r"[Oo]ption '([^']+)' is not accepted|does not accept option '([^']+)'", text):
         return _unknown(found[1] or found[2], known)
     if found := re.search(r"Problem with given class_path '([^']+)': (.*?)(?: - Expected a|$)", text):
-        return f"class_path: expected the dotted name of a class, got {found[1]} ({found[2].rstrip('.')}); {_ON_PATH}."
+        near = _nearest(found[1])
+        advice = f"{_ON_PATH}." if near is None else f"did you mean {near}?"
+        return f"class_path: expected the dotted name of a class, got {found[1]} ({found[2].rstrip('.')}); {advice}"
     key = re.match(r'Parser key "([^"]+)": ', text)
     where = f"{key[1]}: " if key else ""
     if found := re.search(r"(\S+) stands twice in .*?, line (\d+)", text):
         return f"{found[1]}: expected each key once, got it again in line {found[2]} of a configuration file; leave one out."
+    if found := re.search(r"Not of type PathLike: .* Given value: (.*)", text):
+        return f"{where}expected a path, which is text, got {found[1]}; put it in quotes if it is one."
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
         return f"{where}expected a {found[2]}, got {found[1]}, which is none; give the class_path of one."
     if found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
@@ -36,6 +42,20 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
         names = found[1].replace("fit.", "")
         return f"{names}: expected a value, got none; set it in the configuration or on the command line."
     return f"{where}{text[key.end() :] if key else text}".rstrip(".") + "; mbrl COMMAND --help lists what can be set."
+
+
+def _nearest(name: str) -> str | None:
+    """The name of a class like `name`, in its module or in one with a name like it; None if there is none."""
+    module, _, last = name.rpartition(".")
+    home = sys.modules.get(module)
+    if home is not None:
+        public = getattr(home, "__all__", None) or [item for item in vars(home) if not item.startswith("_")]
+        close = difflib.get_close_matches(last, [item for item in public if isinstance(getattr(home, item, None), type)], 1)
+        return f"{module}.{close[0]}" if close else None
+    package, _, file = module.rpartition(".")
+    where = getattr(sys.modules.get(package), "__path__", None)
+    close = difflib.get_close_matches(file, [] if where is None else [item.name for item in pkgutil.iter_modules(where)], 1)
+    return f"{package}.{close[0]}.{last}" if close else None
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ def test_best_weights_after_a_refit_that_gets_worse(keep: str) -> None:
     worst: list[float] = []
     score = model.score
 
-    def blow_up(held: Transitions) -> torch.Tensor:  # scores after each epoch, and in the end
+    def blow_up(held: Transitions, value: object = None) -> torch.Tensor:  # scores after each epoch, and in the end
         if len(worst) == 1:
             with torch.no_grad():
                 for parameter in model.network.parameters():

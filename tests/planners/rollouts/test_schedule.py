@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mbrl.errors import ConfigError
-from mbrl.planners.rollouts.schedule import rollout_capacity, rollout_length
+from mbrl.planners.rollouts.schedule import check_real_ratio, fewest_real_rows, real_rows, rollout_capacity, rollout_length
 
 HOPPER = (20, 150, 1, 15)
 
@@ -48,3 +50,26 @@ def test_capacity(length: int, rollouts: int, refit_every: int, retain: int, row
 def test_bad_schedule_is_refused(schedule: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match=r"rollout_length: expected .*first < last"):
         rollout_length(0, schedule)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        (0.29, {0: 29, 50: 29}),
+        ([10, 30, 0.05, 0.45], {0: 5, 10: 5, 11: 7, 20: 25, 29: 43, 30: 45, 31: 45}),
+        ([0, 4, 1, 0.0], {0: 100, 1: 75, 2: 50, 3: 25, 4: 0, 9: 0}),
+        ((0, 3, 0.0, 0.1), {0: 0, 1: 3, 2: 6, 3: 10}),  # cut to whole rows
+        ([5, 6, 0.57, 0.57], {0: 57, 5: 57, 6: 57}),
+    ],
+)
+def test_real_rows_follow_their_schedule(ratio: Any, expected: dict[int, int]) -> None:
+    assert {epoch: real_rows(epoch, ratio, 100) for epoch in expected} == expected
+    assert fewest_real_rows(ratio, 100) == min(expected.values())
+
+
+@pytest.mark.parametrize(
+    "ratio", [[0, 1, 0.5], [3, 3, 0, 1], [4, 3, 0, 1], [0, 1, -0.1, 1], [0, 1, 0, 1.1], [0.05, 0.5, 0, 100], []]
+)
+def test_what_is_no_schedule_of_shares_is_refused(ratio: list[float]) -> None:
+    with pytest.raises(ConfigError, match=r"real_ratio: expected a share, or \[first epoch, last epoch, share before"):
+        check_real_ratio(ratio)

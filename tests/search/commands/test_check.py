@@ -97,8 +97,8 @@ def test_a_good_space_is_taken_and_nothing_is_left_behind(tmp_path: Path, monkey
         # what only the constructors know
         (
             {"model.init_args.real_ratio": {"float": [0.1, 1.5]}},
-            r"model\.init_args\.real_ratio, at the highest numbers: Dyna\(real_ratio=…\): expected a number from 0 to 1, "
-            r"got 1\.5\.$",
+            r"model\.init_args\.real_ratio, at the highest numbers: Dyna\(real_ratio=…\): expected a number from 0 to 1, or "
+            r"a list, each a finite number, got 1\.5\.$",
         ),
         (
             {"model.init_args.learner.init_args.actor_lr": {"float": [0.0, 0.01]}},

@@ -104,9 +104,8 @@ def test_texts_on_the_command_line_are_texts_where_quotes_say_so(tmp_path: Path)
 def test_a_key_that_stands_twice_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, key: str, line: int
 ) -> None:
-    (tmp_path / "twice.yaml").write_text(text)
-    assert main(["fit", "--config", str(tmp_path / "twice.yaml")]) == 2
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    assert main(["fit", "--config", str(path)]) == 2
     said = capsys.readouterr().err
-    assert (
-        said == f"mbrl: {key}: expected each key once, got it again in line {line} of a configuration file; leave one out.\n"
-    )
+    assert said == f"mbrl: {key}: expected each key once, got it again in line {line} of {path}; leave one out.\n"
