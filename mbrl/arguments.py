@@ -22,6 +22,8 @@ from itertools import pairwise
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+import numpy as np
+
 from mbrl.errors import ArgumentError, ConfigError, MbrlError, ShapeError
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -118,8 +120,12 @@ def check_argument(where: str, value: object, declared: Any) -> None:
         ConfigError: otherwise.
     """
     if not _accepts(declared, value):
-        came = " ".join(_REPR.repr(value).split())  # a module's has lines
-        raise ConfigError(f"{where}: expected {described(declared)}, got {came}.")
+        raise ConfigError(f"{where}: {_refusal(declared, value)}.")
+
+
+def _refusal(declared: Any, value: object) -> str:
+    came = " ".join(_REPR.repr(value).split())  # a module's has lines
+    return f"expected {described(declared)}, got {came}"
 
 
 def check_whole(where: str, value: int, least: int = 1, most: int | None = None) -> None:
@@ -162,11 +168,25 @@ def checked(init: Init) -> Init:
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        args, kwargs = without_numpy(args, kwargs)
         check_arguments(init, self, bound_arguments(signature, self, args, kwargs))
         init(self, *args, **kwargs)
 
     wrapped.__signature__ = signature  # type: ignore[attr-defined]
     return wrapped  # type: ignore[return-value]
+
+
+def without_numpy(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments with Python's own numbers in place of NumPy's, in lists too: what is kept, printed or counted is plain."""
+    return tuple(map(_plain_number, args)), {name: _plain_number(value) for name, value in kwargs.items()}
+
+
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple) and any(isinstance(item, (np.generic, list, tuple)) for item in value):
+        return type(value)(map(_plain_number, value))
+    return value
 
 
 def bound_arguments(
@@ -188,12 +208,30 @@ def check_arguments(init: Callable[..., None], made: Any, bound: inspect.BoundAr
     """Refuses arguments of a constructor that its signature doesn't declare; its own defaults are its own business.
 
     Raises:
-        ConfigError: naming the class of `made`, the argument, what it declares, and the value.
+        ConfigError: naming the class of `made`, the argument, what it declares, and the value; for a part in a place that
+            isn't its own, also where it fits.
     """
     declared = declarations(init)
     for name, parameter, value in _given(bound):
-        if parameter.name in declared and value is not parameter.default:
-            check_argument(f"{type(made).__name__}({name}=…)", value, declared[parameter.name])
+        if parameter.name not in declared or value is parameter.default or _accepts(declared[parameter.name], value):
+            continue
+        advice = ""
+        if isinstance(value, type):
+            advice = f"; make one: {value.__name__}(…)"
+        elif _fits_part([declared[parameter.name]], value):
+            advice = "; put it in a list"
+        elif fits := [
+            other for other, kind in declared.items() if other != name and _fits_part([kind, *get_args(kind)], value)
+        ]:
+            advice = f"; it fits {' or '.join(fits)}"
+        raise ConfigError(f"{type(made).__name__}({name}=…): {_refusal(declared[parameter.name], value)}{advice}.")
+
+
+def _fits_part(kinds: Iterable[Any], value: Any) -> bool:
+    """Whether one of `kinds` is a class that `value` is of, or a list of such; plain data fit anywhere and nowhere."""
+    listed = [part for kind in kinds for part in (get_args(kind) if get_origin(kind) in _LISTS else [kind])]
+    plain = (int, float, str, bool, *_LISTS, *_WORDS)
+    return any(_is_class(kind) and kind not in plain and isinstance(value, kind) for kind in listed)
 
 
 def _given(bound: inspect.BoundArguments) -> Iterator[tuple[str, inspect.Parameter, Any]]:
@@ -243,6 +281,8 @@ def _accepts(declared: Any, value: Any) -> bool:
         kinds = (bool, str, numbers.Integral)  # else True is 1, and 1.0 too; NumPy's integers are such
         same = (choice for choice in parts if all(isinstance(value, k) == isinstance(choice, k) for k in kinds))
         return any(bool(value == choice) for choice in same)
+    if kind is bool:
+        return isinstance(value, (bool, np.bool_))
     if kind is str:
         return isinstance(value, (str, os.PathLike))
     if kind in (int, float):
@@ -253,8 +293,12 @@ def _accepts(declared: Any, value: Any) -> bool:
     if kind in (Mapping, dict) and parts:
         fits = isinstance(value, Mapping) and all(_accepts(parts[0], key) for key in value)
         return fits and all(_accepts(parts[1], item) for item in value.values())
-    unknown = kind is Any or not isinstance(kind, type) or getattr(kind, "_is_protocol", False) or is_typeddict(kind)
-    return unknown or isinstance(value, kind)
+    return not _is_class(kind) or isinstance(value, kind)
+
+
+def _is_class(kind: Any) -> bool:
+    """Whether an annotation is a class whose objects can be told."""
+    return isinstance(kind, type) and kind is not Any and not getattr(kind, "_is_protocol", False) and not is_typeddict(kind)
 
 
 def _items_are_fine(kind: Any, parts: tuple[Any, ...], items: Sequence[Any]) -> bool:

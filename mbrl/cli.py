@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from mbrl import __version__
-from mbrl.errors import ConfigError, DivergedError, MbrlError
+from mbrl.errors import ConfigError, DivergedError, MbrlError, shown
 
 _FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
 
@@ -63,6 +63,7 @@ def usage(group: str = "") -> str:
         "usage: mbrl [--allow MODULE] [--traceback] COMMAND …\n\n"
         f"Model-based reinforcement learning: any dynamics model with any planner.\n\n{listed}\n\noptions:\n"
         "  --allow MODULE  put the current folder on the path, and trust that module's names in checkpoints\n"
+        "  --foreign       (fit, validate, test, predict) trust a --config no more than a checkpoint\n"
         "  --traceback     show where an error came from\n"
         "  --version       print the version\n\n"
         "mbrl COMMAND --help says what a command takes."
@@ -157,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(sentence: str, code: int = 2) -> int:
-    print(f"mbrl: {sentence}", file=sys.stderr)
+    print(f"mbrl: {shown(sentence)}", file=sys.stderr)
     return code
 
 

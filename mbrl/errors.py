@@ -5,9 +5,22 @@ Every message is one sentence of three parts: what was expected, what came, what
 
 from __future__ import annotations
 
+import re
+
+# what a terminal obeys (escapes, returns), and what turns the order of letters around
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def shown(text: str) -> str:
+    """A text for a terminal: whatever one would obey stands there as its code, since labels come from files too."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class MbrlError(Exception):
     """Base of every error that the library raises on purpose."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class ShapeError(MbrlError, ValueError):
@@ -28,6 +41,10 @@ class ArgumentError(ConfigError, TypeError):
 
 class TaskError(MbrlError, ValueError):
     """An environment can't be used as a task, or disagrees with what was said about it."""
+
+
+class EnvironmentFailedError(TaskError, DataError):
+    """An environment raised, or answered what can't be used; whatever was stepped before is whole."""
 
 
 class UntrustedNameError(MbrlError, ValueError):
@@ -56,3 +73,6 @@ class DivergedError(MbrlError, RuntimeError):
 
 class MbrlWarning(UserWarning):
     """Base of every warning that the library gives."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())

@@ -1,7 +1,15 @@
 """Dotted names of classes and functions: the public name of a class, and names from files made safe.
 
-Names in files run nothing by themselves: `import_name` resolves only names in `mbrl` and in modules that the caller
-allows.
+Names in files run nothing by themselves: `import_name` is the one place where a text becomes an object, and it resolves
+only what is *defined* in the modules that the caller allows, and in those of ours that the kind of name may lie in:
+
+- a class (`from_spec`): anywhere in `mbrl`, and then only a `Configurable`;
+- a task's reward or termination: `TASK_FUNCTIONS`;
+- a callable in an environment's arguments (`CALLABLES`): nowhere in `mbrl`, whose own functions write files and start
+  commands;
+- an environment's `module:Id`: anywhere in `mbrl`, which imports a module and no more.
+
+`allow=None` stands for a name that the user wrote in their own YAML or Python, which may lie anywhere.
 """
 
 from __future__ import annotations
@@ -14,6 +22,10 @@ from types import ModuleType
 from typing import Any
 
 from mbrl.errors import ConfigError, UntrustedNameError
+
+OURS: tuple[str, ...] = ("mbrl",)
+TASK_FUNCTIONS = ("mbrl.envs.rewards", "mbrl.envs.terminations", "mbrl.testing.linear")
+CALLABLES: tuple[str, ...] = ()
 
 
 def class_path(cls: type) -> str:
@@ -55,55 +67,73 @@ def address(name: str) -> str:
 def loaded(name: str) -> type | None:
     """The class that a dotted name means, if it is one of `mbrl` or of a module that was imported already."""
     try:
-        found = import_name(name) if name.startswith("mbrl.") else _found(name, _already_imported, None, _already_there)[0]
+        found = import_name(name) if name.startswith("mbrl.") else _found(name, _already_imported, _already_there)[0]
     except (ConfigError, UntrustedNameError):
         return None
     return found if isinstance(found, type) else None
 
 
-def check_allowed(name: str, allow: Sequence[str] = ()) -> None:
-    """Refuses a dotted name outside `mbrl` and the modules in `allow`.
+def check_allowed(name: str, allow: Sequence[str] = (), ours: Sequence[str] = OURS) -> None:
+    """Refuses a dotted name outside the modules of ours that may be named and those in `allow`.
 
     Args:
         name: such as `my_package.rewards.swing_up`, or an environment's id with a module, `my_package:MyEnv-v0`.
-        allow: modules, besides `mbrl`, or the only one.
+        allow: modules, or the only one, that the user trusts.
+        ours: modules of this library that need no leave.
 
     Raises:
         UntrustedNameError: with the flag that would allow it.
     """
     path = name.split(":")[0]
-    allowed = ("mbrl", allow) if isinstance(allow, str) else ("mbrl", *allow)  # a lone name is a sequence too, of letters
+    allowed = (*ours, allow) if isinstance(allow, str) else (*ours, *allow)  # a lone name is a sequence too, of letters
     if any(path == module or path.startswith(f"{module}.") for module in allowed):
         return
     module = path.split(".")[0]
     if module == "__main__" or "<locals>" in path:
         where = "a script itself" if module == "__main__" else "a function"
         raise UntrustedNameError(f"expected a name that can be imported, got {name} of {where}; move it to a module.")
+    places = " or ".join(ours) or "a module that is allowed"
+    advice = f"if you trust it, add --allow {module} (from Python: allow=[{module!r}])"
+    if module == "mbrl":
+        advice = "nothing that this library writes names it there, so don't trust that file"
     raise UntrustedNameError(
-        f"expected a name in mbrl, got {name}, which lies outside mbrl, and names run nothing there unless their module is "
-        f"trusted; if you trust it, add --allow {module} (from Python: allow=[{module!r}])."
+        f"expected a name in {places}, got {name}, which lies outside {places}, and names run nothing there unless their "
+        f"module is trusted; {advice}."
     )
 
 
-def import_name(name: str, allow: Sequence[str] | None = ()) -> Any:
+def import_name(name: str, allow: Sequence[str] | None = (), ours: Sequence[str] = OURS) -> Any:
     """Imports the object with a dotted name.
 
     Args:
         name: such as `my_package.rewards.swing_up`. Of a class whose file has moved since, its former name is read too, as
             long as a package on the way exports it.
-        allow: modules, besides `mbrl`, in which names may be looked up; None for a name that the user wrote in their own
+        allow: modules, besides `ours`, in which names may be looked up; None for a name that the user wrote in their own
             YAML or Python, which may lie anywhere.
+        ours: modules of this library that need no leave.
 
     Raises:
-        UntrustedNameError: if the name lies outside `mbrl` and `allow`.
+        UntrustedNameError: if the object, or the class that it is an attribute of, is defined outside `ours` and `allow`.
         ConfigError: if there is no such object.
     """
-    if allow is not None:
-        check_allowed(name, allow)
-    found, home = _found(name, importlib.import_module, allow)
-    if allow is not None:  # a trusted module's imports are no way out: mbrl.spec.os.system is os.system
-        origin = found.__name__ if inspect.ismodule(found) else getattr(found, "__module__", None)
-        check_allowed(origin or home, allow)
+    if not isinstance(name, str):
+        raise ConfigError(f"expected a dotted name, got {name!r}; write one such as my_module.my_function.")
+    if allow is None:
+        return _found(name, importlib.import_module)[0]
+
+    def check(path: str) -> None:
+        check_allowed(path, allow, ours)
+
+    check(name)
+    found, home = _found(name, importlib.import_module, check=check)
+    if inspect.ismodule(found):  # a trusted module's imports are no way out: mbrl.spec.os.system is os.system
+        check(found.__name__)
+    elif (origin := getattr(found, "__module__", None)) is not None:
+        check(f"{origin}.{getattr(found, '__qualname__', type(found).__name__)}")
+    elif callable(found):  # a method of something built in, such as that of a dict which a trusted module holds
+        raise UntrustedNameError(
+            f"expected what is defined in {home}, got {name}, of which Python doesn't say where; name a function or a class."
+        )
     return found
 
 
@@ -123,10 +153,13 @@ def _already_there(owner: Any, name: str) -> Any:
 def _found(
     name: str,
     module: Callable[[str], ModuleType],
-    allow: Sequence[str] | None,
     attribute: Callable[[Any, str], Any] = getattr,
+    check: Callable[[str], None] | None = None,
 ) -> tuple[Any, str]:
-    """The object with a dotted name, and the module that was entered for it."""
+    """The object with a dotted name, and the module that was entered for it.
+
+    `check`, if given, is asked of each module and class on the way, and nothing but these is entered.
+    """
     parts = name.split(".")
     if not all(parts):
         parts = []
@@ -140,10 +173,10 @@ def _found(
             continue
         try:
             for part in parts[cut:]:
-                if allow is not None and part.startswith("__"):  # a function's globals are no place to look for names
-                    raise AttributeError(part)
-                if allow is not None and inspect.ismodule(found):
-                    check_allowed(found.__name__, allow)
+                if check is not None:
+                    if part.startswith("__") or not (inspect.ismodule(found) or inspect.isclass(found)):
+                        raise AttributeError(part)  # a function's globals are no place to look for names, nor an object's
+                    check(found.__name__ if inspect.ismodule(found) else f"{found.__module__}.{found.__qualname__}")
                 found = attribute(found, part)
         except (AttributeError, TypeError):
             file_is_gone = inspect.ismodule(found) and all(part.islower() for part in parts[cut:-1])

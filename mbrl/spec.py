@@ -18,7 +18,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mbrl.arguments import bound_arguments, check_arguments, resolved_signature
+import numpy as np
+
+from mbrl.arguments import bound_arguments, check_arguments, resolved_signature, without_numpy
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
 from mbrl.names import class_path, import_name, name_of
 
@@ -68,7 +70,7 @@ class Part(Configurable):
         What it takes from them is its state: `state_dict` keeps it, `reset` forgets it.
 
         Args:
-            model: the dynamics model, just fitted.
+            model: the dynamics model, just fitted; None where a planner has none, which shows its rows as often.
             rows: the `Transitions` `N` that it was fitted to; they may be views of a buffer, which later rows overwrite.
         """
 
@@ -89,6 +91,7 @@ def _recording(init: Any) -> Any:
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        args, kwargs = without_numpy(args, kwargs)
         bound = bound_arguments(signature, self, args, kwargs)
         given = {*bound.arguments, *kwargs}
         bound.apply_defaults()
@@ -170,6 +173,8 @@ def plain(value: Any, where: str = "value") -> Any:
     """
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, np.bool_):  # no Integral, unlike NumPy's numbers
+        return bool(value)
     if isinstance(value, str):
         return str.__str__(value)  # the plain text of a StrEnum too
     if isinstance(value, numbers.Integral):  # NumPy's scalars are numbers too, and no checkpoint may hold one

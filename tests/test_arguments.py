@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -32,7 +33,7 @@ from mbrl.arguments import (
     declarations,
 )
 from mbrl.cli import main
-from mbrl.envs import OfflineData, OnlineData
+from mbrl.envs import OfflineData, OnlineData, make_env, make_task
 from mbrl.errors import ConfigError, DataError, MbrlError, ShapeError, TaskError
 from mbrl.models import GaussianEnsemble, LinearQuadratic, Pendulum, SimulatorModel
 from mbrl.planners import (
@@ -226,7 +227,7 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (Dyna, {"real_ratio": NAN}, "a number from 0 to 1, or a list, each a finite number, got nan"),
     (Dyna, {"warmup": "random"}, "one of uniform, policy, got 'random'"),
     (Dyna, {"rollout_length": "20"}, "a list, each a whole number, got '20'"),
-    (Dyna, {"dynamics": "GaussianEnsemble"}, "a DynamicsModel, got 'GaussianEnsemble'"),
+    (Dyna, {"dynamics": "GaussianEnsemble"}, "a DynamicsModel, or None, got 'GaussianEnsemble'"),
     (Dyna, {"rollout_hooks": [3]}, "a list, each a RolloutHook, got [3]"),
     (PETS, {"horizon": 2.5}, "a whole number of at least 1, got 2.5"),
     (PETS, {"particles": 0}, "a whole number of at least 1, or None, got 0"),
@@ -422,3 +423,63 @@ def test_help_shows_limits(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(type: Annotated[int, of at least 1], default: 7)" in said
     assert "(type: Annotated[float, above 0], default: 0.001)" in said
     assert "--model.hidden+ [ITEM,...]" in said  # a list can still be appended to
+
+
+# wrong parts, and numbers from NumPy -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Dyna(SAC(), GaussianEnsemble()), r"^Dyna\(dynamics=…\): expected a Dyn.*, got SAC.*; it fits learner\.$"),
+        (lambda: Dyna(GaussianEnsemble, SAC()), r"a DynamicsModel, got <class .*; make one: GaussianEnsemble\(…\)\.$"),
+        (lambda: Dyna("mbrl.models.GaussianEnsemble", SAC()), r"^Dyna\(dynamics=…\): expected a DynamicsModel, got 'mbrl"),
+        (lambda: Dyna(None, SAC()), r"^Dyna\(dynamics=…\): expected a DynamicsModel, got None"),
+        (lambda: Dyna(torch.nn.Linear(1, 1), SAC()), r"^Dyna\(dynamics=…\): expected .*a Configurable, got a Linear"),
+        (
+            lambda: Dyna(LinearModel(), SAC(), rollout_hooks=[MeanDisagreement()]),
+            r"^Dyna\(rollout_hooks=…\): expected a list, each a RolloutHook, got \[<.*MeanDisagreement",
+        ),
+        (
+            lambda: Dyna(LinearModel(), SAC(), rollout_hooks=UncertaintyPenalty(MeanDisagreement(), 1.0)),
+            r"^Dyna\(rollout_hooks=…\): expected a list, each a RolloutHook, got .*; put it in a list\.$",
+        ),
+        (
+            lambda: Dyna(LinearModel(), SAC(), rollout_hooks=[BatchPenalty(MeanDisagreement(), 1.0)]),
+            r"^Dyna\(rollout_hooks=…\): expected a list, each a RolloutHook, got ",
+        ),
+        (lambda: UncertaintyPenalty(SAC(), 1.0), r"^UncertaintyPenalty\(measure=…\): expected an UncertaintyM.*, got SAC"),
+        (lambda: PETS(LinearModel(), MeanDisagreement()), r"^PETS\(optimizer=…\): expected a PlanOptimizer, got "),
+    ],
+)  # fmt: skip
+def test_a_part_in_a_wrong_place_is_refused_by_the_declared_class(make: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make()
+
+
+def test_numbers_from_numpy_are_plain_wherever_they_are_kept(tmp_path: Path) -> None:
+    data = OnlineData("Pendulum-v1", steps=np.int64(10), num_envs=np.int32(2), eval_episodes=np.uint8(1))
+    sac = (
+        SAC(hidden=[np.int64(8)], lr=np.float32(0.5))
+        if "lr" in inspect.signature(SAC).parameters
+        else SAC(hidden=[np.int64(8)])
+    )
+    trainer = Trainer(tmp_path, eval_every=np.int64(5), stop_at=np.float32(0.5), progress=np.bool_(False))
+    kept = [data.steps, data.num_envs, data.eval_episodes, *sac.hidden, *trainer.settings.values()]
+    assert all(type(value) in (int, float, bool, type(None)) for value in kept)
+    specs = [*data.spec["init_args"].values(), *sac.spec["init_args"]["hidden"]]
+    assert all(type(value) in (int, float, bool, str, type(None)) for value in specs)
+    assert data.spec == OnlineData("Pendulum-v1", steps=10, num_envs=2, eval_episodes=1).spec
+    assert trainer.settings["stop_at"] == 0.5
+    check_argument("it", np.bool_(True), bool)
+    with pytest.raises(ConfigError, match=r"OnlineData\(steps=…\): expected a whole number of at least 1, got 2\.5"):
+        OnlineData("Pendulum-v1", steps=np.float64(2.5))
+    with pytest.raises(ConfigError, match=r"OnlineData\(steps=…\): expected a whole number of at least 1, got True"):
+        OnlineData("Pendulum-v1", steps=np.bool_(True))
+
+
+def test_an_environments_numbers_from_numpy_are_plain_too() -> None:
+    task = make_task("Pendulum-v1", {"max_episode_steps": np.int64(30), "g": np.float32(9.5)}, action_repeat=np.int64(2))
+    make_env(replace(task, time_limit=np.int64(7))).close()
+    assert task.time_limit == 15
+    assert type(task.action_repeat) is int

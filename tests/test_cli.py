@@ -191,8 +191,36 @@ def test_test_prints_mean_and_interval(capsys: pytest.CaptureFixture[str], run: 
     assert capsys.readouterr().out == with_config
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--episodes", "1"]) == 0
     assert "over 1 episodes" in capsys.readouterr().out
+    assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--dataset", "rows.npz"]) == 2
+    assert "--dataset: expected a model fitted alone, got a ToyPlanner; leave it out" in capsys.readouterr().err
     assert main(["--allow", "tests", "validate", "--ckpt_path", str(folder)]) == 0
     assert "mean return" in capsys.readouterr().out
+
+
+def test_a_model_alone_is_tested_on_a_dataset_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, other = str(tmp_path / "train.npz"), str(tmp_path / "other.npz")
+    for path, seed in ((train, "0"), (other, "1")):
+        assert main(["collect", path, "--env_id", "Pendulum-v1", "--steps", "100", "--seed", seed]) == 0
+    model = {"hidden": [8], "members": 2, "elites": 1, "weight_decay": 0.0, "max_epochs": 2}
+    config = write(
+        tmp_path / "model.yaml",
+        model={"class_path": "mbrl.models.GaussianEnsemble", "init_args": model},
+        data={"class_path": "mbrl.envs.OfflineData", "init_args": {"path": train, "env_id": "Pendulum-v1"}},
+        trainer={"folder": str(tmp_path / "run"), "progress": False, "tensorboard": False},
+    )
+    assert main(["fit", "--config", config]) == 0
+    capsys.readouterr()
+    tested = {}
+    for name, data in (("alone", ["--dataset", other]), ("config", ["--config", config, "--data.init_args.path", other])):
+        assert main(["test", "--ckpt_path", str(tmp_path / "run"), *data]) == 0
+        found = capsys.readouterr()
+        tested[name] = found.out
+        assert "test/rows 100" in found.out and "flatters" not in found.err
+    assert tested["alone"] == tested["config"]
+    assert main(["test", "--ckpt_path", str(tmp_path / "run")]) == 0
+    found = capsys.readouterr()
+    assert "test/rows 20" in found.out
+    assert "is tested on the other 20" in found.err and "--dataset FILE" in found.err
 
 
 def test_a_checkpoint_alone_names_nothing_untrusted(capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.models import GaussianEnsemble
+from tests.planners.offline import offline, offline_data, record
 from tests.training.test_kill_and_resume import dyna
 from tests.training.toy import data, trainer
 
@@ -40,13 +41,24 @@ def test_a_planners_run(run: Path) -> None:
     assert written(run) == documented("A planner's run") - others
 
 
+def test_a_planner_that_learns_from_a_dataset(tmp_path: Path) -> None:
+    dataset = record(tmp_path / "data.npz")
+    trainer(tmp_path / "run", log_every=20, eval_every=30).fit(offline(), offline_data(dataset))
+    own, shared = documented("A planner that learns from a dataset"), documented("A planner's run")
+    found = written(tmp_path / "run")
+    assert own <= found and found - own <= shared - {"env_steps", "time/steps_per_second"}
+    assert not any(name.startswith("train/") for name in found)
+
+
 def test_a_model_alone(tmp_path: Path) -> None:
     dataset = collect(make_task("Pendulum-v1"), str(tmp_path / "data.npz"), steps=100)
     model = GaussianEnsemble(hidden=[8], members=2, elites=1, weight_decay=0.0, learn_terminated=True)
     offline = OfflineData(str(dataset), env_id="Pendulum-v1", terminated="learned")
     trainer(tmp_path / "run", max_epochs=1).fit(model, offline)
     assert written(tmp_path / "run") == documented("A dynamics model fitted alone")
-    tested = trainer(tmp_path / "run").test(model, offline)
+    other = collect(make_task("Pendulum-v1"), str(tmp_path / "other.npz"), steps=20, seed=1)
+    unseen = OfflineData(str(other), env_id="Pendulum-v1", terminated="learned")
+    tested = trainer(tmp_path / "run").test(model, unseen)
     assert all(f"`{name}`" in DOC for name in tested)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import re
@@ -113,6 +114,32 @@ def test_planner_keeps_its_contract() -> None:
 def test_selector_keeps_its_contract() -> None:
     mine("parts")
     check_selector(mine("parts").NoisyMode, linear_task())
+
+
+@pytest.mark.parametrize("check", ["test_models", "test_planner", "test_parts_of_dyna", "test_measure"])
+def test_the_users_own_tests_pass(check: str) -> None:
+    mine("lift")
+    getattr(mine("contracts"), check)()
+
+
+def test_a_delayed_model_finds_the_delay() -> None:
+    """Fitted to s' = s + the action before, it rolls that out, and stops beyond its limit."""
+    action, before = torch.ones(12, 1), torch.ones(12, 1)
+    action[::2] = 0.5
+    before[1:], before[0], before[6] = action[:-1], 0.0, 0.0
+    obs = torch.linspace(-1, 1, 12)[:, None].repeat(1, 2)
+    rows = Transitions.from_obs(obs, 1, episode=torch.arange(12) // 6)
+    rows = dataclasses.replace(rows, action=action, next_obs=obs + before)
+    model = mine("delayed").Delayed(limit=2.0, decay=1e-9)
+    model.build(linear_task(ends=False))
+    model.refit(rows, make_generator("cpu", 0))
+    state = model.start(Transitions.from_obs(torch.zeros(1, 2), 1), make_generator("cpu", 0))
+    plan = torch.tensor([[[1.0], [1.0], [0.5], [0.0]]])
+    steps = model.rollout(state, plan)
+    torch.testing.assert_close(
+        torch.cat([step.next_obs[:, 0] for step in steps]), torch.tensor([0.0, 1.0, 2.0, 2.5]), atol=1e-3, rtol=0
+    )
+    assert bool(steps[3].halt) and not bool(steps[1].halt)
 
 
 def test_a_critic_term_is_descended_and_refuses_a_learner() -> None:
@@ -382,7 +409,7 @@ def test_the_page_shows_the_files_that_are_tested(tmp_path: Path, monkeypatch: p
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
     scripts = [text for language, text in blocks if language == "python" and text.startswith("import mbrl\n")]
     shown = [text for _, text in blocks if text not in scripts]
-    assert len(shown) == 13
+    assert len(shown) == 15
     assert [text for text in shown if not any(text in file for file in files)] == []
     (script,) = scripts
     smaller = {"steps=400": "steps=60, eval_episodes=1, test_episodes=1", "warmup_steps=50": "warmup_steps=20, plans=8"}

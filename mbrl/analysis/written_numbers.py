@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from mbrl.replacing import replacing
 
 
 def number(value: Tensor | float) -> float | None:
@@ -31,10 +33,12 @@ def finite(value: Any) -> Any:
 
 def write_csv(path: str | os.PathLike[str], columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a table; None and what isn't finite are empty cells, and a list's items stand in one cell."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_cell(value) for value in row] for row in rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _cell(value: Any) -> Any:

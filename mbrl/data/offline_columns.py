@@ -19,6 +19,7 @@ Fu2020: "D4RL: datasets for deep data-driven reinforcement learning" (the layout
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Callable, Collection, Mapping
@@ -30,9 +31,11 @@ import numpy as np
 
 from mbrl.arguments import check_shape
 from mbrl.data.episodes import episode_ends, episode_numbers
+from mbrl.data.file_sizes import check_fits, check_hdf5
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
 from mbrl.errors import DataError
+from mbrl.replacing import replacing
 
 _NAMES = {
     "obs": ("obs", "observations"),
@@ -59,6 +62,7 @@ def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(f"{source}: expected a .npz with named columns, got a single array; use numpy.savez.")
         with file:
+            _check_members(source, file.zip)  # type: ignore[arg-type]
             note = str(file[_NOTE]) if _NOTE in file.files else None
             return _dataset(source, file.files, file.__getitem__, note)
     except DataError:
@@ -68,6 +72,27 @@ def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
         known = isinstance(error, OSError) or zipfile.is_zipfile(path)
         found = str(error).rstrip(".") if known else "a file of another kind, or one that is cut off"
         raise DataError(f"{source}: expected a .npz file of number arrays, got {found}; write it anew.") from error
+
+
+def _check_members(source: str, archive: zipfile.ZipFile) -> None:
+    """Refuses arrays that say they are larger than what is there, before memory is taken for them."""
+    total = 0
+    for member in archive.infolist():
+        total += member.file_size
+        with archive.open(member) as file:
+            try:
+                version = np.lib.format.read_magic(file)
+            except ValueError:  # no array, so that nothing is made of it
+                continue
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            there = member.file_size - file.tell()
+            if not dtype.hasobject and math.prod(shape) * dtype.itemsize != there:
+                raise DataError(
+                    f"{source}: expected numbers of the size that {member.filename} says, {shape} of {dtype}, got {there} "
+                    "bytes; write it anew with numpy.savez."
+                )
+    check_fits(source, total)
 
 
 def write_npz(path: str | os.PathLike[str], dataset: OfflineDataset) -> None:
@@ -88,14 +113,11 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, c
     Raises:
         DataError: if the disk is full or the file can't be written.
     """
-    beside = Path(path).with_name(f".{Path(path).name}.tmp")
     write = np.savez_compressed if compressed else np.savez
     try:
-        with open(beside, "wb") as file:  # numpy would add .npz to another name
+        with replacing(path) as file:
             write(file, **arrays)  # type: ignore[arg-type]
-        os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise DataError(
             f"{path}: expected room for the file, but writing failed ({error.strerror}); free space, or use another folder."
         ) from error
@@ -118,6 +140,7 @@ def read_hdf5(path: str | os.PathLike[str]) -> OfflineDataset:
     with file:
         if "episode_0" in file:
             raise DataError(f"{source}: expected columns, got the inside of a Minari dataset; give its folder or its id.")
+        check_hdf5(source, file)
         columns = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
         return _dataset(source, columns, lambda name: file[name][()], None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from mbrl.arguments import check_shape
 from mbrl.data.task import Task
 from mbrl.data.task_facts import TaskFacts
 from mbrl.data.transitions import Transitions
-from mbrl.errors import DataError
+from mbrl.errors import DataError, MbrlWarning
 
 Array = NDArray[Any]
 
@@ -99,6 +100,31 @@ class OfflineDataset:
         for name in ("obs", "action", "reward", "next_obs", "sim_state"):
             if getattr(self, name) is not None:
                 self._check_finite(name)
+
+    def check_lost(self, task: Task) -> None:
+        """Tells what the rows that were left out took with them.
+
+        Args:
+            task: what will be learned from the others.
+
+        Raises:
+            DataError: if ends are to be learned, and some were among them.
+        """
+        if not self.dropped:
+            return
+        lost = f"{self.dropped} rows without a next observation were left out"
+        if self.dropped_ends and task.known_terminated is None:
+            raise DataError(
+                f"{self.source}: expected steps on which the task ended, to learn from, but {lost}, all {self.dropped_ends} "
+                "ends among them; give a file with next_obs, or name a function (terminated: my_module.my_termination)."
+            )
+        if self.dropped_ends or self.dropped_reward:
+            warnings.warn(
+                f"{self.source}: {lost}, {self.dropped_ends} of which ended the task, with rewards that sum to "
+                f"{self.dropped_reward:g}; a file with next_obs loses nothing.",
+                MbrlWarning,
+                4,
+            )
 
     def _check_finite(self, name: str) -> None:
         column = getattr(self, name)

@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, registry
 
 from mbrl.data.episodes import episode_ends
+from mbrl.data.file_sizes import check_hdf5
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
 from mbrl.errors import DataError, MbrlWarning
@@ -68,6 +70,7 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
     for name in ("observation_space", "action_space"):
         if name not in metadata:  # Minari would make the environment that the file names to find out
             raise DataError(f"{source}: expected a Minari dataset that holds its {name}, got none; create it anew with one.")
+    _check_sizes(source, folder, metadata)
     try:
         dataset = minari.MinariDataset(folder)
     except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
@@ -108,6 +111,26 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
     found = OfflineDataset(source=source, facts=facts, **joined)
     found.check()
     return found
+
+
+def _check_sizes(source: str, folder: Path, metadata: Mapping[str, Any]) -> None:
+    """Refuses counts and arrays that are larger than what is there, and data that lies elsewhere."""
+    there = len([item for item in folder.iterdir() if item.is_dir()])  # of the kinds that keep an episode per folder
+    for path in folder.glob("*.hdf5"):
+        try:
+            with h5py.File(path, "r") as file:
+                check_hdf5(source, file)
+                there += len(file)
+        except OSError as error:
+            raise DataError(
+                f"{source}: expected an HDF5 file {path.name}, got {error}; download or create it anew."
+            ) from error
+    episodes = metadata.get("total_episodes")
+    if not isinstance(episodes, int) or not 0 <= episodes <= there:
+        raise DataError(
+            f"{source}: expected total_episodes of its metadata to be the {there} that are there at most, got {episodes!r}; "
+            "download or create it anew."
+        )
 
 
 def check_minari_id(dataset_id: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbrl.arguments import check_shape
 from mbrl.errors import ConfigError, NotBuiltError, TaskError
-from mbrl.names import check_allowed, import_name
+from mbrl.names import CALLABLES, OURS, TASK_FUNCTIONS, check_allowed, import_name
 from mbrl.spec import plain
 
 TaskFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -37,6 +37,8 @@ class Task:
         known_terminated: dotted name, or None where the model must learn termination.
         known_obs: how many numbers of an observation these two functions are given, the first ones; None for all. Others may
             stand behind them that are no business of the task.
+        allow: modules, besides the library's own, from which the names above may come; None where the user wrote them. A
+            task that came in a file has it, and whoever makes its environment minds it.
     """
 
     env_id: str
@@ -50,6 +52,7 @@ class Task:
     known_reward: str | None = None
     known_terminated: str | None = None
     known_obs: int | None = None
+    allow: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("action_low", "action_high"):
@@ -67,8 +70,8 @@ class Task:
                 "reward is then a sum over inner states that nobody sees; leave it out, so that the model learns it."
             )
         functions = {
-            "reward": None if self.known_reward is None else import_name(self.known_reward, None),
-            "terminated": None if self.known_terminated is None else import_name(self.known_terminated, None),
+            "reward": None if self.known_reward is None else task_function(self.known_reward, self.allow),
+            "terminated": None if self.known_terminated is None else task_function(self.known_terminated, self.allow),
         }
         object.__setattr__(self, "_functions", functions)
         object.__setattr__(self, "_scales", {})
@@ -76,8 +79,10 @@ class Task:
     # plain data ------------------------------------------------------------------------------------------------------
 
     def to_plain(self) -> dict[str, Any]:
-        """All fields as plain data."""
-        return plain(asdict(self), "Task")
+        """All fields as plain data, but for `allow`: who reads them decides whom to trust."""
+        fields = asdict(self)
+        fields.pop("allow")
+        return plain(fields, "Task")
 
     @staticmethod
     def from_plain(data: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
@@ -87,13 +92,12 @@ class Task:
             UntrustedNameError: if a function, or the environment's id or kwargs, names a module outside `mbrl` and `allow`.
             ConfigError: if a field is missing or unknown.
         """
-        for name in (data.get("known_reward"), data.get("known_terminated")):
-            if name is not None and not (isinstance(name, str) and callable(import_name(name, allow))):
-                raise ConfigError(f"Task.from_plain: expected the dotted name of a function, got {name!r}; name one.")
-        for name in names_in(str(data.get("env_id", "")), data.get("env_kwargs")):
-            check_allowed(name, allow)
+        allow = (allow,) if isinstance(allow, str) else tuple(allow)
+        check_env_names(data.get("env_id", ""), data.get("env_kwargs"), allow)
+        if "allow" in data:
+            raise ConfigError("Task.from_plain: expected the fields of a task, got allow, which no file decides; remove it.")
         try:
-            return Task(**data)
+            return Task(**data, allow=allow)
         except TypeError as error:
             raise ConfigError(f"Task.from_plain: expected the fields of a Task, got {sorted(data)}: {error}.") from None
 
@@ -187,19 +191,99 @@ def check_same_task(expected: Task, found: Task | Mapping[str, Any], who: str) -
         raise TaskError(f"{who}: expected the same task, got another: {'; '.join(differ)}; use the task it was made for.")
 
 
-def names_in(env_id: str, env_kwargs: Mapping[str, Any] | None) -> list[str]:
-    """The names that making an environment would import: an id `module:Id`, and `{"callable": name}` in kwargs."""
-    names = [env_id] if ":" in env_id else []
-    return names + list(_callables(dict(env_kwargs or {})))
+def task_function(name: Any, allow: Sequence[str] | None, what: str = "known_reward or known_terminated") -> TaskFunction:
+    """The reward or termination with a dotted name.
+
+    Args:
+        name: of a function `(obs, action, next_obs) -> B`.
+        allow: modules, besides those of known functions, in which it may lie; None where the user wrote it.
+        what: setting that names it, for messages.
+
+    Raises:
+        UntrustedNameError: if it is none of ours and its module isn't allowed.
+        ConfigError: if it names no function.
+    """
+    found = import_name(name, allow, TASK_FUNCTIONS)
+    if not callable(found):
+        raise ConfigError(f"expected {what} to name a function (obs, action, next_obs) -> B, got {name!r}, which is none.")
+    return found
 
 
-def _callables(value: Any) -> Iterator[str]:
+def names_in(env_id: Any, env_kwargs: Any) -> dict[str, tuple[str, ...]]:
+    """The names that making an environment would import, each with the modules of ours that it may lie in.
+
+    Every id with a colon names a module, wherever it stands: some environments make another one, whose id is an argument.
+
+    Args:
+        env_id: Gymnasium's id, `module:Id`, or empty.
+        env_kwargs: keyword arguments, or None.
+
+    Raises:
+        ConfigError: if these are something else.
+    """
+    if not isinstance(env_id, str) or not isinstance(env_kwargs, Mapping | None):
+        raise ConfigError(f"expected an environment's id and a mapping of arguments, got {env_id!r} and {env_kwargs!r}.")
+    names: dict[str, tuple[str, ...]] = {text: OURS for text in (env_id, *_texts(env_kwargs)) if ":" in text}
+    for name in _callables(env_kwargs):
+        if not isinstance(name, str):
+            raise ConfigError(f"expected callable to name a function or class, got {name!r}; write module.name.")
+        names[name] = CALLABLES
+    return names
+
+
+def check_env_names(env_id: Any, env_kwargs: Any, allow: Sequence[str]) -> None:
+    """Refuses an environment that came in a file and whose making would import what isn't allowed.
+
+    Args:
+        env_id: as in `names_in`.
+        env_kwargs: as in `names_in`.
+        allow: modules that the user trusts.
+
+    Raises:
+        UntrustedNameError: with the flag that would allow it.
+        ConfigError: as `names_in`.
+    """
+    for name, ours in names_in(env_id, env_kwargs).items():
+        check_allowed(name, allow, ours)
+
+
+def with_callables(value: Any, allow: Sequence[str] | None) -> Any:
+    """An environment's arguments with the functions and classes that `{"callable": "module.name"}` stands for.
+
+    Args:
+        value: keyword arguments, plain data.
+        allow: modules that such a name may lie in, none of ours by itself; None where the user wrote it.
+
+    Raises:
+        UntrustedNameError: if one is defined elsewhere.
+        ConfigError: if there is no such object.
+    """
+    if _is_callable(value):
+        return import_name(value["callable"], allow, CALLABLES)
     if isinstance(value, Mapping):
-        if set(value) == {"callable"}:
-            yield value["callable"]
-        else:
-            for item in value.values():
-                yield from _callables(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
+        return {key: with_callables(item, allow) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [with_callables(item, allow) for item in value]
+    return value
+
+
+def _is_callable(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"callable"}
+
+
+def _callables(value: Any) -> Iterator[Any]:
+    """The names of all callables in arguments."""
+    if _is_callable(value):
+        yield value["callable"]
+    elif isinstance(value, (Mapping, list, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _callables(item)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in arguments, keys among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for item in (*value, *value.values()) if isinstance(value, Mapping) else value:
+            yield from _texts(item)

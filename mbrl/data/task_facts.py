@@ -66,7 +66,7 @@ class TaskFacts:
             for name in ("action_low", "action_high"):
                 if found[name] is not None:
                     found[name] = tuple(float(bound) for bound in found[name])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{source}: expected its note of the task to hold {', '.join(_KINDS)}, got {text[:200]!r}; write it anew."
             ) from error

@@ -6,7 +6,8 @@ from mbrl.envs.defaults import known_functions
 from mbrl.envs.experience import Experience
 from mbrl.envs.handed_over import HandedOverExperience
 from mbrl.envs.offline_data import OfflineData
-from mbrl.envs.online_data import EvaluationRequest, OnlineData, TickLoader
+from mbrl.envs.online_data import OnlineData
+from mbrl.envs.planner_data import EvaluationRequest, PlannerData, TickLoader
 from mbrl.envs.simulator_state import SimulatorState, simulator_state_size, snapshot_of
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience
@@ -17,6 +18,7 @@ __all__ = [
     "HandedOverExperience",
     "OfflineData",
     "OnlineData",
+    "PlannerData",
     "SimulatorState",
     "TickLoader",
     "VectorExperience",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from mbrl.arguments import check_whole
 from mbrl.data import Task, Transitions, derived_seed, make_generator
+from mbrl.envs.gymnasium_check import gymnasium_findings
 from mbrl.envs.task import make_env, make_task
-from mbrl.envs.vector_experience import VectorExperience
-from mbrl.errors import TaskError
+from mbrl.envs.vector_experience import VectorExperience, refuse_not_finite
+from mbrl.errors import MbrlWarning, TaskError
 
 _TOLERANCE = 1e-4  # of max(1, |reward|)
 
@@ -78,8 +80,9 @@ def check_environment(
     """Describes an environment before training in it; arguments as in `make_task` and `check_task`.
 
     Returns:
-        One sentence each: sizes, bounds, time limit, known functions and whether they agree, whether it can be replayed, and
-        the return of random actions.
+        One sentence each: sizes, bounds, time limit, known functions, what Gymnasium's checker finds, whether the functions
+        agree, whether its seeds hold and it can be replayed, the return of random actions, whether its episodes end, and
+        whether float32 sees it move.
 
     Raises:
         TaskError: if the environment can't be used, or a known function disagrees with it.
@@ -93,17 +96,43 @@ def check_environment(
         f"{env_id}: {task.obs_size} observations, {task.action_size} actions within {bounds}, {limit}.",
         f"Reward: {task.known_reward or 'learned by the model'}.",
         f"Termination: {task.known_terminated or 'learned by the model'}.",
+        *gymnasium_findings(task),
         *check_task(task, steps=steps, seed=seed),
     ]
-    if replays(task, seed=seed):
+    if not seeds_hold(task, seed=seed):
+        lines.append(
+            "Two resets with the same seed begin differently, so no run can be repeated or resumed exactly: let reset draw "
+            'from self.np_random alone, after super().reset(seed=seed), or set resume="next_episode".'
+        )
+    elif replays(task, seed=seed):
         lines.append("A reset with the same seed and the same actions lead to the same observations: a run resumes exactly.")
     else:
         lines.append(
             "A reset with the same seed and the same actions lead elsewhere: a run can't resume exactly, so set "
             'resume="next_episode".'
         )
-    lines.append(_random_return(task, steps, seed))
-    return lines
+    with catch_warnings(record=True) as found:
+        simplefilter("always", MbrlWarning)
+        returns, ended = _random_return(task, steps, seed)
+    lines.append(returns)
+    if task.time_limit is None and not ended:
+        lines.append(
+            f"There is no time limit and no end within {steps} steps: evaluations cut their episodes "
+            "(data.init_args.eval_limit), and training may never begin another; register it with max_episode_steps, or set "
+            "that in env_kwargs."
+        )
+    return [*lines, *(str(warning.message) for warning in found)]
+
+
+def seeds_hold(task: Task, *, seed: int = 0) -> bool:
+    """Says whether an environment begins twice at the same observation, bit for bit, when reset with the same seed."""
+    env = make_env(task)
+    try:
+        start = derived_seed(seed, "second") & 0x7FFF_FFFF
+        first, again = (env.reset(seed=start)[0] for _ in range(2))
+        return bool(first.tobytes() == again.tobytes())
+    finally:
+        env.close()
 
 
 def replays(task: Task, *, steps: int = 50, seed: int = 0) -> bool:
@@ -150,6 +179,7 @@ def _random_steps(task: Task, steps: int, seed: int) -> Transitions:
             obs[step] = now
             now, reward[step], flags[0, step], flags[1, step], _ = env.step(commands[step])
             next_obs[step] = now
+            refuse_not_finite(task, np.stack([obs[step], next_obs[step]]), reward[[step, step]], [step, step + 1])
             if flags[:, step].any():
                 now = None
     finally:
@@ -203,7 +233,8 @@ def _numbers(values: Tensor) -> str:
     return "[" + ", ".join(f"{value:.6g}" for value in values.tolist()) + "]"
 
 
-def _random_return(task: Task, steps: int, seed: int) -> str:
+def _random_return(task: Task, steps: int, seed: int) -> tuple[str, bool]:
+    """The sentence on the return of random actions, and whether an episode ended."""
     experience = VectorExperience(task, seed=derived_seed(seed, "random return"))
     generator = make_generator("cpu", seed, "random return")
     for _ in range(steps):
@@ -211,11 +242,12 @@ def _random_return(task: Task, steps: int, seed: int) -> str:
     experience.close()
     finished = experience.finished()
     if not finished:
-        return f"Random actions finished no episode in {steps} steps."
+        return f"Random actions finished no episode in {steps} steps.", False
     returns = torch.tensor([value for value, _ in finished], dtype=torch.float64)
     lengths = torch.tensor([float(length) for _, length in finished], dtype=torch.float32)
     spread = f" (standard deviation {float(returns.std()):.4g})" if len(finished) > 1 else ""
-    return (
+    sentence = (
         f"Random actions return {float(returns.mean()):.4g}{spread} over {len(finished)} episodes of "
         f"{float(lengths.mean()):.4g} steps."
     )
+    return sentence, True

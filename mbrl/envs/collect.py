@@ -21,7 +21,7 @@ from mbrl.data import (
 )
 from mbrl.envs.experience import check_steps
 from mbrl.envs.vector_experience import VectorExperience
-from mbrl.errors import DataError
+from mbrl.errors import DataError, EnvironmentFailedError
 
 Act = Callable[[VectorExperience], Tensor]
 
@@ -42,8 +42,8 @@ def collect(
     """Steps the environments of `task`, and writes what happened in environment units.
 
     The steps are float32, the simulator's states beside them float64. An episode that is unfinished when the steps are used
-    up is cut there, as by a time limit. Ctrl-C ends the recording early: what was stepped until then is written all the
-    same, and the interrupt goes on from there.
+    up is cut there, as by a time limit. Ctrl-C, or an environment that fails, ends the recording early: what was stepped
+    until then is written all the same, and the interrupt or the error goes on from there.
 
     The steps of an episode lie side by side, whichever environments were stepped between them.
 
@@ -68,6 +68,7 @@ def collect(
     Raises:
         ConfigError: if `steps` isn't a multiple of `num_envs`.
         DataError: if the output can't be written or exists already; nothing is stepped then.
+        EnvironmentFailedError: if the environment fails; it says how many steps were written, and where.
     """
     check_steps("collect", steps, num_envs)
     as_npz = output.endswith(".npz")
@@ -77,13 +78,13 @@ def collect(
         check_minari_id(output)
     experience = VectorExperience(task, num_envs, seed=derived_seed(seed, "collect"), allow=allow)
     parts: list[Transitions] = []
-    interrupt: KeyboardInterrupt | None = None
+    cut: KeyboardInterrupt | EnvironmentFailedError | None = None
     try:
         _step(experience, steps, act or _random(task, num_envs, seed), sim_state, progress, parts)
-    except KeyboardInterrupt as ctrl_c:
+    except (KeyboardInterrupt, EnvironmentFailedError) as early:
         if not parts:
             raise
-        interrupt = ctrl_c
+        cut = early
     finally:
         experience.close()
     last = parts[-1]
@@ -97,8 +98,11 @@ def collect(
     else:
         about = f"{len(rows)} steps of {task.env_id} with {algorithm} actions, seed {seed}, in {num_envs} environments."
         where = write_minari(output, dataset, algorithm=algorithm, description=about)
-    if interrupt is not None:
-        raise KeyboardInterrupt(f"{len(rows)} of {steps} steps are in {where}") from interrupt
+    kept = f"{len(rows)} of {steps} steps are in {where}"
+    if isinstance(cut, EnvironmentFailedError):
+        raise EnvironmentFailedError(f"{str(cut).rstrip('.')} ({kept}).") from cut
+    if cut is not None:
+        raise KeyboardInterrupt(kept) from cut
     return where
 
 

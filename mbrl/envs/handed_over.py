@@ -12,10 +12,11 @@ from torch import Tensor
 
 from mbrl.arguments import check_shape
 from mbrl.data import Task, Transitions, derived_seed
+from mbrl.envs.checked_env import refuse_statistics, told
 from mbrl.envs.experience import Experience
 from mbrl.envs.simulator_state import snapshot_of
 from mbrl.envs.vector_experience import check_state, env_commands, refuse_not_finite
-from mbrl.errors import CheckpointError, TaskError
+from mbrl.errors import CheckpointError, EnvironmentFailedError, TaskError
 
 
 class HandedOverExperience(Experience):
@@ -39,7 +40,8 @@ class HandedOverExperience(Experience):
         ended: `N` bool, whose episode ended in the last step, or was reset by it (next step).
 
     Raises:
-        TaskError: if its spaces aren't the task's, or its autoreset mode isn't stated.
+        TaskError: if its spaces aren't the task's, its autoreset mode isn't stated, or it keeps running statistics.
+        EnvironmentFailedError: if it raises, or answers what can't be used.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class HandedOverExperience(Experience):
         self._env = vector_env
         self._mode = _mode_of(vector_env)
         _check_spaces(vector_env, task)
+        refuse_statistics(vector_env, task.env_id)
         low, high = np.array(task.action_low), np.array(task.action_high)  # A, float64
         self._low, self._high = low, high
         self.reset(seed)
@@ -75,7 +78,7 @@ class HandedOverExperience(Experience):
         self._episode = np.zeros(self.num_envs, dtype=np.int64)
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
-        obs, _ = self._env.reset(seed=self._next_seed())
+        obs = self._reset(seed=self._next_seed())
         self._waiting = np.zeros(self.num_envs, dtype=np.bool_)  # next step: those that the next step only resets
         self._begin(everywhere)
         self.ended = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
@@ -102,22 +105,23 @@ class HandedOverExperience(Experience):
 
         Raises:
             ShapeError: if `action` isn't `N x A`.
-            DataError: if an action is outside [−1, 1], or an environment returns anything not finite.
+            DataError: if an action is outside [−1, 1].
+            EnvironmentFailedError: if an environment raises, or answers what can't be used: what isn't finite, say.
         """
         given = action.detach().cpu().numpy()  # N x A
         wanted = (self.num_envs, self.task.action_size)
         check_shape("HandedOverExperience.step(action)", given, wanted, "give one action per environment")
         commands = env_commands(given, self._low, self._high, self._env.single_action_space.dtype)
-        shown, reward, terminated, truncated, info = self._env.step(commands)
+        shown, reward, terminated, truncated, info = self._stepped(commands)
         real = ~self._waiting  # N
         ended = (terminated | truncated) & real
-        led_to = np.array(shown, dtype=np.float64)  # N x S
+        led_to = shown.astype(np.float64)  # N x S
         if self._mode is AutoresetMode.SAME_STEP:
             for index in np.flatnonzero(ended).tolist():
                 led_to[index] = info["final_obs"][index]
+        refuse_not_finite(self.task, led_to, reward, (self._lengths + 1).tolist())
         self._returns[real] += reward[real]
         self._lengths[real] += 1
-        refuse_not_finite(self.task, led_to, np.asarray(reward), self._lengths.tolist())
         self._finished += [(float(self._returns[i]), int(self._lengths[i])) for i in np.flatnonzero(ended).tolist()]
         rows = torch.from_numpy(np.flatnonzero(real)).to(self.device)  # R
         transitions = Transitions(
@@ -143,10 +147,54 @@ class HandedOverExperience(Experience):
             self._waiting = ended
         elif ended.any():
             if self._mode is AutoresetMode.DISABLED:
-                shown, _ = self._env.reset(seed=self._next_seed(), options={"reset_mask": ended})
+                shown = self._reset(seed=self._next_seed(), options={"reset_mask": ended})
             self._begin(ended)
         self.ended = torch.from_numpy(fresh).to(self.device)
         self.obs = self._tensor(shown)
+
+    def _reset(self, **given: Any) -> np.ndarray:
+        """The observations after a reset, `N x S`."""
+        answer = self._answer("reset", 2, **given)
+        obs = self._array("observations", answer[0], (self.num_envs, self.task.obs_size), np.float64)
+        refuse_not_finite(self.task, obs, np.zeros(self.num_envs), [0] * self.num_envs)
+        return obs
+
+    def _stepped(self, commands: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]:
+        shown, reward, terminated, truncated, info = self._answer("step", 5, commands)
+        rows = (self.num_envs,)
+        return (
+            self._array("observations", shown, (*rows, self.task.obs_size), np.float64),
+            self._array("rewards", reward, rows, np.float64),
+            self._array("terminated", terminated, rows, np.bool_),
+            self._array("truncated", truncated, rows, np.bool_),
+            info,
+        )
+
+    def _answer(self, method: str, values: int, *args: Any, **given: Any) -> tuple[Any, ...]:
+        try:
+            answer: Any = getattr(self._env, method)(*args, **given)
+        except (Exception, SystemExit) as error:
+            raise EnvironmentFailedError(
+                f"{self.task.env_id}: expected the vector environment's {method} to answer, got {told(error)}; mend it."
+            ) from error
+        if not (isinstance(answer, tuple) and len(answer) == values):
+            came = f"{len(answer)}" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
+            raise EnvironmentFailedError(
+                f"{self.task.env_id}: expected {values} values from the vector environment's {method}, got {came}; return "
+                "them all, as Gymnasium's API asks."
+            )
+        return answer
+
+    def _array(self, what: str, value: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        array = np.array(
+            value.detach().cpu() if isinstance(value, Tensor) else value
+        )  # a copy: it may be written into again
+        if array.shape != shape or array.dtype.kind not in "fiub":
+            raise EnvironmentFailedError(
+                f"{self.task.env_id}: expected {what} of shape {shape} from the vector environment, got {array.shape} "
+                f"({array.dtype}); return one row per environment."
+            )
+        return array.astype(dtype)
 
     @property
     def snapshot(self) -> Tensor | None:

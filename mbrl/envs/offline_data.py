@@ -1,21 +1,25 @@
-"""`OfflineData`: the DataModule of models that are fitted to recorded steps."""
+"""`OfflineData`: the DataModule of models that are fitted to recorded steps, and of planners that learn from them."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from mbrl.arguments import Count, Seed, check_shape
+from mbrl.arguments import Count, Natural, Seed, check_shape
 from mbrl.data import OfflineDataset, Task, Transitions, read_offline
+from mbrl.data.rows_in_order import RowsInOrder
+from mbrl.data.task import names_in
 from mbrl.envs.check import check_functions
+from mbrl.envs.dataset_identity import check_same_dataset, dataset_identity
 from mbrl.envs.defaults import known_functions
-from mbrl.envs.task import function_name, make_task, names_in
-from mbrl.errors import ConfigError, DataError, MbrlWarning, UnsupportedError, UntrustedNameError
+from mbrl.envs.planner_data import PlannerData, Requests, TickLoader
+from mbrl.envs.task import function_name, make_task
+from mbrl.errors import ConfigError, DataError, UnsupportedError, UntrustedNameError
 from mbrl.names import check_allowed
 from mbrl.spec import Configurable
 
@@ -23,11 +27,16 @@ _CHECKED_ROWS = 10_000  # of the dataset, on which known functions must agree
 _PREDICT_ROWS = 4096  # in a batch of `predict`
 
 
-class OfflineData(Configurable, pl.LightningDataModule):
-    """Recorded steps to fit a model to: a `.npz`, an HDF5 file in D4RL's layout, or a Minari dataset.
+class OfflineData(Configurable, PlannerData):
+    """Recorded steps to fit a model to, or for a planner to learn from.
+
+    They are read from a `.npz`, an HDF5 file in D4RL's layout, or a Minari dataset.
 
     What the task is comes from `env_id`, whose environment is made once and compared with the dataset; without it, from the
     dataset's own note, which makes no environment. Sizes are always the dataset's.
+
+    A planner that learns from it (`Planner.learns_from`) is evaluated in environments that nothing else uses, if the task
+    has an id. The dataset stays out of checkpoints: a resumed run reads it again, and refuses another.
 
     Args:
         path: a `.npz`, `.hdf5` or `.h5` file, or the folder or id of a Minari dataset on this machine.
@@ -43,12 +52,18 @@ class OfflineData(Configurable, pl.LightningDataModule):
             dataset's first 10,000 rows.
         terminated: as `reward`, for termination.
         rows: number of rows to use, from the first on; None for all.
-        seed: seed of the model's parameters, its split and the order of rows.
+        seed: seed of the run: of the parameters, the split, the order of rows, and what a planner draws.
+        steps: length of a planner's run on its clock, a tick each; a model fitted alone takes none (`trainer.max_epochs`).
+        eval_episodes: whole episodes per evaluation of a planner while it trains; 0 for none, which takes no real step.
+        test_episodes: whole episodes of a planner's `test`.
+        eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own.
 
     Attributes:
         dataset: the recorded steps as read, in environment units.
         task: what is known of the environment.
         transitions: all rows as the library has them, on the CPU.
+        allow: modules in which names may be looked up if these settings came in a file; None, as at first, if the user wrote
+            them. What the dataset names is looked up in no others in either case.
 
     Raises:
         DataError: when first used, if there is no such dataset, it can't be used, or it is of another task.
@@ -70,6 +85,10 @@ class OfflineData(Configurable, pl.LightningDataModule):
         terminated: str = "auto",
         rows: Count | None = None,
         seed: Seed = 0,
+        steps: Count | None = None,
+        eval_episodes: Natural = 5,
+        test_episodes: Count = 10,
+        eval_limit: Count = 1000,
     ) -> None:
         super().__init__()
         if env_kwargs is not None and env_id is None:
@@ -89,6 +108,12 @@ class OfflineData(Configurable, pl.LightningDataModule):
         self.terminated = terminated
         self.rows = rows
         self.seed = seed
+        self.steps = steps
+        self.eval_episodes = eval_episodes
+        self.test_episodes = test_episodes
+        self.eval_limit = eval_limit
+        self._identity: dict[str, Any] | None = None
+        self.allow: Sequence[str] | None = None
         self._dataset: OfflineDataset | None = None
         self._task: Task | None = None
         self._transitions: Transitions | None = None
@@ -111,7 +136,7 @@ class OfflineData(Configurable, pl.LightningDataModule):
             head = self.dataset.head(_CHECKED_ROWS)
             rows = head.transitions(task, clip_actions=self.clip_actions, dtype=torch.float64)
             check_functions(task, rows, f"of {self.dataset.source}")
-            self._refuse_lost(task)
+            self.dataset.check_lost(task)
             self._task = task
         return self._task
 
@@ -121,6 +146,18 @@ class OfflineData(Configurable, pl.LightningDataModule):
         if self._transitions is None:
             self._transitions = self.dataset.transitions(self.task, clip_actions=self.clip_actions)
         return self._transitions
+
+    @property
+    def precise_transitions(self) -> Transitions:
+        """All rows with the digits of the dataset: in float64 if any of its columns is, else `transitions`.
+
+        They are made anew each time that they are asked for, by fits in closed form.
+        """
+        data = self.dataset
+        columns = (data.obs, data.action, data.next_obs, data.reward)
+        if all(column is None or column.dtype != np.float64 for column in columns):
+            return self.transitions
+        return data.transitions(self.task, clip_actions=self.clip_actions, dtype=torch.float64)
 
     def describe(self) -> list[str]:
         """Describes the dataset before a model is fitted to it, one sentence per fact."""
@@ -144,25 +181,6 @@ class OfflineData(Configurable, pl.LightningDataModule):
             )
         return lines
 
-    def _refuse_lost(self, task: Task) -> None:
-        """Tells what the rows that were left out took with them; refuses to learn ends of which none is left."""
-        data = self.dataset
-        if not data.dropped:
-            return
-        lost = f"{data.dropped} rows without a next observation were left out"
-        if data.dropped_ends and task.known_terminated is None:
-            raise DataError(
-                f"{data.source}: expected steps on which the task ended, to learn from, but {lost}, all {data.dropped_ends} "
-                "ends among them; give a file with next_obs, or name a function (terminated: my_module.my_termination)."
-            )
-        if data.dropped_ends or data.dropped_reward:
-            warnings.warn(
-                f"{data.source}: {lost}, {data.dropped_ends} of which ended the task, with rewards that sum to "
-                f"{data.dropped_reward:g}; a file with next_obs loses nothing.",
-                MbrlWarning,
-                3,
-            )
-
     # the task --------------------------------------------------------------------------------------------------------
 
     def _named_task(self) -> Task:
@@ -176,7 +194,9 @@ class OfflineData(Configurable, pl.LightningDataModule):
             kwargs = dict(facts.env_kwargs)
             self._refuse_untrusted("", kwargs)
         repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
-        task = make_task(env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat)
+        task = make_task(
+            env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat, allow=self.allow
+        )
         for what, found, wanted in (
             ("observations", dataset.obs_size, task.obs_size),
             ("actions", dataset.action_size, task.action_size),
@@ -213,15 +233,16 @@ class OfflineData(Configurable, pl.LightningDataModule):
             env_kwargs=facts.env_kwargs,
             time_limit=facts.time_limit,
             action_repeat=repeat,
-            known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward"),
-            known_terminated=function_name(self.terminated, known_terminated, "terminated"),
+            known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward", self.allow),
+            known_terminated=function_name(self.terminated, known_terminated, "terminated", self.allow),
+            allow=None if self.allow is None else tuple(self.allow),
         )
 
     def _refuse_untrusted(self, env_id: str, env_kwargs: Any) -> None:
         """A dataset may come from anywhere; a task that it names could be made into an environment later."""
-        for name in names_in(env_id, env_kwargs):
+        for name, ours in names_in(env_id, env_kwargs).items():
             try:
-                check_allowed(name)
+                check_allowed(name, self.allow or (), ours)
             except UntrustedNameError as error:
                 raise UntrustedNameError(
                     f"{self.dataset.source}: the dataset says that making its environment imports {name}, and names in a "
@@ -231,46 +252,88 @@ class OfflineData(Configurable, pl.LightningDataModule):
     # Lightning -------------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Reads and checks the dataset, so that a bad one stops before anything is made."""
+        """Reads and checks the dataset, so that a bad one stops before anything is made.
+
+        Raises:
+            ConfigError: in a fit, for a planner without `steps`, or a model alone with them.
+            DataError: if the environment that a planner is to be evaluated in isn't what the dataset was recorded in.
+        """
         _ = self.transitions
+        module = None if self.trainer is None else self.trainer.lightning_module
+        if stage != "fit" or module is None:
+            return
+        if self._has_planner() and self.steps is None:
+            clock = module.clock_name
+            raise ConfigError(
+                f"OfflineData: expected the length of the run (in {clock}), got none; set data.init_args.steps."
+            )
+        if not self._has_planner() and self.steps is not None:
+            what = f"expected a planner, whose steps they are, got {type(module).__name__} alone"
+            raise ConfigError(f"OfflineData(steps={self.steps}): {what}; set trainer.max_epochs in their place.")
+        if self._has_planner() and (request := self.evaluation_request(0)) is not None:
+            shown = request.experience.obs.shape[1]
+            if shown != self.task.obs_size:
+                raise DataError(
+                    f"{self.dataset.source}: expected observations of size {self.task.obs_size} in {self.task.env_id}, to "
+                    f"evaluate in, got {shown}; give env_id and env_kwargs, or set eval_episodes to 0."
+                )
+
+    def teardown(self, stage: str) -> None:
+        """Closes the environments of evaluations."""
+        self.close_evaluation()
+
+    @property
+    def no_evaluation(self) -> str | None:
+        if self.eval_episodes == 0:
+            return "eval_episodes is 0; raise data.init_args.eval_episodes to have one"
+        if not self.task.env_id:
+            return f"{self.dataset.source} names no environment; set data.init_args.env_id to have one"
+        return None
 
     def train_dataloader(self) -> Any:
-        """The batches that the model asks for: it knows its members and its holdout."""
-        return self._of_model("train_dataloader")
+        """A planner's ticks, or the batches that the model asks for: it knows its members and its holdout."""
+        return TickLoader(self.steps or 0) if self._has_planner() else self._of_model("train_dataloader")
 
     def val_dataloader(self) -> Any:
-        """The model's held-out rows."""
-        return self._of_model("val_dataloader")
+        """One request for `eval_episodes` of a planner's episodes, or the model's held-out rows."""
+        return Requests(self, "eval") if self._has_planner() else self._of_model("val_dataloader")
 
     def test_dataloader(self) -> Any:
-        """All rows, in the model's batches."""
-        return self._of_model("test_dataloader")
+        """One request for `test_episodes` of a planner's episodes, or all rows, in the model's batches."""
+        return Requests(self, "test") if self._has_planner() else self._of_model("test_dataloader")
 
     def predict_dataloader(self) -> Any:
         """All rows in order."""
         module = None if self.trainer is None else self.trainer.lightning_module
         if module is not None and is_overridden("predict_dataloader", module, pl.LightningModule):
             return module.predict_dataloader()
-        return _InOrder(self.transitions, _PREDICT_ROWS)
+        return RowsInOrder(self.transitions, _PREDICT_ROWS)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The identity of what a planner learns from; the rows themselves stay in their file."""
+        return {"dataset": self._known_identity()} if self._has_planner() else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuses to go on with other rows than those of `state_dict`.
+
+        Raises:
+            CheckpointError: if the dataset isn't the one that the run began with.
+        """
+        if "dataset" in state_dict:
+            check_same_dataset(state_dict["dataset"], self._known_identity(), self.dataset.source)
+
+    def _known_identity(self) -> dict[str, Any]:
+        if self._identity is None:  # it takes a while, and every checkpoint asks
+            self._identity = dataset_identity(self.transitions)
+        return self._identity
+
+    def _has_planner(self) -> bool:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        return hasattr(module, "clock_name")
 
     def _of_model(self, loader: str) -> Any:
         module = None if self.trainer is None else self.trainer.lightning_module
         if module is None or not is_overridden(loader, module, pl.LightningModule):
             what = "no Trainer" if module is None else type(module).__name__
-            raise UnsupportedError(f"OfflineData: expected a dynamics model, got {what}; a planner trains with OnlineData.")
+            raise UnsupportedError(f"OfflineData: expected a dynamics model or a planner, got {what}; use mbrl's Trainer.")
         return getattr(module, loader)()
-
-
-class _InOrder:
-    """Batches of rows, in order."""
-
-    def __init__(self, rows: Transitions, size: int) -> None:
-        self.rows = rows
-        self.size = size
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
-
-    def __iter__(self) -> Iterator[Transitions]:
-        for start in range(0, len(self.rows), self.size):
-            yield self.rows.select(slice(start, start + self.size))

@@ -2,88 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
-import pytorch_lightning as pl
-import torch
 from gymnasium.vector import VectorEnv
 
 from mbrl.arguments import Count, Seed
 from mbrl.data import Task, derived_seed
 from mbrl.envs.check import check_task
-from mbrl.envs.experience import Experience, check_steps
+from mbrl.envs.experience import check_steps
 from mbrl.envs.handed_over import HandedOverExperience
+from mbrl.envs.planner_data import PlannerData, Requests, TickLoader
 from mbrl.envs.task import make_task
 from mbrl.envs.vector_experience import Resume, VectorExperience
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.spec import Configurable
 
-_EVALUATION_ENVS = 10  # at once: more episodes than these run one after the other
 
-
-@dataclass
-class EvaluationRequest:
-    """Episodes that a planner is asked to run.
-
-    Attributes:
-        experience: environments of its own, apart from training's.
-        episodes: number of whole episodes.
-        seed: seed of the episodes' starts and of all that acting draws.
-    """
-
-    experience: Experience
-    episodes: int
-    seed: int
-
-
-class TickLoader:
-    """Counts the ticks of a run; its state is the position, which Lightning keeps in the checkpoint.
-
-    Args:
-        ticks: number of ticks.
-    """
-
-    def __init__(self, ticks: int) -> None:
-        self.ticks = ticks
-        self.position = 0
-
-    def __len__(self) -> int:
-        return self.ticks
-
-    def __iter__(self) -> Iterator[int]:
-        while self.position < self.ticks:
-            self.position += 1
-            yield self.position - 1
-
-    def state_dict(self) -> dict[str, int]:
-        """The ticks handed out so far."""
-        return {"position": self.position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on behind the ticks of `state`."""
-        self.position = state["position"]
-
-
-class _Requests:
-    """A loader of one request, made anew each time."""
-
-    def __init__(self, data: OnlineData, purpose: Literal["eval", "test"]) -> None:
-        self.data = data
-        self.purpose = purpose
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[EvaluationRequest]:
-        if self.purpose == "test":
-            yield self.data.test_request()
-        else:
-            yield self.data.evaluation_request(self.data.planner_steps())
-
-
-class OnlineData(Configurable, pl.LightningDataModule):
+class OnlineData(Configurable, PlannerData):
     """Real environments to train in, and others to evaluate in.
 
     Args:
@@ -97,15 +33,21 @@ class OnlineData(Configurable, pl.LightningDataModule):
         terminated: `auto`, `learned`, or the dotted name of a function (see `make_task`).
         eval_episodes: whole episodes per evaluation while training.
         test_episodes: whole episodes of `test`.
+        eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own; a larger
+            one sees more of each, and an episode that doesn't end costs as much.
         resume: `exact`, or `next_episode` for environments that can't be replayed (see `VectorExperience`).
 
     Attributes:
         task: what the environment is; made when first asked for.
         experience: the training environments, from `setup("fit")` to `teardown("fit")`.
+        allow: modules in which names may be looked up if these settings came in a file; None, as at first, if the user wrote
+            them.
 
     Raises:
         ConfigError: if `steps` isn't a multiple of `num_envs`, or a number is out of range.
     """
+
+    steps: int
 
     def __init__(
         self,
@@ -120,6 +62,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
         terminated: str = "auto",
         eval_episodes: Count = 5,
         test_episodes: Count = 10,
+        eval_limit: Count = 1000,
         resume: Resume = "exact",
     ) -> None:
         super().__init__()
@@ -134,11 +77,12 @@ class OnlineData(Configurable, pl.LightningDataModule):
         self.terminated = terminated
         self.eval_episodes = eval_episodes
         self.test_episodes = test_episodes
+        self.eval_limit = eval_limit
         self.resume = resume
+        self.allow: Sequence[str] | None = None
         self._task: Task | None = None
         self._experience: VectorExperience | HandedOverExperience | None = None
         self._handed_over: VectorEnv[Any, Any, Any] | None = None
-        self._evaluation: dict[int, VectorExperience] = {}  # by number of environments
         self._pending: dict[str, Any] | None = None  # a state that came before the environments
 
     @property
@@ -151,6 +95,7 @@ class OnlineData(Configurable, pl.LightningDataModule):
                 reward=self.reward,
                 terminated=self.terminated,
                 action_repeat=self.action_repeat,
+                allow=self.allow,
             )
         return self._task
 
@@ -216,25 +161,19 @@ class OnlineData(Configurable, pl.LightningDataModule):
         if stage == "fit" and self._experience is not None:
             self._experience.close()
             self._experience = None
-        for experience in self._evaluation.values():
-            experience.close()
-        self._evaluation = {}
+        self.close_evaluation()
 
     def train_dataloader(self) -> TickLoader:
         """`steps / num_envs` ticks, counted from the start unless Lightning restores the position."""
         return TickLoader(self.steps // self.num_envs)
 
-    def val_dataloader(self) -> _Requests:
+    def val_dataloader(self) -> Requests:
         """One request for `eval_episodes` episodes."""
-        return _Requests(self, "eval")
+        return Requests(self, "eval")
 
-    def test_dataloader(self) -> _Requests:
+    def test_dataloader(self) -> Requests:
         """One request for `test_episodes` episodes, the same whenever it is made."""
-        return _Requests(self, "test")
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Returns `batch` as it is: ticks are numbers, and requests hold environments."""
-        return batch
+        return Requests(self, "test")
 
     def state_dict(self) -> dict[str, Any]:
         """The training environments' state; the position is the loader's own."""
@@ -250,27 +189,3 @@ class OnlineData(Configurable, pl.LightningDataModule):
             self._pending = state_dict["experience"]
         else:
             self._experience.load_state_dict(state_dict["experience"])
-
-    # evaluation ------------------------------------------------------------------------------------------------------
-
-    def evaluation_request(self, env_steps: int) -> EvaluationRequest:
-        """An evaluation at `env_steps` real steps: the same one whenever it is asked for, in a resumed run too."""
-        return self._request(self.eval_episodes, derived_seed(self.seed, "eval", env_steps))
-
-    def test_request(self) -> EvaluationRequest:
-        """The test, whose episodes no evaluation during training has seen."""
-        return self._request(self.test_episodes, derived_seed(self.seed, "test"))
-
-    def planner_steps(self) -> int:
-        """The clock of the planner that trains with this module; 0 without one."""
-        module = None if self.trainer is None else self.trainer.lightning_module
-        return int(getattr(module, "env_steps", 0))
-
-    def _request(self, episodes: int, seed: int) -> EvaluationRequest:
-        number = min(episodes, _EVALUATION_ENVS)
-        if number not in self._evaluation:
-            self._evaluation[number] = VectorExperience(self.task, number, seed=seed, device=self._device())
-        return EvaluationRequest(self._evaluation[number], episodes, seed)
-
-    def _device(self) -> torch.device:
-        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device

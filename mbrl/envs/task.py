@@ -17,12 +17,15 @@ from gymnasium import spaces
 
 from mbrl.arguments import check_whole
 from mbrl.data import Task
-from mbrl.data.task import names_in
+from mbrl.data.task import check_env_names, task_function, with_callables
 from mbrl.envs.action_repeat import ActionRepeat
+from mbrl.envs.checked_env import checked_env
 from mbrl.envs.defaults import DIMS, DISTRACTED, known_functions
 from mbrl.errors import ConfigError, TaskError
-from mbrl.names import check_allowed, import_name, name_of
+from mbrl.names import name_of
 from mbrl.spec import plain
+
+_ENDLESS = float(np.finfo(np.float32).max) ** 0.5  # the square of a larger action overflows
 
 Function = Callable[..., Any]
 Env = gymnasium.Env[np.ndarray, np.ndarray]
@@ -49,7 +52,8 @@ def make_task(
             or itself, if it can be imported.
         terminated: as `reward`, for termination (`B` bool).
         action_repeat: simulator steps in one real step; above 1 the reward is a sum over inner states, so it's learned.
-        allow: modules, besides `mbrl`, in which names may be looked up; None where the user wrote the names.
+        allow: modules in which names may be looked up, besides the library's own where it is safe (`mbrl.names`); None
+            where the user wrote the names. The task keeps it.
 
     Raises:
         TaskError: if there is no such environment, or its spaces can't be used.
@@ -62,6 +66,7 @@ def make_task(
     known_reward, known_terminated = known_functions(env_id, kwargs)
     if action_repeat > 1:
         known_reward = None
+    action_repeat = int(action_repeat)  # of NumPy's kind it would travel into Gymnasium's wrappers, which refuse it
     env = _make(env_id, kwargs, action_repeat, None, allow)
     try:
         obs_size = _obs_size(env_id, env.observation_space)
@@ -81,6 +86,7 @@ def make_task(
         known_reward=function_name(reward, known_reward, "reward", allow),
         known_terminated=function_name(terminated, known_terminated, "terminated", allow),
         known_obs=obs_size - kwargs.get("dims", DIMS) if env_id == DISTRACTED else None,
+        allow=None if allow is None else (allow,) if isinstance(allow, str) else tuple(allow),
     )
 
 
@@ -93,7 +99,7 @@ def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str]
     Args:
         task: the environment's task.
         render_mode: Gymnasium's, for videos; None draws nothing.
-        allow: as in `make_task`; give it for a task that came in a file.
+        allow: as in `make_task`; None takes the task's own, which one that came in a file has.
 
     Raises:
         TaskError: if the environment can't be made, or ends its episodes before the task's time limit.
@@ -101,12 +107,13 @@ def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str]
     """
     if not task.env_id:
         raise TaskError("expected a task with an environment, got one of a dataset that names none; name it by env_id.")
+    allow = task.allow if allow is None else allow
     env = _make(task.env_id, task.env_kwargs, task.action_repeat, render_mode, allow)
     wanted = task.time_limit
     if wanted is None or _time_limit(env, task.action_repeat) == wanted:
         return env
     env.close()
-    limited = {**task.env_kwargs, "max_episode_steps": wanted * task.action_repeat}
+    limited = {**task.env_kwargs, "max_episode_steps": int(wanted * task.action_repeat)}
     env = _make(task.env_id, limited, task.action_repeat, render_mode, allow)
     own = _own_limit(env)
     most = wanted if own is None else own // task.action_repeat
@@ -120,12 +127,11 @@ def _make(
     env_id: str, env_kwargs: Mapping[str, Any], action_repeat: int, render_mode: str | None, allow: Sequence[str] | None
 ) -> Env:
     if allow is not None:
-        for name in names_in(env_id, env_kwargs):
-            check_allowed(name, allow)
+        check_env_names(env_id, env_kwargs, allow)
     is_dm_control = env_id.startswith("dm_control/")
     if is_dm_control:
         _register_dm_control(env_id)
-    kwargs = {key: _resolved(value) for key, value in env_kwargs.items()}
+    kwargs = {key: with_callables(value, allow) for key, value in env_kwargs.items()}
     if render_mode is not None:
         kwargs["render_mode"] = render_mode
     try:
@@ -146,6 +152,7 @@ def _make(
         ) from error
     if is_dm_control and isinstance(env.observation_space, spaces.Dict):
         env = gymnasium.wrappers.FlattenObservation(env)
+    env = checked_env(env, env_id)
     return env if action_repeat == 1 else ActionRepeat(_in_whole_steps(env, env_id, action_repeat), action_repeat)
 
 
@@ -202,6 +209,11 @@ def _action_bounds(env_id: str, space: spaces.Space[Any]) -> tuple[tuple[float, 
         raise TaskError(f"{where}integers ({space.dtype}); only continuous actions are supported: use floats.")
     if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise TaskError(f"{where}one without bounds ({space}); bound it with a wrapper such as RescaleAction.")
+    if max(np.abs(space.low).max(), np.abs(space.high).max()) > _ENDLESS:
+        raise TaskError(
+            f"{where}one whose bounds are infinite in all but name ({space}); bound it by what the task needs, with a "
+            "wrapper such as RescaleAction."
+        )
     return tuple(map(float, space.low)), tuple(map(float, space.high))
 
 
@@ -245,8 +257,7 @@ def function_name(given: str | Function, known: str | None, what: str, allow: Se
         return None
     if "." not in given:
         raise ConfigError(f"expected {what} to be 'auto', 'learned' or a dotted name (module.function), got {given!r}.")
-    if not callable(import_name(given, allow)):
-        raise ConfigError(f"expected {what} to name a function (obs, action, next_obs) -> B, got {given!r}, which is none.")
+    task_function(given, allow, what)
     return given
 
 
@@ -259,16 +270,6 @@ def _refuse_callables(env_id: str, value: Any) -> None:
             _refuse_callables(env_id, item)
     elif callable(value):
         raise ConfigError(f'{env_id}: expected plain env_kwargs, got {value!r}; write {{"callable": "module.name"}} for it.')
-
-
-def _resolved(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if set(value) == {"callable"}:
-            return import_name(value["callable"], None)  # checked against `allow` before
-        return {key: _resolved(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_resolved(item) for item in value]
-    return value
 
 
 def _sentence(error: BaseException) -> str:

@@ -5,6 +5,9 @@ nobody reads: a step costs tens of microseconds less. Nothing resets itself: an 
 with a seed of its own stream (seed, environment, episode), so a run never draws from a generator that something else
 moves, and the state of an environment is its last reset seed and the actions since (`state_dict`). Replaying them is
 exact for Gymnasium's MuJoCo tasks, whose pickled or copied environments silently lose the physics.
+
+A step is whole or absent: nothing is noted of it before every environment has answered, so that the state after one that
+failed is that of the step before.
 """
 
 from __future__ import annotations
@@ -19,9 +22,13 @@ from torch import Tensor
 from mbrl.arguments import Count, check_shape, checked
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.experience import Experience
+from mbrl.envs.resolution import Resolution
 from mbrl.envs.simulator_state import snapshot_of
 from mbrl.envs.task import make_env
-from mbrl.errors import CheckpointError, DataError
+from mbrl.errors import CheckpointError, DataError, EnvironmentFailedError
+
+REPLAYED_STEPS = 100_000  # at most, of an unfinished episode: a few seconds of MuJoCo, and as long a wait on resume
+_LARGEST = float(np.finfo(np.float32).max)
 
 Resume = Literal["exact", "next_episode"]
 
@@ -34,8 +41,9 @@ class VectorExperience(Experience):
         num_envs: `N`; more gives planners wider batches, and the same number of steps in fewer ticks.
         seed: seed of all episodes' starts.
         device: device of the tensors; observations become float32 there and stay float64 inside.
-        resume: `exact` replays the unfinished episodes of a loaded state and refuses if they come out otherwise;
-            `next_episode` drops them and starts fresh ones, for environments that can't be replayed.
+        resume: `exact` replays the unfinished episodes of a loaded state and refuses if they come out otherwise, or are
+            longer than 100,000 steps; `next_episode` drops them and starts fresh ones, for environments that can't be
+            replayed.
         allow: modules in which the environment's names may be looked up; None if the user wrote them.
 
     Attributes:
@@ -43,6 +51,7 @@ class VectorExperience(Experience):
 
     Raises:
         TaskError: if the environment can't be made.
+        EnvironmentFailedError: if its reset raises, or answers what can't be used.
     """
 
     @checked
@@ -76,21 +85,30 @@ class VectorExperience(Experience):
         self._episodes = 0  # episodes started by all
         self._reset_seeds = [0] * self.num_envs
         self._actions: list[list[np.ndarray]] = [[] for _ in range(self.num_envs)]  # since the reset, as given
+        self._lengths = [0] * self.num_envs  # steps since then, of which no more than REPLAYED_STEPS are kept
         self._returns = [0.0] * self.num_envs
         self._finished: list[tuple[float, int]] = []
+        self._resolution: Resolution | None = Resolution(self.task.env_id)
         for index in range(self.num_envs):
-            self._start_episode(index)
+            self._start_episode(index, *self._fresh(index))
         self.ended = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         self.obs = self._tensor(self._now)
 
-    def _start_episode(self, index: int) -> None:
-        self._reset_seeds[index] = derived_seed(self._seed, "episode", index, self._starts[index]) & 0x7FFF_FFFF
+    def _fresh(self, index: int) -> tuple[int, np.ndarray]:
+        """Resets an environment for its next episode: the reset's seed, and where it starts, `S`. Notes nothing."""
+        seed = derived_seed(self._seed, "episode", index, self._starts[index]) & 0x7FFF_FFFF
+        obs, _ = self.envs[index].reset(seed=seed)
+        refuse_not_finite(self.task, obs[None], np.zeros(1), [0])
+        return seed, obs
+
+    def _start_episode(self, index: int, seed: int, obs: np.ndarray) -> None:
+        self._reset_seeds[index] = seed
         self._starts[index] += 1
         self._episode[index] = self._episodes
         self._episodes += 1
         self._actions[index] = []
+        self._lengths[index] = 0
         self._returns[index] = 0.0
-        obs, _ = self.envs[index].reset(seed=self._reset_seeds[index])
         self._now[index] = obs
 
     def step(self, action: Tensor) -> Transitions:
@@ -101,7 +119,8 @@ class VectorExperience(Experience):
 
         Raises:
             ShapeError: if `action` isn't `N x A`.
-            DataError: if an action is outside [−1, 1], or an environment returns anything not finite.
+            DataError: if an action is outside [−1, 1].
+            EnvironmentFailedError: if an environment raises, or answers what can't be used: what isn't finite, say.
         """
         given = action.detach().cpu().numpy()  # N x A
         wanted = (self.num_envs, self.task.action_size)
@@ -114,19 +133,26 @@ class VectorExperience(Experience):
         truncated = np.zeros(number, dtype=np.bool_)
         for index, env in enumerate(self.envs):
             led_to[index], reward[index], terminated[index], truncated[index], _ = env.step(commands[index])
-            self._actions[index].append(given[index].copy())
+        refuse_not_finite(self.task, led_to, reward, [length + 1 for length in self._lengths])
+        ended = terminated | truncated
+        fresh = {index: self._fresh(index) for index in np.flatnonzero(ended).tolist()}
+        # whatever an environment may refuse is behind us: from here on the step counts
+        for index in range(number):
+            if self._lengths[index] < REPLAYED_STEPS:
+                self._actions[index].append(given[index].copy())
+            self._lengths[index] += 1
             self._returns[index] += float(reward[index])
-        refuse_not_finite(self.task, led_to, reward, [len(actions) for actions in self._actions])
+        if self._resolution is not None and self._resolution.watch(self._now, led_to):
+            self._resolution = None
         episode = torch.from_numpy(self._episode.copy())
         obs, next_obs = self.obs, self._tensor(led_to)
-        ended = terminated | truncated
         self._now = led_to
         self.obs = next_obs
-        if ended.any():
+        if fresh:
             self._now = led_to.copy()
-            for index in np.flatnonzero(ended).tolist():
-                self._finished.append((self._returns[index], len(self._actions[index])))
-                self._start_episode(index)
+            for index, start in fresh.items():
+                self._finished.append((self._returns[index], self._lengths[index]))
+                self._start_episode(index, *start)
             self.obs = self._tensor(self._now)
         self.ended = torch.from_numpy(ended).to(self.device)
         return Transitions(
@@ -166,6 +192,7 @@ class VectorExperience(Experience):
             "episodes": self._episodes,
             "reset_seeds": list(self._reset_seeds),
             "actions": [self._stacked(actions) for actions in self._actions],  # T x A each
+            "lengths": list(self._lengths),
             "returns": list(self._returns),
             "finished": [[value, length] for value, length in self._finished],
             "ended": self.ended.cpu(),
@@ -199,7 +226,7 @@ class VectorExperience(Experience):
             if self.resume == "exact":
                 self._replay(index, state)
             else:
-                self._start_episode(index)
+                self._start_episode(index, *self._fresh(index))
         if self.resume == "next_episode":
             self.ended = torch.ones_like(self.ended)  # planners have unfinished business to forget
         self.obs = self._tensor(self._now)
@@ -209,12 +236,20 @@ class VectorExperience(Experience):
         self._reset_seeds[index] = state["reset_seeds"][index]
         obs, _ = env.reset(seed=self._reset_seeds[index])
         actions = state["actions"][index].cpu().numpy()  # T x A
+        length = state.get("lengths", [len(steps) for steps in state["actions"]])[index]  # older states kept all
+        if length > len(actions):
+            raise CheckpointError(
+                f"{self.task.env_id}: expected an unfinished episode of at most {len(actions)} steps to replay, got one of "
+                f'{length}; choose resume="next_episode" to go on with fresh episodes, or give the environment a time limit '
+                "(env_kwargs: {max_episode_steps: …})."
+            )
         over = False
         for command in env_commands(actions, self._low, self._high, self._action_dtype) if len(actions) else ():
             obs, _, terminated, truncated, _ = env.step(command)
             over = over or terminated or truncated
         self._now[index] = obs
         self._actions[index] = list(actions)
+        self._lengths[index] = length
         self._returns[index] = float(state["returns"][index])
         saved = state["obs"][index].cpu().numpy()  # S
         if over or self._now[index].tobytes() != saved.tobytes():
@@ -257,23 +292,25 @@ def in_env_units(action: np.ndarray, low: np.ndarray, high: np.ndarray, dtype: A
 
 
 def refuse_not_finite(task: Task, led_to: np.ndarray, reward: np.ndarray, steps: Sequence[int]) -> None:
-    """Refuses what an environment returned if it isn't finite.
+    """Refuses what an environment returned if it isn't finite once it is stored as float32.
 
     Args:
         task: what the environments are.
         led_to: `N x S` observations.
         reward: `N`.
-        steps: `N`, steps in each one's episode, for the message.
+        steps: `N`, steps in each one's episode, for the message; 0 for a reset.
 
     Raises:
-        DataError: naming the first.
+        EnvironmentFailedError: naming the first.
     """
-    fine = np.isfinite(led_to).all(1) & np.isfinite(reward)  # N
+    fine = (np.abs(led_to) <= _LARGEST).all(1) & (np.abs(reward) <= _LARGEST)  # N; also false for NaN
     if not fine.all():
         index = int(np.argmin(fine))
-        raise DataError(
-            f"{task.env_id}: expected finite observations and rewards, got {led_to[index].tolist()} and "
-            f"{float(reward[index])} at step {steps[index]} of an episode; check the environment."
+        numbers = [*led_to[index].tolist(), float(reward[index])]
+        held = ", which float32 can't hold" if np.isfinite(numbers).all() else ""
+        raise EnvironmentFailedError(
+            f"{task.env_id}: expected finite observations and rewards, got {numbers[:-1]} and {numbers[-1]} at step "
+            f"{steps[index]} of an episode{held}; check the environment."
         )
 
 

@@ -1,6 +1,7 @@
 """Dynamics models: what they predict, and how they are fitted."""
 
-from mbrl.models.base import Differentiable, DynamicsModel, Exact, HasMembers, WantsValueFunction, require
+from mbrl.models.base import DynamicsModel
+from mbrl.models.capabilities import Differentiable, Exact, HasMembers, WantsValueFunction, require
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.gaussian_ensemble import GaussianEnsemble

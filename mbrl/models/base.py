@@ -1,4 +1,4 @@
-"""The contract of dynamics models, and the capabilities that a planner may ask for.
+"""The contract of dynamics models; `capabilities` has what a planner may ask of one besides.
 
 A model predicts one step; the base class makes a batched environment of it. `mbrl.testing.check_dynamics_model` is the
 conformance suite.
@@ -7,9 +7,9 @@ conformance suite.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from mbrl.data import (
     make_generator,
 )
 from mbrl.errors import UnsupportedError
+from mbrl.models.capabilities import Exact, WantsValueFunction
 from mbrl.models.model_module import ModelModule
 from mbrl.models.obs_state import ObsState
 from mbrl.parts import reset_parts
@@ -37,9 +38,12 @@ from mbrl.parts import reset_parts
 class DynamicsModel(ModelModule, ABC):
     """Predicts one step of a task, and steps a batch of rollouts with what it predicts.
 
-    A model of observations implements `predict` (and `make_parameters`, if it has any); everything else follows. A
-    model with a state of its own (a simulator, a latent) overrides `start`, `step` and `predict_rows`. Lightning runs any
-    of them alone on a dataset (`ModelModule`).
+    A model of observations implements `predict` (and `make_parameters`, if it has any); everything else follows. One whose
+    state is an observation and more (a hidden state, a history) starts from a subclass of `ObsState`, answers
+    `predict_from`, and takes the rest along in `sample`. One with a state of another kind (a simulator) overrides `start`,
+    `step`, `particles` and `predict_rows`, and honours `project` and `halted`. Lightning runs any of them alone on a dataset
+    (`ModelModule`). All answer from `build` on, before a fit by their prior: fresh weights, or in closed form "nothing
+    changes", with variance 1 where they will have one.
 
     Attributes:
         fitting: `"gradient"` (see `GradientModel`), `"closed_form"` (implements `refit` by one solve) or `"fixed"`.
@@ -77,7 +81,7 @@ class DynamicsModel(ModelModule, ABC):
         """Fits the model to all of `rows` (`N` transitions), from where it stands; returns metrics by name.
 
         Args:
-            rows: real transitions; `extras["episode"]` holds their episode number where known.
+            rows: real transitions, float32, or float64 of a dataset; `extras["episode"]`: their episodes where known.
             generator: draws the split, the bootstrap and the order.
             value: for value-aware losses (`wants_value`); others have no use for it.
         """
@@ -100,9 +104,43 @@ class DynamicsModel(ModelModule, ABC):
             A `Prediction` with dims `E x B x …`, or `B x …` with `member`.
         """
 
+    def predict_from(self, state: ObsState, action: Tensor, member: Tensor | None = None) -> Prediction:
+        """As `predict`, from where rollouts stand: whatever steps the model asks this, by default of `state.obs` alone.
+
+        Args:
+            state: `B` rollouts, from `start` or a step; left as it was.
+            action: `B x A` in [−1, 1].
+            member: `B` int64, the member to ask for each row; None asks all.
+        """
+        return self.predict(state.obs, action, member)
+
     def predict_rows(self, rows: Transitions) -> Prediction:
-        """The all-member prediction of `B` real rows, `E x B x …`; a model with a state of its own may read their extras."""
-        return self.predict(rows.obs, rows.action)
+        """The all-member prediction of `B` real rows, `E x B x …`, from where `start` puts them, extras and all."""
+        state = self.start(rows, torch.Generator())  # which draws nothing: members are drawn to follow, or by a step
+        return self.predict_from(state, rows.action) if isinstance(state, ObsState) else self.predict(rows.obs, rows.action)
+
+    def project(self, next_obs: Tensor) -> Tensor:
+        """Puts sampled next observations (`B x S`, any leading dims) where states can be, such as onto the unit circle.
+
+        It is applied once to what is sampled, before reward and termination. By default nothing changes.
+        """
+        return next_obs
+
+    def halted(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor | None:
+        """Says which rollouts end behind this step without a termination, as by a time limit; None, the default: none.
+
+        For models that know where they aren't to be trusted. Whoever steps the model stops there: a halted rollout is
+        stored as truncated, and a plan earns nothing more.
+
+        Args:
+            obs: `B x S`; `B` stands for any number of leading dims.
+            action: `B x A` in [−1, 1].
+            next_obs: `B x S`, projected.
+
+        Returns:
+            `B` bool.
+        """
+        return None
 
     @torch.no_grad()
     def score(self, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
@@ -141,10 +179,18 @@ class DynamicsModel(ModelModule, ABC):
 
         Returns:
             A state of `P` blocks of `K` blocks of `B` rows.
+
+        Raises:
+            UnsupportedError: for a state of another kind, unless the model is exact: all its particles could be equal.
         """
         tiled = state.tile(plans * particles)
-        if not isinstance(tiled, ObsState):  # a state of another kind has no members to spread
-            return tiled
+        if not isinstance(tiled, ObsState):
+            if isinstance(self, Exact):  # there is nothing in which particles could differ
+                return tiled
+            raise UnsupportedError(
+                f"{type(self).__name__}.particles: expected an ObsState, whose members can be spread over particles, got a "
+                f"{type(state).__name__}; override particles as well."
+            )
         member = None
         if follow:
             member = draw_balanced(tiled.generator, tiled.obs.shape[0], self.drawn_members, particles)
@@ -170,9 +216,9 @@ class DynamicsModel(ModelModule, ABC):
         if member is None:
             member = draw_balanced(state.generator, state.obs.shape[0], self.drawn_members, state.particles)
         if "prediction" not in want:
-            step = self.sample(state, action, self.predict(state.obs, action, member))
+            step = self.sample(state, action, self.predict_from(state, action, member))
         else:
-            everyone = self.predict(state.obs, action)  # the drawn members' answers are among these
+            everyone = self.predict_from(state, action)  # the drawn members' answers are among these
             step = self.sample(state, action, everyone.of_member(member))
             step.prediction = everyone
         step.member = member
@@ -181,7 +227,8 @@ class DynamicsModel(ModelModule, ABC):
     def sample(self, state: ObsState, action: Tensor, drawn: Prediction) -> ModelStep:
         """The step that a prediction of one Gaussian for each row makes of `state`.
 
-        `step` passes the drawn members' prediction; a planner may pass another, such as the moments of all members.
+        `step` passes the drawn members' prediction; a planner may pass another, such as the moments of all members. A model
+        whose state is more than an observation overrides it and takes the rest one step on.
 
         Args:
             state: where the rollouts stand; left as it was.
@@ -194,7 +241,8 @@ class DynamicsModel(ModelModule, ABC):
         obs = state.obs
         noise = self.outcome_noise(state.generator, obs, drawn)
         next_obs, reward, terminated = self.outcome(obs, action, drawn, noise)
-        return ModelStep(obs, action, next_obs, reward, terminated, replace(state, obs=next_obs))
+        halt = self.halted(obs, action, next_obs)
+        return ModelStep(obs, action, next_obs, reward, terminated, state.moved(next_obs), halt=halt)
 
     def outcome_noise(self, generator: Generator, obs: Tensor, drawn: Prediction) -> Tensor:
         """Standard normal numbers for `outcome`: `B x (S+1)`, and one more column where a termination is drawn.
@@ -208,7 +256,7 @@ class DynamicsModel(ModelModule, ABC):
         return torch.cat((noise, draw_normal(generator, obs.shape[0], 1, obs)), -1)
 
     def outcome(self, obs: Tensor, action: Tensor, drawn: Prediction, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Next observation `B x S`, reward `B` and termination `B`, of Gaussians and the noise that picks from them.
+        """Next observation `B x S`, projected, reward and termination `B`, of Gaussians and the noise that picks from them.
 
         Args:
             obs: `B x S`; `B` stands for any number of leading dims.
@@ -220,7 +268,7 @@ class DynamicsModel(ModelModule, ABC):
             UnsupportedError: if neither the task nor `drawn` knows the reward, or termination.
         """
         task = self.built_task
-        next_obs = torch.addcmul(drawn.mean, drawn.var.sqrt(), noise[..., : task.obs_size])  # B x S
+        next_obs = self.project(torch.addcmul(drawn.mean, drawn.var.sqrt(), noise[..., : task.obs_size]))  # B x S
         reward = task.reward(obs, action, next_obs)
         if reward is None:
             if drawn.reward_mean is None:
@@ -230,15 +278,16 @@ class DynamicsModel(ModelModule, ABC):
                 reward = torch.addcmul(reward, drawn.reward_var.sqrt(), noise[..., task.obs_size])  # B
         terminated = task.terminated(obs, action, next_obs)
         if terminated is None:
-            if drawn.terminated_logit is None:
+            logit = drawn.end_logit(next_obs)
+            if logit is None:
                 raise self._nobody_knows("termination")
-            terminated = drawn.terminated_logit > 0
+            terminated = logit > 0
             if noise.shape[-1] > task.obs_size + 1:  # by its probability, or an end that is rare would never come
-                terminated = torch.special.ndtr(noise[..., task.obs_size + 1]) < torch.sigmoid(drawn.terminated_logit)
+                terminated = torch.special.ndtr(noise[..., task.obs_size + 1]) < torch.sigmoid(logit)
         return next_obs, reward, terminated
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
-        """Steps through an open-loop plan `B x H x A`; terminated rollouts are stepped on and left to the caller."""
+        """Steps through an open-loop plan `B x H x A`; rollouts that end are stepped on and left to the caller."""
         steps = []
         for action in actions.unbind(-2):  # H of B x A
             steps.append(self.step(state, action, want))
@@ -248,16 +297,15 @@ class DynamicsModel(ModelModule, ABC):
     def check_known(self) -> None:
         """Refuses, once built, a task whose reward or termination neither the task nor the model knows, as `step` would.
 
-        It asks for the prediction of one row. A model that is fitted in closed form, or steps in its own way, may have
-        nothing to answer with yet, and is left to its first `step`.
+        It asks for the prediction of one row, which any model has from `build` on; one that steps in its own way is left
+        to its first `step`.
 
         Raises:
             UnsupportedError: naming which.
         """
         task = self.built_task
-        if self.fitting == "closed_form" or type(self).step is not DynamicsModel.step:
-            return
-        if task.known_reward is not None and task.known_terminated is not None:
+        known = task.known_reward is not None and task.known_terminated is not None
+        if known or type(self).step is not DynamicsModel.step:
             return
         obs = torch.zeros(1, task.obs_size, device=self.device, dtype=torch.float32)
         with torch.no_grad():
@@ -285,65 +333,3 @@ class DynamicsModel(ModelModule, ABC):
     def drawn_members(self) -> Tensor:
         """`e` int64: the members that a step may draw (the elites of an ensemble)."""
         return torch.zeros(1, dtype=torch.int64, device=self.device)
-
-
-# capabilities --------------------------------------------------------------------------------------------------------
-
-
-class HasMembers:
-    """The model's predictions have several members, whose spread says what it doesn't know.
-
-    Attributes:
-        members: `E`.
-    """
-
-    members: int
-
-
-class Differentiable:
-    """`predict` is differentiable in obs and action."""
-
-
-class WantsValueFunction:
-    """`refit` always needs a `ValueFunction` (`DynamicsModel.wants_value`)."""
-
-
-class Exact:
-    """The model is the environment itself: it has no uncertainty by definition."""
-
-
-def require(model: Any, capability: type, who: str, why: str, instead: str) -> None:
-    """Refuses `model` in one sentence unless it has `capability`.
-
-    Args:
-        model: a dynamics model.
-        capability: a marker class, such as `Differentiable`.
-        who: name of the part that asks for it, such as a planner's.
-        why: reason for which that part needs it, a clause.
-        instead: advice, such as "take another model".
-
-    Raises:
-        UnsupportedError: naming both parts and the reason.
-    """
-    if not isinstance(model, capability):
-        raise UnsupportedError(f"{who} can't use {type(model).__name__}: {why}; {instead}.")
-
-
-def require_prediction(step: ModelStep, model: DynamicsModel, who: str) -> Prediction:
-    """Returns the all-member prediction that `model` was asked for with `step`.
-
-    Args:
-        step: made with `want=("prediction",)`.
-        model: the model that made it.
-        who: name of the part that asks for it.
-
-    Raises:
-        UnsupportedError: if the step leaves it out.
-    """
-    if step.prediction is None:
-        why = "its step leaves out the prediction that it was asked for"
-        raise UnsupportedError(f'{who} can\'t use {type(model).__name__}: {why}; have it honour want=("prediction",).')
-    return step.prediction
-
-
-__all__: Sequence[str] = ["Differentiable", "DynamicsModel", "Exact", "HasMembers", "WantsValueFunction", "require"]

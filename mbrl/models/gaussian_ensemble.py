@@ -15,21 +15,22 @@ Pineda2021: "MBRL-Lib: a modular library for model-based reinforcement learning"
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mbrl.arguments import Count, Limits, NonNegative, Widths, check_argument, check_shape, check_whole
 from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction
 from mbrl.errors import ConfigError
-from mbrl.models.base import Differentiable, DynamicsModel, HasMembers
+from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
+from mbrl.models.fitting.weight_decay import DecayForm, decayed_groups, layer_decay
 from mbrl.models.obs_state import ObsState
+from mbrl.models.termination_head import TerminationHead, termination_loss
 from mbrl.networks import ROUNDING, Activation, LogVarBounds, Normalizer, Precision, StackedMLP, layout
 
 
@@ -62,14 +63,15 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         log_var_min: (initial) lower bound, relative to the variance of the targets if these are normalised.
         log_var_max: (initial) upper bound, likewise.
         bound_penalty: weight of the bounds' distance; larger pulls learned bounds together faster.
-        weight_decay: λ, one number or one per layer; None gives the authors' 2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4 (for other
-            depths: those for the first, second, further and last layer). More keeps weights smaller.
+        weight_decay: λ, one number or one per layer; None gives the authors', see `layer_decay`. More keeps weights smaller.
         decay_form: `"half"`: λ ½ |W|² (MBPO, PETS), a gradient of λ W; `"full"`: λ |W|², twice that (a port);
             `"adam"`: one λ for all parameters, biases and learned bounds too, as torch's Adam does it (mbrl-lib).
         normalizer_rows: rows whose mean and sd normalise inputs: `"train"` (MBPO) or `"all"`, the holdout too (mbrl-lib).
         normalizer_ddof: 0 for the population's sd (MBPO), 1 for the sample's (mbrl-lib).
         normalize_targets: whether Δobs and reward are normalised, by the statistics of all rows. False, the authors' way,
             learns dimensions in small units badly, and lets the largest decide when a fit ends.
+        termination_input: what a learned termination depends on: `"obs_action"`, or also the `"next_obs"` (the one drawn, in
+            rollouts), by a `TerminationHead`. Better where ends lie in noisy next observations; it costs as much again.
         termination: whether a learned termination is `"drawn"` by its probability at each step, or comes at a `"threshold"`
             of one half, by which an end that is rare never comes.
         precision: `"bf16"` computes the hidden layers' products in bfloat16; all else stays float32.
@@ -81,7 +83,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         ConfigError: for a number out of range, or options that contradict each other.
     """
 
-    former = {"normalize_targets": False, "termination": "threshold"}  # noqa: RUF012 - nobody changes it
+    former = {"normalize_targets": False, "termination_input": "obs_action", "termination": "threshold"}  # noqa: RUF012 - constant
     elite_members: Tensor
     target_moves: Tensor
 
@@ -100,10 +102,11 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         log_var_max: float = 0.5,
         bound_penalty: NonNegative = 0.01,
         weight_decay: NonNegative | Sequence[NonNegative] | None = None,
-        decay_form: Literal["half", "full", "adam"] = "half",
+        decay_form: DecayForm = "half",
         normalizer_rows: Literal["train", "all"] = "train",
         normalizer_ddof: Literal[0, 1] = 0,
         normalize_targets: bool = True,
+        termination_input: Literal["obs_action", "next_obs"] = "obs_action",
         termination: Literal["drawn", "threshold"] = "drawn",
         precision: Precision = "fp32",
         chunk_rows: Count = 400,
@@ -114,6 +117,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             check_whole(self._with("elites"), elites, 1, members)
         if self.holdout == 0 and elites not in (None, members):
             raise ConfigError(f"{self._with('elites')}: expected None beside a holdout of 0, got {elites}; hold rows out.")
+        if learn_terminated is False and termination_input == "next_obs":
+            raise ConfigError(f"{self._with('termination_input')}: expected learn_terminated, got False; leave one out.")
         check_argument(self._with("log_var_min"), log_var_min, Annotated[float, Limits(below=log_var_max)])
         self.elites = members if elites is None else elites
         self.hidden = tuple(hidden)
@@ -126,28 +131,14 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         self.log_var_max = log_var_max
         self.bound_penalty = bound_penalty
         self.decay_form = decay_form
-        self.layer_decay = self._layer_decay(weight_decay)
+        self.layer_decay = layer_decay(self._with("weight_decay"), weight_decay, decay_form, len(self.hidden) + 1)
         self.normalizer_rows = normalizer_rows
         self.normalizer_ddof = normalizer_ddof
         self.normalize_targets = normalize_targets
+        self.termination_input = termination_input
         self.draws_termination = termination == "drawn"
         self.precision = precision
         self.chunk_rows = chunk_rows
-
-    def _layer_decay(self, weight_decay: float | Sequence[float] | None) -> list[float]:
-        """λ of each layer's weights, as `weight_decay` means it."""
-        layers = len(self.hidden) + 1
-        if self.decay_form == "adam" and not isinstance(weight_decay, (int, float)):
-            raise ConfigError(
-                f"{self._with('weight_decay')}: expected a number beside decay_form='adam', got {weight_decay!r}; try 1e-5."
-            )
-        if weight_decay is None:
-            return [*[2.5e-5, 5e-5, *[7.5e-5] * layers][: layers - 1], 1e-4]
-        numbers = [weight_decay] * layers if isinstance(weight_decay, (int, float)) else weight_decay
-        decay = [float(number) for number in numbers]
-        advice = "give one number per hidden layer and one for the output, or one for all"
-        check_shape(self._with("weight_decay"), decay, (layers,), advice, ConfigError)
-        return decay
 
     # parameters --------------------------------------------------------------------------------------------------------
 
@@ -157,31 +148,29 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         self.predicts_terminated: bool = task.known_terminated is None if ends == "auto" else ends
         inputs = task.obs_size + task.action_size
         self.outputs = task.obs_size + int(self.predicts_reward)  # D
-        heads = self.outputs * (1 if self.deterministic else 2) + int(self.predicts_terminated)
+        self.ends_at_next_obs = self.predicts_terminated and self.termination_input == "next_obs"
+        ends_here = self.predicts_terminated and not self.ends_at_next_obs
+        heads = self.outputs * (1 if self.deterministic else 2) + int(ends_here)
         self.normalizer = Normalizer(inputs, self.normalizer_ddof)
         if self.normalize_targets:
             self.target_normalizer = Normalizer(self.outputs, self.normalizer_ddof)
             self.register_buffer("target_moves", torch.ones(self.outputs, dtype=torch.bool))  # D, by more than rounding
         self.network = StackedMLP(self.members, (inputs, *self.hidden, heads), self.activation, generator)
         self.network.precision = self.precision
+        if self.ends_at_next_obs:
+            shape = (self.members, task.obs_size, task.action_size, self.hidden, self.activation, self.normalizer_ddof)
+            self.termination_head = TerminationHead(*shape, generator, self.chunk_rows)
+            self.termination_head.network.precision = self.precision
         if not self.deterministic:
             self.log_var_bounds = LogVarBounds(self.outputs, self.log_var_min, self.log_var_max, self.bounds == "learned")
         self.register_buffer("elite_members", torch.arange(self.elites))  # e, any until a fit has ranked them
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        if self.decay_form == "adam":
-            return [{"params": list(self.parameters()), "weight_decay": self.layer_decay[0]}]
-        times = 2.0 if self.decay_form == "full" else 1.0
-        groups: list[dict[str, Any]] = [
-            {"params": [weight], "weight_decay": times * decay}
-            for weight, decay in zip(self.network.weights, self.layer_decay, strict=True)
-        ]
-        weights = {id(weight) for weight in self.network.weights}
-        groups.append({"params": [p for p in self.parameters() if id(p) not in weights], "weight_decay": 0.0})
-        return groups
+        networks = [self.network, *([self.termination_head.network] if self.ends_at_next_obs else [])]
+        return decayed_groups(self.parameters(), networks, self.layer_decay, self.decay_form)
 
     def own_parameters(self) -> set[str]:
-        return {name for name, _ in self.named_parameters() if name.startswith("network.")}
+        return {name for name, _ in self.named_parameters() if name.startswith(("network.", "termination_head."))}
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         if self.task is not None and self.normalize_targets and f"{prefix}target_moves" not in state_dict:
@@ -214,7 +203,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         else:
             places = layout(member.reshape(-1), self.members)
             raw = places.restore(self._outputs(places.gather(x), places.members)).reshape(*batch, width)  # B x out
-        return self._prediction(raw, obs)
+        ends = partial(self.termination_head, obs, action, member=member) if self.ends_at_next_obs else None
+        return self._prediction(raw, obs, ends)
 
     def _outputs(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         if torch.is_grad_enabled():
@@ -225,28 +215,28 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         """Means `… x D`, bounded log-variances `… x D` or None, termination logits `…` or None."""
         mean = raw[..., : self.outputs]
         log_var = None if self.deterministic else self.log_var_bounds(raw[..., self.outputs : 2 * self.outputs])
-        return mean, log_var, raw[..., -1] if self.predicts_terminated else None
+        return mean, log_var, raw[..., -1] if self.predicts_terminated and not self.ends_at_next_obs else None
 
-    def _prediction(self, raw: Tensor, obs: Tensor) -> Prediction:
+    def _prediction(self, raw: Tensor, obs: Tensor, ends: Callable[..., Tensor] | None) -> Prediction:
         size = self.built_task.obs_size
         mean, log_var, logit = self._split(raw)
         var = torch.zeros_like(mean) if log_var is None else log_var.exp()
         if self.normalize_targets:
             mean, var = self.target_normalizer.inverse(mean), var * self.target_normalizer.sd.square()
+        next_obs = obs + mean[..., :size]
         return Prediction(
-            mean=obs + mean[..., :size],
+            mean=next_obs,
             var=var[..., :size],
             reward_mean=mean[..., size] if self.predicts_reward else None,
             reward_var=var[..., size] if self.predicts_reward else None,
-            terminated_logit=logit,
+            terminated_logit=logit if ends is None else ends(next_obs),
+            terminated_at=ends,
         )
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
         """As the base class, and the same numbers, but rollouts that follow a member are laid out by member only once."""
-        kind = type(self)
-        own = kind.predict is GaussianEnsemble.predict and all(
-            getattr(kind, name) is getattr(DynamicsModel, name) for name in ("step", "sample", "outcome_noise", "outcome")
-        )
+        kind, base = type(self), ("predict_from", "step", "sample", "outcome_noise", "outcome")
+        own = all(getattr(kind, name) is getattr(GaussianEnsemble, name) for name in ("predict", *base))
         followed = isinstance(state, ObsState) and state.member is not None
         if want or not own or not followed or torch.is_grad_enabled():
             return super().rollout(state, actions, want)
@@ -256,14 +246,16 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         table, rows, steps = places.gather(state.obs), state.obs, []  # G x C x S, B x S
         for action in actions.unbind(-2):  # H of B x A
             asked = places.gather(action)  # G x C x A
-            drawn = self._prediction(infer(self.normalizer(torch.cat((table, asked), -1))), table)
+            ends = (
+                partial(self.termination_head.table, table, asked, members=places.members) if self.ends_at_next_obs else None
+            )
+            drawn = self._prediction(infer(self.normalizer(torch.cat((table, asked), -1))), table, ends)
             noise = places.gather(self.outcome_noise(state.generator, rows, drawn))  # G x C x (S+1), or one more
             table, reward, terminated = self.outcome(table, asked, drawn, noise)
-            after = replace(state, obs=places.restore(table))
-            step = ModelStep(rows, action, after.obs, places.restore(reward), places.restore(terminated), after)
-            step.member = state.member
+            before, rows = rows, places.restore(table)
+            step = ModelStep(before, action, rows, places.restore(reward), places.restore(terminated), state.moved(rows))
+            step.halt, step.member = self.halted(before, action, rows), state.member
             steps.append(step)
-            rows = after.obs
         return steps
 
     @property
@@ -296,8 +288,11 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             square = square * sd.square()
             loss = loss + (0 if log_var is None else 2 * self.members * sd.log().mean())
         metrics = {"mse": square.mean()}
+        if self.ends_at_next_obs:
+            parts = (batch.obs, batch.action, batch.next_obs)
+            logit = self.termination_head.table(*(part.expand(self.members, *part.shape[-2:]) for part in parts))  # E x B
         if logit is not None:
-            wrong = self._wrong_ends(logit, batch)  # E
+            wrong = termination_loss(logit, batch.terminated)  # E
             loss = loss + wrong.sum()
             metrics["terminated_loss"] = wrong.detach().mean()
         return loss, metrics
@@ -326,17 +321,18 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             square = torch.where(self.target_moves, square, 0.0)
             share = self.outputs / self.target_moves.sum(dtype=torch.float32).clamp(min=1)
         score = square.mean((1, 2), dtype=torch.float64) * share  # E
-        return score + self._wrong_ends(raw[..., -1], rows).double() if self.predicts_terminated else score
-
-    @staticmethod
-    def _wrong_ends(logit: Tensor, batch: Transitions) -> Tensor:
-        """The mean cross-entropy of each member's termination logits `E x B`, `E`."""
-        ended = batch.terminated.to(logit.dtype).expand_as(logit)  # E x B
-        return F.binary_cross_entropy_with_logits(logit, ended, reduction="none").mean(1)
+        if not self.predicts_terminated:
+            return score
+        logit = (
+            self.termination_head(rows.obs, rows.action, rows.next_obs) if self.ends_at_next_obs else raw[..., -1]
+        )  # E x B
+        return score + termination_loss(logit, rows.terminated).double()
 
     def fit_inputs(self, run: FitRun) -> None:
         rows = run.rows(run.split.train if self.normalizer_rows == "train" else slice(None))
         self.normalizer.fit(torch.cat((rows.obs, rows.action), -1))
+        if self.ends_at_next_obs:
+            self.termination_head.fit_normalizer(rows.obs, rows.action, rows.next_obs)
         if self.normalize_targets:  # over all rows: an event that only the holdout saw would count millions of sd there
             rows = run.rows(slice(None))
             largest = torch.maximum(rows.obs.abs(), rows.next_obs.abs()).amax(0)  # S

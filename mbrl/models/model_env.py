@@ -23,9 +23,10 @@ Autoreset = Literal["next_step", "same_step", "disabled"]
 class ModelEnv(gymnasium.Env[Array, Array]):
     """A model as an environment: any agent that speaks Gymnasium can act in it.
 
-    Actions, observations and rewards are in environment units. Episodes start at stored rows. `reset` draws the row, and
-    the seed of the model's noise in this episode, from the environment's own generator, so that a seed repeats an episode
-    whatever was done before.
+    Actions, observations and rewards are in environment units; an action that rounding in float32 puts a unit outside its
+    bounds counts as at the bound. Where the model halts a rollout of its own, the episode is truncated. Episodes start at
+    stored rows. `reset` draws the row, and the seed of the model's noise in this episode, from the environment's own
+    generator, so that a seed repeats an episode whatever was done before.
 
     Args:
         model: built, and fitted if it has to be.

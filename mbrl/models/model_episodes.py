@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +15,6 @@ from mbrl.data import InterleavedGenerator, ModelState, Transitions
 from mbrl.envs import make_env
 from mbrl.errors import ConfigError, DataError, DivergedError, MbrlError, UnsupportedError
 from mbrl.models.base import DynamicsModel
-from mbrl.models.obs_state import ObsState
 
 Bounds = tuple[Sequence[float], Sequence[float]]
 
@@ -55,6 +53,7 @@ class ModelEpisodes:
         bounds: Bounds | None,
         follow: bool,
     ) -> None:
+        check_argument(f"{who}(model=…)", model, DynamicsModel)
         task = model.built_task
         check_whole(f"{who}(num_envs=…)", num_envs)
         check_argument(f"{who}(rows=…)", rows, Transitions)
@@ -84,6 +83,9 @@ class ModelEpisodes:
         self.action_space = spaces.Box(
             np.array(task.action_low, dtype=np.float32), np.array(task.action_high, dtype=np.float32), dtype=np.float32
         )
+        # A, one unit of float32: where a bound ends up that was scaled from [−1, 1] in float32, as RescaleAction does
+        low, high = self.action_space.low, self.action_space.high
+        self.rounding = np.spacing(np.maximum(high - low, np.maximum(np.abs(low), np.abs(high))))
 
     def _clip_bounds(self, bounds: Bounds | None) -> tuple[Tensor, Tensor]:
         """Lows and highs, `S` float32 each."""
@@ -105,10 +107,12 @@ class ModelEpisodes:
         if not bool((torch.isfinite(lows) | torch.isfinite(highs)).any()):
             raise ConfigError(f"{self.who}: expected a finite bound to clip to, got none; give bounds, or leave clip off.")
         probe = self.model.start(self.rows.select(slice(0, 1)), torch.Generator(device=self.model.device))
-        if not isinstance(probe, ObsState):
+        try:
+            probe.moved(probe.obs)
+        except UnsupportedError as error:
             raise UnsupportedError(
                 f"{self.who}: expected a model whose state is an observation, got {type(self.model).__name__}; unset clip."
-            )
+            ) from error
         return lows.to(self.model.device), highs.to(self.model.device)
 
     def begin(self, envs: Sequence[int], randoms: Sequence[np.random.Generator]) -> None:
@@ -141,10 +145,10 @@ class ModelEpisodes:
         self.elapsed[list(envs)] = 0
 
     def _clipped(self, state: ModelState) -> ModelState:
-        if self.clip is None or not isinstance(state, ObsState):
+        if self.clip is None:
             return state
         low, high = (bound.to(state.obs.dtype) for bound in self.clip)
-        return replace(state, obs=state.obs.clamp(low, high))
+        return state.moved(state.obs.clamp(low, high))
 
     def obs(self) -> np.ndarray[Any, Any]:
         """Observations, `N x S` float32, a fresh array.
@@ -178,14 +182,14 @@ class ModelEpisodes:
 
         Raises:
             ShapeError: if `actions` has another shape.
-            DataError: if one that counts lies outside the action space.
+            DataError: if one that counts lies outside the action space by more than a unit of float32.
             DivergedError: if a prediction that counts isn't finite.
         """
         state = self.started()
         space, shape = self.action_space, (self.num_envs, self.task.action_size)
         given = np.asarray(actions, dtype=np.float32)
         check_shape(f"{self.who}(actions)", given, shape, "give one row per environment")
-        inside = ((given >= space.low) & (given <= space.high)).all(-1)  # N, and no NaN
+        inside = ((given >= space.low - self.rounding) & (given <= space.high + self.rounding)).all(-1)  # N, and no NaN
         if not (inside | ~going).all():
             worst = given[np.argmin(inside | ~going)]
             raise DataError(
@@ -207,4 +211,6 @@ class ModelEpisodes:
         truncated = np.zeros(self.num_envs, dtype=bool)
         if self.time_limit is not None:
             truncated = self.elapsed >= self.time_limit
+        if step.halt is not None:
+            truncated = truncated | step.halt.cpu().numpy()
         return step.reward.double().cpu().numpy(), step.terminated.cpu().numpy().copy(), truncated

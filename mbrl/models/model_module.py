@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.data import Prediction, TaskBound, Transitions, check_same_task, make_generator
-from mbrl.errors import ConfigError, DivergedError
+from mbrl.errors import ConfigError, DivergedError, MbrlWarning
+from mbrl.models.fitting.fitted_rows import FittedRows
 from mbrl.parts import load_states_of_parts, states_of_parts
 from mbrl.spec import Configurable
 
@@ -42,12 +44,16 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     The DataModule has `task`, `seed` and `transitions`, and leaves its loaders to the model (`OfflineData` does so). A fit
     is one `refit` on all rows, in one epoch, after which nothing is left to do; `GradientModel` takes minibatches instead.
+    The rows of that refit are `precise_transitions` where the DataModule has them.
 
     Attributes:
         seed: of the run, and of the parameters.
+        fitted_to: the rows that Lightning fitted it to, None before.
     """
 
     seed: int = 0
+    fitted_to: FittedRows | None = None
+    _holdout: Mapping[str, Any] = {}
     _scores: list[tuple[Tensor, int]]
     _val_batches: int | float | None = None  # the Trainer's limit, where a fit does without validation
 
@@ -86,6 +92,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     def on_fit_start(self) -> None:
         """Tells Lightning that there is one epoch, no loss to descend, and no holdout."""
         self.automatic_optimization = False
+        self.fitted_to = FittedRows.of(self._data.transitions, self._data.seed)
         self.trainer.fit_loop.max_epochs = 1
         self._skip_validation()
 
@@ -101,14 +108,35 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     # loaders ---------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> Batches:
-        """All rows in one batch."""
-        return Batches(lambda: iter((self._data.transitions,)), 1)
+        """All rows in one batch, with all the digits that the data have."""
+        data = self._data
+        return Batches(lambda: iter((getattr(data, "precise_transitions", data.transitions),)), 1)
 
     def val_dataloader(self) -> Batches:
         """All rows, in their order; a fit that holds none out doesn't ask."""
         return in_order(self._data.transitions)
 
-    test_dataloader = predict_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+    def test_dataloader(self) -> Batches:
+        """All rows in their order, but for those that the model was fitted to.
+
+        Raises:
+            ConfigError: if no others are there.
+        """
+        rows = self._data.transitions
+        unseen = rows if self.fitted_to is None else self.fitted_to.unseen(rows)
+        who, advice = type(self).__name__, "give a dataset of its own (mbrl test --ckpt_path RUN --dataset FILE, or data)"
+        if unseen is None:
+            raise ConfigError(f"test of {who}: expected rows that it wasn't fitted to, got only rows of its fit; {advice}.")
+        if len(unseen) < len(rows):
+            warnings.warn(
+                f"test of {who}: it trained on {len(rows) - len(unseen)} of these {len(rows)} rows and is tested on the "
+                f"other {len(unseen)}, which flatters it where its fit held them out to choose its weights; {advice}.",
+                MbrlWarning,
+                2,
+            )
+        return in_order(unseen)
 
     # steps -----------------------------------------------------------------------------------------------------------
 
@@ -118,8 +146,22 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         for name, value in self.refit(batch, generator).items():
             number = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float32)
             refuse_divergence(self, number, name)
-            self.log(f"model/{name}", number, batch_size=len(batch))
+            self.log_epoch(f"model/{name}", number)
         return None
+
+    def log_epoch(self, name: str, value: float | Tensor, rows: int = 1) -> None:
+        """Logs a number that counts once an epoch, as the mean over its batches.
+
+        In a fit a Trainer that tells its loggers itself (`writes_lines`), on one clock, isn't told by Lightning a second
+        time, which counts updates.
+
+        Args:
+            name: of the metric.
+            value: of this batch.
+            rows: weight of this batch in the mean.
+        """
+        tells = False if self.trainer.state.fn == "fit" and getattr(self.trainer, "writes_lines", False) else None
+        self.log(name, value, on_step=False, on_epoch=True, logger=tells, batch_size=rows, sync_dist=True)
 
     def validation_step(self, batch: Transitions, batch_idx: int) -> None:
         """Adds the members' errors on a batch of rows."""
@@ -131,17 +173,18 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     def predict_step(self, batch: Transitions, batch_idx: int = 0) -> dict[str, Tensor]:
         """The all-member prediction, `E x B x …` each, by the names of `Prediction`."""
-        return {name: value for name, value in vars(self.predict_rows(batch)).items() if value is not None}
+        return {name: value for name, value in vars(self.predict_rows(batch)).items() if isinstance(value, Tensor)}
 
     def on_validation_epoch_end(self) -> None:
         """Logs the error over the rows, mean of the members."""
-        self.log("model/holdout_mse", self.mean_scores().mean().float())
+        self.log_epoch("model/holdout_mse", self.mean_scores().mean().float())
 
     def on_test_epoch_end(self) -> None:
-        """Logs the error over all rows, mean and best of the members."""
+        """Logs the error over the rows, mean and best of the members, and their number."""
         scores = self.mean_scores()
-        self.log("test/mse", scores.mean().float())
-        self.log("test/best_member_mse", scores.min().float())
+        self.log_epoch("test/mse", scores.mean().float())
+        self.log_epoch("test/best_member_mse", scores.min().float())
+        self.log_epoch("test/rows", float(sum(n for _, n in self._scores)))
 
     def mean_scores(self) -> Tensor:
         """The error of each member over the batches of an evaluation, `E` float64."""
@@ -165,6 +208,9 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continues with the seed and the parts of the checkpoint; all else is in the state dict."""
         self.seed = checkpoint["mbrl"]["seed"]
+        fitted_to = checkpoint.get("mbrl_run", {}).get("fitted_to")  # of a run of our Trainer
+        about = {"seed": self.seed, **self._holdout}  # of a checkpoint that doesn't say
+        self.fitted_to = FittedRows(**{**about, **fitted_to}) if fitted_to else None
         load_states_of_parts(self, checkpoint["mbrl"].get("parts", {}))
 
 

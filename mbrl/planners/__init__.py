@@ -1,10 +1,11 @@
 """Planners, which act: Dyna, PETS, and their parts."""
 
 from mbrl.planners.base import Planner
-from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans
+from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans, dynamics_of
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate, evaluating
 from mbrl.planners.memory import Memory
+from mbrl.planners.offline_planner import OfflinePlanner
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.pets import PETS
 from mbrl.planners.plans import (
@@ -48,6 +49,7 @@ __all__ = [
     "LearnsPolicy",
     "MakesPlans",
     "Memory",
+    "OfflinePlanner",
     "OnlinePlanner",
     "PenaltyWeight",
     "Plan",
@@ -65,6 +67,7 @@ __all__ = [
     "UncertaintyPenalty",
     "best_candidate",
     "check_measure",
+    "dynamics_of",
     "evaluate",
     "evaluating",
 ]

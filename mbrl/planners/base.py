@@ -7,17 +7,16 @@ learner) get no Lightning hooks. `mbrl.testing.check_planner` is the conformance
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.data import Streams, Task, check_same_task, default_draws
-from mbrl.envs.experience import Experience
-from mbrl.errors import CheckpointError, ConfigError
+from mbrl.errors import CheckpointError, ConfigError, EnvironmentFailedError
 from mbrl.parts import load_states_of_parts, reset_parts, states_of_parts
-from mbrl.planners.evaluation import evaluate, evaluating
+from mbrl.planners.evaluation import EvaluationStopped, evaluate, evaluating
 from mbrl.planners.memory import Memory
 from mbrl.planners.metrics import MetricSums
 from mbrl.planners.predicting import Predicting
@@ -29,16 +28,23 @@ class Planner(Predicting, ABC):
     A planner implements `make_parts` (parameters), `act` and `tick`.
 
     Attributes:
+        clock_name: what its clock counts, and the attribute that counts it: `env_steps`, or `updates` where it learns from
+            data alone. Metric lines, checkpoints and cadences (`trainer.eval_every`, …) are in this unit.
+        learns_from: what it trains with: `environments` (`OnlineData`), or a `dataset` (`OfflineData`).
         task: what it plans for, once built.
-        env_steps: real environment steps taken in training, warm-up included: the one clock.
+        env_steps: real environment steps taken in training, warm-up included.
         streams: named generators of everything that training draws.
         metrics: what the next log line will say.
     """
+
+    clock_name: ClassVar[Literal["env_steps", "updates"]] = "env_steps"
+    learns_from: ClassVar[Literal["environments", "dataset"]] = "environments"
 
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.env_steps = 0
+        self.clock = 0
         self.seed = 0
         self.metrics = MetricSums()
         self._memory: Memory | None = None
@@ -49,7 +55,7 @@ class Planner(Predicting, ABC):
 
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes all parameters for `task`, and starts from nothing; the same seed gives the same parameters."""
-        self.task, self.seed, self.env_steps = task, seed, 0
+        self.task, self.seed, self.env_steps, self.clock = task, seed, 0, 0
         self._memory, self._streams, self._pending, self.metrics = None, None, None, MetricSums()
         self.reset()
         reset_parts(self)
@@ -75,8 +81,12 @@ class Planner(Predicting, ABC):
         """
 
     @abstractmethod
-    def tick(self, experience: Experience) -> None:
-        """One tick of training: collect `experience.num_envs` steps, refit when due, imagine, update."""
+    def tick(self, experience: Any) -> None:
+        """One tick of training, which moves the clock: collect, refit when due, imagine, update.
+
+        Args:
+            experience: the `Experience` to collect `num_envs` steps in; None for a planner that learns from a dataset.
+        """
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
         """A fresh memory for `n` episodes that draws from `generator`."""
@@ -114,7 +124,16 @@ class Planner(Predicting, ABC):
     @property
     def never_fitted(self) -> bool:
         """True if it learns and has not begun to."""
-        return self.learns and self.env_steps == 0
+        return self.learns and self.clock == 0
+
+    @property
+    def clock(self) -> int:
+        """The count on the planner's clock: where a run stands."""
+        return int(getattr(self, self.clock_name))
+
+    @clock.setter
+    def clock(self, count: int) -> None:
+        setattr(self, self.clock_name, count)
 
     @property
     def streams(self) -> Streams:
@@ -137,13 +156,14 @@ class Planner(Predicting, ABC):
     # Lightning -----------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Builds for the DataModule's task, unless already built for one."""
+        """Builds for the DataModule's task, unless already built for one.
+
+        Raises:
+            ConfigError: if a fit's data module is of the kind that the planner doesn't learn from.
+        """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if stage == "fit" and not hasattr(data, "experience"):
-            raise ConfigError(
-                f"{type(self).__name__}: expected a data module with environments to learn in (mbrl.envs.OnlineData), got "
-                f"{type(data).__name__}; pass OnlineData(…), or fit a dynamics model alone on a dataset."
-            )
+        if stage == "fit":
+            self._check_source(data)
         if data is None:
             return
         if self.task is None:
@@ -151,13 +171,38 @@ class Planner(Predicting, ABC):
         else:
             check_same_task(self.task, data.task, type(self).__name__)
 
+    def _check_source(self, data: Any) -> None:
+        who, got = type(self).__name__, type(data).__name__
+        if self.learns_from == "environments" and not hasattr(data, "experience"):
+            raise ConfigError(
+                f"{who}: expected a data module with environments to learn in (mbrl.envs.OnlineData), got {got}; pass "
+                "OnlineData(…), or fit a dynamics model alone on a dataset."
+            )
+        if self.learns_from == "dataset" and not hasattr(data, "transitions"):
+            raise ConfigError(
+                f"{who}: expected a dataset to learn from (mbrl.envs.OfflineData), got {got}; pass OfflineData(…), or a "
+                "planner that learns in environments."
+            )
+
     def configure_optimizers(self) -> list[Optimizer]:
         """Hands the parts' optimisers to Lightning, which saves and restores them."""
         return self.make_optimizers()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """One tick (the loader's item only counts them)."""
-        self.tick(self.trainer.datamodule.experience)  # type: ignore[attr-defined]
+        """One tick; the loader's item is its number.
+
+        Raises:
+            EnvironmentFailedError: if the environment fails; memory and loader are then as before the tick.
+        """
+        before = None if self._memory is None else self._memory.copied_state()
+        trainer: Any = self.trainer
+        try:
+            self.tick(trainer.datamodule.experience if self.learns_from == "environments" else None)
+        except EnvironmentFailedError:
+            if self._memory is not None and before is not None:
+                self._memory.load_state_dict(before)
+            trainer.train_dataloader.position = batch
+            raise
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Runs the episodes that the loader asks for and logs `eval/…`."""
@@ -168,8 +213,14 @@ class Planner(Predicting, ABC):
         self._logged_evaluation("test", batch)
 
     def _logged_evaluation(self, prefix: str, request: Any) -> None:
-        with evaluating(self):
-            returns = evaluate(self, request.experience, request.episodes, request.seed)
+        trainer: Any = self.trainer
+        try:
+            with evaluating(self):
+                returns = evaluate(
+                    self, request.experience, request.episodes, request.seed, lambda: bool(trainer.stop_signal)
+                )
+        except EvaluationStopped:
+            raise SystemExit(128 + trainer.stop_signal) from None
         for name, value in returns.summary().items():
             self.log(f"{prefix}/{name}", torch.tensor(value, dtype=torch.float32), batch_size=1)
 
@@ -182,7 +233,7 @@ class Planner(Predicting, ABC):
             "spec": self.spec,
             "task": self.built_task.to_plain(),
             "seed": self.seed,
-            "env_steps": self.env_steps,
+            self.clock_name: self.clock,
             "threads": torch.get_num_threads(),
             "streams": self.streams.state_dict(),
             "memory": None if self._memory is None else {"n": self._memory.n, **self._memory.state_dict()},
@@ -196,7 +247,7 @@ class Planner(Predicting, ABC):
         """Takes the state in; what lies on the device waits for `restore`, since Lightning moves the module later."""
         state = checkpoint["mbrl"]
         check_same_task(self.built_task, state["task"], "the checkpoint")
-        self.env_steps = state["env_steps"]
+        self.clock = state[self.clock_name]
         self._pending = {**state, "buffers": checkpoint.get("mbrl_buffers", {})}
 
     def restore(self, *, training: bool = False) -> None:

@@ -20,10 +20,15 @@ class HasDynamics:
     """The planner has a dynamics model.
 
     Attributes:
-        dynamics: the model, built with the planner.
+        dynamics: the model, built with the planner; None if this planner was made without one.
     """
 
-    dynamics: DynamicsModel
+    dynamics: DynamicsModel | None
+
+
+def dynamics_of(planner: object) -> DynamicsModel | None:
+    """The planner's model, or None for a planner without one: of a kind that has none, or made without."""
+    return planner.dynamics if isinstance(planner, HasDynamics) else None
 
 
 class LearnsPolicy:

@@ -7,7 +7,8 @@ of when their episode ends, terminations and time limits are kept apart, and a b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Natural, Share
 from mbrl.data import ReplayBuffer, Task, ValueFunction
+from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
@@ -34,17 +36,28 @@ from mbrl.planners.rollouts.schedule import (
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
 from mbrl.policies import CriticTerm, Learner
 
+_EXPLORE = "explore/"  # before the names of the exploration selector's tensors in a memory
+_OF_MODEL = (  # settings of its fits and rollouts
+    "rollouts_per_step", "rollout_length", "epoch_steps", "retain_epochs", "real_ratio", "rollout_chunk",
+    "finished_rollouts", "rollout_selector", "rollout_hooks",
+)  # fmt: skip
+
 
 class Dyna(OnlinePlanner, LearnsPolicy):
     """Trains a learner on a mix of real steps and rollouts of a model that is refitted as data come in.
 
+    Without a model (`dynamics: null`) batches are real throughout, and this is the learner alone, such as SAC. What only a
+    model needs is then refused rather than ignored: rollout hooks, selectors and batch hooks that ask it, and settings of
+    fits and rollouts at anything but their defaults (`real_ratio` may be 1).
+
     Args:
-        dynamics: the model; any `DynamicsModel`.
+        dynamics: the model, any `DynamicsModel`; None for none.
         learner: what learns to act; any `Learner`.
         warmup_steps: real steps before the first fit, drawn as `warmup` says. More gives the first model more to see.
         warmup: `"uniform"` actions (MBPO), or samples of the `"policy"` as it is initialised (several ports), whatever the
             `explore_selector`.
         refit_every: real steps between fits, each followed by fresh rollouts; a fit also happens right after the warm-up.
+            Without a model, steps between two looks of learner and parts at all real rows (scales, thresholds).
             More environments than that are fitted after each step of theirs.
         rollouts_per_step: rollouts started for each real step, so `rollouts_per_step * refit_every` at a time.
         rollout_length: `[first epoch, last epoch, k0, k1]`: steps per rollout, linear in the epoch. Longer rollouts reach
@@ -68,14 +81,14 @@ class Dyna(OnlinePlanner, LearnsPolicy):
 
     Raises:
         ConfigError: for a number out of range, or a choice that there isn't.
-        UnsupportedError: from `build`, if a part can't work with the model.
+        UnsupportedError: from `build`, if a part can't work with the model; for a part that needs one where there is none.
     """
 
     learner: Learner  # never None here
 
     def __init__(
         self,
-        dynamics: DynamicsModel,
+        dynamics: DynamicsModel | None,
         learner: Learner,
         *,
         warmup_steps: Count = 5000,
@@ -117,6 +130,10 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         self.critic_terms = list(critic_terms)
         self.rollout_chunk = rollout_chunk
         self.finished_rollouts = finished_rollouts
+        if dynamics is None:
+            selector = None if rollout_selector is None else type(rollout_selector).__name__
+            hooks = tuple(type(hook).__name__ for hook in rollout_hooks)
+            self._check_without_dynamics({**vars(self), "rollout_selector": selector, "rollout_hooks": hooks})
         self._learning: ImaginedLearning | None = None
 
     # parts -----------------------------------------------------------------------------------------------------------
@@ -124,26 +141,50 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     def make_parts(self, task: Task, seed: int) -> None:
         self._learning = None
         self.build_dynamics(seed)
-        for selector in (self.rollout_selector, self.explore_selector):
-            selector.check(self.dynamics)
-        hooks: list[RolloutHook | BatchHook] = [*self.rollout_hooks, *self.batch_hooks]
-        for hook in hooks:
-            hook.check(self.dynamics)
-        rolls_out = fewest_real_rows(self.real_ratio, self.batch_size) < self.batch_size  # at some time
-        if rolls_out:
-            self.dynamics.check_known()
+        rolls_out = self.dynamics is not None and fewest_real_rows(self.real_ratio, self.batch_size) < self.batch_size
+        if self.dynamics is not None:
+            for selector in (self.rollout_selector, self.explore_selector):
+                selector.check(self.dynamics)
+            hooks: list[RolloutHook | BatchHook] = [*self.rollout_hooks, *self.batch_hooks]
+            for hook in hooks:
+                hook.check(self.dynamics)
+            if rolls_out:  # at some time
+                self.dynamics.check_known()
         self.learner.build(task, seed)
         if rolls_out:
             check_imaginable(self.learner, task)
         for term in self.critic_terms:
             term.check(self.dynamics, self.learner)
 
+    def _check_without_dynamics(self, given: Mapping[str, Any]) -> None:
+        """Refuses what only a model needs, among the arguments that were `given`."""
+        defaults = {name: item.default for name, item in inspect.signature(Dyna.__init__).parameters.items()}
+        idle = [
+            name for name in _OF_MODEL if given[name] != defaults[name] and not (name == "real_ratio" and given[name] == 1)
+        ]
+        if idle:
+            told = ", ".join(f"{name} {given[name]!r} (default {defaults[name]!r})" for name in idle)
+            raise ConfigError(
+                "Dyna(dynamics=None): expected no settings of fits and rollouts, since without a model there are none, got "
+                f"{told}; leave them out, or give a model."
+            )
+        parts: list[BatchHook | ActionSelector] = [*self.batch_hooks, self.explore_selector]
+        for part in parts:
+            if part.needs_dynamics:
+                raise UnsupportedError(
+                    f"Dyna(dynamics=None): expected parts that need no model, got {type(part).__name__}, which does; leave "
+                    "it out, or give a model (a selector or batch hook of yours that asks none says needs_dynamics = False)."
+                )
+
     def make_optimizers(self) -> list[Optimizer]:
-        return [*self.dynamics.make_optimizers(), *self.learner.make_optimizers()]
+        model = [] if self.dynamics is None else self.dynamics.make_optimizers()
+        return [*model, *self.learner.make_optimizers()]
 
     @property
     def real_rows(self) -> int:
         """Real rows in a batch of the present epoch; the others are the model's."""
+        if self.dynamics is None:
+            return self.batch_size
         return real_rows(self._epoch(self.env_steps), self.real_ratio, self.batch_size)
 
     def _epoch(self, env_steps: int) -> int:
@@ -184,7 +225,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
 
     def memory(self, n: int, generator: torch.Generator) -> Memory:
         before = torch.zeros(n, self.built_task.action_size, device=self.device, dtype=torch.float32)
-        return Memory(n, generator, prev_action=before)
+        kept = self.explore_selector.memory(n, self.built_task, before)
+        return Memory(n, generator, prev_action=before, **{_EXPLORE + name: tensor for name, tensor in kept.items()})
 
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
@@ -194,19 +236,24 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         return action, memory
 
     def _explored(self, obs: Tensor, memory: Memory, prev_action: Tensor | None, snapshot: Tensor | None) -> Tensor:
-        rows = self.start_rows(obs, snapshot)
+        start, remembered = None, memory.part(_EXPLORE)
+        if self.dynamics is not None:
+            start = partial(self.dynamics.start, self.start_rows(obs, snapshot))
         situation = Situation(
             obs=obs,
             policy=self.learner.policy,
             dynamics=self.dynamics,
-            start=lambda generator: self.dynamics.start(rows, generator),
+            start=start,
             policy_generator=memory.generator,
             planning_generator=memory.planning_generator,
             value=self.learner,
             report=partial(self.metrics.add, prefix="explore/"),
             prev_action=prev_action,
+            memory=remembered,
         )
-        return self.explore_selector.select(situation)
+        action = self.explore_selector.select(situation)
+        memory.tensors.update({_EXPLORE + name: tensor for name, tensor in remembered.items()})
+        return action
 
     def warmup_action(self, obs: Tensor, memory: Memory) -> Tensor:
         if self.warmup == "uniform":
@@ -220,6 +267,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
 
     def after_refit(self) -> None:
         """Imagines fresh rollouts of the new model, unless batches are real until the next fit."""
+        if self.dynamics is None:
+            return
         steps = max(self.refit_every, self.collects)  # since the last fit, and until the next
         epoch, later = self._epoch(self.env_steps), self._epoch(self.env_steps + steps - 1)
         if all(real_rows(each, self.real_ratio, self.batch_size) == self.batch_size for each in (epoch, later)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -34,6 +34,10 @@ class Actor(Protocol):
         """Chooses actions for a batch of states."""
 
 
+class EvaluationStopped(Exception):
+    """An evaluation was asked to stop; its episodes are forgotten."""
+
+
 @dataclass
 class EpisodeReturns:
     """Returns and lengths of whole episodes, `n` each, undiscounted, in environment units and real steps."""
@@ -58,21 +62,35 @@ class EpisodeReturns:
 
 
 def snapshot_for(planner: Actor, experience: Experience) -> Tensor | None:
-    """The simulator's states for `act`, unless the planner has a model that starts from observations alone.
+    """The simulator's states for `act`, unless the planner has no model, or one that starts from observations alone.
 
     Reading them takes an eighth of a step of HalfCheetah.
     """
-    if isinstance(planner, HasDynamics) and not planner.dynamics.row_extras(planner.dynamics.built_task):
-        return None
+    if isinstance(planner, HasDynamics):
+        model = planner.dynamics
+        if model is None or not model.row_extras(model.built_task):
+            return None
     return experience.snapshot
 
 
 @torch.no_grad()
-def evaluate(planner: Actor, experience: Experience, episodes: int, seed: int) -> EpisodeReturns:
+def evaluate(
+    planner: Actor, experience: Experience, episodes: int, seed: int, stop: Callable[[], bool] | None = None
+) -> EpisodeReturns:
     """Runs `episodes` whole episodes, one in each environment of `experience` at a time.
 
     Generators are made anew from `seed`, so evaluation moves no training stream and is the same whenever it is repeated.
     Episodes count in the order of their start, not of their end, which would favour short ones.
+
+    Args:
+        planner: what acts.
+        experience: the environments; an episode that never ends is theirs to cut (`OnlineData.evaluation_task`).
+        episodes: number of episodes.
+        seed: seed of their starts and of all that acting draws.
+        stop: asked before each step whether to stop, as a signal may want; None never does.
+
+    Raises:
+        EvaluationStopped: if `stop` says so.
     """
     experience.reset(seed)
     n = experience.num_envs
@@ -83,6 +101,8 @@ def evaluate(planner: Actor, experience: Experience, episodes: int, seed: int) -
     lengths = [0] * episodes
     finished = 0
     while finished < episodes:
+        if stop is not None and stop():
+            raise EvaluationStopped
         action, memory = planner.act(experience.obs, memory, explore=False, snapshot=snapshot_for(planner, experience))
         rows = experience.step(action)
         for i, (reward, end) in enumerate(zip(rows.reward.tolist(), experience.ended.tolist(), strict=True)):

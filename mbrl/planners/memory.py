@@ -43,6 +43,10 @@ class Memory:
         seed = self.generator.initial_seed()
         return [make_generator(device, seed, "decision", self.decisions, purpose, place) for place in range(self.n)]
 
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `prefix`, by the rest of their names: what a planner's part keeps in here."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
     def reset(self, mask: Tensor) -> None:
         """Forgets what it knows of the episodes in `mask` (`n` bool), which have ended."""
         for name, tensor in self.tensors.items():
@@ -57,6 +61,11 @@ class Memory:
             "generator": self.generator.get_state(),
             "planning_generator": self.planning_generator.get_state(),
         }
+
+    def copied_state(self) -> dict[str, Any]:
+        """The state with tensors of its own, which acting on doesn't move."""
+        state = self.state_dict()
+        return {**state, "tensors": {name: tensor.clone() for name, tensor in state["tensors"].items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state` left it."""

@@ -30,7 +30,7 @@ class OnlinePlanner(Planner, HasDynamics):
     `LearnsPolicy` has its learner take statistics of the real rows after each fit.
 
     Attributes:
-        dynamics: the model.
+        dynamics: the model; None for a planner that learns without one, which then refits nothing.
         warmup_steps: real steps before the first fit.
         warmup: how actions are chosen until then, as in `Dyna`.
         refit_every: real steps between fits.
@@ -42,7 +42,7 @@ class OnlinePlanner(Planner, HasDynamics):
 
     def __init__(
         self,
-        dynamics: DynamicsModel,
+        dynamics: DynamicsModel | None,
         *,
         warmup_steps: Natural,
         warmup: Literal["uniform", "policy"],
@@ -118,7 +118,8 @@ class OnlinePlanner(Planner, HasDynamics):
             return
         memory = self.memory(1, make_generator(self.device, "row extras"))
         found = {name: tensor[0].numel() for name, tensor in memory.tensors.items()}
-        taken = {"episode", "env", *REAL_ROWS, *self.dynamics.row_extras(self.built_task)}
+        of_model = {} if self.dynamics is None else self.dynamics.row_extras(self.built_task)
+        taken = {"episode", "env", *REAL_ROWS, *of_model}
         for name, width in widths.items():
             if name in taken:
                 raise UnsupportedError(
@@ -138,19 +139,23 @@ class OnlinePlanner(Planner, HasDynamics):
         return None
 
     def build_dynamics(self, seed: int) -> None:
-        """Builds the model for the task, and begins with an empty buffer.
+        """Builds the model, if there is one, for the task, and begins with an empty buffer.
 
         Raises:
             UnsupportedError: if the model needs something in its rows that no environment gives, or a value function that
                 the planner hasn't.
         """
+        self._real = None
+        if self.dynamics is None:
+            return
         if self.dynamics.wants_value and self.fit_value is None:
             raise UnsupportedError(
                 f"{type(self).__name__} can't use {type(self.dynamics).__name__}: its fit asks for values, and "
                 "there is no learner to say them; set learner."
             )
-        self._real = None
         self.dynamics.build(self.built_task, seed)
+        if self.built_task.allow is not None:  # loaded: the model may have to make its environment to answer
+            return
         unknown = sorted(set(self.dynamics.row_extras(self.built_task)) - {"sim_state"})
         if unknown:
             raise UnsupportedError(
@@ -164,7 +169,7 @@ class OnlinePlanner(Planner, HasDynamics):
             task, capacity = self.built_task, self.real_capacity
             data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
             capacity = min(capacity, getattr(data, "steps", capacity))  # a run never needs more rows than it has steps
-            extras = self.dynamics.row_extras(task)
+            extras = {} if self.dynamics is None else self.dynamics.row_extras(task)
             remembered, double = self._memory_extras()
             self._real = ReplayBuffer(
                 capacity,
@@ -186,7 +191,7 @@ class OnlinePlanner(Planner, HasDynamics):
         Raises:
             UnsupportedError: if the model needs them and there are none.
         """
-        if not self.dynamics.row_extras(self.built_task):
+        if self.dynamics is None or not self.dynamics.row_extras(self.built_task):
             return {}
         if snapshot is None:
             raise UnsupportedError(
@@ -213,8 +218,6 @@ class OnlinePlanner(Planner, HasDynamics):
             return
         if self._refits(self.env_steps) > self._refits(before):
             self._refit()
-            if isinstance(self, LearnsPolicy) and self.learner is not None:
-                self.learner.fit_inputs(self.real_buffer.all())
             self.after_refit()
         if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
             self.learn(new)
@@ -259,14 +262,17 @@ class OnlinePlanner(Planner, HasDynamics):
         return len(rows)
 
     def _refit(self) -> None:
+        """Fits the model, if there is one, to all real rows, and shows these to the learner and to all parts."""
         began = perf_counter()
         rows = self.real_buffer.all()
-        report = self.dynamics.refit(rows, self.streams["model_fit"], self.fit_value)
+        if self.dynamics is not None:
+            self.metrics.add(self.dynamics.refit(rows, self.streams["model_fit"], self.fit_value), prefix="model/")
+            if self.built_task.known_terminated is None:  # else nobody sees that there is nothing to learn an end from
+                self.metrics.add({"model/ends": rows.terminated.double().mean()})
+            self.metrics.add({"time/refit_s": perf_counter() - began})
+        if isinstance(self, LearnsPolicy) and self.learner is not None:
+            self.learner.fit_inputs(rows)
         fitted_parts(self, self.dynamics, rows)
-        self.metrics.add(report, prefix="model/")
-        if self.built_task.known_terminated is None:  # else nobody sees that there is nothing to learn an end from
-            self.metrics.add({"model/ends": self.real_buffer.all().terminated.double().mean()})
-        self.metrics.add({"time/refit_s": perf_counter() - began})
 
     # checkpoint ------------------------------------------------------------------------------------------------------
 

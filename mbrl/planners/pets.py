@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.arguments import Count, Limits, Natural, check_shape, check_whole
+from mbrl.arguments import Count, Limits, Natural, NonNegative, check_shape, check_whole
 from mbrl.data import InterleavedGenerator, ModelState, Task, ValueFunction
 from mbrl.errors import ConfigError, DivergedError, UnsupportedError
 from mbrl.models import DynamicsModel, Exact
@@ -56,6 +56,9 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
             None adds nothing.
         uncertainty: a measure of what the model doesn't know, added to each step's reward times `uncertainty_rate`.
         uncertainty_rate: below 0 it keeps plans where the model is sure, above 0 it draws them to where it isn't.
+        termination_cost: taken off the return of a plan's particle, in reward units, by the step that terminates it, once
+            and discounted like that step's reward; 0 takes nothing. Where each step costs something, plans that end early
+            look best; more than what the steps saved would cost keeps them going.
         updates_per_step: updates of the learner, if there is one, for each real step after the warm-up.
         batch_size: rows in such an update.
         real_capacity: real rows kept at most; a shorter run keeps all of its own.
@@ -64,6 +67,9 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         ConfigError: for a number out of range, a choice that there isn't, or options that contradict each other.
         UnsupportedError: from `build`, if the model can't do what is asked of it.
     """
+
+    former = {"termination_cost": 0.0}  # noqa: RUF012 - nobody changes it
+    dynamics: DynamicsModel  # never None here
 
     def __init__(
         self,
@@ -80,6 +86,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         terminal_value: Literal["mean", "min"] | None = None,
         uncertainty: UncertaintyMeasure | None = None,
         uncertainty_rate: float = 0.0,
+        termination_cost: NonNegative = 0.0,
         updates_per_step: Natural = 1,
         batch_size: Count = 256,
         real_capacity: Count = 1_000_000,
@@ -106,6 +113,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         self.terminal_value = terminal_value
         self.uncertainty = uncertainty
         self.uncertainty_rate = uncertainty_rate
+        self.termination_cost = termination_cost
         self.updates_per_step = updates_per_step
         self.batch_size = batch_size
 
@@ -129,6 +137,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
             uncertainty=self.uncertainty,
             uncertainty_rate=self.uncertainty_rate,
             value=self.learner,
+            termination_cost=self.termination_cost,
         )
 
     def _check_parts(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mbrl.data import TaskBound, make_generator
 from mbrl.envs.vector_experience import in_env_units
 from mbrl.errors import DataError, ShapeError, UnsupportedError
-from mbrl.planners.capabilities import HasDynamics
+from mbrl.planners.capabilities import dynamics_of
 from mbrl.planners.evaluation import evaluating
 from mbrl.planners.memory import Memory
 from mbrl.planners.metrics import MetricSums
@@ -82,10 +82,11 @@ class Predicting(TaskBound, Configurable, pl.LightningModule):
                     batch, self._remembers(len(batch)), explore=not deterministic, snapshot=states
                 )
         except (UnsupportedError, DataError) as error:
-            if states is not None or not (isinstance(self, HasDynamics) and self.dynamics.row_extras(task)):
+            model = dynamics_of(self)
+            if states is not None or model is None or not model.row_extras(task):
                 raise
             raise UnsupportedError(
-                f"{who}: expected snapshot, since {type(self.dynamics).__name__} can't start from these observations alone, "
+                f"{who}: expected snapshot, since {type(model).__name__} can't start from these observations alone, "
                 "got none; pass mbrl.envs.snapshot_of([env])."
             ) from error
         finally:

@@ -109,8 +109,11 @@ class CriticTerm(Part, ABC):
     def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
         """A scalar for a batch of `B` rows, differentiable in the parameters of `context.critics`."""
 
-    def check(self, dynamics: nn.Module, learner: Learner) -> None:
-        """Refuses a dynamics model or a learner, both built, that this term can't work with (`UnsupportedError`)."""
+    def check(self, dynamics: nn.Module | None, learner: Learner) -> None:
+        """Refuses a dynamics model or a learner, both built, that this term can't work with (`UnsupportedError`).
+
+        The model is None where all rows are real.
+        """
 
 
 @dataclass

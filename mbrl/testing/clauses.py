@@ -9,15 +9,17 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mbrl.data import Task, Transitions, make_generator
-from mbrl.parts import parts_of
-from mbrl.spec import Configurable, from_spec
+from mbrl.data import CriticsAsked, Task, Transitions, make_generator
+from mbrl.parts import load_states_of_parts, parts_of, reset_parts, states_of_parts
+from mbrl.spec import Configurable, Part, from_spec
+from mbrl.testing.no_sync import NoScalarReadback, ReadbackError
 
 
 class ConformanceError(AssertionError):
@@ -77,6 +79,15 @@ class Clauses:
             came = f"{type(error).__name__}: {error}"
             raise ConformanceError(f"{self.who}: the contract says that {clause}; got {came}") from error
 
+    @contextmanager
+    def reads_nothing_back(self, what: str) -> Iterator[None]:
+        """Fails if the block reads a value back to the host."""
+        try:
+            with NoScalarReadback():
+                yield
+        except ReadbackError as error:
+            self.hold(False, f"{what} reads nothing back from the device", error)
+
     def reads_back(self, value: Any, what: str) -> Any:
         """Returns `value` after saving and loading; fails with `what` and the way it is read if either does."""
         with self.succeeds(f"{what} that torch.load(weights_only=True) reads back"):
@@ -89,6 +100,11 @@ class Clauses:
         twin = from_spec(spec, allow=allow)
         self.equal(twin.spec, made.spec, "the spec makes an object with the same spec")
         return twin
+
+    def learned_moves(self, source: Part, target: Part) -> None:
+        """Moves what a part, and the parts in it, have learned through bytes into `target`."""
+        states = self.reads_back(states_of_parts(SimpleNamespace(part=source)), "what a part has learned is plain data")
+        load_states_of_parts(SimpleNamespace(part=target), states)
 
     def copies(self, made: nn.Module, when: str) -> Iterator[tuple[str, Any]]:
         """Copies of `made`, as other processes and notebooks make them, each with the clause that it does the same.
@@ -117,6 +133,20 @@ class Clauses:
                 {name: value for name, value in state.items() if isinstance(value, Tensor)},
                 "a loaded state dict is the saved one",
             )
+
+
+def forget(part: Part) -> None:
+    """Has a part, and the parts in it, forget what they have learned, as `build` does."""
+    reset_parts(SimpleNamespace(part=part))
+
+
+class SomeValues:
+    """Critics that value an observation by its sum and by half of it."""
+
+    def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
+        """`2 x B`, and `4 x B` of both online and target critics."""
+        values = torch.stack([obs.sum(-1), 0.5 * obs.sum(-1)])
+        return torch.cat([values, values]) if critics == "both" else values
 
 
 def through_bytes(value: Any) -> Any:
@@ -224,6 +254,6 @@ def _difference(one: Any, other: Any, tolerance: float, where: str = "") -> str 
             return f"{where or 'sequences'} of {len(one)} and {len(other)}"
         pairs = [(f"{where}[{i}]", a, b) for i, (a, b) in enumerate(zip(one, other, strict=True))]
     else:
-        same = one is other or bool(one == other)
+        same = one is other or (callable(one) and callable(other)) or bool(one == other)  # what functions give is compared
         return None if same else f"{where or 'values'} {one!r} and {other!r}"
     return next((found for path, a, b in pairs if (found := _difference(a, b, tolerance, path)) is not None), None)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.data import ModelState, ModelStep, Prediction, RowGenerator, Task, Transitions, ValueFunction
+from mbrl.data import ModelStep, Prediction, Task, Transitions, ValueFunction
 from mbrl.errors import NotBuiltError, UnsupportedError
 from mbrl.models import Differentiable, DynamicsModel, Exact, GradientModel, HasMembers
-from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs, some_rows
+from mbrl.testing.clauses import noise, some_actions, some_obs, some_rows
+from mbrl.testing.model_states import ROWS, StateClauses
 
-ROWS = 6
 SEED = 3
 
 
@@ -40,6 +40,7 @@ def check_dynamics_model(
     """
     suite = _Suite(make, task, some_rows(task) if rows is None else rows, tolerance)
     suite.life()
+    suite.prior()
     if suite.predicts:
         suite.predictions()
         suite.members()
@@ -53,7 +54,7 @@ def check_dynamics_model(
     suite.moves()
 
 
-class _Suite(Clauses):
+class _Suite(StateClauses):
     def __init__(self, make: Callable[[], DynamicsModel], task: Task, rows: Transitions, tolerance: float) -> None:
         self.make = make
         self.task = task
@@ -118,6 +119,25 @@ class _Suite(Clauses):
             if model.fitting != "fixed":
                 again = copy.deepcopy(model).refit(self.rows, noise("fit"))
                 self.equal(twin.refit(self.rows, noise("fit")), again, clause)
+
+    def prior(self) -> None:
+        """A model answers before its first fit, with all that it says afterwards; a closed form takes float64 rows too."""
+        fresh = self.make()
+        fresh.build(self.task, SEED)
+        with self.succeeds("a model answers from build on"):
+            said = self.ask(fresh)
+        later = self.ask(self.model)
+        self.prediction(said, tuple(later.mean.shape[:-1]), later.mean)
+        for name, value in vars(later).items():
+            given = getattr(said, name)
+            self.hold((given is None) == (value is None), f"a model answers from build on with {name} as after a fit")
+            if isinstance(given, Tensor):
+                self.hold(torch.isfinite(given).all(), f"a model answers from build on with a finite {name}")
+        if self.model.fitting == "closed_form":
+            rows = self.rows.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+            with self.succeeds("a closed form is fitted to float64 rows too, and answers float32 all the same"):
+                fresh.refit(rows, noise("fit"))
+                self.prediction(self.ask(fresh), tuple(later.mean.shape[:-1]), later.mean)
 
     def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:
         obs, action = self.inputs(*dims)
@@ -205,11 +225,6 @@ class _Suite(Clauses):
                 self.hold(name in batch.extras, carries, sorted(batch.extras))
                 self.equal(batch.extras[name], extra[batch.row], carries)
 
-    def start(self, generator: object = None, follow: bool = False) -> ModelState:
-        source = noise("step") if generator is None else generator
-        with self.untouched("start", rows=self.starts):
-            return self.model.start(self.starts, source, follow=follow)  # type: ignore[arg-type]
-
     def steps(self) -> None:
         """Steps have their shapes, repeat with their generator, and leave their inputs alone."""
         action = some_actions(self.task, ROWS)
@@ -244,6 +259,16 @@ class _Suite(Clauses):
             self.shaped(step.member, (ROWS,), "a step's member")
             self.hold(torch.isin(step.member, self.model.drawn_members).all(), "a step's member is one of drawn_members")
         self.equal(step.state.obs, step.next_obs, "the state after a step stands at next_obs")
+        self.close(
+            self.model.project(step.next_obs), step.next_obs, "next_obs is projected, and stays so when projected again"
+        )
+        halt = self.model.halted(obs, action, step.next_obs)
+        clause = "a step's halt is what halted says of it"
+        self.hold((halt is None) == (step.halt is None), clause, step.halt)
+        if halt is not None and step.halt is not None:
+            self.shaped(halt, (ROWS,), "halted")
+            self.equal(step.halt, halt, clause)
+        self.moving(step)
         known = self.task.reward(obs, action, step.next_obs)
         if known is not None:
             self.close(step.reward, known, "a known reward is the task's, on the sampled next observation")
@@ -262,48 +287,6 @@ class _Suite(Clauses):
                     step = self.model.step(state, action)
                     self.same(whole[number], step, "rollout is its steps one by one", self.tolerance)
                     state = step.state
-
-    def states(self) -> None:
-        """`tile` lays out blocks, and `fork` draws from its own generator."""
-        tiled = self.start().tile(3)
-        blocks = tiled.obs.view(3, *self.starts.obs.shape)
-        for block in blocks:
-            self.equal(block, self.starts.obs, "tile(n) lays out n blocks of B rows")
-        with torch.no_grad():
-            self.model.step(tiled, some_actions(self.task, 3 * ROWS))
-        own, other = noise("own"), noise("other")
-        state = self.model.start(self.starts, own)
-        with self.untouched("stepping a fork", the_original_generator=own), torch.no_grad():
-            self.model.step(state.fork(other), some_actions(self.task, ROWS))
-
-    def replacing(self) -> None:
-        """`replaced`, where a state has it, takes just the named rows; an exact model steps on as they would."""
-        if type(self.start()).replaced is ModelState.replaced:
-            return
-        rows, order = torch.tensor([4, 1]), torch.tensor([0, 3, 2, 3, 2, 5])  # row 4 becomes a copy of 2, and 1 of 3
-        with torch.no_grad():
-            state = self.start()
-            merged = state.replaced(rows, self.start().select(torch.tensor([2, 3])))
-            self.equal(state.obs, self.starts.obs, "replaced leaves the state as it was")
-            self.equal(merged.obs, self.starts.obs[order], "replaced takes the named rows from the other state, in order")
-            action = some_actions(self.task, ROWS)
-            step, plain = self.model.step(merged, action[order]), self.model.step(self.start(), action)
-            self.shaped(step.next_obs, tuple(self.starts.obs.shape), "next_obs after replaced", self.starts.obs)
-            if isinstance(self.model, Exact):  # others draw for each row
-                self.close(step.next_obs, plain.next_obs[order], "a replaced row steps as the row it was taken from")
-
-    def rows_drop_as_they_mask(self) -> None:
-        """Dropping finished rows leaves every other row's numbers as they were."""
-        keep = torch.tensor([0, 2, 5])
-        first, second = some_actions(self.task, 2, ROWS).unbind(0)
-        for follow in (False, True):
-            with torch.no_grad():
-                state = self.model.step(self.start(RowGenerator(noise("step"), ROWS), follow), first).state
-                full = self.model.step(state, second)
-                state = self.model.step(self.start(RowGenerator(noise("step"), ROWS), follow), first).state
-                part = self.model.step(state.select(keep), second[keep])
-            for name in ("next_obs", "reward", "terminated"):
-                self.close(getattr(part, name), getattr(full, name)[keep], f"select keeps the other rows' {name} as it was")
 
     def capabilities(self) -> None:
         """Marker classes keep what they promise."""
@@ -333,11 +316,8 @@ class _Suite(Clauses):
             self.same(step, self.model.step(self.start(), action), "a model from spec and state dict steps the same")
 
     def same(self, one: ModelStep, other: ModelStep, clause: str, tolerance: float = 0.0) -> None:
-        for name in ("obs", "action", "next_obs", "reward", "terminated"):
+        for name in ("obs", "action", "next_obs", "reward", "terminated", "halt"):
             self.equal(getattr(one, name), getattr(other, name), clause, tolerance)
-
-    def close(self, one: Tensor, other: Tensor, clause: str) -> None:
-        self.equal(one, other, clause, self.tolerance)
 
 
 class _Value:

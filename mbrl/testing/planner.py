@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import Task, make_generator
+from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.models import DynamicsModel
 from mbrl.parts import parts_of
-from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner, PlanObjective
+from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, OfflinePlanner, Planner, PlanObjective
 from mbrl.policies import Learner
 from mbrl.testing.clauses import Clauses, noise, some_obs, through_bytes
+from mbrl.training.metrics_file import CLOCKS
 
 SEED = 3
 ENVS = 4
@@ -30,6 +31,7 @@ def check_planner(
     task: Task,
     make_experience: Callable[[], Experience] | None = None,
     *,
+    rows: Transitions | None = None,
     ticks: int = 3,
 ) -> None:
     """Checks that a planner keeps the contract of `mbrl.planners.Planner`.
@@ -38,18 +40,26 @@ def check_planner(
         make: makes the planner, not yet built, the same each time.
         task: the task to build it for.
         make_experience: makes environments of the task, the same each time, to train in; None makes two of the task's own.
+        rows: the dataset, for a planner that learns from one, in place of environments.
         ticks: ticks before the planner is saved, and after. The planner has to refit its model in both, so choose one with
             a short warm-up.
 
     Raises:
         ConformanceError: naming the first clause that doesn't hold.
-        ConfigError: if `make_experience` is None and the task names no environment.
+        ConfigError: if `make_experience` is None and the task names no environment, or there are no `rows` for a planner
+            that learns from a dataset.
     """
-    suite = _Suite(make, task)
+    offline = make().learns_from == "dataset"
+    if offline and rows is None:
+        raise ConfigError("check_planner: expected rows for a planner that learns from a dataset, got none; give rows.")
+    suite = _Suite(make, task, rows)
     suite.life()
     suite.markers(suite.built())
     suite.acting(suite.built())
     suite.moves(suite.built())
+    if offline:
+        suite.training(None, ticks)
+        return
     if make_experience is None:
         if not task.env_id:
             raise ConfigError(
@@ -61,17 +71,25 @@ def check_planner(
 
 
 class _Suite(Clauses):
-    def __init__(self, make: Callable[[], Planner], task: Task) -> None:
+    def __init__(self, make: Callable[[], Planner], task: Task, rows: Transitions | None) -> None:
         super().__init__(type(make()).__name__)
         self.make = make
         self.task = task
+        self.rows = rows
 
     def built(self, seed: int = SEED) -> Planner:
         planner = self.make()
         with self.untouched("build"):
             planner.build(self.task, seed)
         planner.make_optimizers()
+        self.given(planner)
         return planner
+
+    def given(self, planner: Planner) -> None:
+        """Gives a planner that learns from a dataset its rows."""
+        if isinstance(planner, OfflinePlanner) and self.rows is not None:
+            with self.untouched("take", rows=self.rows):
+                planner.take(self.rows)
 
     def life(self) -> None:
         """Spec and build."""
@@ -87,6 +105,11 @@ class _Suite(Clauses):
         self.hold(type(twin) is type(fresh), "the spec names the planner's own class", type(twin).__name__)
         first, second = (dict(self.built().named_parameters()) for _ in range(2))
         self.equal(first, second, "the same seed gives the same parameters")
+        self.hold(fresh.clock_name in CLOCKS, "clock_name is one of the clocks that runs are counted on", fresh.clock_name)
+        self.hold(
+            (fresh.learns_from == "dataset") == isinstance(fresh, OfflinePlanner),
+            "a planner that learns from a dataset is an OfflinePlanner, which takes it in",
+        )
         for clause, copied in self.copies(self.make(), "before build"):
             copied.build(self.task, SEED)
             self.equal(dict(copied.named_parameters()), first, clause)
@@ -94,7 +117,8 @@ class _Suite(Clauses):
     def markers(self, planner: Planner) -> None:
         """What the planner's markers say that it has is there."""
         if isinstance(planner, HasDynamics):
-            self.hold(isinstance(getattr(planner, "dynamics", None), DynamicsModel), "HasDynamics: dynamics is its model")
+            model = getattr(planner, "dynamics", planner)
+            self.hold(model is None or isinstance(model, DynamicsModel), "HasDynamics: dynamics is its model, or None")
         if isinstance(planner, LearnsPolicy):
             learner = getattr(planner, "learner", planner)
             self.hold(learner is None or isinstance(learner, Learner), "LearnsPolicy: learner is its learner, or None")
@@ -167,6 +191,8 @@ class _Suite(Clauses):
             optimizer.load_state_dict(optimizer_state)
         planner.on_load_checkpoint(checkpoint if training else {**checkpoint, "mbrl_buffers": {}})
         planner.load_state_dict(checkpoint["state_dict"])
+        if training:
+            self.given(planner)
         planner.restore(training=training)
         return planner
 
@@ -181,17 +207,17 @@ class _Suite(Clauses):
                 f"a planner from spec and checkpoint acts the same (explore={explore})",
             )
 
-    def training(self, make_experience: Callable[[], Experience], ticks: int) -> None:
-        """Ticks count real steps, repeat, and continue from a checkpoint as if nothing had happened."""
-        planner, experience = self.built(), make_experience()
-        other, again = make_experience(), make_experience()
+    def training(self, make_experience: Callable[[], Experience] | None, ticks: int) -> None:
+        """Ticks move the clock, repeat, and continue from a checkpoint as if nothing had happened."""
+        planner = self.built()
+        experience, other, again = (None if make_experience is None else make_experience() for _ in range(3))
         try:
             optimizers = planner.make_optimizers()
-            experience.reset(SEED)
+            _reset(experience)
             self.ticks(planner, experience, ticks)
             self.evaluation(planner)
             checkpoint = self.saved(planner, optimizers)
-            environments = through_bytes(experience.state_dict())
+            environments = None if experience is None else through_bytes(experience.state_dict())
             self.equal(
                 self.acted(self.restored(checkpoint, training=False), False)[0],
                 self.acted(planner, False)[0],
@@ -200,7 +226,7 @@ class _Suite(Clauses):
 
             repeated = self.built()
             optimizers = repeated.make_optimizers()
-            again.reset(SEED)
+            _reset(again)
             self.ticks(repeated, again, ticks)
             saved = self.saved(repeated, optimizers)
             self.equal(_untimed(saved), _untimed(checkpoint), "the same seed gives the same ticks, bit for bit")
@@ -210,7 +236,8 @@ class _Suite(Clauses):
                 self.equal(_untimed(self.saved(copied, [])), _untimed(self.saved(repeated, [])), clause)
 
             resumed = self.restored(checkpoint)
-            other.load_state_dict(environments)
+            if other is not None and environments is not None:
+                other.load_state_dict(environments)
             self.ticks(planner, experience, ticks)
             self.ticks(resumed, other, ticks)
             first, second = (self.saved(made, []) for made in (planner, resumed))
@@ -218,10 +245,11 @@ class _Suite(Clauses):
                 _untimed(second), _untimed(first), "a planner restored from a checkpoint makes the same ticks, bit for bit"
             )
         finally:
-            for made in (experience, other, again):
-                made.close()
+            for used in (experience, other, again):
+                if used is not None:
+                    used.close()
 
-    def ticks(self, planner: Planner, experience: Experience, number: int) -> None:
+    def ticks(self, planner: Planner, experience: Experience | None, number: int) -> None:
         """Makes that many ticks, in which whatever model learns must be fitted from a buffer that a checkpoint keeps."""
         models = [part for part in planner.modules() if isinstance(part, DynamicsModel) and part.fitting != "fixed"]
         parts = list({id(part): part for part in parts_of(planner).values()}.values())
@@ -242,6 +270,12 @@ class _Suite(Clauses):
             )
         for model in models:
             name = type(model).__name__
+            if experience is None:
+                first = planner.clock == number  # it may fit once, before its first update
+                self.hold(
+                    not first or any(model is other for other in fitted), f"a model that learns is fitted; {name} wasn't"
+                )
+                continue
             self.hold(
                 any(model is other for other in fitted),
                 f"a model that learns is refitted while its planner trains; {number} ticks of {experience.num_envs} "
@@ -253,14 +287,25 @@ class _Suite(Clauses):
                 "checkpoint has",
             )
 
-    def _ticks(self, planner: Planner, experience: Experience, number: int) -> None:
+        if isinstance(planner, OfflinePlanner):
+            rows = planner.real_buffer.all().obs
+            kept = _tensors(planner.buffers_state())
+            self.hold(
+                not any(item.ndim == 2 and torch.equal(item[: len(rows), : rows.shape[1]].to(rows), rows) for item in kept),
+                "the dataset stays out of buffers_state: a resumed run reads it again",
+            )
+
+    def _ticks(self, planner: Planner, experience: Experience | None, number: int) -> None:
+        count = 1 if experience is None else experience.num_envs
+        what = (
+            "a tick counts as one update" if experience is None else f"a tick of {count} environments counts as many steps"
+        )
         for _ in range(number):
-            before = planner.env_steps
+            before = planner.clock
             with self.untouched("a tick"):
                 planner.tick(experience)
-            taken = planner.env_steps - before
-            count = experience.num_envs
-            self.hold(taken == count, f"a tick of {count} environments counts as many steps", taken)
+            taken = planner.clock - before
+            self.hold(taken == count, what, taken)
 
     def evaluation(self, planner: Planner) -> None:
         before = self.saved(planner, [])
@@ -283,6 +328,18 @@ def _watched(owner: Any, name: str, called: list[Any]) -> Iterator[None]:
         yield
     finally:
         delattr(owner, name)
+
+
+def _reset(experience: Experience | None) -> None:
+    if experience is not None:
+        experience.reset(SEED)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    for item in value.values() if isinstance(value, Mapping) else ():
+        yield from _tensors(item)
 
 
 def _untimed(value: Any) -> Any:

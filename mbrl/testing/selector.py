@@ -49,7 +49,8 @@ def check_selector(
     chosen = _select(selector, obs, before, policy, dynamics, noise("samples"), noise("planning"))
     samples, planning, rollout = noise("samples"), noise("planning"), noise("rollout")
     state = dynamics.start(Transitions.from_obs(obs, task.action_size), rollout)
-    situation = Situation(obs, policy, dynamics, state.fork, samples, planning, prev_action=before)
+    memory = selector.memory(ROWS, task, obs)
+    situation = Situation(obs, policy, dynamics, state.fork, samples, planning, prev_action=before, memory=memory)
     with clauses.untouched("select", obs=obs, prev_action=before, the_rollouts_generator=rollout), torch.no_grad():
         action = selector.select(situation)
     clauses.shaped(action, (ROWS, task.action_size), "an action", obs)
@@ -58,19 +59,25 @@ def check_selector(
     remade = _select(twin, obs, before, policy, dynamics, noise("samples"), noise("planning"))
     clauses.equal(remade, chosen, "a selector from its spec chooses the same")
 
-    full = _select(
-        selector, obs, before, policy, dynamics, RowGenerator(noise("samples"), ROWS), RowGenerator(noise("planning"), ROWS)
-    )
-    part = _select(
-        selector,
-        obs[keep],
-        before[keep],
-        policy,
-        dynamics,
-        RowGenerator(noise("samples"), ROWS).select(keep),
-        RowGenerator(noise("planning"), ROWS).select(keep),
-    )
-    clauses.equal(part, full[keep], "dropping rows leaves the others' actions as they were", tolerance)
+    everyone = torch.arange(ROWS)
+
+    def second(rows: Tensor, forget: bool = False) -> Tensor:
+        """The second action of some rows, of which the first may begin anew."""
+        samples, planning = RowGenerator(noise("samples"), ROWS), RowGenerator(noise("planning"), ROWS)
+        memory, began = selector.memory(ROWS, task, obs), selector.memory(ROWS, task, obs)
+        _remembers(clauses, memory, began, "memory")
+        _select(selector, obs, before, policy, dynamics, samples, planning, memory)
+        _remembers(clauses, memory, began, "memory after select")
+        if forget:
+            memory = {name: torch.cat([began[name][:1], tensor[1:]]) for name, tensor in memory.items()}
+        memory = {name: tensor[rows] for name, tensor in memory.items()}
+        samples, planning = samples.select(rows), planning.select(rows)
+        return _select(selector, obs[rows], before[rows], policy, dynamics, samples, planning, memory)
+
+    full = second(everyone)
+    clauses.equal(second(keep), full[keep], "dropping rows leaves the others' actions as they were", tolerance)
+    clause = "what is remembered of one row changes no other row's action"
+    clauses.equal(second(everyone, forget=True)[1:], full[1:], clause, tolerance)
     clauses.hold(not policy.without, "the policy is asked with the action before, where the situation has one")
     first = _select(selector, obs, None, policy, dynamics, noise("samples"), noise("planning"))
     clauses.shaped(first, (ROWS, task.action_size), "an action where the one before is unknown", obs)
@@ -93,6 +100,14 @@ class _Asked(TanhGaussianPolicy):
         return action if prev_action is None else 0.5 * (action + prev_action)
 
 
+def _remembers(clauses: Clauses, memory: dict[str, Tensor], first: dict[str, Tensor], what: str) -> None:
+    clauses.hold(isinstance(memory, dict), f"{what} is a dict of tensors", type(memory).__name__)
+    clauses.hold(memory.keys() == first.keys(), f"{what} has the names that it begins with", sorted(memory))
+    for name, tensor in memory.items():
+        clauses.hold(tensor.shape[:1] == (ROWS,), f"{what} has a row of {name} for each row", tuple(tensor.shape))
+        clauses.shaped(tensor, tuple(first[name].shape), f"{name} in {what}", first[name])
+
+
 def _select(
     selector: ActionSelector,
     obs: Tensor,
@@ -101,10 +116,20 @@ def _select(
     dynamics: DynamicsModel,
     samples: Generator,
     planning: Generator,
+    memory: dict[str, Tensor] | None = None,
 ) -> Tensor:
     rows = Transitions.from_obs(obs, dynamics.built_task.action_size)
+    if memory is None:
+        memory = selector.memory(len(obs), dynamics.built_task, obs)
     situation = Situation(
-        obs, policy, dynamics, lambda generator: dynamics.start(rows, generator), samples, planning, prev_action=before
+        obs,
+        policy,
+        dynamics,
+        lambda generator: dynamics.start(rows, generator),
+        samples,
+        planning,
+        prev_action=before,
+        memory=memory,
     )
     with torch.no_grad():
         return selector.select(situation)

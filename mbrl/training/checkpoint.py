@@ -16,6 +16,7 @@ import re
 import shutil
 import time
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,7 +31,7 @@ MANIFEST = "manifest.json"
 MODEL = "model.pt"
 FORMAT = 1
 _BUFFER = "buffer-"  # what their files' names begin with
-_WEIGHTS_ONLY = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "mbrl")
+_WEIGHTS_ONLY = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "mbrl", "mbrl_run")
 
 
 class _HashingFile:
@@ -130,7 +131,7 @@ def read_manifest(folder: Path, *, buffers: bool = True) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         files = {name: entry["sha256"] for name, entry in manifest["files"].items()}
         known = manifest["format"] == FORMAT and MODEL in files
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise CheckpointError(f"expected a manifest in {path}, but it can't be read; use another checkpoint.") from None
     if not known:
         raise OtherFormatError(
@@ -151,12 +152,24 @@ def read_tensors(path: Path) -> Any:
     Raises:
         CheckpointError: if it holds anything else.
     """
+    _check_archive(path)
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(
             f"expected tensors and plain data in {path}, but it holds something else ({_reason(error)}); use another file."
         ) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses an archive that torch would unpack into more than it is; what isn't one is left to torch's own words."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [member.filename for member in archive.infolist() if member.file_size > member.compress_size]
+    except zipfile.BadZipFile:
+        return
+    if packed:
+        raise CheckpointError(f"{path}: expected tensors as torch.save writes them, got {packed[0]} packed; use another.")
 
 
 def _reason(error: BaseException) -> str:
@@ -183,9 +196,14 @@ def read_checkpoint(folder: Path, *, buffers: bool) -> dict[str, Any]:
     return checkpoint
 
 
+def _is_one(path: Path) -> bool:
+    """Whether a path has a checkpoint's name and is a folder of the run's own; isdigit knows other digits than 0 to 9."""
+    return re.fullmatch(r"ckpt-[0-9]{1,18}", path.name) is not None and path.is_dir() and not path.is_symlink()
+
+
 def checkpoint_folders(run: Path) -> list[Path]:
     """Lists all checkpoint folders of a run, the newest first, valid or not."""
-    folders = [path for path in (run / "checkpoints").glob("ckpt-*") if path.name[5:].isdigit() and path.is_dir()]
+    folders = [path for path in (run / "checkpoints").glob("ckpt-*") if _is_one(path)]
     return sorted(folders, key=lambda path: int(path.name[5:]), reverse=True)
 
 

@@ -1,10 +1,12 @@
-"""The figure at the end of a run: learning curve and model loss over real steps."""
+"""The figure at the end of a run: learning curve and model loss over the run's clock."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mbrl.replacing import replacing
 
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from top to bottom, and what each shows
     ("return", ("train/return", "eval/return")),
@@ -50,9 +52,8 @@ def draw_curve(lines: Sequence[Mapping[str, Any]], path: Path, title: str, clock
         axes.legend(frameon=False, fontsize=8)
     figure.axes[0].set_title(title)
     figure.axes[-1].set_xlabel("real environment steps" if clock == "env_steps" else clock)
-    beside = path.with_name(f".{path.name}")
-    figure.savefig(beside, dpi=120, format="png")
-    beside.replace(path)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=120, format="png")
     return True
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mbrl.errors import RunFolderError
+from mbrl.replacing import replacing
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Writes `data` to `path`; at every moment the file holds all of the old or all of the new."""
-    beside = path.with_name(f".{path.name}.tmp")
-    with open(beside, "wb") as file:
+    with replacing(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
     sync_folder(path.parent)
 
 
@@ -38,9 +36,8 @@ def make_writable(folder: Path, option: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise RunFolderError(
             f"expected a folder that can be written, but {folder} can't be ({error.strerror}); choose another with "

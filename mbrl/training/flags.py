@@ -1,6 +1,6 @@
 """Lightning's Trainer flags and their meaning here: honoured, or refused with its replacement named.
 
-A planner's run counts real environment steps, so flags that count Lightning's steps, epochs or batches would be ignored
+A planner's run counts on a clock of its own, so flags that count Lightning's steps, epochs or batches would be ignored
 or mean something else than they say. A dynamics model fitted alone keeps Lightning's clock and all of its flags but
 those that our run folder replaces, and where one computation fits it to all rows, those that take it in pieces.
 """
@@ -36,9 +36,9 @@ class Flag:
 
 
 _HONOURED = Flag()
-_STEPS = "give the number of real environment steps as data.init_args.steps"
+_STEPS = "give the length of the run, on the planner's clock, as data.init_args.steps"
 _UPDATES = "set it on the learner or the model (init_args), which step their own optimisers"
-_EVALUATION = "set trainer.eval_every (real steps between evaluations) and data.init_args.eval_episodes"
+_EVALUATION = "set trainer.eval_every (steps of the clock between evaluations) and data.init_args.eval_episodes"
 _FOLDER = "the run folder keeps its own checkpoints: set trainer.checkpoint_every"
 _PRECISION = "use 32, or bf16-mixed for bf16 products in the parts that offer them"
 _TIME = "stop the run with SIGTERM (timeout 2h mbrl …): it ends its step and writes a checkpoint to resume from"
@@ -67,7 +67,7 @@ FLAGS: dict[str, Flag] = {
     "val_check_interval": Flag(online=_EVALUATION),
     "check_val_every_n_epoch": Flag(online=_EVALUATION),
     "num_sanity_val_steps": Flag(online=_EVALUATION, allowed=(0,)),
-    "log_every_n_steps": Flag(online="set trainer.log_every (real steps between lines)"),
+    "log_every_n_steps": Flag("set trainer.log_every (steps of the clock between lines)", "its metrics come once an epoch"),
     "enable_checkpointing": Flag(*2 * (_FOLDER,)),
     "enable_progress_bar": Flag(*2 * ("set trainer.progress",)),
     "enable_model_summary": _HONOURED,

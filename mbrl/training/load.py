@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mbrl.arguments import check_argument
 from mbrl.data import Task
-from mbrl.errors import CheckpointError
+from mbrl.errors import CheckpointError, MbrlError
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 from mbrl.spec import from_spec
@@ -22,7 +23,7 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Planner | D
     """Loads what a checkpoint holds, on the CPU, without its replay buffers and without its environment.
 
     Nothing in a checkpoint runs: it holds tensors and plain data, and the names in it resolve only in `mbrl` and in the
-    modules that you allow.
+    modules that you allow. A model that needs its environment makes it when it is first stepped.
 
     Args:
         path: a run folder (its newest whole checkpoint), a checkpoint folder, or its `model.pt`.
@@ -81,12 +82,19 @@ def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) ->
     """The planner or model of a checkpoint that was read.
 
     Raises:
-        CheckpointError: if its parameters don't fit its own spec.
+        CheckpointError: if its parameters don't fit its own spec, or the spec names more than memory holds.
     """
     about = checkpoint["mbrl"]
     task = Task.from_plain(about["task"], allow)
     module: Planner | DynamicsModel = from_spec(about["spec"], allow, recorded=True)
-    module.build(task, about["seed"])
+    try:
+        module.build(task, about["seed"])
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MbrlError) or not (isinstance(error, MemoryError) or re.search("alloc|overflow", str(error))):
+            raise
+        raise CheckpointError(
+            f"expected sizes in {folder} that fit into memory, but there is no room for what its settings name; use another."
+        ) from error
     _fill(module, checkpoint, folder)
     return module
 

@@ -9,9 +9,12 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from mbrl.replacing import following_no_link
 from mbrl.training.files import room_for, write_whole
+
+CLOCKS = {"env_steps": "steps", "updates": "updates", "epoch": "epochs"}  # keys of lines, and what each counts
 
 
 class MetricsFile:
@@ -22,7 +25,7 @@ class MetricsFile:
 
     Args:
         path: the file.
-        clock: the key that orders lines: `env_steps` in a planner's run, `epoch` in the fit of a model alone.
+        clock: the key that orders lines, one of `CLOCKS`: a planner's `clock_name`, `epoch` in the fit of a model alone.
     """
 
     def __init__(self, path: Path, clock: str = "env_steps") -> None:
@@ -37,8 +40,11 @@ class MetricsFile:
         """
         values = {name: _json_number(value) for name, value in line.items()}
         text = json.dumps(values) + "\n"
-        with room_for(f"a line in {self.path}"), open(self.path, "a", encoding="utf-8") as file:
+        with room_for(f"a line in {self.path}"), self._appended() as file:
             file.write(text)
+
+    def _appended(self) -> TextIO:
+        return open(self.path, "a", encoding="utf-8", opener=following_no_link)
 
     def read(self) -> list[dict[str, Any]]:
         """Reads the whole lines, without what a kill left half-written."""

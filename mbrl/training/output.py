@@ -12,12 +12,17 @@ from typing import Any
 
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from mbrl.errors import MbrlWarning
+from mbrl.errors import MbrlWarning, shown
 
 
 def say(text: str) -> None:
     """Writes a remark to stderr."""
-    sys.stderr.write(f"mbrl: {text}\n")
+    sys.stderr.write(shown(f"mbrl: {text}\n"))
+
+
+def tell(text: str) -> None:
+    """Writes results to stdout, a line or several; what a terminal would obey in them is shown instead."""
+    sys.stdout.write(shown(f"{text}\n"))
 
 
 @contextmanager
@@ -66,4 +71,4 @@ def show_metrics(command: str, metrics: Mapping[str, float], folder: Path | None
     lines += [f"{name} {value:.6g}" for name, value in sorted(metrics.items())]
     if folder is not None:
         lines.append(f"written to {folder / 'test.json'}")
-    sys.stdout.write("\n".join([f"{command}:", *(f"  {line}" for line in lines)]) + "\n")
+    tell("\n".join([f"{command}:", *(f"  {line}" for line in lines)]))

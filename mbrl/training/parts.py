@@ -11,6 +11,7 @@ from mbrl.errors import ConfigError, MbrlWarning, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 from mbrl.spec import Configurable
+from mbrl.training.metrics_file import CLOCKS
 
 
 def check_parts(model: Any, datamodule: Any) -> None:
@@ -45,18 +46,21 @@ def check_can_fit(model: pl.LightningModule) -> None:
             f"Trainer.fit: expected a planner whose learner says values, got a {type(model).__name__} alone, whose fit asks "
             "for them; give it to one."
         )
-    if isinstance(model, Planner) and model.env_steps > 0:
+    if isinstance(model, Planner) and model.clock > 0:
         raise ConfigError(
-            f"Trainer.fit: expected a fresh {type(model).__name__}, got one after {model.env_steps} steps; make a new one."
+            f"Trainer.fit: expected a fresh {type(model).__name__}, got one after {model.clock} {CLOCKS[model.clock_name]}; "
+            "make a new one."
         )
 
 
 def tell_if_never_fitted(model: pl.LightningModule) -> None:
     """Warns of a planner that acts before it has learned anything."""
     if isinstance(model, Planner) and model.never_fitted:
+        done = f"it has taken {model.env_steps} real steps, all of them before its first fit"
+        if model.learns_from == "dataset":
+            done = "it has made no update"
         warnings.warn(
-            f"this {type(model).__name__} was never fitted: it has taken {model.env_steps} real steps, all of them before "
-            "its first fit, so it acts as an untrained one; train it longer.",
+            f"this {type(model).__name__} was never fitted: {done}, so it acts as an untrained one; train it longer.",
             MbrlWarning,
             4,
         )

@@ -21,6 +21,7 @@ FREE = (
     "data.init_args.steps",
     "data.init_args.eval_episodes",
     "data.init_args.test_episodes",
+    "data.init_args.eval_limit",
     "data.init_args.resume",
 )
 

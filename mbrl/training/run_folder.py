@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mbrl.errors import RunFolderError
+from mbrl.errors import ConfigError, RunFolderError
+from mbrl.replacing import remove_unfinished
 from mbrl.training.files import make_writable, write_whole
 from mbrl.training.yaml_text import write_mapping
 
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
+
+
+_PIECE = re.compile(r"(?!\.+$)(?!(?i:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$)[^\x00-\x1f\x7f-\x9f\\/:]{1,200}")
+
+
+def check_name(option: str, name: str) -> None:
+    """Refuses a run's name that would lead out of `runs`, or that some system can't write as a folder's.
+
+    Args:
+        option: that it was given to.
+        name: of a folder, or several with a slash between them.
+
+    Raises:
+        ConfigError: for `..`, an absolute path, control characters, a device's name, or more than 200 letters.
+    """
+    if not all(_PIECE.fullmatch(piece) for piece in name.split("/")):
+        raise ConfigError(
+            f"{option}: expected a name of a folder below runs, got {name!r}; use letters, digits, dots and dashes."
+        )
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuses to train in a run folder with links, through which its files would be written or removed elsewhere.
+
+    Raises:
+        RunFolderError: naming the first.
+    """
+    for part in (folder, folder / "checkpoints"):
+        for item in sorted(part.iterdir()) if part.is_dir() else ():
+            if item.is_symlink():
+                raise RunFolderError(
+                    f"expected files and folders of its own in {folder}, but {item} is a link; copy what it points to there."
+                )
 
 
 def default_folder(name: str, seed: int) -> Path:
@@ -45,6 +80,7 @@ def make_folder(folder: Path) -> None:
     """
     make_writable(folder, "trainer.folder")
     make_writable(folder / "checkpoints", "trainer.folder")
+    remove_unfinished(folder)
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> Path:

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from mbrl.arguments import Count, NonNegative, checked
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, shown
 from mbrl.planners import Planner
 from mbrl.spec import Configurable, plain
 from mbrl.training.callbacks.checkpoint_callback import CheckpointCallback
@@ -28,7 +28,7 @@ from mbrl.training.checkpoint import FolderCheckpointIO
 from mbrl.training.flags import COMPUTING, check_flags, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.output import quiet
-from mbrl.training.run_folder import METRICS, default_folder, inside
+from mbrl.training.run_folder import METRICS, check_name, default_folder, inside
 
 
 class RunTrainer(pl.Trainer):
@@ -38,6 +38,7 @@ class RunTrainer(pl.Trainer):
     """
 
     datamodule: Any  # Lightning sets it, and declares it nowhere
+    writes_lines = True  # it tells loggers what a model logs, on the clock of `metrics_file`
 
     @checked
     def __init__(
@@ -62,6 +63,11 @@ class RunTrainer(pl.Trainer):
         check_flags(flags, online=False)  # what no kind of run honours; a planner's own rules follow in `fit`
         if variant is not None and re.fullmatch(r"[\w.-]+", variant) is None:
             raise ConfigError(f"trainer.variant: expected letters, digits, dots and dashes, got {variant!r}.")
+        for option, text in (("trainer.name", name), ("trainer.variant", variant)):
+            if text is not None:
+                check_name(option, text)
+        if folder is not None and "\0" in os.fspath(folder):
+            raise ConfigError(f"trainer.folder: expected a path, got {os.fspath(folder)!r}, which no system has; rename it.")
         self.folder = None if folder is None else Path(folder)
         self.name = name
         self.variant = variant
@@ -168,23 +174,21 @@ class RunTrainer(pl.Trainer):
     def say(self, text: str) -> None:
         """One line for the user, if progress is shown."""
         if self.progress is not None and self.is_global_zero:
-            self.progress.console.print(text, highlight=False, soft_wrap=True, markup=False)
+            self.progress.console.print(shown(text), highlight=False, soft_wrap=True, markup=False)
 
     def _set_clock(self, online: bool, at_once: bool) -> None:
         """Sets what Lightning counts: one epoch of ticks online or of a fit at once, its own clock for minibatches."""
+        self.log_every_n_steps = 1
         if online:
             self.fit_loop.max_epochs = 1
             self.limit_val_batches = 0
             self.num_sanity_val_steps = 0
-            self.log_every_n_steps = 1
-        else:
-            self.log_every_n_steps = self.given.get("log_every_n_steps", 1)
-            if at_once:
-                if self.given.get("max_epochs", 1) != 1:
-                    self.say("the model is fitted to all rows in one epoch, whatever trainer.max_epochs is")
-                self.fit_loop.max_epochs = 1
-            elif self.fit_loop.max_epochs is None and self.fit_loop.max_steps == -1 and "max_time" not in self.given:
-                self.fit_loop.max_epochs = 1000
+        elif at_once:
+            if self.given.get("max_epochs", 1) != 1:
+                self.say("the model is fitted to all rows in one epoch, whatever trainer.max_epochs is")
+            self.fit_loop.max_epochs = 1
+        elif self.fit_loop.max_epochs is None and self.fit_loop.max_steps == -1 and "max_time" not in self.given:
+            self.fit_loop.max_epochs = 1000
 
     def _choose_folder(self, model: pl.LightningModule, datamodule: Any, found: Path | None = None) -> Path:
         """The run folder: as given, that of a checkpoint path, or by name and seed."""
@@ -197,7 +201,7 @@ class RunTrainer(pl.Trainer):
             folder = default_folder(f"{name}-{self.variant}" if self.variant else name, int(datamodule.seed))
         self._run_folder = folder
         self._default_root_dir = str(folder)
-        self.metrics_file = MetricsFile(folder / METRICS, "env_steps" if isinstance(model, Planner) else "epoch")
+        self.metrics_file = MetricsFile(folder / METRICS, model.clock_name if isinstance(model, Planner) else "epoch")
         return folder
 
     def _config(self, model: Any, datamodule: Any) -> dict[str, Any]:
@@ -211,7 +215,8 @@ class RunTrainer(pl.Trainer):
         if self.tensorboard:
             from pytorch_lightning.loggers import TensorBoardLogger
 
-            purge: Any = {"purge_step": position + 1} if position else {}
+            # lines of the checkpoint's own env_steps stay; an epoch, counted from 0, is written once it ended
+            purge: Any = {"purge_step": position + (self.metrics_file.clock == "env_steps")} if position else {}
             loggers.append(TensorBoardLogger(self.run_folder, name="tensorboard", version="", **purge))
         self.loggers = loggers
 

@@ -28,7 +28,7 @@ from mbrl.training.parts import check_can_fit, check_parts, tell_if_never_fitted
 from mbrl.training.precision import use_bf16
 from mbrl.training.predictions import check_output, predict_rows
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
-from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_used, write_config
+from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_links, refuse_used, write_config
 from mbrl.training.run_trainer import RunTrainer
 from mbrl.training.summary import is_finished, write_summary
 
@@ -36,17 +36,18 @@ from mbrl.training.summary import is_finished, write_summary
 class Trainer(RunTrainer):
     """Trains, evaluates and resumes; the command line and Python use the same one.
 
-    A planner's run is counted in real environment steps (`data.init_args.steps`); a dynamics model fitted alone keeps
-    Lightning's epochs. Flags of Lightning that would not do what they say are refused with what to use instead.
+    A planner's run is counted on its clock (`data.init_args.steps`): real environment steps, or updates where it learns
+    from a dataset. A dynamics model fitted alone keeps Lightning's epochs. Flags of Lightning that would not do what they
+    say are refused with what to use instead.
 
     Args:
         folder: the run folder, whatever name and variant; by default `runs/<name>/seed<k>` or
             `runs/<name>-<variant>/seed<k>`.
         name: of the run; by default the planner's class and the environment.
         variant: of what goes by that name, such as an overlay's `coplanner`, so that it has a folder of its own.
-        eval_every: real steps between evaluations.
-        log_every: real steps between metric lines.
-        checkpoint_every: real steps between checkpoints.
+        eval_every: steps of the planner's clock between evaluations.
+        log_every: steps of the planner's clock between metric lines.
+        checkpoint_every: steps of the planner's clock between checkpoints.
         checkpoint_min_ratio: a checkpoint waits until this many times the duration of the last write has passed.
         stop_at: mean evaluation return at which to end; None uses all steps.
         stop_count: evaluations in a row that must reach it.
@@ -87,7 +88,7 @@ class Trainer(RunTrainer):
 
         Args:
             model: a `Planner`, or a dynamics model to fit alone.
-            datamodule: `OnlineData` for a planner, `OfflineData` for a model.
+            datamodule: `OnlineData`, or `OfflineData` for a model and for a planner that learns from a dataset.
             ckpt_path: None starts a run in an empty folder; `last` resumes the newest whole checkpoint of the run folder
                 and starts at 0 if it holds none; or the path of a run or checkpoint folder.
             override: whether to resume although the settings differ from the checkpoint's.
@@ -109,8 +110,10 @@ class Trainer(RunTrainer):
         if self.bf16:
             use_bf16(model)
         folder = self._choose_folder(model, datamodule)
-        if ckpt_path is None and self.is_global_zero:
-            refuse_used(folder)
+        if self.is_global_zero:
+            refuse_links(folder)
+            if ckpt_path is None:
+                refuse_used(folder)
         found = None if ckpt_path is None else find_checkpoint(ckpt_path, folder, clean=self.is_global_zero)
         position = 0
         if found is not None:
@@ -160,7 +163,7 @@ class Trainer(RunTrainer):
             source = inside(found) / METRICS
             if source.exists() and not _is_same(inside(found), folder):
                 write_whole(metrics.path, source.read_bytes())
-            metrics.cut(position if metrics.clock == "env_steps" else position - 1)
+            metrics.cut(position - 1 if metrics.clock == "epoch" else position)
         write_config(folder, config)
 
     def _refuse_newer(self, found: Path, position: int) -> None:
@@ -252,7 +255,8 @@ class Trainer(RunTrainer):
                 from mbrl.training.video import record_episode
 
                 planner: Any = model
-                record_episode(planner, planner.built_task, int(datamodule.seed), self.run_folder / "test.gif")  # type: ignore[union-attr]
+                data: Any = datamodule
+                record_episode(planner, data.evaluation_task, int(data.seed), self.run_folder / "test.gif")
         return metrics
 
     def predict(  # type: ignore[override]

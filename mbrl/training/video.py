@@ -11,6 +11,7 @@ from mbrl.data import Task, derived_seed, make_generator
 from mbrl.envs import make_env, snapshot_of
 from mbrl.errors import UnsupportedError
 from mbrl.planners import Planner
+from mbrl.replacing import replacing
 
 _FRAMES_PER_SECOND = 25  # at most: what GIF viewers keep up with
 _MAX_FRAMES = 500
@@ -56,5 +57,8 @@ def record_episode(planner: Planner, task: Task, seed: int, path: Path) -> float
             frames.append(env.render())
     env.close()
     images = [Image.fromarray(np.asarray(frame)) for frame in frames]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 * every / rate), loop=0)
+    with replacing(path) as file:
+        images[0].save(
+            file, format="GIF", save_all=True, append_images=images[1:], duration=round(1000 * every / rate), loop=0
+        )
     return total

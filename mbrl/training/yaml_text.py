@@ -11,9 +11,34 @@ import yaml
 
 from mbrl.errors import ConfigError
 
+_MOST = 1_000_000  # values in a document, each alias counted as what it stands for
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node makes, those of its aliases each time that they are named."""
+    if id(node) not in known:
+        known[id(node)] = _MOST  # what a circle leads back to has no end
+        below = (
+            [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+            if not isinstance(node, yaml.ScalarNode)
+            else []
+        )
+        known[id(node)] = 1 + sum(_size(part, known) for part in below)
+    return known[id(node)]
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's numbers; YAML 1.1 takes `1e-3` for a text."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, refused if its aliases make a small text large, or lead in a circle."""
+        try:
+            node = super().get_single_node()
+            if node is not None and _size(node, {}) > _MOST:
+                raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST} values, which aliases repeat")
+        except RecursionError:
+            raise yaml.constructor.ConstructorError(None, None, "values in values without an end") from None
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()

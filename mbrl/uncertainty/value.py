@@ -93,11 +93,11 @@ class ValueSpread(OutputMeasure):
             return worth
         ended = None if sample.ends is None else sample.ends(next_obs)  # n x B
         if ended is None:
-            logit = prediction.terminated_logit
+            logit = prediction.end_logit(next_obs, drawn if self.members == "elites" else None)
             if logit is None:
                 raise ConfigError(
                     "ValueSpread(mask_terminations=True): expected a task or a model that knows when the task ends, got "
                     "neither; name the function in data.init_args.terminated, let the model learn it, or leave the mask out."
                 )
-            ended = (logit[drawn] if self.members == "elites" else logit) > 0
+            ended = logit > 0
         return torch.where(ended, 0.0, worth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import gymnasium
@@ -72,3 +73,53 @@ def test_one_that_keeps_something_across_resets_does_not(drifting: str) -> None:
 def test_a_disagreement_is_raised() -> None:
     with pytest.raises(TaskError, match="never to agree with the environment"):
         check_environment("InvertedPendulum-v5", terminated="mbrl.envs.terminations.never", steps=200)
+
+
+class Odd(Drifting):
+    """Draws its starts elsewhere, shows a clock, and says things in forms that only we take."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        self.x, self.time = np.random.default_rng().normal(size=1), 1.7e9
+        return np.array([self.x[0], self.time]), {}
+
+    def step(self, action):
+        self.time += 0.05
+        return np.array([self.x[0], self.time]).tolist(), np.array([0.5]), False, False, {}
+
+
+@pytest.fixture
+def odd() -> Iterator[str]:
+    gymnasium.register("Odd-v0", entry_point=Odd)
+    yield "Odd-v0"
+    gymnasium.registry.pop("Odd-v0")
+
+
+def test_what_is_odd_is_told_in_sentences(odd: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lines = check_environment(odd, steps=200)
+    report = "\n".join(lines)
+    first = next(i for i, line in enumerate(lines) if line.startswith("Gymnasium's checker: "))
+    assert first < next(
+        i for i, line in enumerate(lines) if line.startswith("Two resets with the same seed begin differently")
+    )
+    assert "\x1b" not in report and "WARN" not in report
+    assert "There is no time limit and no end within 200 steps" in report
+    assert "column 1 near 1.7e+09, where its numbers lie 128 apart, changing by 0.05 in a step" in report
+
+
+@pytest.mark.parametrize("env_id", ["Pendulum-v1", "InvertedPendulum-v5", "MountainCarContinuous-v0"])
+def test_gymnasium_has_nothing_to_say_of_its_own(env_id: str) -> None:
+    report = "\n".join(check_environment(env_id, steps=20))
+    assert "Gymnasium's checker" not in report
+    assert "no time limit" not in report
+    assert "begin differently" not in report
+
+
+def test_a_reset_that_fails_float32_is_refused_by_the_check(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = Odd.reset
+    monkeypatch.setattr(Odd, "reset", lambda self, **given: (reset(self, **given)[0] * np.nan, {}))
+    with pytest.raises(TaskError, match="expected finite observations"):
+        check_environment(odd, steps=20)

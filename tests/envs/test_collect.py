@@ -3,10 +3,11 @@ import os
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 
 from mbrl.data import derived_seed, read_offline
 from mbrl.envs import OfflineData, VectorExperience, collect, make_task
-from mbrl.errors import ConfigError, DataError, UnsupportedError
+from mbrl.errors import ConfigError, DataError, EnvironmentFailedError, UnsupportedError
 from mbrl.models import SimulatorModel
 
 
@@ -161,3 +162,31 @@ def test_environments_without_a_simulators_state_are_recorded_without():
     collect(make_task("Pendulum-v1"), "steps.npz", steps=10)
     assert "sim_state" not in np.load("steps.npz").files
     assert read_offline("steps.npz").sim_state is None
+
+
+@pytest.mark.parametrize("output", ["steps.npz", "odd/failing-v0"])
+def test_an_environment_that_fails_leaves_what_was_stepped(output, monkeypatch):
+    task = make_task("InvertedPendulum-v5")
+    whole = collect(task, "whole.npz", steps=60, num_envs=2, seed=3)
+
+    step, taken = InvertedPendulumEnv.step, []
+
+    def failing(self, action):
+        taken.append(action)
+        if len(taken) == 36:  # the second environment, in the 18th step of both
+            raise OSError("the cable came off")
+        return step(self, action)
+
+    monkeypatch.setattr(InvertedPendulumEnv, "step", failing)
+    with pytest.raises(EnvironmentFailedError, match=r"the cable came off; .* \(34 of 60 steps are in .*\)\.$") as error:
+        collect(task, output, steps=60, num_envs=2, seed=3)
+    assert isinstance(error.value.__cause__.__cause__, OSError)
+    rows = OfflineData(output).transitions
+    assert len(rows) == 34
+    assert bool((rows.truncated | rows.terminated)[-1])
+    assert bool(torch.isin(rows.reward, OfflineData(str(whole)).transitions.reward).all())
+
+    taken[:] = [None] * 35
+    with pytest.raises(EnvironmentFailedError, match="the cable came off"):
+        collect(task, "none.npz", steps=60, seed=3)
+    assert not os.path.exists("none.npz")

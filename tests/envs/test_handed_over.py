@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from mbrl.data import Task
 from mbrl.envs import HandedOverExperience, make_task
-from mbrl.errors import CheckpointError, DataError, ShapeError, TaskError
+from mbrl.errors import CheckpointError, DataError, EnvironmentFailedError, ShapeError, TaskError
 
 LENGTHS = (3, 5)
 MODES = list(AutoresetMode)
@@ -161,3 +162,55 @@ def test_another_tasks_environments_are_refused(task: Task) -> None:
     with pytest.raises(TaskError, match=r"expected an AutoresetMode in .*metadata\['autoreset_mode'\], got None"):
         HandedOverExperience(task, silent)
     silent.close()
+
+
+# what it answers -----------------------------------------------------------------------------------------------------
+
+
+class Odd(gymnasium.vector.SyncVectorEnv):
+    """Two pendulums whose answers `change` alters."""
+
+    def __init__(self, change: Any) -> None:
+        super().__init__([lambda: gymnasium.make("Pendulum-v1")] * 2, autoreset_mode=AutoresetMode.NEXT_STEP)
+        self.change = change
+
+    def step(self, actions: Any) -> Any:
+        return self.change(*super().step(actions))
+
+
+def nothing(*answer: Any) -> Any:
+    raise OSError("the cable came off")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda o, r, d, t, i: (o, r, d, i), r"Pendulum-v1: expected 5 values from the vector environment's step, got 4"),
+        (lambda o, r, d, t, i: (o[:1], r, d, t, i), r"expected observations of shape \(2, 3\) .*, got \(1, 3\)"),
+        (lambda o, r, d, t, i: (o, r[:, None], d, t, i), r"expected rewards of shape \(2,\) .*, got \(2, 1\)"),
+        (lambda o, r, d, t, i: (o, r, False, t, i), r"expected terminated of shape \(2,\) .*, got \(\)"),
+        (
+            lambda o, r, d, t, i: (o * 1e39, r, d, t, i),
+            r"expected finite observations and rewards, .* at step 1 of an",
+        ),
+        (nothing, r"expected the vector environment's step to answer, got OSError: the cable came off"),
+    ],
+)
+def test_what_a_vector_environment_cannot_mean_is_refused(change: Any, sentence: str) -> None:
+    experience = HandedOverExperience(make_task("Pendulum-v1"), Odd(change), resume="next_episode")
+    with np.errstate(over="ignore"), pytest.raises(EnvironmentFailedError, match=sentence):
+        experience.step(torch.zeros(2, 1))
+    experience.close()
+
+
+def test_running_statistics_around_or_in_a_vector_environment_are_refused() -> None:
+    task = make_task("Pendulum-v1")
+    around = gymnasium.wrappers.vector.NormalizeObservation(Odd(lambda *answer: answer))
+    inside = gymnasium.vector.SyncVectorEnv(
+        [lambda: gymnasium.wrappers.NormalizeReward(gymnasium.make("Pendulum-v1"))],
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    for vector_env in (around, inside):
+        with pytest.raises(TaskError, match="scales nothing by running statistics, got Normalize"):
+            HandedOverExperience(task, vector_env)
+        vector_env.close()

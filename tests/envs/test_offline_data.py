@@ -214,7 +214,8 @@ def test_a_model_is_fitted_tested_and_asked(pendulum, tmp_path):
     fit.fit(model, datamodule=data)
     assert fit.global_step == 3 * 4  # 240 of 300 rows in batches of 64
     assert model.task == data.task
-    metrics = trainer(tmp_path).test(model, datamodule=data, verbose=False)
+    with pytest.warns(MbrlWarning, match="tested on the other 60"):
+        metrics = trainer(tmp_path).test(model, datamodule=data, verbose=False)
     assert metrics[0]["test/mse"] > 0
     predicted = trainer(tmp_path).predict(model, datamodule=data)
     means = torch.cat([batch["mean"] for batch in predicted], dim=1)
@@ -240,7 +241,7 @@ def test_other_modules_may_predict_but_not_train(pendulum, tmp_path):
     data = OfflineData(pendulum)
     batches = trainer(tmp_path).predict(Idle(), datamodule=data)
     assert torch.equal(torch.cat(batches), data.transitions.obs)
-    with pytest.raises(UnsupportedError, match="expected a dynamics model, got Idle"):
+    with pytest.raises(UnsupportedError, match="expected a dynamics model or a planner, got Idle"):
         trainer(tmp_path, max_epochs=1).fit(Idle(), datamodule=data)
 
 

@@ -236,7 +236,7 @@ def test_names_of_a_file_need_leave(user_module: str) -> None:
     led_to, *_ = env.step(np.array([0.5], dtype=np.float32))
     assert led_to - start == pytest.approx(0.1)  # the push was doubled
     env.close()
-    assert names_in(task.env_id, task.env_kwargs) == ["my_slide:Slide-v0", "my_slide.double"]
+    assert list(names_in(task.env_id, task.env_kwargs)) == ["my_slide:Slide-v0", "my_slide.double"]
     with pytest.raises(UntrustedNameError, match="--allow my_slide"):
         VectorExperience(make_task("my_slide:Slide-v0"), allow=())
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mbrl.data import Task, make_generator
-from mbrl.envs import VectorExperience, make_env, make_task
+from mbrl.envs import VectorExperience, make_env, make_task, vector_experience
 from mbrl.errors import CheckpointError, ConfigError, DataError, ShapeError, TaskError
 
 TASKS = ["InvertedPendulum-v5", "Hopper-v5", "Pendulum-v1", "dm_control/cartpole-swingup-v0"]
@@ -220,6 +220,28 @@ def test_a_replay_that_comes_out_otherwise_is_refused(change: str) -> None:
     with pytest.raises(CheckpointError, match=r'expected a replay of \d+ steps .* got .*; .*resume="next_episode"'):
         experience.load_state_dict(state)
     experience.close()
+
+
+def test_an_episode_too_long_to_replay_is_refused_and_its_length_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_experience, "REPLAYED_STEPS", 50)
+    task = make_task("Pendulum-v1")
+    experience = VectorExperience(task, 2, seed=4)
+    given = actions(task, 200, 2)
+    run(experience, given[:50])
+    resumed = VectorExperience(task, 2)
+    resumed.load_state_dict(experience.state_dict())
+    run(experience, given[50:51])
+    state = experience.state_dict()
+    assert [len(steps) for steps in state["actions"]] == [50, 50]
+    with pytest.raises(CheckpointError, match=r'at most 50 steps to replay, got one of 51; choose resume="next_episode"'):
+        resumed.load_state_dict(state)
+    fresh = VectorExperience(task, 2, resume="next_episode")
+    fresh.load_state_dict(state)
+    run(experience, given[51:])
+    assert [length for _, length in experience.finished()] == [200, 200]
+    state = experience.state_dict()
+    del state["lengths"]  # as written before they were kept
+    resumed.load_state_dict(state)
 
 
 def test_resume_at_the_next_episode_starts_fresh_ones() -> None:

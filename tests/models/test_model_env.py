@@ -27,6 +27,7 @@ from mbrl.models import (
     ModelVectorEnv,
     ObsState,
     Pendulum,
+    SimState,
     SimulatorModel,
 )
 from mbrl.testing import LinearModel, linear_task, riccati_gains
@@ -347,6 +348,37 @@ def test_refused_at_construction(options: dict[str, Any], rows: Transitions, err
         ModelVectorEnv(linear(), rows, 1, **options)
 
 
+@pytest.mark.parametrize(("low", "high"), [(-2.0, 2.0), (-1.0, 0.3), (0.1, 0.7), (-3.0, 0.0), (1000.0, 1000.1)])
+def test_actions_that_float32_puts_a_unit_outside_count_as_the_bound(low: float, high: float) -> None:
+    model = LinearModel()
+    model.build(replace(linear_task(), action_low=(low,), action_high=(high,)))
+    env, many = ModelEnv(model, starts(2)), ModelVectorEnv(model, starts(2), 2)
+    space = env.action_space
+    assert isinstance(space, gymnasium.spaces.Box)
+    unit = np.spacing(np.maximum(space.high - space.low, np.maximum(abs(space.low), abs(space.high))))
+    for bound, outwards in ((space.low, -1), (space.high, 1)):
+        led_to = []
+        for given in (bound, np.nextafter(bound, np.float32(outwards * np.inf)), bound + outwards * unit):
+            env.reset(seed=0)
+            led_to.append(env.step(given)[0].tolist())
+            many.reset(seed=0)
+            many.step(np.stack([given, given]))
+        assert led_to[0] == led_to[1] == led_to[2]
+        env.reset(seed=0)
+        with pytest.raises(DataError, match="expected actions between"):
+            env.step(bound + 3 * outwards * unit)
+
+
+def test_rescaled_actions_are_taken() -> None:
+    for low, high in ((-1.0, 0.3), (-0.7, 0.1), (0.1, 0.9), (-2.0, 3.3)):
+        model = LinearModel()
+        model.build(replace(linear_task(), action_low=(low,), action_high=(high,)))
+        env = gymnasium.wrappers.RescaleAction(ModelEnv(model, starts(2)), np.float32(-1), np.float32(1))
+        for action in np.linspace(-1, 1, 5, dtype=np.float32):
+            env.reset(seed=0)
+            env.step(np.array([action]))
+
+
 def test_refused_clipping() -> None:
     unnamed = LinearModel()
     unnamed.build(replace(linear_task(), env_id=""))
@@ -355,7 +387,7 @@ def test_refused_clipping() -> None:
 
     class Latent(LinearModel):
         def start(self, rows: Transitions, generator: Any, *, follow: bool = False) -> Any:
-            return object()
+            return SimState(rows.obs, generator, rows.obs, None)
 
     latent = Latent()
     latent.build(linear_task())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from mbrl.data import Prediction, Task, Transitions, ValueFunction, make_generat
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.errors import CheckpointError, ConfigError, DivergedError, UnsupportedError
 from mbrl.models import DynamicsModel, Pendulum, SimulatorModel, WantsValueFunction
+from mbrl.testing import check_dynamics_model, linear_task
 from mbrl.training import Trainer
-from tests.models.fitting.test_lightning_fit import Rows, ensemble, trainer
+from tests.models.fitting.test_lightning_fit import Rows, ensemble, trainer, weights
 from tests.models.linear_task import TASK, linear_rows
 
 
@@ -61,10 +63,14 @@ def test_a_fit_is_one_refit_on_all_rows(tmp_path: Path) -> None:
     assert (model.fits, fit.current_epoch, fit.global_step) == (1, 1, 0)
     assert torch.equal(model.seen, inside.seen)
     assert fit.callback_metrics == {"model/loss": expected["loss"], "model/rows": 25.0}
-    fit.test(model, datamodule=data, verbose=False)
-    error = (model.predict(rows.obs, rows.action).mean - rows.next_obs).square().mean()
+    with pytest.raises(ConfigError, match="Nearest: expected rows that it wasn't fitted to, got only rows of its fit"):
+        fit.test(model, datamodule=data, verbose=False)
+    other = linear_rows(50, seed=1)
+    fit.test(model, datamodule=Rows(other), verbose=False)
+    error = (model.predict(other.obs, other.action).mean - other.next_obs).square().mean()
     for name in ("test/mse", "test/best_member_mse"):
         assert fit.callback_metrics[name].item() == pytest.approx(error.item())
+    error = (model.predict(rows.obs, rows.action).mean - rows.next_obs).square().mean()
     (found,) = fit.validate(model, datamodule=data, verbose=False)
     assert found["model/holdout_mse"] == pytest.approx(error.item())
     (predicted,) = fit.predict(model, datamodule=data)  # type: ignore[misc]
@@ -90,6 +96,13 @@ def test_score_is_the_error_of_what_is_predicted() -> None:
     model = ensemble(learn_reward=True, hidden=[8])
     model.build(TASK, 0)
     torch.testing.assert_close(DynamicsModel.score(model, rows), model.score(rows), rtol=1e-4, atol=0)
+
+
+def test_what_nobody_knows_is_refused_of_a_model_in_closed_form_too() -> None:
+    model = Nearest()
+    model.build(TASK, 0)
+    with pytest.raises(UnsupportedError, match="Nearest predicts no reward and the task has no known one"):
+        model.check_known()
 
 
 # with our Trainer ----------------------------------------------------------------------------------------------------
@@ -140,3 +153,85 @@ def test_a_simulator_starts_from_what_was_recorded(tmp_path: Path) -> None:
 def test_flags_of_minibatches_are_refused(offline: OfflineData, tmp_path: Path, flag: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"trainer\.{next(iter(flag))}: .*; it is fitted to all rows at once, on one dev"):
         quiet(tmp_path, **flag).fit(Nearest(), offline)
+
+
+class Centred(DynamicsModel):
+    """s' = s + c + W [s − m, a], by least squares in float64; what it says is computed in the dtype of the question."""
+
+    fitting = "closed_form"
+    weight: Tensor
+    middle: Tensor
+    shift: Tensor
+
+    def make_parameters(self, task: Task, generator: torch.Generator) -> None:
+        size = task.obs_size
+        for name, shape in (("weight", (size + task.action_size, size)), ("middle", (size,)), ("shift", (size,))):
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.rows_dtype = torch.float16
+
+    def refit(
+        self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None = None
+    ) -> dict[str, float | Tensor]:
+        self.rows_dtype = rows.obs.dtype
+        obs, action, next_obs = rows.obs.double(), rows.action.double(), rows.next_obs.double()
+        self.middle.copy_(obs.mean(0))
+        inputs, change = torch.cat((obs - self.middle, action), -1), next_obs - obs
+        self.shift.copy_(change.mean(0) - (inputs.mean(0) @ (weight := torch.linalg.lstsq(inputs, change).solution)))
+        self.weight.copy_(weight)
+        return {"loss": (inputs @ weight + self.shift - change).square().mean()}
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        change = torch.cat((obs.double() - self.middle, action.double()), -1) @ self.weight + self.shift
+        mean = (obs.double() + change).to(obs.dtype)
+        return Prediction(*(part if member is not None else part[None] for part in (mean, torch.zeros_like(mean))))
+
+
+def recorded(path: Path, dtype: Any) -> OfflineData:
+    """100 steps around 1e6 that move by about 1e-3, less than float32 can tell there (0.06)."""
+    rows = linear_rows(100, noise=0.0)
+    obs = 1e6 + rows.obs.double().numpy()
+    columns = {"obs": obs, "next_obs": obs + 1e-3 * rows.action.double().numpy()[:, [0, 1, 1]]}
+    columns |= {"action": rows.action.double().numpy(), "reward": rows.reward.double().numpy()}
+    columns = {name: column.astype(dtype) for name, column in columns.items()}
+    flags = rows.terminated.numpy()
+    np.savez(path, terminated=flags, truncated=flags, episode=np.arange(100), **columns)
+    return OfflineData(str(path), action_low=[-1, -1], action_high=[1, 1], terminated="mbrl.envs.terminations.never")
+
+
+def test_a_closed_form_is_fitted_with_all_the_digits_of_a_dataset(tmp_path: Path) -> None:
+    data = recorded(tmp_path / "double.npz", np.float64)
+    model = Centred()
+    quiet(tmp_path / "fit").fit(model, data)
+    assert model.rows_dtype is torch.float64
+    expected = torch.zeros(5, 3, dtype=torch.float64)
+    expected[3, 0] = expected[4, 1] = expected[4, 2] = 1e-3
+    torch.testing.assert_close(model.weight, expected, rtol=1e-4, atol=1e-7)
+    rows = data.precise_transitions
+    said = model.predict(rows.obs, rows.action).mean[0] - rows.obs
+    torch.testing.assert_close(said, rows.next_obs - rows.obs, rtol=1e-3, atol=1e-7)
+    assert data.transitions.obs.dtype is torch.float32  # of these nothing can be learned
+    blunt = Centred()
+    blunt.build(data.task, 0)
+    blunt.refit(data.transitions, make_generator("cpu", 0))
+    assert (blunt.weight - expected).abs().max() > 5e-4
+    check_dynamics_model(Centred, linear_task(), tolerance=1e-5)
+
+
+def test_a_dataset_without_further_digits_stays_as_it_is(tmp_path: Path) -> None:
+    data = recorded(tmp_path / "single.npz", np.float32)
+    assert data.precise_transitions is data.transitions
+    model = Centred()
+    quiet(tmp_path / "fit").fit(model, data)
+    assert model.rows_dtype is torch.float32
+
+
+def test_a_gradient_model_takes_float64_rows_as_float32(tmp_path: Path) -> None:
+    rows = linear_rows(40)
+    double = rows.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+    found = []
+    for given in (rows, double):
+        model = ensemble(max_epochs=2)
+        model.build(TASK, 3)
+        model.refit(given, make_generator("cpu", 3))
+        found.append(weights(model))
+    assert torch.equal(*found)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mbrl.data import Task, make_generator
-from mbrl.models import GaussianEnsemble
+from mbrl.models import GaussianEnsemble, ObsState
 from mbrl.models.predict_members import predict_members
 from mbrl.networks.member_layout import block_layout, layout, padded_layout
 
@@ -52,7 +52,7 @@ def test_a_few_members_say_what_they_say_among_all(known: str | None) -> None:
     obs, action = torch.randn(5, 3, generator=make_generator("cpu", 1)), torch.zeros(5, 2)
     with torch.no_grad():
         everyone = model.predict(obs, action)
-        few = predict_members(model, obs, action, torch.tensor([3, 1]))
+        few = predict_members(model, ObsState(obs, make_generator("cpu", 0)), action, torch.tensor([3, 1]))
     for name in ("mean", "var", "reward_mean", "reward_var", "terminated_logit"):
         said, among = getattr(few, name), getattr(everyone, name)
         assert (said is None) == (among is None)

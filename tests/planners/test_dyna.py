@@ -407,3 +407,26 @@ def test_the_action_before_lies_in_the_memory_until_the_episode_ends() -> None:
     assert action[0] == 0.1 and action[1] != 0.1
     planner.act(obs, memory, explore=False)
     assert torch.equal(memory.tensors["prev_action"], planner.learner.policy.mode(obs))
+
+
+class Lasting(ActionSelector):
+    """Each step 0.1 more than the one before it."""
+
+    def memory(self, n: int, task: Task, like: Tensor) -> dict[str, Tensor]:
+        return {"last": like.new_zeros(n, task.action_size)}
+
+    def select(self, situation: Situation) -> Tensor:
+        situation.memory["last"] = situation.memory["last"] + 0.1
+        return situation.memory["last"]
+
+
+def test_what_the_exploration_selector_remembers_lies_in_the_memory_until_the_episode_ends() -> None:
+    planner = dyna(explore_selector=Lasting())
+    memory, obs = planner.memory(2, make_generator("cpu", 0)), torch.zeros(2, 1)
+    seen = [planner.act(obs, memory, explore=True)[0][:, 0].tolist() for _ in range(2)]
+    planner.act(obs, memory, explore=False)  # an evaluation's action isn't the selector's
+    restored = planner.memory(2, make_generator("cpu", 1))
+    restored.load_state_dict(memory.state_dict())
+    restored.reset(torch.tensor([True, False]))
+    seen.append(planner.act(obs, restored, explore=True)[0][:, 0].tolist())
+    assert torch.allclose(torch.tensor(seen), torch.tensor([[0.1, 0.1], [0.2, 0.2], [0.1, 0.3]]))

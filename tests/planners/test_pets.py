@@ -362,6 +362,7 @@ def test_a_learner_by_the_side_learns_from_real_steps() -> None:
         ({"discount": 1.5}, "expected a number above 0 and at most 1, got 1.5"),
         ({"uncertainty": MeanDisagreement()}, "expected a rate other than 0 with an uncertainty"),
         ({"uncertainty_rate": 1.0}, "and 0 without one, got 1.0; set both or neither"),
+        ({"termination_cost": -1.0}, "termination_cost=….*at least 0.*got -1.0"),
         ({"uncertainty": MeanDisagreement(), "uncertainty_rate": float("nan")}, "expected a finite number, got nan"),
         ({"learner": SAC()}, "expected terminal_value, policy_candidates, or a measure or model that asks it, got none"),
         ({"propagation": "expectation", "particles": 2}, "expected one particle under propagation 'expectation'"),
@@ -435,3 +436,9 @@ def test_a_model_that_starts_from_a_simulators_state_needs_environments_that_hav
     planner.act(torch.zeros(1, 2), planner.memory(1, torch.Generator()), explore=False)  # left to the model's start
     with pytest.raises(UnsupportedError, match=r"environments lack the \['weather'\] it needs"):
         pets(dynamics=Elsewhere())
+
+
+def test_the_cost_of_ending_reaches_the_objective() -> None:
+    planner = pets(termination_cost=3.0)
+    planner.build(LINEAR)
+    assert planner.objective.termination_cost == 3.0 and planner.spec["init_args"]["termination_cost"] == 3.0

@@ -12,7 +12,14 @@ from mbrl.data import Prediction, ReplayBuffer, Task, Transitions, draw_normal, 
 from mbrl.models import DynamicsModel, Exact, GaussianEnsemble
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.obs_state import ObsState
-from mbrl.planners import ActionSelector, HasDynamics, LearnsPolicy, MakesPlans, Memory, Planner
+from mbrl.planners import (
+    ActionSelector,
+    HasDynamics,
+    LearnsPolicy,
+    MakesPlans,
+    Memory,
+    Planner,
+)
 from mbrl.policies import SAC, TanhGaussianPolicy
 from mbrl.spec import Part
 from mbrl.testing import LinearModel
@@ -143,6 +150,51 @@ class FitsByChance(LinearModel):
         return {}
 
 
+class SilentBeforeItsFit(LinearModel):
+    fitting = "closed_form"
+    fitted = False
+
+    def refit(self, rows: Transitions, generator: torch.Generator, value: Any = None) -> dict[str, Any]:
+        self.fitted = True
+        return {}
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        if not self.fitted:
+            raise RuntimeError("not fitted yet")
+        return super().predict(obs, action, member)
+
+
+class LearnsTheRewardLater(SilentBeforeItsFit):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        self.learn_reward, self.fitted = self.fitted, True
+        try:
+            return super().predict(obs, action, member)
+        finally:
+            self.fitted = self.learn_reward
+
+
+class KnowsNothingBeforeItsFit(SilentBeforeItsFit):
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        fitted, self.fitted = self.fitted, True
+        given = super().predict(obs, action, member)
+        self.fitted = fitted
+        return given if fitted else Prediction(given.mean * torch.nan, given.var)
+
+
+class TurnsDouble(LinearModel):
+    """Keeps the dtype of the rows that it was fitted to."""
+
+    fitting = "closed_form"
+
+    def refit(self, rows: Transitions, generator: torch.Generator, value: Any = None) -> dict[str, Any]:
+        self.state = self.state.to(rows.obs.dtype)
+        return {}
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        given = super().predict(obs, action, member)
+        return Prediction(given.mean.to(self.state.dtype), given.var)
+
+
 class UnsureAndExact(LinearModel, Exact):
     pass
 
@@ -162,6 +214,45 @@ class OwnReward(LinearModel):
     def step(self, state: Any, action: Tensor, want: Any = ()) -> Any:
         step = super().step(state, action, want)
         step.reward = step.reward + 1
+        return step
+
+
+class ForgetsToProject(LinearModel):
+    """Projects what it predicts, but its steps go their own way."""
+
+    def project(self, next_obs: Tensor) -> Tensor:
+        return next_obs.clamp(-0.1, 0.1)
+
+    def outcome(self, obs: Tensor, action: Tensor, drawn: Prediction, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        task, next_obs = self.built_task, drawn.mean
+        return next_obs, task.reward(obs, action, next_obs), task.terminated(obs, action, next_obs)  # type: ignore[return-value]
+
+
+class HalvesAsAProjection(LinearModel):
+    def project(self, next_obs: Tensor) -> Tensor:
+        return 0.5 * next_obs
+
+
+class ForgetsItsHalts(LinearModel):
+    def halted(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        return next_obs[..., 0] > 0
+
+    def step(self, state: Any, action: Tensor, want: Any = ()) -> Any:
+        step = super().step(state, action, want)
+        step.halt = None
+        return step
+
+
+class MovesInPlace(ObsState):
+    def moved(self, obs: Tensor) -> ObsState:
+        self.obs = obs
+        return self
+
+
+class MovedInPlace(LinearModel):
+    def step(self, state: Any, action: Tensor, want: Any = ()) -> Any:
+        step = super().step(state, action, want)
+        step.state = MovesInPlace(step.next_obs, step.state.generator, step.state.member)
         return step
 
 
@@ -198,6 +289,10 @@ FITS = {
 }
 
 MODELS = {
+    ForgetsToProject: "next_obs is projected, and stays so when projected again",
+    HalvesAsAProjection: "next_obs is projected, and stays so when projected again",
+    ForgetsItsHalts: "a step's halt is what halted says of it",
+    MovedInPlace: "moved leaves the state as it was",
     ScoresWithoutValue: r"score\(rows, value\) takes rows and a value",
     ScoresTheMean: "a score has shape",
     GlobalNoise: "draws from no global generator",
@@ -216,6 +311,10 @@ MODELS = {
     SharesItsFork: "stepping a fork leaves the_original_generator as it was",
     Forgets: "a model from spec and state dict predicts the same",
     FitsByChance: "the same seed, rows and generator give the same model",
+    SilentBeforeItsFit: "a model answers from build on; got RuntimeError: not fitted yet",
+    LearnsTheRewardLater: "a model answers from build on with reward_mean as after a fit",
+    KnowsNothingBeforeItsFit: "a model answers from build on with a finite mean",
+    TurnsDouble: "a closed form is fitted to float64 rows too, and answers float32 all the same",
     UnsureAndExact: "an exact model has no members that disagree",
     NotDifferentiable: "a differentiable model has a finite gradient in action",
     OwnReward: "a known reward is the task's",
@@ -686,7 +785,7 @@ PLANNERS = {
     SavesItsTask: "a checkpoint holds tensors and plain data",
 }
 
-# selectors and buffers -----------------------------------------------------------------------------------------------
+# selectors -----------------------------------------------------------------------------------------------------------
 
 
 class Drifts(ActionSelector):
@@ -720,13 +819,65 @@ class KeepsPrevAction(ActionSelector):
         return situation.policy.mode(situation.obs)
 
 
+class RemembersItself(ActionSelector):
+    """Keeps what belongs to each row in itself, so that dropped rows leave others their places."""
+
+    last: Tensor | None = None
+
+    def select(self, situation: Any) -> Tensor:
+        action = situation.policy.mode(situation.obs, situation.prev_action)
+        before = action if self.last is None or len(self.last) < len(action) else self.last[: len(action)]
+        self.last = None if self.last is not None else action
+        return 0.5 * (action + before)
+
+
+class RemembersAMean(ActionSelector):
+    def memory(self, n: int, task: Task, like: Tensor) -> dict[str, Tensor]:
+        return {"last": like.new_zeros(n, task.action_size)}
+
+    def select(self, situation: Any) -> Tensor:
+        action = situation.policy.mode(situation.obs, situation.prev_action)
+        mixed = 0.5 * (action + situation.memory["last"].mean(0))
+        situation.memory["last"] = mixed
+        return mixed
+
+
+class RemembersRowZero(RemembersAMean):
+    """Of each row what the first did, which dropping others doesn't change."""
+
+    def select(self, situation: Any) -> Tensor:
+        action = situation.policy.mode(situation.obs, situation.prev_action)
+        mixed = 0.5 * (action + situation.memory["last"][:1])
+        situation.memory["last"] = mixed
+        return mixed
+
+
+class RemembersMore(RemembersAMean):
+    def select(self, situation: Any) -> Tensor:
+        situation.memory["more"] = situation.memory["last"]
+        return situation.policy.mode(situation.obs, situation.prev_action)
+
+
+class RemembersOneForAll(RemembersAMean):
+    def memory(self, n: int, task: Task, like: Tensor) -> dict[str, Tensor]:
+        return {"last": like.new_zeros(task.action_size)}
+
+
 SELECTORS = {
+    RemembersItself: "dropping rows leaves the others' actions as they were",
+    RemembersAMean: "dropping rows leaves the others' actions as they were",
+    RemembersRowZero: "what is remembered of one row changes no other row's action",
+    RemembersMore: "memory after select has the names that it begins with",
+    RemembersOneForAll: "memory has a row of last for each row",
     Drifts: "the same generators give the same actions",
     TooLarge: r"actions lie in \[−1, 1\]",
     ChangesObs: "select leaves obs as it was",
     ChangesPrevAction: "select leaves prev_action as it was",
     KeepsPrevAction: "the policy is asked with the action before",
 }
+
+
+# buffers -------------------------------------------------------------------------------------------------------------
 
 
 class NewestFirst(ReplayBuffer):

@@ -11,15 +11,18 @@ from mbrl.envs import VectorExperience
 from mbrl.errors import ConfigError
 from mbrl.testing import (
     ConformanceError,
+    check_batch_hook,
     check_buffer,
     check_dynamics_model,
     check_learner,
     check_planner,
     check_policy,
+    check_rollout_hook,
     check_selector,
+    check_uncertainty_measure,
     linear_task,
 )
-from tests.testing import broken
+from tests.testing import broken, broken_parts
 
 TASK = linear_task()
 
@@ -78,6 +81,28 @@ def test_planners(cls: type, clause: str) -> None:
 def test_selectors(cls: type, clause: str) -> None:
     with pytest.raises(ConformanceError, match=clause):
         check_selector(cls, TASK)
+
+
+@pytest.mark.parametrize(("cls", "clause"), broken_parts.HOOKS.items())
+def test_rollout_hooks(cls: type, clause: str) -> None:
+    with pytest.raises(ConformanceError, match=clause):
+        check_rollout_hook(cls, TASK)
+
+
+@pytest.mark.parametrize(("cls", "clause"), broken_parts.BATCH_HOOKS.items())
+def test_batch_hooks(cls: type, clause: str) -> None:
+    with pytest.raises(ConformanceError, match=clause):
+        check_batch_hook(cls, TASK)
+
+
+def test_a_measure_that_keeps_its_contract() -> None:
+    check_uncertainty_measure(broken_parts.Spread, TASK)
+
+
+@pytest.mark.parametrize(("cls", "clause"), broken_parts.MEASURES.items())
+def test_measures(cls: type, clause: str) -> None:
+    with pytest.raises(ConformanceError, match=clause):
+        check_uncertainty_measure(cls, TASK)
 
 
 @pytest.mark.parametrize(("cls", "clause"), broken.BUFFERS.items())

@@ -10,20 +10,42 @@ import pytest
 from mbrl.data import ReplayBuffer, Task, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.models import GaussianEnsemble
-from mbrl.planners import PETS, Dyna, PolicyMode, PolicySample
+from mbrl.planners import (
+    PETS,
+    UPMPC,
+    BatchPenalty,
+    Dyna,
+    PolicyMode,
+    PolicySample,
+    UncertaintyBonus,
+    UncertaintyPenalty,
+)
 from mbrl.planners.plans import CEM, ICEM, MPPI, GradientShooting
 from mbrl.policies import SAC, TanhGaussianPolicy
 from mbrl.testing import (
     LinearModel,
+    check_batch_hook,
     check_buffer,
     check_dynamics_model,
     check_learner,
     check_planner,
     check_policy,
+    check_rollout_hook,
     check_selector,
+    check_uncertainty_measure,
     linear_task,
 )
-from mbrl.uncertainty import MeanDisagreement
+from mbrl.uncertainty import (
+    DistanceToMean,
+    LeaveOneOutKL,
+    LikelihoodSpread,
+    MaxAleatoric,
+    MaxPairwiseDistance,
+    MeanDisagreement,
+    SampleSpread,
+    TotalSpread,
+    ValueSpread,
+)
 
 LINEAR = linear_task()
 # nothing known: the model learns reward and termination
@@ -77,9 +99,34 @@ def test_sac(options: dict[str, Any]) -> None:
     check_learner(lambda: SAC(hidden=[8, 8], **options), BARE)
 
 
-@pytest.mark.parametrize("make", [PolicySample, PolicyMode])
+@pytest.mark.parametrize("make", [PolicySample, PolicyMode, lambda: UPMPC(0.5, candidates=3, horizon=2)])
 def test_selectors(make: Callable[[], Any]) -> None:
     check_selector(make, LINEAR)
+
+
+@pytest.mark.parametrize("target", [None, 0.5])
+@pytest.mark.parametrize("hook", [UncertaintyPenalty, UncertaintyBonus])
+@pytest.mark.parametrize("measure", [MeanDisagreement, SampleSpread, ValueSpread])
+def test_rollout_hooks(hook: type, measure: type, target: float | None) -> None:
+    check_rollout_hook(lambda: hook(measure(), 0.7, target), LINEAR)
+
+
+@pytest.mark.parametrize("target", [None, 0.5])
+@pytest.mark.parametrize("measure", [MeanDisagreement, SampleSpread, ValueSpread])
+def test_batch_hooks(measure: type, target: float | None) -> None:
+    check_batch_hook(lambda: BatchPenalty(measure(), 0.7, target), LINEAR)
+
+
+MEASURES = (
+    MeanDisagreement, TotalSpread, SampleSpread, MaxAleatoric, MaxPairwiseDistance, DistanceToMean, LeaveOneOutKL,
+    LikelihoodSpread, ValueSpread,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("members", ["elites", "all"])
+@pytest.mark.parametrize("measure", MEASURES)
+def test_measures(measure: Any, members: str) -> None:
+    check_uncertainty_measure(lambda: measure(members=members), LINEAR)
 
 
 @pytest.mark.parametrize("task", [LINEAR, BARE])

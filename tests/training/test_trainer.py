@@ -394,6 +394,7 @@ def test_a_model_alone_has_no_video(dataset: Path, tmp_path: Path) -> None:
         trainer(tmp_path).test(ensemble(), OfflineData(str(dataset), env_id="Pendulum-v1"), video=True)
 
 
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # pytest.warns puts the filters back
 def test_a_models_predictions(dataset: Path, tmp_path: Path) -> None:
     fit_model(tmp_path, dataset, 1)
     offline = OfflineData(str(dataset), env_id="Pendulum-v1")
@@ -402,7 +403,43 @@ def test_a_models_predictions(dataset: Path, tmp_path: Path) -> None:
     with np.load(path) as arrays:
         assert arrays["mean"].shape == arrays["var"].shape == (2, 220, 3)
         assert np.abs(arrays["action"]).max() > 1  # environment units, not [−1, 1]
-    assert trainer(tmp_path).test(ensemble(), offline, ckpt_path="last")["test/mse"] > 0
+    with pytest.warns(MbrlWarning, match="trained on 176 of these 220 rows and is tested on the other 44"):
+        assert trainer(tmp_path).test(ensemble(), offline, ckpt_path="last")["test/rows"] == 44
+
+
+def test_a_model_alone_logs_on_the_clock_of_epochs(dataset: Path, tmp_path: Path) -> None:
+    """TensorBoard and the metric lines agree, each metric once an epoch."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Steps(pl.Callback):
+        losses: list[list[tuple[float, int]]] = []
+
+        def on_train_epoch_start(self, *_: Any) -> None:
+            self.losses.append([])
+
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+            self.losses[-1].append((outputs["loss"].item(), batch.batch_shape[-1]))
+
+    fit_model(tmp_path, dataset, 2, tensorboard=True, callbacks=[Steps()])
+    fit_model(tmp_path, dataset, 4, tensorboard=True, callbacks=[Steps()], ckpt_path="last")
+    written = lines(tmp_path, "epoch")
+    assert [line["epoch"] for line in written] == [0, 1, 2, 3]
+    for line, pairs in zip(written, Steps.losses, strict=True):
+        mean = sum(loss * rows for loss, rows in pairs) / sum(rows for _, rows in pairs)
+        assert line["model/loss"] == pytest.approx(mean, rel=1e-5)
+    found: dict[str, dict[int, float]] = {}
+    for file in (tmp_path / "tensorboard").iterdir():
+        events = EventAccumulator(str(file))
+        events.Reload()
+        for name in events.Tags()["scalars"]:
+            for event in events.Scalars(name):
+                assert event.step not in found.setdefault(name, {}), name
+                found[name][event.step] = event.value
+    assert {"model/loss", "model/mse", "model/holdout_mse", "model/explained"} <= found.keys()
+    for name in written[0].keys() - {"epoch"}:
+        assert sorted(found[name]) == [0, 1, 2, 3], name
+    for line in written:
+        assert found["model/loss"][line["epoch"]] == pytest.approx(line["model/loss"])
 
 
 def fit_nearest(folder: Path, dataset: Path, ckpt_path: str | None = None, **options: Any) -> Nearest:
@@ -423,9 +460,15 @@ def test_a_model_in_closed_form_has_one_epoch(dataset: Path, tmp_path: Path, cap
     expected = model.predict(rows.obs, rows.action).mean
     assert torch.equal(mbrl.load(tmp_path, allow=["tests"]).predict(rows.obs, rows.action).mean, expected)
     fresh = Nearest()
-    tested = trainer(tmp_path).test(fresh, offline, ckpt_path="last")
+    with pytest.raises(ConfigError, match="expected rows that it wasn't fitted to"):
+        trainer(tmp_path).test(fresh, offline, ckpt_path="last")
+    other = collect(make_task("Pendulum-v1"), str(tmp_path / "other.npz"), steps=60, seed=7)
+    unseen = OfflineData(str(other), env_id="Pendulum-v1")
+    tested = trainer(tmp_path).test(fresh, unseen, ckpt_path="last")
     assert torch.equal(fresh.predict(rows.obs, rows.action).mean, expected)
-    assert tested["test/mse"] == pytest.approx((expected - rows.next_obs).square().mean().item())
+    new = unseen.transitions
+    said = fresh.predict(new.obs, new.action).mean
+    assert tested["test/mse"] == pytest.approx((said - new.next_obs).square().mean().item())
     fit_nearest(tmp_path, dataset, ckpt_path="last", progress=True)
     assert capsys.readouterr().err.startswith(f"the run in {tmp_path} is finished\n")
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mbrl.analysis.runs.improvement import Improvement, false_findings, probability_of_improvement
 from mbrl.analysis.runs.learning_curves import STATISTICS, learning_curves
 from mbrl.analysis.runs.learning_curves_result import LearningCurves
-from mbrl.analysis.runs.run_curves import CLOCKS, GROUPINGS, RunCurves, read_curves
+from mbrl.analysis.runs.run_curves import GROUPINGS, X_NAMES, RunCurves, own_clock, read_curves
 from mbrl.arguments import Seed, check_argument
 from mbrl.data.streams import make_generator
 from mbrl.errors import ConfigError
+from mbrl.replacing import replacing
+from mbrl.training.output import tell
 
 _FORMATS = (".png", ".pdf", ".svg")
 
@@ -24,11 +25,11 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="mbrl plot", description=__doc__)
     parser.add_argument(
         "runs", nargs="+", metavar="RUN",
-        help="the folder of a run or of its seeds (runs/NAME), or a CSV file with seed, env_steps and the metric; "
+        help="the folder of a run or of its seeds (runs/NAME), or a CSV file with seed, the clock and the metric; "
         "LABEL=RUN names its group",
     )  # fmt: skip
     parser.add_argument("--metric", default="eval/return", help="as in metrics.jsonl (default: eval/return)")
-    parser.add_argument("--x", default="env_steps", choices=CLOCKS, help="horizontal axis (default: env_steps)")
+    parser.add_argument("--x", choices=X_NAMES, help="horizontal axis (default: the clock of the first run)")
     parser.add_argument(
         "--statistic", default="iqm", choices=list(STATISTICS), help="over the runs of a group (default: iqm)"
     )
@@ -51,10 +52,11 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     figure = given.out or Path(given.metric.replace("/", "_") + ".png")
     numbers = given.csv or figure.with_suffix(".csv")
     _check_outputs(figure, numbers)
-    read = read_curves(given.runs, given.metric, given.x, given.group)
+    x_name = given.x or own_clock(given.runs)
+    read = read_curves(given.runs, given.metric, x_name, given.group)
     generator = make_generator("cpu", given.seed, "bootstrap")
     curves = learning_curves(
-        read.groups, generator=generator, metric=given.metric, x_name=given.x, statistic=given.statistic,
+        read.groups, generator=generator, metric=given.metric, x_name=x_name, statistic=given.statistic,
         points=given.points, resamples=given.resamples, level=given.level,
     )  # fmt: skip
     _check_replaced(numbers, list(curves.table()))
@@ -64,11 +66,10 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         lines += ["", *_improvement_lines(better, given.metric)]
         lines += [f"note: {note}" for note in false_findings(len(band.curves) for band in curves.groups.values())]
     lines += ["", *(f"note: {note}" for note in (*read.notes, *curves.notes))] if read.notes or curves.notes else []
-    beside = figure.with_name(f".{figure.name}")  # the older figure stays until the new one is whole
-    curves.plot().savefig(beside, dpi=150, format=figure.suffix[1:])
-    beside.replace(figure)
+    with replacing(figure) as file:  # the older figure stays until the new one is whole
+        curves.plot().savefig(file, dpi=150, format=figure.suffix[1:])
     curves.to_csv(numbers)
-    sys.stdout.write("\n".join([*lines, "", f"figure   {figure}", f"numbers  {numbers}"]) + "\n")
+    tell("\n".join([*lines, "", f"figure   {figure}", f"numbers  {numbers}"]))
     return 0
 
 

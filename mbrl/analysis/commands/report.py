@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,12 +19,12 @@ from mbrl.arguments import Seed, check_argument, check_whole
 from mbrl.data import Task, Transitions, read_offline
 from mbrl.data.task import check_same_task
 from mbrl.envs.check import check_functions
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, RunFolderError
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.check import json_object
 from mbrl.training.load import module_of
-from mbrl.training.output import say
+from mbrl.training.output import say, tell
 from mbrl.training.resume import checkpoint_at
 from mbrl.training.run_folder import inside
 from mbrl.uncertainty import UncertaintyMeasure
@@ -67,6 +66,8 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     measures = None if given.measures is None else [_measure(text, allow) for text in given.measures]
     checkpoint = checkpoint_at(given.ckpt)
     folder = inside(checkpoint) / "report" if given.out is None else given.out
+    if given.out is None and folder.is_symlink():
+        raise RunFolderError(f"expected a folder for the report, but {folder} is a link; give another folder with --out.")
     check_folder(folder, [part.result.name for part in REPORT_PARTS], overwrite=given.overwrite)
     torch.set_num_threads(given.threads)
 
@@ -108,7 +109,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     progress("done")
     lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in part.in_short()))]
     lines = [found.about["seen"], *lines] if found.about["seen"] else lines
-    sys.stdout.write("\n".join([*lines, "", f"report   {page}"]) + "\n")
+    tell("\n".join([*lines, "", f"report   {page}"]))
     return 0
 
 

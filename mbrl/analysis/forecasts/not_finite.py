@@ -1,4 +1,4 @@
-"""`NotFinite`: forecasts that aren't finite numbers, counted."""
+"""`NotFinite`: forecasts that aren't finite numbers, or that the model halts, counted."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ class NotFinite:
         self.kind = kind
         self.count = 0
         self.total = 0
+        self.halted = 0
         self._first: tuple[int, int, int] | None = None  # episode, step, dim
 
-    def look(self, forecasts: Tensor, episode: Tensor, step: Tensor) -> None:
+    def look(self, forecasts: Tensor, episode: Tensor, step: Tensor, behind: Tensor | None = None) -> None:
         """Looks at one more chunk.
 
         Args:
             forecasts: `m x b x H x S`, `m` members or particles.
             episode: `b` int64, the one that each begins in.
             step: `b` int64, the one that each begins at.
+            behind: `m x b x H` bool, steps behind a halt of the model's own, which aren't looked at; None: none.
         """
         bad = ~forecasts.isfinite()  # m x b x H x S
         self.total += bad.shape[0] * bad.shape[1]
+        if behind is not None:
+            bad &= ~behind[..., None]
+            self.halted += int(behind.any(-1).sum())
         if not bad.any():
             return
         self.count += int(bad.flatten(2).any(-1).sum())
@@ -38,11 +43,18 @@ class NotFinite:
             self._first = (int(episode[row]), int(step[row]) + after, dim)
 
     def notes(self, names: Sequence[str]) -> list[str]:
-        """A sentence with the number and the place of the first, if there are any."""
+        """A sentence with the number and the place of the first, if there are any; and one with the number of halts."""
+        notes = []
+        if self.halted:
+            notes.append(
+                f"{self.halted} of {self.total} {self.kind} were halted by the model itself and don't count from there on, "
+                "which flatters it."
+            )
         if self._first is None:
-            return []
+            return notes
         episode, step, dim = self._first
         return [
+            *notes,
             f"{self.count} of {self.total} {self.kind} gave a number that isn't finite and don't count from there on, which "
-            f"flatters the model; the first is {names[dim]} after step {step} of episode {episode}."
+            f"flatters the model; the first is {names[dim]} after step {step} of episode {episode}.",
         ]

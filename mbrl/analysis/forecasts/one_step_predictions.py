@@ -70,7 +70,7 @@ def predict_rows(model: DynamicsModel, rows: Transitions, generator: torch.Gener
         here = rows.select(part).to(model.device)
         state = model.start(here, generator)
         if isinstance(state, ObsState):
-            yield RowPredictions(part, here, model.predict(here.obs, here.action), model.drawn_members, None)
+            yield RowPredictions(part, here, model.predict_from(state, here.action), model.drawn_members, None)
             continue
         step, prediction = step_and_prediction(model, state, here.action)
         yield RowPredictions(part, here, prediction, model.drawn_members, step)

@@ -24,7 +24,7 @@ def particle_rollouts(
     particles: int,
     generator: torch.Generator,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor | None]]:
     """The model rolled out on the recorded actions from each window's first state.
 
     A particle keeps its member throughout (TS∞), and a window's particles ask the members equally often.
@@ -37,8 +37,9 @@ def particle_rollouts(
         progress: told the windows that are done.
 
     Yields:
-        Which windows (`b` of them), the observations after each step, `P x b x H x S` float64 on the CPU, and whether the
-        model took the task for ended in that step, `P x b x H` bool. Rollouts go on after that.
+        Which windows (`b` of them), the observations after each step, `P x b x H x S` float64 on the CPU, whether the
+        model took the task for ended in that step, `P x b x H` bool, and which steps lie behind a halt of the model's own,
+        `P x b x H` bool, or None if it halts none. Rollouts go on after the former; behind a halt there are only NaN.
     """
     size, horizon = found.rows.obs.shape[-1], found.rows.obs.shape[1]
     at_once = max(1, min(_ROWS, _NUMBERS // (horizon * size)) // particles)
@@ -63,7 +64,7 @@ def stepping_without_reward(model: DynamicsModel, rows: Transitions) -> Iterator
     if unknown:
         one = rows.map(lambda tensor: tensor.flatten(0, len(rows.batch_shape) - 1)[:1]).to(model.device)
         with torch.no_grad():
-            unknown = model.predict(one.obs, one.action).reward_mean is None
+            unknown = model.predict_rows(one).reward_mean is None
     if unknown:
         model.task = replace(task, known_reward=f"{__name__}.{no_reward.__name__}")
     try:
@@ -80,7 +81,7 @@ def no_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 @torch.no_grad()
 def _rolled_out(
     model: DynamicsModel, rows: Transitions, particles: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     state = model.start(rows.map(lambda tensor: tensor[:, 0]), generator, follow=True)
     state = model.particles(state, 1, particles, follow=True)  # P·b
     with stepping_without_reward(model, rows):
@@ -88,4 +89,10 @@ def _rolled_out(
     obs = torch.stack([step.next_obs for step in steps], 1)  # P·b x H x S
     ended = torch.stack([step.terminated for step in steps], 1)  # P·b x H
     shape = (particles, *rows.batch_shape)
-    return obs.reshape(*shape, -1).double().cpu(), ended.reshape(shape).cpu()
+    obs, ended = obs.reshape(*shape, -1).double().cpu(), ended.reshape(shape).cpu()
+    halts = [step.halt for step in steps if step.halt is not None]
+    if not halts:
+        return obs, ended, None
+    halt = torch.stack(halts, 1).reshape(shape).cpu()  # P x b x H: a model that halts says so of each step
+    behind = halt.cumsum(-1) - halt.long() > 0  # in an earlier step
+    return torch.where(behind[..., None], torch.nan, obs), ended & ~behind, behind

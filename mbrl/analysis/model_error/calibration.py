@@ -89,6 +89,7 @@ def calibration(
         DataError: if no episode is as long as the shortest horizon, or there are numbers that aren't finite in them.
         ConfigError: for a number out of range.
     """
+    check_argument("calibration(model=…)", model, DynamicsModel)
     for argument, given in (("most", most), ("particles", particles)):
         check_whole(f"calibration({argument}=…)", given, 1 if argument == "most" or isinstance(model, Exact) else 2)
     check_argument("calibration(horizons=…)", list(horizons), Annotated[Sequence[Count], Items(1, rising=True)])
@@ -210,8 +211,8 @@ def _ahead(model: DynamicsModel, at: Windows, particles: int, generator: torch.G
     real = at.rows.next_obs[:, -1].double().cpu()  # B x S
     made = _empty(real)
     places = generator_on(torch.device("cpu"), generator)
-    for part, path, _ in particle_rollouts(model, at, particles, generator):
-        bad.look(path, at.episode[part], at.first[part])
+    for part, path, _, behind in particle_rollouts(model, at, particles, generator):
+        bad.look(path, at.episode[part], at.first[part], behind)
         x, y = path[:, :, -1], real[part]  # P x b x S, b x S
         known = x.isfinite().all(0)  # b x S
         x = torch.where(known, x, torch.nan)

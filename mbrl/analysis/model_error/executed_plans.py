@@ -25,7 +25,7 @@ class Truth:
         device = self.model.device
         rows = start_rows(self.model, obs.double(), snapshot).to(device)
         steps = self.model.rollout(self.model.start(rows, self.generator), plans.double().to(device))
-        rewards, ends = [step.reward.double().cpu() for step in steps], [step.terminated.cpu() for step in steps]
+        rewards, ends = [step.reward.double().cpu() for step in steps], [step.ended.cpu() for step in steps]
         return discounted(self.discount, rewards, ends, [torch.zeros_like(end) for end in ends])
 
 

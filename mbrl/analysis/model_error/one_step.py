@@ -26,7 +26,7 @@ from mbrl.analysis.model_error.one_step_result import (
     Region,
 )
 from mbrl.analysis.progress import Progress
-from mbrl.arguments import check_whole
+from mbrl.arguments import check_argument, check_whole
 from mbrl.data import Transitions
 from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel
@@ -74,6 +74,7 @@ def one_step_error(
         DataError: for an empty list, or numbers that aren't finite.
         ConfigError: for one of `policy` and `truth` without the other.
     """
+    check_argument("one_step_error(model=…)", model, DynamicsModel)
     check_whole("one_step_error(most=…)", most, 1)
     check_episodes("one_step_error", episodes)
     if (policy is None) != (truth is None):

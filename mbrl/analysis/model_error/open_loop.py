@@ -15,7 +15,7 @@ from mbrl.analysis.forecasts.particle_rollouts import particle_rollouts
 from mbrl.analysis.forecasts.windows import check_episodes, place_windows
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve, OpenLoopError
 from mbrl.analysis.progress import Progress
-from mbrl.arguments import check_whole
+from mbrl.arguments import check_argument, check_whole
 from mbrl.data import Transitions
 from mbrl.models import DynamicsModel, Exact
 
@@ -57,6 +57,7 @@ def open_loop_error(
         DataError: if no episode is as long as the horizon, or there are numbers that aren't finite in them.
         ConfigError: for a number out of range.
     """
+    check_argument("open_loop_error(model=…)", model, DynamicsModel)
     for argument, given in (("horizon", horizon), ("most", most), ("particles", particles)):
         check_whole(f"open_loop_error({argument}=…)", given, 1)
     check_episodes("open_loop_error", episodes)
@@ -84,8 +85,8 @@ def open_loop_error(
         if progress is not None:
             progress(f"open-loop error: {done} of {len(found)} windows of {horizon} steps")
 
-    for part, obs, ended in particle_rollouts(model, found, particles, generator, report):
-        bad.look(obs, found.episode[part], found.first[part])
+    for part, obs, ended, behind in particle_rollouts(model, found, particles, generator, report):
+        bad.look(obs, found.episode[part], found.first[part], behind)
         off_mean[part] = obs.mean(0) - real[part]
         off_single[part] = obs[0] - real[part]
         early += int((ended & ~really_over[part]).any(-1).sum())

@@ -81,6 +81,8 @@ def plan_outcome(
         return Skipped(
             NAME, TITLE, f"{name} has no model whose promises could be compared; one that has inherits HasDynamics."
         )
+    if planner.dynamics is None:
+        return Skipped(NAME, TITLE, f"This {name} was made without a model (dynamics: null), so that nothing is promised.")
     planner.built_task  # noqa: B018 - refuses before build
     check_whole(f"{who}(decisions=…)", decisions, 1)
     model, objective = planner.dynamics, None
@@ -119,6 +121,8 @@ def plan_outcome(
             reality.close()
     if objective is not None and objective.uncertainty is not None:
         notes.append("The plan value holds the planner's weighted uncertainty, which is no return; promised doesn't.")
+    if objective is not None and objective.termination_cost != 0:
+        notes.append("The plan value holds the planner's cost of ending, which is no reward; promised doesn't.")
     if objective is not None and objective.terminal_value is not None:
         notes.append("The plan value holds the value of where the plan ends; promised and obtained are rewards only.")
     if not plans:

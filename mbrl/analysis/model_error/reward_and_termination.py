@@ -60,6 +60,7 @@ def reward_and_termination(
         DataError: if no episode is as long as the horizon, or there are numbers that aren't finite in them.
         ConfigError: for a number out of range.
     """
+    check_argument("reward_and_termination(model=…)", model, DynamicsModel)
     who = "reward_and_termination"
     for argument, given in (("horizon", horizon), ("most", most), ("windows", windows), ("particles", particles)):
         check_whole(f"{who}({argument}=…)", given, 1)
@@ -200,7 +201,7 @@ def _returns(
             total += torch.where(alive, step.reward.double().cpu() * weights[number], 0.0)
             ended = step.terminated.cpu() & alive
             over |= ended & ~rows.terminated[:, number].cpu().repeat(particles)
-            alive &= ~ended
+            alive &= ~step.ended.cpu()
         each = total.view(particles, -1)  # P x b
         means.append(each.mean(0))
         spreads.append(each.std(0, correction=0))

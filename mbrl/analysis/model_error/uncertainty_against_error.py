@@ -18,7 +18,7 @@ from mbrl.analysis.model_error.measured_states import Measuring, measured_rollou
 from mbrl.analysis.model_error.uncertainty_against_error_result import UncertaintyAgainstError
 from mbrl.analysis.model_error.uncertainty_scores import DATASET, ROLLOUTS, notes_on_constants, scores_of
 from mbrl.analysis.progress import Progress
-from mbrl.arguments import check_whole
+from mbrl.arguments import check_argument, check_whole
 from mbrl.data import Transitions, ValueFunction
 from mbrl.data.streams import generator_on
 from mbrl.errors import MbrlError
@@ -75,6 +75,7 @@ def uncertainty_against_error(
         ConfigError: for a number out of range.
         UnsupportedError: if `truth` isn't exact.
     """
+    check_argument("uncertainty_against_error(model=…)", model, DynamicsModel)
     who = "uncertainty_against_error"
     for argument, given in (("most", most), ("depth", depth), ("rollouts", rollouts)):
         check_whole(f"{who}({argument}=…)", given, 1)

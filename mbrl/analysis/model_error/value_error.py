@@ -69,6 +69,7 @@ def value_error(
         DataError: if no row counts.
         ConfigError: for a number out of range.
     """
+    check_argument("value_error(model=…)", model, DynamicsModel)
     check_whole("value_error(samples=…)", samples, 1)
     check_whole("value_error(most=…)", most, 1)
     check_argument("value_error(discount=…)", discount, Discount)

@@ -127,7 +127,7 @@ class WatchedRun:
 
     def _promised_by(self, objective: PlanObjective, obs: Tensor, snapshot: Tensor | None, plans: Tensor) -> Tensor:
         """The model's return of plans `N x H x A`, with noise that the search hasn't seen: `N`."""
-        objective = replace(objective, terminal_value=None, uncertainty=None, uncertainty_rate=0.0)
+        objective = replace(objective, terminal_value=None, uncertainty=None, uncertainty_rate=0.0, termination_cost=0.0)
         state = self.model.start(start_rows(self.model, obs, snapshot), self.generator)
         promised = objective.returns(state, plans.unsqueeze(1))[:, 0].double().cpu()
         return torch.where(promised.isfinite(), promised, torch.nan)
@@ -142,7 +142,7 @@ class WatchedRun:
         for _ in range(self.settings.horizon):
             step = model.step(state, policy.mode(state.obs))
             rewards.append(step.reward.double().cpu())
-            ends.append(step.terminated.cpu())
+            ends.append(step.ended.cpu())
             state = step.state
         total = discounted(self.settings.discount, rewards, ends, [torch.zeros_like(end) for end in ends])
         promised = total.view(particles, -1).mean(0)

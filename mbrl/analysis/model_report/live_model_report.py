@@ -20,7 +20,8 @@ from mbrl.analysis.png import png
 from mbrl.arguments import Count
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, UnsupportedError
-from mbrl.planners import OnlinePlanner, evaluating
+from mbrl.planners import OnlinePlanner, dynamics_of, evaluating
+from mbrl.replacing import replacing
 from mbrl.spec import Configurable
 from mbrl.training.callbacks.run import Run
 from mbrl.training.files import room_for
@@ -64,9 +65,13 @@ class LiveModelReport(Configurable, pl.Callback):
         Raises:
             UnsupportedError: without a planner that has a model and collects real steps.
         """
+        name = type(pl_module).__name__
         if stage == "fit" and not isinstance(pl_module, OnlinePlanner):
+            raise UnsupportedError(f"LiveModelReport: expected an OnlinePlanner, got {name}; use mbrl report instead.")
+        if stage == "fit" and dynamics_of(pl_module) is None:
             raise UnsupportedError(
-                f"LiveModelReport: expected an OnlinePlanner, got {type(pl_module).__name__}; use mbrl report instead."
+                f"LiveModelReport: expected a planner with a model to look at, got a {name} without one (dynamics: null); "
+                "leave the callback out."
             )
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -102,6 +107,7 @@ class LiveModelReport(Configurable, pl.Callback):
             DataError: if the newest steps are too few to look at.
         """
         model, now = planner.dynamics, planner.env_steps
+        assert model is not None  # refused by setup
         episodes = newest_episodes(planner, self.rows)
         horizon = min(self.horizon, max(len(episode) for episode in episodes))
         figures: dict[str, Figure] = {}
@@ -211,9 +217,8 @@ def _show(trainer: Run, now: int, figures: Mapping[str, Figure], numbers: Mappin
 
 def _replace(path: Path, data: bytes) -> None:
     """Replaces a file at once, so that nobody sees half a picture; it isn't flushed to disk, since the next comes soon."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_bytes(data)
-    beside.replace(path)
+    with replacing(path, flushed=False) as file:
+        file.write(data)
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -118,9 +118,15 @@ def _model_of(module: Any) -> DynamicsModel:
         return module
     if not isinstance(module, Planner):
         raise ConfigError(f"report: expected a planner or a dynamics model, got {type(module).__name__}; see mbrl.load.")
+    name = type(module).__name__
     if not isinstance(module, HasDynamics):
         raise UnsupportedError(
-            f"report: expected a planner that inherits HasDynamics, got {type(module).__name__}; add it, or give its model."
+            f"report: expected a planner that inherits HasDynamics, got {name}; add it, or give its model."
+        )
+    if module.dynamics is None:
+        raise UnsupportedError(
+            f"report: expected a planner with a dynamics model to look at, got a {name} without one (dynamics: null); "
+            "mbrl test says how well it acts."
         )
     return module.dynamics
 

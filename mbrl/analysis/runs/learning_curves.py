@@ -1,4 +1,4 @@
-"""`learning_curves`: a metric over real steps, of groups of runs, with bands over their seeds."""
+"""`learning_curves`: a metric over a run's clock, of groups of runs, with bands over their seeds."""
 
 from __future__ import annotations
 
@@ -72,8 +72,11 @@ def learning_curves(
     single = [group for group, curves in groups.items() if len(curves) == 1]
     if single:
         notes.append(f"One run, so no interval: {', '.join(single)}.")
-    if x_name == "env_steps" and len({band.ends for band in bands.values()}) > 1:
-        notes.append("Groups end at different env_steps, so final values aren't after equal experience.")
+    if x_name in ("env_steps", "updates") and len({band.ends for band in bands.values()}) > 1:
+        notes.append(
+            f"Groups end at different {x_name}, so final values aren't after equal "
+            f"{'experience' if x_name == 'env_steps' else 'training'}."
+        )
     several = [len(curves) for curves in groups.values() if len(curves) > 1]
     notes += few_runs(min(several, default=1))
     return LearningCurves(bands, metric, x_name, statistic, level, notes)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STATISTIC_WORDS = {"iqm": "interquartile mean", "mean": "mean"}
 _AXES = {
     "env_steps": "real environment steps",
+    "updates": "updates",
     "epoch": "epoch",
     "time/wall_s": "wall-clock time (s)",
     "eval/return": "evaluation return (reward units)",
@@ -36,7 +37,7 @@ class Curve:
 
     Args:
         run: its name.
-        x: `T`, increasing: real steps, seconds or epochs.
+        x: `T`, increasing: real steps, updates, seconds or epochs.
         y: `T`; NaN where the metric wasn't finite.
 
     Raises:

@@ -16,10 +16,10 @@ from mbrl.analysis.runs.learning_curves_result import Curve
 from mbrl.analysis.runs.run_settings import RunSettings, differences, read_settings
 from mbrl.arguments import check_known
 from mbrl.errors import DataError, RunFolderError
-from mbrl.training.metrics_file import MetricsFile
+from mbrl.training.metrics_file import CLOCKS, MetricsFile
 from mbrl.training.run_folder import METRICS, SUMMARY, inside
 
-CLOCKS = ("env_steps", "time/wall_s", "epoch")  # what a curve can be drawn over
+X_NAMES = (*CLOCKS, "time/wall_s")  # what a curve can be drawn over
 GROUPINGS = ("name", "run")
 Group: TypeAlias = tuple[str, str, str]  # what makes it ("label", a folder, a file), its name, its settings in one text
 
@@ -52,7 +52,7 @@ def read_curves(
             runs, `seed`. `LABEL=RUN` names its group; those of one label are one group,
             whatever their settings.
         metric: as in the runs' metric lines.
-        x_name: one of `CLOCKS`; lines without it are left out.
+        x_name: one of `X_NAMES`; lines without it are left out.
         grouping: `name` makes one group of the `seed…` folders in one folder that have the same settings, `run` one of
             each run.
 
@@ -61,7 +61,7 @@ def read_curves(
         DataError: if no run has the metric (the message names those there are), or a group's tasks differ.
         ConfigError: if a run's `config.yaml` can't be read.
     """
-    check_known("read_curves(x_name=…)", x_name, CLOCKS, DataError)
+    check_known("read_curves(x_name=…)", x_name, X_NAMES, DataError)
     check_known("read_curves(grouping=…)", grouping, GROUPINGS, DataError)
     found: dict[Group, list[Curve]] = {}
     tasks: dict[Group, dict[str, str]] = {}
@@ -122,6 +122,25 @@ def read_curves(
     return RunCurves({names[group]: curves for group, curves in found.items()}, of_groups, notes)
 
 
+def own_clock(runs: Sequence[str]) -> str:
+    """The clock that the first of the runs is counted on, `env_steps` where none says; arguments as in `read_curves`."""
+    for text in runs:
+        _, path = _split_label(text)
+        if path.is_file() and path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                known = set(next(csv.reader(file), []))
+        else:
+            try:
+                folders = _run_folders(path)
+            except RunFolderError:  # `read_curves` says so
+                continue
+            known = {clock for folder in folders for clock in CLOCKS if MetricsFile(folder / METRICS, clock).read()}
+        for clock in CLOCKS:
+            if clock in known:
+                return clock
+    return "env_steps"
+
+
 # folders -----------------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +199,7 @@ def _run_curve(folder: Path, metric: str, x_name: str) -> Curve:
     path = folder / METRICS
     lines = MetricsFile(path, x_name).read()
     if not lines:
-        others = " or ".join(name for name in CLOCKS if MetricsFile(path, name).read())
+        others = " or ".join(name for name in X_NAMES if MetricsFile(path, name).read())
         if not others:
             raise RunFolderError(f"expected metrics in {path}, got none; train first, or give another folder.")
         raise DataError(f"expected lines with {x_name} in {path}, got none; draw them over {others} instead.")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from mbrl.data import ModelState, ModelStep, Prediction
-from mbrl.models.base import Differentiable, DynamicsModel, Exact
+from mbrl.models.base import DynamicsModel
+from mbrl.models.capabilities import Differentiable, Exact
 from mbrl.models.obs_state import ObsState
 
 # the logit of a step that never ends the task; finite (a probability of 1e-13), so that losses of it stay finite
@@ -46,23 +46,28 @@ class ClosedForm(DynamicsModel, Exact, Differentiable):
             return super().step(state, action, want)  # which refuses it
         task, obs = self.built_task, state.obs
         if task.known_reward is None:
-            next_obs, reward = self._inner_steps(obs, action)
+            next_obs, reward = self._inner_steps(obs, action, self.project)
         else:  # known at no action repeat alone, so there is one inner step
-            next_obs = self.advance(obs, task.to_env_action(action))
+            next_obs = self.project(self.advance(obs, task.to_env_action(action)))
             reward = cast("Tensor", task.reward(obs, action, next_obs))
         terminated = task.terminated(obs, action, next_obs)
         if terminated is None:
             terminated = torch.zeros_like(reward, dtype=torch.bool)
         prediction = self.predict(obs, action) if "prediction" in want else None
-        return ModelStep(obs, action, next_obs, reward, terminated, replace(state, obs=next_obs), prediction)
+        halt = self.halted(obs, action, next_obs)
+        return ModelStep(obs, action, next_obs, reward, terminated, state.moved(next_obs), prediction, halt)
 
-    def _inner_steps(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Next observations `B x S` and the summed reward `B` of all inner steps."""
+    def _inner_steps(
+        self, obs: Tensor, action: Tensor, land: Callable[[Tensor], Tensor] = lambda led_to: led_to
+    ) -> tuple[Tensor, Tensor]:
+        """Next observations `B x S` and the summed reward `B` of all inner steps; `land` puts the last one in its place."""
         task = self.built_task
         command = task.to_env_action(action)  # B x A
-        led_to = self.advance(obs, command)  # B x S
-        reward = self.earned(obs, command, led_to)  # B
-        for _ in range(1, task.action_repeat):
-            before, led_to = led_to, self.advance(led_to, command)
-            reward = reward + self.earned(before, command, led_to)
-        return led_to, reward
+        reward: Tensor | None = None
+        for left in reversed(range(task.action_repeat)):
+            led_to = self.advance(obs, command)  # B x S
+            led_to = led_to if left else land(led_to)
+            earned = self.earned(obs, command, led_to)  # B
+            obs, reward = led_to, earned if reward is None else reward + earned
+        assert reward is not None  # there is at least one inner step
+        return obs, reward

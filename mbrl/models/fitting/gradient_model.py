@@ -14,6 +14,7 @@ from mbrl.data import Task, Transitions, ValueFunction, make_generator
 from mbrl.errors import ConfigError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.fitting.fit_run import FitRun
+from mbrl.models.fitting.fitted_rows import FittedRows
 from mbrl.models.fitting.rules import BestWeights, Bootstrap, Keep, MemberBatches, Split, Stopping
 from mbrl.models.model_module import Batches, in_order, refuse_divergence
 from mbrl.networks import ROUNDING
@@ -25,8 +26,8 @@ class GradientModel(DynamicsModel):
     A subclass makes its parameters and implements `loss`. `update` is the one update step; `refit` runs it to the end inside
     a planner. Under `mbrl fit` Lightning runs it with its own clock: an epoch is one pass over the training rows, and
     `max_epochs`, `max_steps`, clipping and accumulation are the Trainer's; of its caps and the model's own the first ends
-    the fit. Optimiser, kept weights and order of rows are in the checkpoint, so an interrupted fit goes on as if nothing had
-    happened. Under DDP every process computes its share of each batch and the whole holdout.
+    the fit, though not before the Trainer's `min_epochs` and `min_steps`. Optimiser, kept weights and order of rows are in
+    the checkpoint, so an interrupted fit goes on as it would have. Under DDP each process computes its share of each batch.
 
     Args:
         members: `E`, networks that are fitted side by side.
@@ -80,6 +81,7 @@ class GradientModel(DynamicsModel):
         self.holdout = holdout
         self.holdout_max = holdout_max
         self.holdout_by = holdout_by
+        self._holdout = {"holdout": holdout, "holdout_max": holdout_max, "holdout_by": holdout_by}
         self.bootstrap = bootstrap
         self.stopping = stopping
         self.patience = patience
@@ -132,6 +134,13 @@ class GradientModel(DynamicsModel):
         """Names of the parameters whose first dim is `E`; those that all members share are not among them."""
         return {name for name, _ in self.named_parameters()}
 
+    def own_buffers(self) -> set[str]:
+        """Names of the buffers of which each member has its part: those whose first dim is `E`, unless a subclass knows."""
+        return {name for name, buffer in self.named_buffers() if buffer.shape[:1] == (self.members,)}
+
+    def after_update(self) -> None:
+        """Follows each optimiser step, without gradients, in a planner and under Lightning: a place to project weights."""
+
     # fitting -----------------------------------------------------------------------------------------------------------
 
     def build(self, task: Task, seed: int = 0) -> None:
@@ -157,6 +166,8 @@ class GradientModel(DynamicsModel):
         loss, metrics = self.loss(batch, value)
         loss.backward()
         optimizer.step()
+        with torch.no_grad():
+            self.after_update()
         return {"loss": loss.detach(), **metrics}
 
     def begin_fit(self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None = None) -> FitRun:
@@ -173,12 +184,13 @@ class GradientModel(DynamicsModel):
         batches = MemberBatches(split.train, self.members, self.batch_size, self.bootstrap, generator)
         best = BestWeights(
             dict(self.named_parameters()),
-            self.own_parameters(),
+            self.own_parameters() | self.own_buffers(),
             self.members,
             self.stopping,
             self.patience,
             self.threshold,
             self.best_weights,
+            lambda: dict(self.named_buffers()),
         )
         run = FitRun(rows, split, batches, best)
         self.fit_inputs(run)
@@ -259,6 +271,7 @@ class GradientModel(DynamicsModel):
     def on_fit_start(self) -> None:
         """Splits the rows; of a resumed fit, goes on with its kept weights and its order."""
         data = self._data
+        self.fitted_to = FittedRows.of(data.transitions, data.seed, **self._holdout)
         self._fit_run = self.begin_fit(data.transitions, make_generator("cpu", data.seed, "dynamics", "fit"))
         if self._pending is not None:
             self._fit_run.load_state_dict(self._pending)
@@ -282,15 +295,21 @@ class GradientModel(DynamicsModel):
         """The loss that `update` descends too."""
         loss, metrics = self.loss(batch)
         for name, value in {"loss": loss.detach(), **metrics}.items():
-            self.log(f"model/{name}", value, batch_size=batch.batch_shape[-1])
+            self.log_epoch(f"model/{name}", value, batch.batch_shape[-1])
         return loss
+
+    def optimizer_step(self, *step: Any, **options: Any) -> None:
+        """Lightning's step of the optimiser, and `after_update`."""
+        super().optimizer_step(*step, **options)
+        with torch.no_grad():
+            self.after_update()
 
     def on_validation_epoch_end(self) -> None:
         """Logs the holdout error; stops the fit when the rule says so."""
         super().on_validation_epoch_end()
         if self._fit_run is not None and not self.trainer.sanity_checking:
             if self._fit_run.holdout is not None:
-                self.log("model/explained", self.explained(self._fit_run.holdout))
+                self.log_epoch("model/explained", self.explained(self._fit_run.holdout))
             self.trainer.should_stop |= self._end_epoch(self._fit_run, self.mean_scores())
 
     def on_train_batch_end(self, *batch: Any) -> None:
@@ -301,10 +320,12 @@ class GradientModel(DynamicsModel):
     def on_train_epoch_end(self) -> None:
         """Restores the best weights after the last epoch, before checkpoints of it are written."""
         trainer = self.trainer
-        epochs, steps = trainer.max_epochs, trainer.max_steps
-        last = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
-        trainer.should_stop |= self.max_epochs is not None and self.max_epochs <= trainer.current_epoch + 1
-        if last or trainer.should_stop or 0 <= steps <= trainer.global_step:
+        epoch, epochs, steps = trainer.current_epoch + 1, trainer.max_epochs, trainer.max_steps
+        trainer.should_stop |= self.max_epochs is not None and self.max_epochs <= epoch
+        # a stop that the Trainer's minimum holds back is not the end: epochs that follow would train over the best weights
+        may_stop = epoch >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)
+        last = epochs is not None and 0 <= epochs <= epoch
+        if last or (trainer.should_stop and may_stop) or 0 <= steps <= trainer.global_step:
             self.on_train_end()
 
     def on_train_end(self) -> None:

@@ -8,7 +8,7 @@ Pineda2021: "MBRL-Lib: a modular library for model-based reinforcement learning"
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -138,7 +138,7 @@ class BestWeights:
 
     Args:
         parameters: what is fitted, by name.
-        own: names of the parameters whose first dim is `E`; the others are shared.
+        own: names of the parameters and buffers whose first dim is `E`; the others are shared.
         members: `E`.
         rule: `"mbpo"` or `"mbrl-lib"`, as above.
         patience: epochs without improvement that are tolerated, as above.
@@ -146,6 +146,9 @@ class BestWeights:
         keep: `"member"`: each member's own best weights come back in the end (parameters that all members share stay as
             they are); `"ensemble"`: all parameters as they were when any member last improved; `"never"`: the last ones
             stay.
+        buffers: gives the buffers by name, which belong to the weights (spectral norms, running statistics) and come back
+            with them; those that all members share as they were when any member last improved. They are asked for anew
+            each time, since a module may put another tensor in a buffer's place.
     """
 
     def __init__(
@@ -157,8 +160,10 @@ class BestWeights:
         patience: int = 5,
         threshold: float = 0.01,
         keep: Keep = "member",
+        buffers: Callable[[], dict[str, Tensor]] = dict,
     ) -> None:
         self.parameters = parameters
+        self.buffers = buffers
         self.rule = rule
         self.patience = patience
         self.threshold = threshold
@@ -169,6 +174,7 @@ class BestWeights:
         self.best = torch.full((members,), 1e10, dtype=torch.float64)  # E
         self.idle = 0
         self._weights: dict[str, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}
         self._kept = [False] * members
 
     @property
@@ -197,34 +203,39 @@ class BestWeights:
         if self.keep == "never":
             return
         everything = self.keep == "ensemble"
-        for name, parameter in self.parameters.items():
-            if not everything and name not in self.own:
-                continue
-            if name not in self._weights or everything:
-                self._weights[name] = parameter.detach().clone()
-                continue
-            for member, better in enumerate(improved):
-                if better:
-                    self._weights[name][member].copy_(parameter.detach()[member])
+        weights = {name: weight for name, weight in self.parameters.items() if everything or name in self.own}
+        for kept, now in ((self._weights, weights), (self._buffers, self.buffers())):
+            for name, tensor in now.items():
+                if name not in kept or everything or name not in self.own:
+                    kept[name] = tensor.detach().clone()
+                    continue
+                for member, better in enumerate(improved):
+                    if better:
+                        kept[name][member].copy_(tensor.detach()[member])
         self._kept = [kept or better or everything for kept, better in zip(self._kept, improved, strict=True)]
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts the kept weights back; a member that never improved stays as it is."""
-        for name, weights in self._weights.items():
-            for member, kept in enumerate(self._kept) if self.keep == "member" else ():
-                if kept:
-                    self.parameters[name][member].copy_(weights[member])
-            if self.keep == "ensemble":
-                self.parameters[name].copy_(weights)
+        """Puts the kept weights and buffers back; a member that never improved stays as it is."""
+        for kept, now in ((self._weights, self.parameters), (self._buffers, self.buffers())):
+            for name, tensor in kept.items():
+                if self.keep == "ensemble" or name not in self.own:
+                    now[name].copy_(tensor)
+                    continue
+                for member, improved in enumerate(self._kept):
+                    if improved:
+                        now[name][member].copy_(tensor[member])
 
     def state_dict(self) -> dict[str, Any]:
-        """Bests, counter and kept weights, as tensors and plain data."""
-        return {"best": self.best, "idle": self.idle, "weights": dict(self._weights), "kept": list(self._kept)}
+        """Bests, counter, kept weights and buffers, as tensors and plain data."""
+        kept = {"weights": dict(self._weights), "buffers": dict(self._buffers), "kept": list(self._kept)}
+        return {"best": self.best, "idle": self.idle, **kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state`."""
+        """Continues from `state`; one written before buffers were kept has none."""
         self.best, self.idle, self._kept = state["best"].cpu(), state["idle"], list(state["kept"])
-        self._weights = {
-            name: weights.to(self.parameters[name].device, copy=True) for name, weights in state["weights"].items()
-        }
+        buffers = self.buffers()
+        self._weights, self._buffers = (
+            {name: tensor.to(now[name].device, copy=True) for name, tensor in state.get(part, {}).items()}
+            for part, now in (("weights", self.parameters), ("buffers", buffers))
+        )

@@ -34,7 +34,8 @@ from mbrl.envs import make_env, simulator_state_size
 from mbrl.envs.simulator_state import SimulatorState, has_simulator_state
 from mbrl.envs.vector_experience import in_env_units
 from mbrl.errors import DataError, UnsupportedError
-from mbrl.models.base import DynamicsModel, Exact
+from mbrl.models.base import DynamicsModel
+from mbrl.models.capabilities import Exact
 from mbrl.models.simulator.state import SimState
 
 if TYPE_CHECKING:
@@ -70,13 +71,18 @@ class SimulatorModel(DynamicsModel, Exact):
     # life ------------------------------------------------------------------------------------------------------------
 
     def make_parameters(self, task: Task, generator: torch.Generator) -> None:
-        """Makes the environment, and tries a few of its steps in the model.
+        """Makes the environment, and tries a few of its steps in the model; of a task from a file, when first stepped.
 
         Raises:
             TaskError: if the environment can't be made.
-            UnsupportedError: if it isn't MuJoCo's, or the model's steps don't come out as its own.
+            UnsupportedError: if it isn't MuJoCo's, the model's steps don't come out as its own, or a subclass projects.
         """
-        self._physics = self._made(task)
+        if type(self).project is not DynamicsModel.project:
+            raise UnsupportedError(
+                f"{type(self).__name__}: expected the simulator's own states, got a project, which can't change them; leave "
+                "it out."
+            )
+        self._physics = self._made(task) if task.allow is None else None  # loading a checkpoint makes no environment
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the simulator, which can't be copied and is made again when next asked for."""
@@ -136,7 +142,8 @@ class SimulatorModel(DynamicsModel, Exact):
         step = self.step(state, action.reshape(-1, action.shape[-1]))
         said = _prediction(step.next_obs, step.reward, step.terminated)
         dims = obs.shape[:-1] if member is not None else (1, *obs.shape[:-1])
-        return Prediction(said.mean.view(*dims, -1), said.var.view(*dims, -1), *(part.view(dims) for part in _others(said)))
+        reward, reward_var, logit = (part.view(dims) for part in _others(said))
+        return Prediction(said.mean.view(*dims, -1), said.var.view(*dims, -1), reward, reward_var, logit)
 
     def predict_rows(self, rows: Transitions) -> Prediction:
         """One step from the rows' `sim_state` or, without it, from what their observations show; errors as in `start`."""
@@ -206,7 +213,10 @@ class SimulatorModel(DynamicsModel, Exact):
         rest = None if state.rest is None else state.rest.numpy()
         exact = obs.dtype is torch.float64
         frames = self.physics.run(state.physics.numpy(), rest, self._commands(given), np.float64 if exact else np.float32)
-        return _steps(state, actions, frames, "prediction" in want)
+        steps = _steps(state, actions, frames, "prediction" in want)
+        for step in steps:
+            step.halt = self.halted(step.obs, step.action, step.next_obs)
+        return steps
 
     def _commands(self, action: np.ndarray) -> np.ndarray:
         task, physics = self.built_task, self.physics

@@ -1,8 +1,9 @@
 """`PlanObjective`: the returns of many plans in a model, which every MPC optimiser maximises.
 
     symbol  meaning
-    J       mean over P particles of Σ_{t<H} γ^t alive_t (r_t + c u_t) + γ^H alive_H V(s_H)
-    alive   1 until the step after a predicted termination, whose own reward still counts
+    J       mean over P particles of Σ_{t<H} γ^t alive_t (r_t + c u_t − κ d_t) + γ^H alive_H V(s_H)
+    alive   1 until the step after a predicted termination or a halt of the model's, whose own reward still counts
+    κ d_t   the cost of ending, paid by the step that terminates (d_t = 1), once; a halt is free
     c u_t   uncertainty of the prediction at step t and its rate: below 0 a penalty, above 0 a bonus
     V       the terminal value, if there is a critic
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from mbrl.data import Generator, ModelState, ValueFunction
 from mbrl.models import DynamicsModel
-from mbrl.models.base import require_prediction
+from mbrl.models.capabilities import require_prediction
 from mbrl.planners.plans.propagation import Propagation, follow_plans
 from mbrl.uncertainty import Sample, UncertaintyMeasure
 
@@ -36,6 +37,7 @@ class PlanObjective:
         terminal_value: of observations `B x S`, `B`; None for no terminal value.
         uncertainty: a measure of what the model doesn't know; None for none.
         uncertainty_rate: its weight c, reward units per unit of it.
+        termination_cost: κ, reward units, 0 or more; where rewards are negative, plans that end early look best without one.
         value: critics, for a measure that asks them.
     """
 
@@ -47,9 +49,10 @@ class PlanObjective:
     uncertainty: UncertaintyMeasure | None = None
     uncertainty_rate: float = 0.0
     value: ValueFunction | None = None
+    termination_cost: float = 0.0
 
     def returns(self, state: ModelState, actions: Tensor, noise: Generator | None = None) -> Tensor:
-        """The return of each plan; −inf where a particle's states or rewards stop being finite before it terminates.
+        """The return of each plan; −inf where a particle's states or rewards stop being finite before it ends.
 
         Such a plan left what the model can predict; counted as zero it would beat every plan with a negative return.
 
@@ -76,14 +79,16 @@ class PlanObjective:
                 sample = Sample.of(step, self.value, self.dynamics.built_task)
                 unsure = self.uncertainty(prediction, self.dynamics.drawn_members, sample, noise)
                 reward = reward + self.uncertainty_rate * unsure
+            if self.termination_cost != 0:
+                reward = torch.where(step.terminated, reward - self.termination_cost, reward)
             if total is None:
                 total = weight * reward
-                alive = ~step.terminated
+                alive = ~step.ended
                 fine = step.finite
             else:
                 total = torch.where(alive, torch.add(total, reward, alpha=weight), total)
                 fine = fine & (step.finite | ~alive)
-                alive = alive & ~step.terminated
+                alive = alive & ~step.ended
             weight *= self.discount
             last = step.next_obs
         assert total is not None  # a horizon is at least 1

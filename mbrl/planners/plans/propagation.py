@@ -73,7 +73,7 @@ def follow_plans(
 def _moment_step(
     dynamics: DynamicsModel, state: ObsState, action: Tensor, propagation: Propagation, want: Collection[str]
 ) -> ModelStep:
-    everyone = dynamics.predict(state.obs, action)  # E x P·K·N x …
+    everyone = dynamics.predict_from(state, action)  # E x P·K·N x …
     if propagation == "expectation":
         drawn = _expected(everyone, dynamics.drawn_members)
     else:
@@ -101,6 +101,11 @@ def mixture(everyone: Prediction, members: Tensor) -> Prediction:
         spread = _moments(mean[members])[1][0]
         return _flat_at_zero(spread if var is None else var[members].mean(0) + spread)
 
+    def mean_end(next_obs: Tensor) -> Tensor:
+        logit = everyone.end_logit(next_obs, members)
+        assert logit is not None
+        return _mean_logit(logit, 0)
+
     reward, logit = everyone.reward_mean, everyone.terminated_logit
     return Prediction(
         mean=everyone.mean[members].mean(0),
@@ -108,6 +113,7 @@ def mixture(everyone: Prediction, members: Tensor) -> Prediction:
         reward_mean=None if reward is None else reward[members].mean(0),
         reward_var=None if reward is None else total_variance(reward, everyone.reward_var),
         terminated_logit=None if logit is None else _mean_logit(logit[members], 0),
+        terminated_at=None if everyone.terminated_at is None else mean_end,
     )
 
 
@@ -129,14 +135,15 @@ def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _expected(everyone: Prediction, members: Tensor) -> Prediction:
     """The mean of some members' means, without any variance: an end comes where it is likelier than not, and isn't drawn."""
-    mean, reward, logit = everyone.mean[members].mean(0), everyone.reward_mean, everyone.terminated_logit
+    mean, reward = everyone.mean[members].mean(0), everyone.reward_mean
+    logit = everyone.end_logit(mean, members)
     expected = None if reward is None else reward[members].mean(0)
     return Prediction(
         mean,
         torch.zeros_like(mean),
         expected,
         None if expected is None else torch.zeros_like(expected),
-        None if logit is None else torch.where(_mean_logit(logit[members], 0) > 0, torch.inf, -torch.inf),
+        None if logit is None else torch.where(_mean_logit(logit, 0) > 0, torch.inf, -torch.inf),
     )
 
 
@@ -157,8 +164,17 @@ def _matched(drawn: Prediction, state: ObsState) -> Prediction:
         if drawn.reward_var is not None:
             sampled = torch.addcmul(sampled, drawn.reward_var.sqrt(), noise[:, size])
         reward_mean, reward_var = fitted(sampled)
-    logit = drawn.terminated_logit
-    if logit is not None:
+
+    def shared(logit: Tensor) -> Tensor:
         blocks = logit.unflatten(0, (particles, -1))  # P x K·N
-        logit = _mean_logit(blocks, 0).expand_as(blocks).flatten(0, 1)
-    return Prediction(mean, var, reward_mean, reward_var, logit)
+        return _mean_logit(blocks, 0).expand_as(blocks).flatten(0, 1)
+
+    logit, at = drawn.terminated_logit, drawn.terminated_at
+    return Prediction(
+        mean,
+        var,
+        reward_mean,
+        reward_var,
+        None if logit is None else shared(logit),
+        None if at is None else lambda next_obs: shared(at(next_obs)),
+    )

@@ -25,8 +25,8 @@ def check_measure(
     """Refuses a model, once built, of which a measure would say nothing: it would be 0 throughout, or undefined.
 
     It measures the prediction of two rows, so that a choice that the model can't follow (a reward that it doesn't learn, a
-    scale of another length, too few elites) is refused before any training. A model that is fitted in closed form, or
-    steps in its own way, may have nothing to answer with yet; such a choice of it is refused at the first step.
+    scale of another length, too few elites) is refused before any training. Of a model that steps in its own way such a
+    choice is refused at the first step.
 
     Args:
         who: the planner or part that asks, for the message.
@@ -50,7 +50,7 @@ def check_measure(
         raise UnsupportedError(f"{who} can't use {name}: it needs {least} members and there is {members}; {way}.")
     if measure.needs_value and not valued:
         raise UnsupportedError(f"{who} needs critics that value what the members predict, and there are none; set learner.")
-    if dynamics.fitting == "closed_form" or type(dynamics).step is not DynamicsModel.step:
+    if type(dynamics).step is not DynamicsModel.step:
         return
     task, generator = dynamics.built_task, make_generator(dynamics.device, "check")
     obs = torch.zeros(2, task.obs_size, device=dynamics.device, dtype=torch.float32)

@@ -112,6 +112,8 @@ class Imagination:
             for i in range(len(self.hooks))
         ]
         want = sorted({name for hook in self.hooks for name in hook.want})
+        hook_memory: list[dict[str, Tensor]] = [{} for _ in self.hooks]
+        memory = self.selector.memory(width, self.dynamics.built_task, rows.obs)
         state, prev_action = self.dynamics.start(rows, model), rows.extras.get("prev_action")
         known = prev_action is not None
         first = number * self.chunk_rows
@@ -131,10 +133,11 @@ class Imagination:
                 self.report,
                 prev_action,
                 alive,
+                memory,
             )
             step = self.dynamics.step(state, self.selector.select(situation), want)
-            for hook, noise in zip(self.hooks, hook_noise, strict=True):
-                step = hook(step, RolloutContext(depth, self.dynamics, noise, self.value, alive, self.report))
+            for hook, noise, kept in zip(self.hooks, hook_noise, hook_memory, strict=True):
+                step = hook.applied(step, RolloutContext(depth, self.dynamics, noise, self.value, alive, self.report, kept))
             bad = alive & ~step.finite  # B
             keep = alive & ~bad
             if before is not None:  # a row whose next step isn't stored is the last of its rollout
@@ -160,6 +163,8 @@ class Imagination:
                     state, prev_action, rollout = state.select(index), prev_action[index], rollout[index]
                     policy, planning = policy.select(index), planning.select(index)
                     hook_noise = [noise.select(index) for noise in hook_noise]
+                    for kept in (memory, *hook_memory):
+                        kept.update({name: tensor[index] for name, tensor in kept.items()})
                     alive = alive[index]
         if before is not None:
             yield before

@@ -32,7 +32,7 @@ class ImaginedLearning:
     when to imagine and how often to update. So it serves planners with environments and those that learn from a dataset.
 
     Attributes:
-        dynamics: the model, built for its task.
+        dynamics: the model, built for its task; None where all rows are real.
         learner: the learner, built for the same task.
         real: the real rows, which may still grow.
         streams: the run's; draws come from `start_rows`, `replay`, `updates`, `batch hook i` and `critic term i`.
@@ -51,7 +51,7 @@ class ImaginedLearning:
         UnsupportedError: if batches mix rows, and the learner asks for extras that no model row has.
     """
 
-    dynamics: DynamicsModel
+    dynamics: DynamicsModel | None
     learner: Learner
     real: ReplayBuffer
     streams: Streams
@@ -67,12 +67,14 @@ class ImaginedLearning:
     model: ReplayBuffer = field(init=False)
 
     def __post_init__(self) -> None:
-        task = self.dynamics.built_task
-        asked = self.learner.row_extras(task)
-        if self.real_rows < self.batch_size:
-            check_imaginable(self.learner, task)
+        asked: dict[str, int] = {}
+        if self.dynamics is not None:
+            asked = self.learner.row_extras(self.dynamics.built_task)
+            if self.real_rows < self.batch_size:
+                check_imaginable(self.learner, self.dynamics.built_task)
         extras = dict.fromkeys(REAL_ROWS, 1) | {name: width for name, width in asked.items() if name == "prev_action"}
-        self.model = ReplayBuffer(1, task.obs_size, task.action_size, device=self.real.device, extras=extras)  # grows later
+        obs_size, action_size = self.real.layout.obs_size, self.real.layout.action_size
+        self.model = ReplayBuffer(1, obs_size, action_size, device=self.real.device, extras=extras)  # grows later
         self._range: tuple[int, DataRange] | None = None
 
     def imagine(self, rollouts: int, length: int, capacity: int, clock: int) -> None:
@@ -86,7 +88,10 @@ class ImaginedLearning:
 
         Raises:
             DivergedError: if no rollout holds finite numbers.
+            UnsupportedError: without a model.
         """
+        if self.dynamics is None:
+            raise UnsupportedError("ImaginedLearning.imagine: expected a model to roll out, got none; give it one.")
         began = perf_counter()
         self.model.resize(capacity)
         starts = self.real.sample(rollouts, self.streams["start_rows"])

@@ -13,7 +13,7 @@ from mbrl.arguments import NonNegative, Positive
 from mbrl.data import ModelStep, Transitions
 from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel
-from mbrl.models.base import require_prediction
+from mbrl.models.capabilities import require_prediction
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
@@ -104,12 +104,13 @@ class BatchPenalty(BatchHook):
         if self.weight.initial == 0:
             return batch
         rows, dynamics = batch.select(context.model_rows), context.dynamics  # M of B
+        assert dynamics is not None  # it needs one
         if len(rows) == 0:
             raise ConfigError(
                 "BatchPenalty: expected rows of the model, got real rows only; lower real_ratio, or leave the hook out."
             )
         sample = Sample(rows.next_obs, rows.reward).valued(context.learner, dynamics.built_task, rows.obs, rows.action)
-        said = dynamics.predict(rows.obs, rows.action)
+        said = dynamics.predict_rows(rows)
         unsure = self.measure(said, dynamics.drawn_members, sample, context.generator)  # M
         penalty, weight = self.weight.times(unsure)
         if weight is not None:

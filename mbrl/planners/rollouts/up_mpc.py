@@ -109,7 +109,8 @@ class UPMPC(ActionSelector):
             but one.
         uncertainty_members: members that measured steps ask, the first of those that rollouts draw (an ensemble's most
             accurate); None all. Fewer cost as much less, and make both u and the drawn reward depend on these few alone.
-        mask_terminations: whether rewards and uncertainty stop after a predicted termination.
+        mask_terminations: whether rewards and uncertainty stop after a predicted termination. After a halt of the model's
+            own (`DynamicsModel.halted`) they always do.
         terminal_value: adds γ_r^H times the value of where a candidate ends, the `"mean"` or `"min"` over critics.
         normalize: whether R and U are divided by their spread over the candidates, which frees the rate from units.
 
@@ -182,11 +183,12 @@ class UPMPC(ActionSelector):
 
     def scores(self, situation: Situation) -> Scores:
         """Follows each candidate through the model."""
-        policy, dynamics = situation.policy, situation.dynamics
+        policy, dynamics, start = situation.policy, situation.dynamics, situation.start
+        assert dynamics is not None and start is not None  # it needs them
         action = self._drawn(situation)  # K·B x A
         first = action.unflatten(0, (self.candidates, -1))  # K x B x A
         noise = _tiled(situation.planning_generator, self.candidates)
-        state = dynamics.particles(situation.start(situation.planning_generator), self.candidates, 1)
+        state = dynamics.particles(start(situation.planning_generator), self.candidates, 1)
         reward = action.new_zeros(action.shape[0])  # K·B
         uncertainty = torch.zeros_like(reward)
         alive = torch.ones_like(reward, dtype=torch.bool)
@@ -212,6 +214,8 @@ class UPMPC(ActionSelector):
                 uncertainty = torch.where(alive, added, uncertainty)
             if self.mask_terminations:
                 alive = alive & ~step.terminated
+            if step.halt is not None:
+                alive = alive & ~step.halt
             state = step.state
             if depth + 1 < self.horizon:
                 action = policy.sample(state.obs, noise, action)[0]
@@ -240,7 +244,7 @@ class UPMPC(ActionSelector):
 def _step_by(members: Tensor, dynamics: DynamicsModel, state: ModelState, action: Tensor) -> ModelStep:
     """A step drawn from a few members, `n` int64, whose predictions come with it and whose places it names."""
     assert isinstance(state, ObsState)  # `check` has refused models that step in their own way
-    said = predict_members(dynamics, state.obs, action, members)
+    said = predict_members(dynamics, state, action, members)
     places = torch.arange(len(members), device=members.device)  # n
     place = draw_balanced(state.generator, state.obs.shape[0], places, state.particles)  # B
     step = dynamics.sample(state, action, said.of_member(place))

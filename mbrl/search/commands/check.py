@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from mbrl.search.file.export import Parse, check, example_command
 from mbrl.search.file.search_file import read_search_file
+from mbrl.training.output import tell
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
@@ -31,5 +31,5 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         "  the first trial:" if space.start() else "  a trial:",
         f"  {example_command(search)}",
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    tell("\n".join(lines))
     return 0

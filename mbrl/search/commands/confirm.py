@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import Outcome, is_settled
 from mbrl.search.study.study import RUNS, join_study
 from mbrl.search.work.worker import DONE, TOO_MANY_ERRORS
-from mbrl.training.output import plain_warnings, quiet, say
+from mbrl.training.output import plain_warnings, quiet, say, tell
 
 _TOP = 3
 
@@ -59,7 +58,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         found = read_confirmation(confirmation, search, study)
     if code != DONE or found is None:
         return code
-    sys.stdout.write(_said(found, search) + "\n")
+    tell(_said(found, search))
     return DONE
 
 

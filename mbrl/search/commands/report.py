@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mbrl.search.file.export import Parse
 from mbrl.search.report.search_report import PAGE, search_report
 from mbrl.search.study.storage import load_study, open_storage, redacted
 from mbrl.search.study.study import RUNS, read_search
-from mbrl.training.output import plain_warnings, quiet
+from mbrl.training.output import plain_warnings, quiet, tell
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
@@ -59,5 +58,5 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         lines += [f"  {line}" for best in found.best for line in best.comment]
     lines += [f"  {part.title}: {sentence}" for part in found.parts for sentence in part.in_short()]
     lines += [f"  {path.stem:<8} {path}" for path in configs] or ["  no best.yaml: no trial has finished with a value"]
-    sys.stdout.write("\n".join([*lines, f"  report   {folder / PAGE}"]) + "\n")
+    tell("\n".join([*lines, f"  report   {folder / PAGE}"]))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from optuna.trial import TrialState
@@ -12,6 +11,7 @@ from mbrl.search.commands.workers import study_parser
 from mbrl.search.file.export import Parse
 from mbrl.search.study.outcome import enqueue, label_of
 from mbrl.search.study.storage import load_study
+from mbrl.training.output import tell
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
@@ -40,5 +40,5 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
             raise ConfigError(f"{number}: expected a trial that isn't queued, got one that is; leave it out.")
     for number in dict.fromkeys(given.numbers):
         enqueue(study, trials[number], 0, asked=True)
-        sys.stdout.write(f"trial {number} ({label_of(trials[number])}) is queued again\n")
+        tell(f"trial {number} ({label_of(trials[number])}) is queued again")
     return 0

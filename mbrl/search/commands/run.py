@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from mbrl.search.commands.workers import add_storage, add_work, check_work, work
@@ -15,7 +14,7 @@ from mbrl.search.study.storage import load_study, redacted
 from mbrl.search.study.study import RUNS, ask_to_stop, exists, open_study
 from mbrl.search.study.warm_start import earlier, queue_from
 from mbrl.search.work.worker import DONE
-from mbrl.training.output import plain_warnings, quiet
+from mbrl.training.output import plain_warnings, quiet, tell
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
@@ -46,7 +45,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         if new or given.dry_run:
             check(search, parse)
         if given.dry_run:
-            sys.stdout.write(_plan(search, given, new=new))
+            tell(_plan(search, given, new=new))
             return 0
         study = open_study(search, given.storage)
         if given.earlier is not None:
@@ -72,4 +71,4 @@ def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:
         f"  sampler  {search.sampler.name}, pruner {search.pruner.name}",
         f"  a trial  {example_command(search)}",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +17,7 @@ from mbrl.search.study.outcome import counts_of, spent
 from mbrl.search.study.storage import load_study, redacted
 from mbrl.search.study.study import read_search
 from mbrl.search.work.worker import STOP
-from mbrl.training.output import plain_warnings, quiet
+from mbrl.training.output import plain_warnings, quiet, tell
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
@@ -27,7 +26,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
     with plain_warnings(), quiet("optuna"):
         study = load_study(given.study, given.storage)
         lines = status(study, read_search(study), redacted(given.storage))
-    sys.stdout.write("\n".join(lines) + "\n")
+    tell("\n".join(lines))
     return 0
 
 

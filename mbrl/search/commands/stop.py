@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from mbrl.search.commands.workers import study_parser
 from mbrl.search.file.export import Parse
 from mbrl.search.study.storage import load_study
 from mbrl.search.study.study import ask_to_stop
+from mbrl.training.output import tell
 
 
 def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
@@ -19,5 +19,5 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
     )
     given = parser.parse_args(arguments[1:])
     ask_to_stop(load_study(given.study, given.storage), True)
-    sys.stdout.write(f"{given.study}: workers leave after the trial that they run\n")
+    tell(f"{given.study}: workers leave after the trial that they run")
     return 0

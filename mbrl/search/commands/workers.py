@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from mbrl.arguments import Positive, check_argument, check_whole
+from mbrl.errors import shown
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import Outcome, spent
 from mbrl.search.study.storage import DEFAULT, check_url, patiently
@@ -168,7 +169,7 @@ def worker_on(
 
 def show_run(*parts: str) -> None:
     """Writes a line to stderr for a trial or run that ended; empty parts are left out."""
-    sys.stderr.write("  ".join(part for part in parts if part) + "\n")
+    sys.stderr.write(shown("  ".join(part for part in parts if part)) + "\n")
 
 
 def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int:

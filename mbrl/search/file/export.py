@@ -46,7 +46,7 @@ def best_yaml(search: SearchFile, chosen: Mapping[str, Any], comment: str, parse
         text += write_mapping({"name": f"{search.study}-best", **written})
         path = Path(folder) / "best.yaml"
         path.write_text(text, encoding="utf-8")
-        again = parse([search.command, "--config", str(path), *arguments[-3:]])
+        again = parse([*search.begin, "--config", str(path), *arguments[-3:]])
     for part in ("model", "data"):
         if again[part] != taken[part]:
             raise ConfigError(
@@ -92,7 +92,7 @@ def _blamed(search: SearchFile, chosen: Mapping[str, Any], paths: list[Path], pa
     """The first setting of `fixed` or the space with which the parser refuses what it took before."""
     settings = search.settings(chosen)
     arguments = search.argv(chosen, search.seeds.tune[0], "run", paths)
-    overlay = 1 + 2 * len(paths)
+    overlay = len(search.begin) + 2 * len(paths)
     tried: dict[str, Any] = {}
     for name in [None, *settings]:
         if name is not None:

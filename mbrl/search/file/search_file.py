@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from mbrl.search.file.search_options import (
 )
 from mbrl.search.file.settings import MISSING, get, merged, nested, split_index, with_lists
 from mbrl.search.file.space import Space
+from mbrl.training.run_folder import check_name
 from mbrl.training.yaml_text import read_mapping, read_value, with_sorted_keys
 
 KEYS = ("study", "command", "config", "fixed", "objectives", "space", "seeds", "budget", "pruner", "sampler", "limits")
@@ -66,6 +67,7 @@ class SearchFile:
         sampler: choice of what proposes configurations.
         limits: of single runs and of errors.
         text: the file as it was written.
+        foreign: whether it came with a study, whose runs then trust no names but `mbrl`'s and those that are allowed.
     """
 
     study: str
@@ -80,6 +82,7 @@ class SearchFile:
     sampler: SamplerChoice
     limits: RunLimits
     text: str
+    foreign: bool = field(default=False, compare=False)
 
     @classmethod
     def from_text(
@@ -128,6 +131,11 @@ class SearchFile:
         check_several(made.objectives, made.pruner, made.sampler)
         made._check_settings()
         return made
+
+    @property
+    def begin(self) -> list[str]:
+        """The arguments of a run after `mbrl` that come before its configurations."""
+        return [self.command, *(["--foreign"] if self.foreign else [])]
 
     @property
     def config(self) -> tuple[str, ...]:
@@ -191,7 +199,7 @@ class SearchFile:
         paths = self.config if config_paths is None else config_paths
         if len(paths) != len(self.configs):
             raise ConfigError(f"config_paths: expected {len(self.configs)}, got {len(paths)}.")
-        arguments = [self.command]
+        arguments = self.begin
         for path in paths:
             arguments += ["--config", str(path)]
         arguments.append(f"--config={json.dumps(nested(self.settings(chosen)))}")
@@ -201,7 +209,8 @@ class SearchFile:
         """Writes the configurations into a folder, for a machine that lacks them, and returns where they are."""
         paths = []
         for number, (name, text) in enumerate(self.configs):
-            path = Path(folder) / f"{number}-{Path(name).name}"
+            plain = re.sub(r"[^\w.-]", "_", Path(name).name)[-100:]
+            path = Path(folder) / f"{number}-{plain}"
             path.write_text(text, encoding="utf-8")
             paths.append(path)
         return paths
@@ -209,8 +218,9 @@ class SearchFile:
     def check_names(self, allow: Sequence[str] = ()) -> None:
         """Refuses a search, such as one that came with a study, which names anything outside `mbrl` and allowed modules.
 
-        Every text with a dot or colon between words counts as a name, wherever it stands, also inside a text that is YAML
-        itself, since the parser may import it; a file is none if its path has a slash (`./data.npz`).
+        A first look, before anything runs, at every text with a dot or colon between words, wherever it stands, also inside
+        a text that is YAML itself; a file is none if its path has a slash (`./data.npz`). What stops the rest is the parser
+        of its runs (`foreign`).
 
         Raises:
             UntrustedNameError: with the flag that would allow it.
@@ -267,6 +277,7 @@ def _text_of(path: str) -> str:
 def _study(written: Any) -> str:
     if not isinstance(written, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", written):
         raise ConfigError(f"study: expected a name of letters, digits, '-', '_' and '.', got {written!r}.")
+    check_name("study", written)  # the devices' names
     return written
 
 

@@ -93,11 +93,11 @@ class SearchReport:
             if isinstance(part, Result):
                 part.to_csv(folder / f"{part.name}.csv")
                 for number, figure in enumerate(part.figures()):
-                    (folder / f"{part.name}{number or ''}.png").write_bytes(png(figure))
+                    write_whole(folder / f"{part.name}{number or ''}.png", png(figure))
         drawn = [(picture.title, picture.image) for picture in self.pictures if picture.image is not None]
         for picture in self.pictures:
             if picture.image is not None:
-                (folder / f"{picture.name}.png").write_bytes(picture.image)
+                write_whole(folder / f"{picture.name}.png", picture.image)
         write_whole(folder / SUMMARY, self.summary().encode())
         text = page(f"Search: {self.study.study_name}", self.about, self.parts, preface=_PREFACE, pictures=drawn)
         write_whole(folder / PAGE, text.encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.best_configurations import FEW, best_configurations, valued
 from mbrl.search.study.expected_values import in_words, interval
 from mbrl.search.study.outcome import is_settled
+from mbrl.training.output import tell
 
 if TYPE_CHECKING:
     from mbrl.search.sampler import Recommendation
@@ -99,7 +99,7 @@ def leave_best(study: optuna.Study, search: SearchFile, folder: Path, parse: Par
         return
     for best in best_of(study, search):
         write_best(best, search, folder / FILE, parse)
-        sys.stdout.write("\n".join([*best.comment[:2], f"It is in {folder / FILE}"]) + "\n")
+        tell("\n".join([*best.comment[:2], f"It is in {folder / FILE}"]))
 
 
 def write_best(best: Best, search: SearchFile, path: Path, parse: Parse) -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,7 +101,7 @@ def read_search(study: optuna.Study) -> SearchFile:
             f"{study.study_name}: expected the search with hash {known['hash'][:12]}, got {search.hash[:12]} here; use the "
             "package's version that made the study."
         )
-    return search
+    return replace(search, foreign=True)
 
 
 def join_study(name: str, url: str, allow: Sequence[str]) -> tuple[optuna.Study, SearchFile]:

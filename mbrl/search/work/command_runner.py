@@ -18,10 +18,10 @@ from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import INTERRUPTED, Job, Outcome
 from mbrl.search.work.reduce import reduced
 from mbrl.search.work.run_process import RunProcess, free_folder
+from mbrl.training.metrics_file import CLOCKS
 from mbrl.training.yaml_text import read_mapping
 
 POLL_S = 0.5
-CLOCKS = ("env_steps", "epoch")  # of a planner's run, and of a model that is fitted alone
 
 
 @dataclass(frozen=True)

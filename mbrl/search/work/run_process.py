@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from mbrl.errors import ConfigError
+from mbrl.replacing import following_no_link
 from mbrl.search.study.storage import SECRETS
 
 DIVERGED = 4  # exit code of `mbrl fit`
@@ -46,7 +47,10 @@ class RunProcess:
         log = folder / "stderr.log"
         self._before = log.stat().st_size if log.exists() else 0
         command = [sys.executable, *CHILD, str(os.getpid()), *arguments]
-        with open(folder / "stdout.log", "ab") as out, open(log, "ab") as err:
+        with (
+            open(folder / "stdout.log", "ab", opener=following_no_link) as out,
+            open(log, "ab", opener=following_no_link) as err,
+        ):
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -122,7 +126,7 @@ def free_folder(folder: Path) -> tuple[Path, BinaryIO]:
     while True:
         chosen = folder if number == 0 else folder.with_name(f"{folder.name}-{number}")
         chosen.mkdir(parents=True, exist_ok=True)
-        lock = open(chosen / _LOCK, "ab")  # noqa: SIM115 - handed to the caller
+        lock = open(chosen / _LOCK, "ab", opener=following_no_link)  # noqa: SIM115 - handed to the caller
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

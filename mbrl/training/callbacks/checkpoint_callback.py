@@ -13,6 +13,8 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mbrl.errors import EnvironmentFailedError
+from mbrl.models import DynamicsModel
 from mbrl.names import class_path
 from mbrl.planners import Planner
 from mbrl.training.callbacks.run import Run
@@ -20,10 +22,10 @@ from mbrl.training.checkpoint import checkpoint_folders
 
 
 class CheckpointCallback(Checkpoint):
-    """Writes `checkpoints/ckpt-<env_steps>` (or `ckpt-<epoch>` when a model is fitted alone) and keeps the newest.
+    """Writes `checkpoints/ckpt-<clock>`, by a planner's clock or a model's epochs, and keeps the newest.
 
     Args:
-        every: real steps between checkpoints; a kill loses at most about that many. Epochs are written each.
+        every: steps of a planner's clock between checkpoints; a kill loses about that many. Epochs are written each.
         min_ratio: a checkpoint waits until this many times the duration of the last write has passed, so that writing
             costs at most 1 / `min_ratio` of the run; 0 never waits.
     """
@@ -34,7 +36,6 @@ class CheckpointCallback(Checkpoint):
         self._saved = 0  # position of the newest checkpoint
         self._ended = 0.0  # when writing it ended
         self._duration = 0.0  # and how long it took
-        self._fitted: dict[str, Any] | None = None  # how many rows a model alone is fitted to, and their digest
 
     # when ------------------------------------------------------------------------------------------------------------
 
@@ -46,7 +47,7 @@ class CheckpointCallback(Checkpoint):
     ) -> None:
         if not isinstance(pl_module, Planner):
             return
-        steps = pl_module.env_steps - self._saved
+        steps = pl_module.clock - self._saved
         waited = time.perf_counter() - self._ended >= self.min_ratio * self._duration
         signal = trainer.stop_signal
         if steps and (trainer.is_last_batch or trainer.should_stop or signal or (steps >= self.every and waited)):
@@ -61,10 +62,13 @@ class CheckpointCallback(Checkpoint):
     def on_exception(  # type: ignore[override]
         self, trainer: Run, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        # SIGTERM may come between the end of a tick and Lightning's own look at it; the tick is whole all the same
-        between = isinstance(exception, SIGTERMException) and isinstance(pl_module, Planner)
+        # SIGTERM may come between the end of a tick and Lightning's own look at it; the tick is whole all the same. One in
+        # which the environment failed is undone, and nothing happened since the last whole one.
+        between = isinstance(exception, (SIGTERMException, EnvironmentFailedError)) and isinstance(pl_module, Planner)
         if between and position(trainer, pl_module) > self._saved:
             self.save(trainer, pl_module)
+        if between and isinstance(exception, EnvironmentFailedError) and self._saved:
+            trainer.say(f"a checkpoint holds all that was stepped, up to {self._saved}: resume with --ckpt_path last")
 
     def save(self, trainer: Run, pl_module: pl.LightningModule) -> None:
         """Writes a checkpoint now, then removes the older ones."""
@@ -86,15 +90,14 @@ class CheckpointCallback(Checkpoint):
         self, trainer: Run, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         data = trainer.datamodule
-        if self._fitted is None and not isinstance(pl_module, Planner):
-            self._fitted = {"rows": len(data.transitions), "sha256": data.transitions.digest()}
+        fitted_to = pl_module.fitted_to if isinstance(pl_module, DynamicsModel) else None
         checkpoint["mbrl_run"] = {
             "clock": trainer.metrics_file.clock,
             "position": position(trainer, pl_module),
             "class_path": class_path(type(pl_module)),
             "model": pl_module.spec,
             "data": data.spec,
-            "fitted_to": self._fitted,
+            "fitted_to": None if fitted_to is None else fitted_to.to_plain(),
             "trainer": trainer.computing,
             "threads": torch.get_num_threads(),
             "versions": {
@@ -107,9 +110,9 @@ class CheckpointCallback(Checkpoint):
 
 
 def position(trainer: Run, module: pl.LightningModule) -> int:
-    """The position of a run on its clock: real steps of a planner, whole epochs of a model fitted alone."""
+    """The position of a run on its clock: a planner's own, or whole epochs of a model fitted alone."""
     if isinstance(module, Planner):
-        return module.env_steps
+        return module.clock
     return int(trainer.fit_loop.epoch_progress.current.processed)
 
 

@@ -1,4 +1,4 @@
-"""`ProgressCallback`: a bar that counts real environment steps, or plain lines where there is no terminal."""
+"""`ProgressCallback`: a bar that counts on the run's clock, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mbrl.planners import Planner
 from mbrl.training.callbacks.checkpoint_callback import position
 from mbrl.training.callbacks.run import Run
+from mbrl.training.metrics_file import CLOCKS
 
 _LINE_EVERY = 10.0  # seconds between plain lines
 
 
 class ProgressCallback(pl.Callback):
-    """Shows steps, return, model loss and steps per second on stderr.
+    """Shows the clock, return, model loss and speed on stderr.
 
     Args:
         console: where to write; stderr by default, so that stdout stays free for results.
@@ -37,8 +38,9 @@ class ProgressCallback(pl.Callback):
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console, transient=False)
-            unit = "steps" if isinstance(pl_module, Planner) else "epochs"
-            self._bar.add_task(unit, total=total, completed=position(trainer, pl_module), text="")
+            self._bar.add_task(
+                CLOCKS[trainer.metrics_file.clock], total=total, completed=position(trainer, pl_module), text=""
+            )
             self._bar.start()
 
     def on_train_batch_end(  # type: ignore[override]
@@ -58,7 +60,7 @@ class ProgressCallback(pl.Callback):
         if now - self._last_line >= _LINE_EVERY or "eval/return" in line:
             self._last_line = now
             total = _total(trainer, module)
-            unit = "step" if isinstance(module, Planner) else "epoch"
+            unit = CLOCKS[trainer.metrics_file.clock].removesuffix("s")
             done = f"{unit} {position(trainer, module)}" + (f"/{total}" if total else "")
             self.console.print(f"{done}  {text}", highlight=False, soft_wrap=True, markup=False)
 
@@ -84,6 +86,7 @@ def summary_text(shown: Mapping[str, float]) -> str:
         ("return", "train/return", "{:.1f}"),
         ("model loss", "model/loss", "{:.3g}"),
         ("steps/s", "time/steps_per_second", "{:.1f}"),
+        ("updates/s", "time/updates_per_second", "{:.1f}"),
     ):
         if name in shown:
             parts.append(f"{label} {form.format(shown[name])}")

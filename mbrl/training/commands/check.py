@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from mbrl.arguments import Seed, check_argument
 from mbrl.envs import OfflineData, check_environment
 from mbrl.errors import ConfigError
+from mbrl.training.output import tell
 
 
 def run(arguments: list[str], allow: Sequence[str]) -> int:
@@ -55,7 +55,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         )
     else:
         raise ConfigError("mbrl check: expected an environment's id or --dataset, got neither; give one.")
-    sys.stdout.write("\n".join(lines) + "\n")
+    tell("\n".join(lines))
     return 0
 
 

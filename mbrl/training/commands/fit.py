@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,15 +15,15 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from mbrl.arguments import Seed, check_argument
 from mbrl.data import Task
-from mbrl.data.task import names_in
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError
-from mbrl.names import check_allowed
+from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands.config_text import MODE
 from mbrl.training.commands.doubled_keys import refuse_doubled
 from mbrl.training.commands.empty_keys import refuse_empty_unknown
+from mbrl.training.commands.foreign_config import OPTION, check_classes, only_allowed
 from mbrl.training.commands.help_text import HelpFormatter
 from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
@@ -37,7 +37,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     """Runs one of the four commands.
 
     Args:
-        arguments: the command's name and what follows it.
+        arguments: the command's name and what follows it; `--foreign` for a configuration that came from elsewhere.
         allow: modules in which a checkpoint's names may be looked up.
     """
     name, *options = arguments
@@ -45,8 +45,10 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         if name != "fit" and not any(_names_a_config(option) for option in options):
             return _from_checkpoint(name, options, allow)
         refuse_doubled(options)
-        with process_arguments(arguments):
-            MbrlCLI(allow)
+        foreign = OPTION in options
+        arguments = [option for option in arguments if option != OPTION]
+        with process_arguments(arguments), only_allowed(allow) if foreign else nullcontext():
+            MbrlCLI(allow, foreign=foreign)
     return 0
 
 
@@ -74,12 +76,15 @@ class MbrlCLI(LightningCLI):
     Args:
         allow: modules in which a checkpoint's names may be looked up.
         parser_class: of the parser, which decides what becomes of its errors.
+        foreign: whether the configuration came from elsewhere, so that nothing in it is looked up outside `mbrl` and
+            `allow`; the caller guards the parser (`only_allowed`).
     """
 
     trainer: Trainer
 
-    def __init__(self, allow: Sequence[str], parser_class: type[MbrlParser] = MbrlParser) -> None:
+    def __init__(self, allow: Sequence[str], parser_class: type[MbrlParser] = MbrlParser, *, foreign: bool = False) -> None:
         self.allow = tuple(allow)
+        self.foreign = foreign
         super().__init__(
             pl.LightningModule,
             pl.LightningDataModule,
@@ -143,8 +148,12 @@ class MbrlCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Makes all parts; the parser's wordy report of one that failed gives way to that part's own sentence."""
+        if self.foreign:
+            check_classes(self.config[self.config["subcommand"]].as_dict(), self.allow)
         try:
             super().instantiate_classes()
+            if self.foreign:
+                self.datamodule.allow = self.allow  # its names came in a file
         except MbrlError:
             raise
         except ValueError as error:
@@ -189,6 +198,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     if name == "test":
         parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
         parser.add_argument("--video", action="store_true", help="write one more episode to test.gif")
+        parser.add_argument("--dataset", help="for a model fitted alone: rows to test it on (default: its holdout)")
     if name == "predict":
         parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
         parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
@@ -203,12 +213,16 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
         say(f"predictions in {trainer.predict(model, data, output=given.output)}")
         return 0
     spec = checkpoint["mbrl_run"]["data"]
-    _check_names(spec["init_args"], allow)
     if name == "test" and given.episodes is not None:
-        if "test_episodes" not in spec["init_args"]:
+        if not isinstance(model, Planner):
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
+    if name == "test" and given.dataset is not None:
+        if "path" not in spec["init_args"]:
+            raise ConfigError(f"--dataset: expected a model fitted alone, got a {type(model).__name__}; leave it out.")
+        spec["init_args"] |= {"path": given.dataset, "rows": None}
     data = from_spec(spec, allow, recorded=True)
+    data.allow = allow  # its settings came in the checkpoint
     if name == "test":
         show_metrics(name, trainer.test(model, data, video=given.video), trainer.run_folder)
     else:
@@ -216,19 +230,13 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     return 0
 
 
-def _check_names(settings: Mapping[str, Any], allow: Sequence[str]) -> None:
-    """Refuses a data module from a checkpoint whose settings would import what isn't allowed."""
-    functions = [str(settings[name]) for name in ("reward", "terminated") if settings.get(name) is not None]
-    names = names_in(str(settings.get("env_id") or ""), settings.get("env_kwargs"))
-    for name in [*names, *(function for function in functions if function not in ("auto", "learned"))]:
-        check_allowed(name, allow)
-
-
 def _dataset_for(task: Task, path: str) -> OfflineData:
     """A dataset of a trained task; where the task is not named, all comes from the dataset."""
     if not task.env_id:
         return OfflineData(path, action_low=list(task.action_low), action_high=list(task.action_high))
-    return OfflineData(path, env_id=task.env_id, env_kwargs=dict(task.env_kwargs), action_repeat=task.action_repeat)
+    data = OfflineData(path, env_id=task.env_id, env_kwargs=dict(task.env_kwargs), action_repeat=task.action_repeat)
+    data.allow = task.allow
+    return data
 
 
 def _run_of(folder: Path) -> Path:

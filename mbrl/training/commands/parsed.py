@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
 from mbrl.training.commands.fit import MbrlCLI, MbrlParser, process_arguments
+from mbrl.training.commands.foreign_config import OPTION, only_allowed
 from mbrl.training.flags import check_flags
 from mbrl.training.output import plain_warnings, quiet
 from mbrl.training.parts import check_can_fit, check_parts
@@ -17,7 +19,7 @@ def parsed(arguments: Sequence[str], allow: Sequence[str] = ()) -> dict[str, Any
     """Parses the arguments of a run and makes all its parts, as the command would, but reads no data and runs nothing.
 
     Args:
-        arguments: those after `mbrl`, `fit` first.
+        arguments: those after `mbrl`, `fit` first; `--foreign` for a configuration that came from elsewhere.
         allow: modules in which a checkpoint's names may be looked up.
 
     Returns:
@@ -27,9 +29,12 @@ def parsed(arguments: Sequence[str], allow: Sequence[str] = ()) -> dict[str, Any
         ConfigError: with the parser's sentence on the first argument that it doesn't take.
         MbrlError: as a part refuses its settings.
     """
-    with quiet("pytorch_lightning"), plain_warnings(), process_arguments(list(arguments)):
+    foreign = OPTION in arguments
+    arguments = [argument for argument in arguments if argument != OPTION]
+    guard = only_allowed(allow) if foreign else nullcontext()
+    with quiet("pytorch_lightning"), plain_warnings(), process_arguments(arguments), guard:
         try:
-            config = _Parsed(allow, _RaisingParser).config[arguments[0]].as_dict()
+            config = _Parsed(allow, _RaisingParser, foreign=foreign).config[arguments[0]].as_dict()
         except _RefusedArgument as refused:
             raise ConfigError(str(refused)) from None
     config.pop("config", None)

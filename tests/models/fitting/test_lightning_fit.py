@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from mbrl.data import Transitions
-from mbrl.errors import ConfigError, DataError, DivergedError, TaskError
+from mbrl.errors import ConfigError, DataError, DivergedError, MbrlWarning, TaskError
 from mbrl.models import GaussianEnsemble
 from mbrl.spec import from_spec
 from tests.models.linear_task import TASK, linear_rows
@@ -64,7 +64,8 @@ def test_fit_learns_stops_early_and_keeps_the_best_weights(tmp_path: Path) -> No
     assert scores.mean() < 0.01
     assert set(model.drawn_members.tolist()) <= {0, 1, 2}
     assert {"model/loss", "model/mse", "model/holdout_mse"} <= fit.callback_metrics.keys()
-    fit.test(model, datamodule=data, verbose=False)
+    fit.test(model, datamodule=Rows(linear_rows(300, seed=1)), verbose=False)
+    scores = model.score(linear_rows(300, seed=1))
     assert fit.callback_metrics["test/mse"].item() == pytest.approx(scores.mean().item(), rel=1e-4)
     (predicted,) = fit.predict(model, datamodule=data)  # type: ignore[misc]
     assert predicted["mean"].shape == (3, 300, 3)  # type: ignore[call-overload, index]
@@ -194,3 +195,54 @@ def test_the_models_own_caps_end_a_fit_too(tmp_path: Path) -> None:
     fit = trainer(tmp_path / "updates", max_epochs=30, num_sanity_val_steps=0)
     fit.fit(ensemble(max_updates=7, patience=100), datamodule=Rows(rows))
     assert fit.global_step == 7
+
+
+# a test of a model alone ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # pytest.warns puts the filters back
+@pytest.mark.parametrize("by", ["row", "episode"])
+def test_a_test_on_the_fits_own_rows_takes_those_that_it_held_out(by: str, tmp_path: Path) -> None:
+    rows = linear_rows(200)
+    model, fit = ensemble(holdout_by=by, holdout=0.3, holdout_max=50), trainer(tmp_path, max_epochs=2)
+    held: list[Transitions] = []
+    begin = model.begin_fit
+
+    def watch(*given: Any) -> Any:
+        run = begin(*given)
+        held.append(run.holdout)  # type: ignore[arg-type]
+        return run
+
+    model.begin_fit = watch  # type: ignore[method-assign]
+    fit.fit(model, datamodule=Rows(rows))
+    n = len(held[0])
+    with pytest.warns(
+        MbrlWarning, match=rf"trained on {200 - n} of these 200 rows and is tested on the other {n}, .*give a"
+    ):
+        fit.test(model, datamodule=Rows(rows), verbose=False)
+    assert fit.callback_metrics["test/rows"] == n
+    assert fit.callback_metrics["test/mse"].item() == pytest.approx(model.score(held[0]).mean().item(), rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # pytest.warns puts the filters back
+def test_rows_that_follow_the_fits_own_are_tested_alone(tmp_path: Path) -> None:
+    rows = linear_rows(120)
+    model, fit = ensemble(), trainer(tmp_path, max_epochs=1)
+    fit.fit(model, datamodule=Rows(rows.select(slice(100))))
+    with pytest.warns(MbrlWarning, match="tested on the other 20"):
+        fit.test(model, datamodule=Rows(rows), verbose=False)
+    expected = model.score(rows.select(slice(100, None))).mean().item()
+    assert fit.callback_metrics["test/mse"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_training_rows_alone_are_refused(tmp_path: Path) -> None:
+    rows = linear_rows(60)
+    said = r"test of GaussianEnsemble: expected rows that it wasn't fitted to, got only rows of its fit; .*--dataset FILE"
+    model, fit = ensemble(holdout=0.0, elites=None, best_weights="never"), trainer(tmp_path, max_epochs=1)
+    fit.fit(model, datamodule=Rows(rows))
+    with pytest.raises(ConfigError, match=said):
+        fit.test(model, datamodule=Rows(rows), verbose=False)
+    model, fit = ensemble(), trainer(tmp_path, max_epochs=1)
+    fit.fit(model, datamodule=Rows(rows))
+    with pytest.raises(ConfigError, match=said):  # a part, of which nobody knows what was held out
+        fit.test(model, datamodule=Rows(rows.select(slice(40))), verbose=False)

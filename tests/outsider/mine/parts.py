@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mbrl.data import ModelStep, Transitions, draw_normal
+from mbrl.data import ModelStep, Task, Transitions, draw_normal
 from mbrl.errors import UnsupportedError
 from mbrl.planners import ActionSelector, RolloutContext, RolloutHook, Situation
 from mbrl.policies import SAC, CriticContext, CriticTerm, Learner
@@ -27,6 +27,27 @@ class NoisyMode(ActionSelector):
         return (action + self.scale * noise).clamp(-1.0, 1.0)
 
 
+class LastingNoise(ActionSelector):
+    """The policy's deterministic action with a noise of which a share lasts until the next step.
+
+    Args:
+        share: of the last step's noise, in [0, 1); more explores further.
+        scale: standard deviation of what is new, for actions in [−1, 1].
+    """
+
+    def __init__(self, share: float = 0.8, scale: float = 0.1) -> None:
+        self.share, self.scale = share, scale
+
+    def memory(self, n: int, task: Task, like: Tensor) -> dict[str, Tensor]:
+        return {"noise": like.new_zeros(n, task.action_size)}
+
+    def select(self, situation: Situation) -> Tensor:
+        action = situation.policy.mode(situation.obs, situation.prev_action)  # B x A
+        new = draw_normal(situation.policy_generator, *action.shape, like=action)
+        situation.memory["noise"] = self.share * situation.memory["noise"] + self.scale * new
+        return (action + situation.memory["noise"]).clamp(-1.0, 1.0)
+
+
 class Fence(RolloutHook):
     """Cuts rollouts that leave ±`limit`, as a time limit would.
 
@@ -39,7 +60,24 @@ class Fence(RolloutHook):
 
     def __call__(self, step: ModelStep, context: RolloutContext) -> ModelStep:
         outside = (step.next_obs.abs() > self.limit).any(-1)  # B
-        return replace(step, halt=outside if step.halt is None else step.halt | outside)
+        return replace(step, halt=outside)
+
+
+class Leash(RolloutHook):
+    """Cuts rollouts that have come further than `length` from where they began.
+
+    Args:
+        length: Euclidean, environment units.
+    """
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+
+    def __call__(self, step: ModelStep, context: RolloutContext) -> ModelStep:
+        if context.depth == 0:
+            context.memory["first"] = step.obs  # B x S
+        far = (step.next_obs - context.memory["first"]).norm(dim=-1) > self.length  # B
+        return replace(step, halt=far)
 
 
 class Diverse(CriticTerm):

@@ -26,7 +26,7 @@ class Ridge(DynamicsModel, Differentiable):
 
     def make_parameters(self, task: Task, generator: torch.Generator) -> None:
         self.register_buffer("weight", torch.zeros(1 + task.obs_size + task.action_size, task.obs_size))
-        self.register_buffer("var", torch.zeros(task.obs_size))
+        self.register_buffer("var", torch.ones(task.obs_size))
 
     def refit(
         self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None = None

@@ -52,7 +52,7 @@ class Shooting(Planner, HasDynamics, MakesPlans):
         total, alive = obs.new_zeros(k * n), torch.ones(k * n, dtype=torch.bool, device=obs.device)
         for step in self.dynamics.rollout(state, plans):
             total += alive * step.reward
-            alive &= ~step.terminated
+            alive &= ~step.ended
         total -= 100.0 * ~alive
         value, best = total.view(k, n).max(0)  # N each
         return Plan(plans.view(k, n, self.horizon, size)[best, torch.arange(n, device=obs.device)], value)

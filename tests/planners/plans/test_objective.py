@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import pytest
@@ -200,3 +201,53 @@ def test_adding_a_constant_to_rewards_shifts_all_plans_alike() -> None:
 
     plans = torch.tensor([[[0.1, 0.2], [0.3, -0.2]]])
     assert torch.allclose(returns(Shifted(), plans), returns(Counter(), plans) + 14.0)
+
+
+# the cost of ending -------------------------------------------------------------------------------------------------------
+
+
+class Chain(DynamicsModel):
+    """s' = s + a, and each step costs 1."""
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        mean = obs + action
+        mean = mean[None] if member is None else mean
+        return Prediction(mean, torch.zeros_like(mean), -torch.ones_like(mean[..., 0]), torch.zeros_like(mean[..., 0]))
+
+
+STAY_OR_END = torch.tensor([[[0.0] * 4, [0.0, 0.9, 0.9, 0.9]]])  # the second passes 2 with the third step, from 0.5
+
+
+def test_where_steps_cost_a_plan_that_ends_is_best_unless_ending_costs_more() -> None:
+    free = returns(Chain(), STAY_OR_END, start=0.5)[0]
+    assert free.tolist() == [-4.0, -3.0]
+    costly = returns(Chain(), STAY_OR_END, start=0.5, termination_cost=1.5)[0]
+    assert costly.tolist() == [-4.0, -4.5] and free.argmax() == 1 and costly.argmax() == 0
+
+
+def test_the_cost_of_ending_is_paid_once_and_discounted_like_its_steps_reward() -> None:
+    plans = torch.tensor([[[0.9, 0.9, 0.9], [0.9, 0.0, 0.9]]])  # from 1.5: ends at once, and would again and again
+    found = returns(Chain(), plans, start=1.5, discount=0.5, termination_cost=8.0)[0]
+    assert found.tolist() == [-9.0, -9.0]
+    late = returns(Chain(), STAY_OR_END, start=0.5, discount=0.5, termination_cost=8.0)[0]
+    assert late.tolist() == [-1.875, -1.75 - 8 / 4]
+    valued = returns(Chain(), STAY_OR_END, start=0.5, termination_cost=8.0, terminal_value=lambda obs: 0 * obs[:, 0] + 2)[0]
+    assert valued.tolist() == [-2.0, -11.0]
+
+
+def test_each_particle_that_ends_pays_its_share() -> None:
+    model = WalkModel(noise=0.3)
+    plans = torch.zeros(1, 1, 1)
+    free, costly = (
+        returns(model, plans, task=WALK, particles=2000, start=0.8, termination_cost=cost) for cost in (0.0, 10.0)
+    )
+    share = 0.5 * (math.erfc(0.2 / 0.3 / 2**0.5) + math.erfc(1.8 / 0.3 / 2**0.5))
+    assert (free - costly).item() / 10 == pytest.approx(share, abs=0.03)
+
+
+def test_a_halt_costs_nothing() -> None:
+    class Halts(Chain):
+        def halted(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+            return next_obs[..., 0] > 1
+
+    assert returns(Halts(), STAY_OR_END, start=0.5, termination_cost=8.0)[0].tolist() == [-4.0, -2.0]

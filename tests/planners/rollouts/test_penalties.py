@@ -267,16 +267,17 @@ def test_choices_that_the_model_cannot_follow_are_refused_before_training() -> N
     assert "(scale=…): expected shape 2, got 1" in refused(TotalSpread(scale=[1.0]), LinearModel(noise=0.1, members=3))
 
 
-def test_a_model_that_has_nothing_to_answer_with_yet_is_asked_later() -> None:
-    class Unfitted(LinearModel):
+def test_a_model_in_closed_form_answers_from_build_on_and_is_asked() -> None:
+    class Fitted(LinearModel):
         fitting = "closed_form"
 
-        def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
-            raise AssertionError("not fitted yet")
-
-    late = Unfitted(members=3)
+    late = Fitted(members=3)
     late.build(LINEAR)
     check_measure("PETS", "uncertainty", MeanDisagreement(), late)
+    with pytest.raises(ConfigError, match="set learn_reward: true on the model"):
+        check_measure("PETS", "uncertainty", TotalSpread(reward=True), late)
+    with pytest.raises(UnsupportedError, match="it predicts no noise; take a measure of disagreement"):
+        check_measure("PETS", "uncertainty", MaxAleatoric(), late)
 
 
 def test_dyna_refuses_what_a_penalty_cannot_use() -> None:

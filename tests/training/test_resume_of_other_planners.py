@@ -1,0 +1,122 @@
+"""Kill and resume of what the library's own methods don't show: no model, no environment, a part within a learner."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from mbrl.data import Generator, Transitions
+from mbrl.planners import Dyna
+from mbrl.policies import SAC, BoundCriticTerm
+from mbrl.spec import Part
+from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint
+from tests.planners.offline import offline, offline_data, record
+from tests.training.test_kill_and_resume import same_state
+from tests.training.toy import data, in_child, lines, trainer
+
+STEPS = 60
+
+
+class RewardScale(Part):
+    """Divides rewards by the mean of their sizes so far."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def __call__(self, reward: Tensor) -> Tensor:
+        self.total += float(reward.abs().mean())
+        self.count += 1
+        return reward * (self.count / (self.total + 1e-6))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self.total, "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.total, self.count = float(state["total"]), int(state["count"])
+
+
+class ScaledSAC(SAC):
+    """SAC whose rewards go through a part that keeps a state."""
+
+    def __init__(self, hidden: Sequence[int] = (8, 8)) -> None:
+        super().__init__(hidden=hidden)
+        self.scale = RewardScale()
+
+    def update(self, batch: Transitions, generator: Generator, terms: Sequence[BoundCriticTerm] = ()) -> dict[str, Tensor]:
+        batch.reward = self.scale(batch.reward)
+        return super().update(batch, generator, terms)
+
+
+class KillAtClock(pl.Callback):
+    """SIGKILL at the end of a tick, after whatever else happens there but the checkpoint."""
+
+    def __init__(self, clock: int) -> None:
+        self.clock = clock
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        if pl_module.clock == self.clock:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+Fit = Callable[..., None]
+
+
+def fit_alone(folder: Path, ckpt_path: str | None = None, learner: Any = None, **options: Any) -> None:
+    planner = Dyna(None, learner or SAC(hidden=[8, 8]), warmup_steps=20, updates_per_step=2, batch_size=16)
+    trainer(folder, **options).fit(planner, data(STEPS, num_envs=2), ckpt_path=ckpt_path)
+
+
+def fit_part(folder: Path, ckpt_path: str | None = None, **options: Any) -> None:
+    fit_alone(folder, ckpt_path, ScaledSAC(), **options)
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fit]:
+    dataset = record(tmp_path_factory.mktemp("data") / "pendulum.npz")
+
+    def fit_offline(folder: Path, ckpt_path: str | None = None, **options: Any) -> None:
+        trainer(folder, **options).fit(offline(), offline_data(dataset, STEPS), ckpt_path=ckpt_path)
+
+    return {"no model": fit_alone, "part in a learner": fit_part, "offline": fit_offline}
+
+
+CLOCKS = {"offline": "updates"}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, fits: dict[str, Fit]) -> dict[str, Path]:
+    torch.set_num_threads(1)
+    folders = {kind: tmp_path_factory.mktemp("unbroken") for kind in fits}
+    for kind, fit in fits.items():
+        fit(folders[kind])
+    return folders
+
+
+@pytest.mark.parametrize("kind", ["no model", "part in a learner", "offline"])
+@pytest.mark.parametrize("at", [4, 34, 60])
+def test_killed_and_resumed_equals_unbroken(
+    fits: dict[str, Fit], unbroken: dict[str, Path], tmp_path: Path, kind: str, at: int
+) -> None:
+    fit, whole, clock = fits[kind], unbroken[kind], CLOCKS.get(kind, "env_steps")
+    assert in_child(lambda: fit(tmp_path, callbacks=[KillAtClock(at)])) == -signal.SIGKILL
+    fit(tmp_path, "last")
+    assert lines(whole, clock) and lines(whole, clock) == lines(tmp_path, clock)
+    last = [read_checkpoint(checkpoint_folders(folder)[0], buffers=True) for folder in (whole, tmp_path)]
+    found = [item for item in same_state(*last) if "RunClock.elapsed" not in item and ".time/" not in item]
+    assert found == []
+
+
+def test_the_state_of_the_part_is_saved(unbroken: dict[str, Path]) -> None:
+    state = read_checkpoint(checkpoint_folders(unbroken["part in a learner"])[0], buffers=True)
+    assert state["mbrl"]["parts"]["learner.scale"]["count"] == 2 * 40, "two updates for each step after the warm-up"
