@@ -64,9 +64,9 @@ class SAC(Learner):
         normalize_obs: whether policy and critics see observations as (s − mean) / sd, by statistics of the real rows that
             `fit_inputs` takes and that are constant in between; until the first, observations as they are. Then nothing
             depends on their units. Each renewal changes what the networks see. Off in SAC's and MBPO's papers and code.
-        critic_constraint: keeps the critics, online and target alike, within a Lipschitz budget, such as `SpectralClip`; never
-            the actor. Its budget is a number here, since nothing tells beforehand how steep values are. None leaves them
-            free.
+        critic_constraint: keeps the critics, online and target alike, within a Lipschitz budget, such as `SpectralClip`;
+            never the actor. Its budget is a number here, since nothing tells beforehand how steep values are. None leaves
+            them free.
 
     Raises:
         ConfigError: if an option lies outside its range.
@@ -115,8 +115,8 @@ class SAC(Learner):
         self.normalize_obs = normalize_obs
         if critic_constraint is not None and critic_constraint.budget is None:
             raise ConfigError(
-                f"{type(self).__name__}(critic_constraint=…): expected a number for its budget, got 'auto', which is for models "
-                "and their data; set budget."
+                f"{type(self).__name__}(critic_constraint=…): expected a number for its budget, got 'auto', which is for "
+                "models and their data; set budget."
             )
         self.critic_constraint = critic_constraint
         self.updates = 0
