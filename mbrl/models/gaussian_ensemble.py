@@ -30,8 +30,9 @@ from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.fitting.weight_decay import DecayForm, decayed_groups, layer_decay
 from mbrl.models.obs_state import ObsState
+from mbrl.models.target_normalizer import TargetNormalizer
 from mbrl.models.termination_head import TerminationHead, termination_loss
-from mbrl.networks import ROUNDING, Activation, LogVarBounds, Normalizer, Precision, StackedMLP, layout
+from mbrl.networks import Activation, LogVarBounds, Normalizer, Precision, StackedMLP, layout
 
 
 class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
@@ -85,7 +86,6 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
 
     former = {"normalize_targets": False, "termination_input": "obs_action", "termination": "threshold"}  # noqa: RUF012 - constant
     elite_members: Tensor
-    target_moves: Tensor
 
     def __init__(
         self,
@@ -153,8 +153,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         heads = self.outputs * (1 if self.deterministic else 2) + int(ends_here)
         self.normalizer = Normalizer(inputs, self.normalizer_ddof)
         if self.normalize_targets:
-            self.target_normalizer = Normalizer(self.outputs, self.normalizer_ddof)
-            self.register_buffer("target_moves", torch.ones(self.outputs, dtype=torch.bool))  # D, by more than rounding
+            self.target_normalizer = TargetNormalizer(self.outputs, self.normalizer_ddof)
         self.network = StackedMLP(self.members, (inputs, *self.hidden, heads), self.activation, generator)
         self.network.precision = self.precision
         if self.ends_at_next_obs:
@@ -173,10 +172,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         return {name for name, _ in self.named_parameters() if name.startswith(("network.", "termination_head."))}
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        if self.task is not None and self.normalize_targets and f"{prefix}target_moves" not in state_dict:
-            # written before there were statistics of targets, by a subclass that doesn't hand this argument on: as they were
-            fresh = Normalizer(self.outputs).state_dict(prefix=f"{prefix}target_normalizer.")
-            state_dict |= {**fresh, f"{prefix}target_moves": torch.ones_like(self.target_moves)}
+        if self.task is not None and self.normalize_targets:
+            self.target_normalizer.take_older(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     # prediction --------------------------------------------------------------------------------------------------------
@@ -318,8 +315,9 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         square = (raw[..., : self.outputs] - self._target(rows)).square()  # E x B x D
         share: Tensor | float = 1.0
         if self.normalize_targets:  # a target that never moved has no scale to be judged by
-            square = torch.where(self.target_moves, square, 0.0)
-            share = self.outputs / self.target_moves.sum(dtype=torch.float32).clamp(min=1)
+            moves = self.target_normalizer.moves  # D
+            square = torch.where(moves, square, 0.0)
+            share = self.outputs / moves.sum(dtype=torch.float32).clamp(min=1)
         score = square.mean((1, 2), dtype=torch.float64) * share  # E
         if not self.predicts_terminated:
             return score
@@ -339,7 +337,6 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             if self.predicts_reward:
                 largest = torch.cat((largest, rows.reward.abs().amax().view(1)))  # D
             self.target_normalizer.fit(self._raw_target(rows), largest)
-            self.target_moves.copy_(self.target_normalizer.sd > 1.5 * ROUNDING * torch.where(largest > 0, largest, 1.0))
 
     def rank_members(self, scores: Tensor) -> None:
         """Makes the `elites` members with the lowest scores the ones that rollouts draw from."""
