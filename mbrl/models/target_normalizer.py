@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mbrl.data import Transitions
 from mbrl.networks import ROUNDING, Normalizer
 
 
@@ -48,3 +49,17 @@ class TargetNormalizer(Normalizer):
             state[f"{own}moves"] = moves
         elif not any(name.startswith(own) for name in state):  # nothing was normalised
             state |= type(self)(len(self.sd), self.ddof).state_dict(prefix=own)  # type: ignore[arg-type]
+
+
+def targets_of(rows: Transitions, with_reward: bool) -> Tensor:
+    """[Δobs, reward], or Δobs alone, in environment units, `… x D` of `…` rows."""
+    change = rows.next_obs - rows.obs  # … x S
+    return torch.cat((change, rows.reward.unsqueeze(-1)), -1) if with_reward else change
+
+
+def targets_and_largest(rows: Transitions, with_reward: bool) -> tuple[Tensor, Tensor]:
+    """Targets `N x D`, and the largest of the numbers that each is a difference of, `D`, for `TargetNormalizer.fit`."""
+    largest = torch.maximum(rows.obs.abs(), rows.next_obs.abs()).amax(0)  # S
+    if with_reward:
+        largest = torch.cat((largest, rows.reward.abs().amax().view(1)))  # D
+    return targets_of(rows, with_reward), largest

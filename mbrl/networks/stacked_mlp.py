@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.arguments import Count, Items, checked
-from mbrl.networks.activations import ACTIVATIONS, Activation, check_pairs
+from mbrl.networks.activations import ACTIVATION_SLOPES, ACTIVATIONS, Activation, check_pairs
 from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstraint
 from mbrl.networks.precision import Precision
 
@@ -85,6 +85,32 @@ class StackedMLP(nn.Module):
         """The weights to compute with, `E x in x out` each: the raw ones, or what the constraint makes of them."""
         raw: list[Tensor] = list(self.weights)
         return raw if self.constrained is None else self.constrained(raw)
+
+    def follow(self) -> None:
+        """Has the constraint follow the weights after an update (one step of power iteration); without one nothing."""
+        if self.constrained is not None:
+            self.constrained.advance(list(self.weights))
+
+    def refresh(self) -> None:
+        """Has the constraint follow the weights exactly, so that its bound holds; without one nothing."""
+        if self.constrained is not None:
+            self.constrained.refresh(list(self.weights))
+
+    def penalty(self, x: Tensor) -> Tensor | None:
+        """What the constraint adds to the loss of a batch `E x B x in`, a scalar summed over members; None without one."""
+        return None if self.constrained is None else self.constrained.penalty(self, x)
+
+    def lipschitz_bound(self, columns: int | None = None) -> Tensor:
+        """Upper bounds of the networks' Lipschitz constants in the L2 norm, `E` float64.
+
+        Args:
+            columns: outputs that count, the first ones, where there is no constraint, which says which it bounds; None for
+                all.
+        """
+        raw, layers = list(self.weights), self.constrained
+        if layers is None:
+            layers = ConstrainedLayers(raw, ACTIVATION_SLOPES[self.activation], columns or self.sizes[-1], None)
+        return layers.bound(raw)
 
     def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         """Outputs `G x B x out` of inputs `G x B x in`, differentiable.

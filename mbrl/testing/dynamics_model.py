@@ -112,13 +112,13 @@ class _Suite(StateClauses):
             twin.build(self.task, SEED)
             twin.make_optimizers()
             if twin.fitting != "fixed":
-                twin.refit(self.rows, noise("fit"))
+                twin.refit(self.rows, noise("fit"), self.value(twin))
             self.equal(self.ask(twin), self.ask(model), clause)
         for clause, twin in self.copies(model, "after a fit"):
             self.equal(self.ask(twin), self.ask(model), clause)
             if model.fitting != "fixed":
-                again = copy.deepcopy(model).refit(self.rows, noise("fit"))
-                self.equal(twin.refit(self.rows, noise("fit")), again, clause)
+                again = copy.deepcopy(model).refit(self.rows, noise("fit"), self.value(model))
+                self.equal(twin.refit(self.rows, noise("fit"), self.value(model)), again, clause)
 
     def prior(self) -> None:
         """A model answers before its first fit, with all that it says afterwards; a closed form takes float64 rows too."""
@@ -136,7 +136,7 @@ class _Suite(StateClauses):
         if self.model.fitting == "closed_form":
             rows = self.rows.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
             with self.succeeds("a closed form is fitted to float64 rows too, and answers float32 all the same"):
-                fresh.refit(rows, noise("fit"))
+                fresh.refit(rows, noise("fit"), self.value(fresh))
                 self.prediction(self.ask(fresh), tuple(later.mean.shape[:-1]), later.mean)
 
     def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mbrl.arguments import Positive
 from mbrl.errors import ConfigError
-from mbrl.networks.activations import ACTIVATION_SLOPES, Activation
+from mbrl.networks.activations import ACTIVATION_SLOPES, Activation, check_pairs
 from mbrl.spec import Configurable
 
 Network = Callable[[Tensor], Tensor]  # E x B x in → E x B x out, differentiable
@@ -95,9 +95,11 @@ class LipschitzConstraint(Configurable, ABC):
 
     Attributes:
         activation: the only activation that it works with, None for any.
+        has_budget: whether it has one to keep, or learns its limits.
     """
 
     activation: ClassVar[Activation | None] = None
+    has_budget: ClassVar[bool] = True
 
     def __init__(self, budget: Positive | Literal["auto"] = "auto") -> None:
         self.budget: float | None = None if budget == "auto" else float(budget)
@@ -113,12 +115,17 @@ class LipschitzConstraint(Configurable, ABC):
         Raises:
             ConfigError: for an activation, or widths, that the constraint can't work with.
         """
+        self.check(activation, [weight.shape[-1] for weight in weights[:-1]])
+        return self.make(weights, ACTIVATION_SLOPES[activation], weights[-1].shape[-1] if columns is None else columns)
+
+    def check(self, activation: Activation, hidden: Sequence[int]) -> None:
+        """Refuses an activation, or widths of hidden layers, that it can't work with (`ConfigError`)."""
+        check_pairs(type(self).__name__, activation, hidden)
         if self.activation not in (None, activation):
             raise ConfigError(
                 f"{type(self).__name__}: expected the activation {self.activation} between layers, got {activation}; set "
                 f"activation to {self.activation}."
             )
-        return self.make(weights, ACTIVATION_SLOPES[activation], weights[-1].shape[-1] if columns is None else columns)
 
     @abstractmethod
     def make(self, weights: Sequence[Tensor], slope: float, columns: int) -> ConstrainedLayers:

@@ -6,6 +6,7 @@ Liu2022: "Learning smooth neural functions via Lipschitz regularization" (SIGGRA
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class LipMLP(LipschitzConstraint):
     Args:
         weight: α, what a unit of the product costs in the loss; more is smoother. The authors' demo has 1e-6.
     """
+
+    has_budget: ClassVar[bool] = False
 
     def __init__(self, weight: NonNegative = 1e-6) -> None:
         super().__init__(budget=1.0)
