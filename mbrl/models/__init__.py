@@ -1,10 +1,12 @@
 """Dynamics models: what they predict, and how they are fitted."""
 
 from mbrl.models.base import DynamicsModel
-from mbrl.models.capabilities import Differentiable, Exact, HasMembers, WantsValueFunction, require
+from mbrl.models.capabilities import Differentiable, Exact, HasLipschitzBound, HasMembers, WantsValueFunction, require
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
+from mbrl.models.lipschitz import LipschitzBound
+from mbrl.models.losses import IterVAML, ModelLoss, SquaredError, VaGraM
 from mbrl.models.model_env import ModelEnv, ModelVectorEnv
 from mbrl.models.obs_state import ObsState
 from mbrl.models.simulator import SimState, SimulatorModel
@@ -16,14 +18,20 @@ __all__ = [
     "Exact",
     "GaussianEnsemble",
     "GradientModel",
+    "HasLipschitzBound",
     "HasMembers",
+    "IterVAML",
     "LinearQuadratic",
+    "LipschitzBound",
     "ModelEnv",
+    "ModelLoss",
     "ModelVectorEnv",
     "ObsState",
     "Pendulum",
     "SimState",
     "SimulatorModel",
+    "SquaredError",
+    "VaGraM",
     "WantsValueFunction",
     "require",
 ]

@@ -48,7 +48,7 @@ class TargetNormalizer(Normalizer):
         if moves is not None:
             state[f"{own}moves"] = moves
         elif not any(name.startswith(own) for name in state):  # nothing was normalised
-            state |= type(self)(len(self.sd), self.ddof).state_dict(prefix=own)  # type: ignore[arg-type]
+            state |= type(self)(len(self.sd), self.ddof).state_dict(prefix=own)
 
 
 def targets_of(rows: Transitions, with_reward: bool) -> Tensor:
