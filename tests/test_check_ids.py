@@ -9,13 +9,17 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 
 # id: why no test reproduces it.
-EXCUSED: dict[str, str] = {}
+EXCUSED: dict[str, str] = {
+    "lipschitz-D15": "Björck's iteration isn't built: QR makes weights orthogonal exactly, and in one step",
+    "lipschitz-D16": "AOL isn't built: spectral clipping and orthogonal weights leave no slack for it to fill",
+    "lipschitz-D17": "element-wise clipping of weights isn't built: its bound is too loose to be of use",
+    "vagram-K19": "a comparison of trained models, which a benchmark makes",
+}
 
 # Families of methods that are not built yet.
-_UNORDERED_FAMILIES = ("srl", "ravl", "offline", "vagram", "lipschitz", "sindy", "gp")
+_UNORDERED_FAMILIES = ("srl", "ravl", "offline", "sindy", "gp")
 # Checks among these that the parts built so far have to reproduce all the same.
 _ORDERED = {"offline-9.1", "offline-9.2", "offline-9.3", "coplanner-35"}
-_ORDERED |= {"lipschitz-D1", "lipschitz-D6", "lipschitz-D7", "lipschitz-D8"}
 _UNORDERED_COPLANNER = {f"coplanner-{number}" for number in range(32, 40)}
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from mbrl.data import Transitions, make_generator
+from mbrl.data import Prediction, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, MbrlWarning
-from mbrl.models import GaussianEnsemble
+from mbrl.models import DynamicsModel, GaussianEnsemble
 from mbrl.networks import JacobianPenalty, LipMLP, LipschitzConstraint, Orthogonal, SpectralClip, SpectralNorm
 from mbrl.testing import check_dynamics_model
 from tests.models.linear_task import TASK, A, S, linear_rows
@@ -177,6 +177,31 @@ def test_it_keeps_the_contract_of_models(kind: str) -> None:
 def w2(mean: torch.Tensor, sd: torch.Tensor, other_mean: torch.Tensor, other_sd: torch.Tensor) -> torch.Tensor:
     """The 2-Wasserstein distance of diagonal Gaussians."""
     return ((mean - other_mean).square() + (sd - other_sd).square()).sum(-1).sqrt()
+
+
+class Drift(DynamicsModel):
+    """x' = 1.2 x + bias."""
+
+    def __init__(self, bias: float = 0.0) -> None:
+        super().__init__()
+        self.bias = bias
+
+    def predict(self, obs: torch.Tensor, action: torch.Tensor, member: torch.Tensor | None = None) -> Prediction:
+        mean = 1.2 * obs + self.bias
+        mean = mean if member is not None else mean.unsqueeze(0)
+        return Prediction(mean, torch.zeros_like(mean), torch.zeros_like(mean[..., 0]), torch.zeros_like(mean[..., 0]))
+
+
+@pytest.mark.check("lipschitz-D9")
+def test_errors_compound_by_the_slope() -> None:
+    task = Task("", 1, 1, (-1.0,), (1.0,), known_terminated="mbrl.envs.terminations.never")
+    row = Transitions.from_obs(torch.tensor([[0.7]]), 1)
+    ends = []
+    for model in (Drift(), Drift(0.1)):
+        model.build(task)
+        ends.append(model.rollout(model.start(row, make_generator("cpu", 0)), torch.zeros(1, 5, 1))[-1].next_obs)
+    assert float(ends[1] - ends[0]) == pytest.approx(0.74416, rel=1e-5)
+    assert float(ends[1] - ends[0]) == pytest.approx(0.1 * (1.2**5 - 1) / 0.2, rel=1e-5)
 
 
 @pytest.mark.check("lipschitz-D21")

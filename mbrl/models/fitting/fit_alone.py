@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mbrl.data import Transitions, make_generator
 from mbrl.models.base import DynamicsModel
@@ -35,6 +35,9 @@ class FitAlone(DynamicsModel):
     def on_fit_start(self) -> None:
         """Splits the rows; of a resumed fit, goes on with its kept weights and its order."""
         data = self._data
+        value: Any = self.fit_value
+        if isinstance(value, nn.Module):
+            value.to(self.device)
         self.fitted_to = FittedRows.of(data.transitions, data.seed, **self._holdout)
         generator = make_generator("cpu", data.seed, "dynamics", "fit")
         self._fit_run = self.begin_fit(data.transitions, generator, self.fit_value)
