@@ -420,8 +420,8 @@ def test_a_file_gets_the_same_sentence(
 def test_help_shows_limits(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--model.help", "mbrl.models.GaussianEnsemble"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "(type: Annotated[int, of at least 1], default: 7)" in said
-    assert "(type: Annotated[float, above 0], default: 0.001)" in said
+    assert "(type: int of at least 1, default: 7)" in said
+    assert "(type: float above 0, default: 0.001)" in said
     assert "--model.hidden+ [ITEM,...]" in said  # a list can still be appended to
 
 

@@ -35,8 +35,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_planners_run(run: Path) -> None:
-    """Of Dyna; tests/training/test_pets_run.py has those of PETS, tests/planners/rollouts/test_up_mpc.py those of UP-MPC."""
-    others = {"plan/value", "time/plan_s", "rollout/bonus_weight", "rollout/clamped"}
+    """Of Dyna; tests/training/test_pets_run.py has those of PETS, tests/planners/rollouts/test_up_mpc.py those of UP-MPC.
+
+    `model/ends` is of tasks whose termination is learned (tests/planners/test_ends.py).
+    """
+    others = {"plan/value", "time/plan_s", "rollout/bonus_weight", "rollout/clamped", "model/ends"}
     others |= {"model/holdout_loss", "model/budget"}  # see tests/training/test_value_from.py
     others |= {f"{where}/{what}_spread" for where in ("rollout", "explore") for what in ("reward", "uncertainty")}
     assert written(run) == documented("A planner's run") - others

@@ -49,6 +49,13 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
         },
         {},
     ),
+    "`mbrl.models.GaussianProcess`": (
+        {
+            "class_path": "mbrl.models.GaussianProcess",
+            "init_args": {"members": 5, "max_rows": 30, "newest": 5, "updates": 10},
+        },
+        {},
+    ),
     "`mbrl.testing.LinearModel`: fixed, exact": (
         {
             "class_path": "mbrl.testing.LinearModel",

@@ -214,7 +214,13 @@ class OfflineData(Configurable, PlannerData):
         dataset, facts = self.dataset, self.dataset.facts
         low, high = facts.action_low, facts.action_high
         if self.action_low is not None and self.action_high is not None:
-            low, high = tuple(self.action_low), tuple(self.action_high)
+            given = tuple(self.action_low), tuple(self.action_high)
+            if low is not None and len(given[0]) == len(low) and given != (low, high):
+                raise ConfigError(
+                    f"{dataset.source}: expected no action bounds but its own, {list(low)} to {list(high or ())}, got "
+                    f"{list(given[0])} to {list(given[1])}; leave action_low and action_high out."
+                )
+            low, high = given
         if low is None or high is None:
             raise ConfigError(
                 f"{dataset.source}: expected the action bounds, got none there; give env_id, or action_low and action_high."

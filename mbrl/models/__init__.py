@@ -5,6 +5,7 @@ from mbrl.models.capabilities import Differentiable, Exact, HasLipschitzBound, H
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
+from mbrl.models.gaussian_process import GaussianProcess, PosteriorMoments
 from mbrl.models.lipschitz import LipschitzBound
 from mbrl.models.losses import IterVAML, ModelLoss, SquaredError, VaGraM
 from mbrl.models.model_env import ModelEnv, ModelVectorEnv
@@ -17,6 +18,7 @@ __all__ = [
     "DynamicsModel",
     "Exact",
     "GaussianEnsemble",
+    "GaussianProcess",
     "GradientModel",
     "HasLipschitzBound",
     "HasMembers",
@@ -28,6 +30,7 @@ __all__ = [
     "ModelVectorEnv",
     "ObsState",
     "Pendulum",
+    "PosteriorMoments",
     "SimState",
     "SimulatorModel",
     "SquaredError",

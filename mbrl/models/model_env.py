@@ -214,7 +214,7 @@ class ModelVectorEnv(VectorEnv[Array, Array, Array]):
         reward, terminated, truncated = self.episodes.step(actions, going)
         if not going.all():  # the next step of an ended one is its reset
             self._begin(~going)
-            reward, terminated, truncated = reward * going, terminated & going, truncated & going
+            reward, terminated, truncated = np.where(going, reward, 0.0), terminated & going, truncated & going
         self.ended = terminated | truncated
         info: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self.ended.any():

@@ -212,5 +212,5 @@ class ModelEpisodes:
         if self.time_limit is not None:
             truncated = self.elapsed >= self.time_limit
         if step.halt is not None:
-            truncated = truncated | step.halt.cpu().numpy()
+            truncated = truncated | (step.halt & ~step.terminated).cpu().numpy()
         return step.reward.double().cpu().numpy(), step.terminated.cpu().numpy().copy(), truncated

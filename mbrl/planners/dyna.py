@@ -150,6 +150,12 @@ class Dyna(OnlinePlanner, LearnsPolicy):
                 hook.check(self.dynamics)
             if rolls_out:  # at some time
                 self.dynamics.check_known()
+            idle = [type(hook).__name__ for hook in self.batch_hooks if hook.needs_model_rows and not rolls_out]
+            if idle:
+                raise ConfigError(
+                    f"Dyna: expected batches with rows of the model for {idle[0]}, got real_ratio {self.real_ratio}; lower it, "
+                    "or leave the hook out."
+                )
         self.learner.build(task, seed)
         if rolls_out:
             check_imaginable(self.learner, task)
@@ -281,6 +287,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     def learn(self, new: int) -> None:
         """Makes the learner's updates for `new` real steps."""
         self.learning.real_rows = self.real_rows
+        if self.real_rows < self.batch_size and len(self.model_buffer) == 0:  # resumed with a smaller share of real rows
+            self.after_refit()
         self.learning.learn(self.updates_per_step * new)
 
     # checkpoint ------------------------------------------------------------------------------------------------------

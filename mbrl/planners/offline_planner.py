@@ -31,7 +31,9 @@ class OfflinePlanner(Planner):
         self._real: ReplayBuffer | None = None
 
     def take(self, rows: Transitions) -> None:
-        """Takes the dataset in: before the first tick, and in a resumed run before its state is restored.
+        """Takes the dataset in, and shows it to the `learner` if there is one (`Learner.fit_inputs`).
+
+        It comes before the first tick, and in a resumed run before its state is restored.
 
         Args:
             rows: all of them, as the library has them (`OfflineData.transitions`).
@@ -64,6 +66,8 @@ class OfflinePlanner(Planner):
             store_episodes="episode" in rows.extras,
         )
         self._real.add(rows)
+        if learner is not None:
+            learner.fit_inputs(self._real.all())  # which don't grow, so that once is enough
         self.before_updates()
 
     @property

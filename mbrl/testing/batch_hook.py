@@ -9,7 +9,7 @@ from mbrl.models import DynamicsModel
 from mbrl.planners import BatchContext, BatchHook
 from mbrl.policies import SAC
 from mbrl.testing.clauses import Clauses, forget, noise, some_rows
-from mbrl.testing.linear_model import LinearModel
+from mbrl.testing.linear_model import linear_model_of
 
 REAL, ROWS = 12, 32
 
@@ -20,14 +20,13 @@ def check_batch_hook(make: Callable[[], BatchHook], task: Task, dynamics: Dynami
     Args:
         make: makes the hook, the same each time.
         task: the task of the batches.
-        dynamics: a built model (default: a linear one with two members; then `task` is `linear_task()`).
+        dynamics: a built model (default: a linear one of the task's sizes, with two members).
 
     Raises:
         ConformanceError: naming the first clause that doesn't hold.
     """
     if dynamics is None:
-        dynamics = LinearModel(members=2, spread=0.1, noise=0.1)
-        dynamics.build(task)
+        dynamics = linear_model_of(task, 2, spread=0.1, noise=0.1)
     learner = SAC(hidden=[8, 8])
     learner.build(task, 0)
     learner.make_optimizers()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbrl.data import ModelStep, Prediction, Task, Transitions, ValueFunction
 from mbrl.errors import NotBuiltError, UnsupportedError
-from mbrl.models import Differentiable, DynamicsModel, Exact, GradientModel, HasMembers
+from mbrl.models import Differentiable, DynamicsModel, Exact, GradientModel, HasLipschitzBound, HasMembers
 from mbrl.testing.clauses import noise, some_actions, some_obs, some_rows
 from mbrl.testing.model_states import ROWS, StateClauses
 
@@ -50,6 +50,7 @@ def check_dynamics_model(
     suite.states()
     suite.rows_drop_as_they_mask()
     suite.capabilities()
+    suite.bounds()
     suite.replacing()
     suite.moves()
 
@@ -302,6 +303,19 @@ class _Suite(StateClauses):
             for name, tensor in (("obs", obs), ("action", action)):
                 fine = tensor.grad is not None and bool(torch.isfinite(tensor.grad).all())
                 self.hold(fine, f"a differentiable model has a finite gradient in {name}")
+
+    def bounds(self) -> None:
+        """No two answers lie further apart than a model that bounds its slope says."""
+        model = self.model
+        if not isinstance(model, HasLipschitzBound):
+            return
+        bound, (obs, action) = model.lipschitz_bound().observation, self.inputs(ROWS)
+        mean = self.ask(model).mean  # E x B x S
+        self.shaped(bound, (mean.shape[0],), "a bound of slopes")
+        with torch.no_grad():
+            apart = (mean - model.predict(obs.roll(1, 0), action).mean).norm(dim=-1)  # E x B
+        most = (apart / (obs - obs.roll(1, 0)).norm(dim=-1)).amax(1)
+        self.hold((most <= bound * (1 + self.tolerance)).all(), "slopes lie within lipschitz_bound", most.max().item())
 
     def moves(self) -> None:
         """Spec and fitted state dict make an equal model, alone and nested."""

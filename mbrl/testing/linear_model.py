@@ -81,3 +81,36 @@ class LinearModel(DynamicsModel, HasMembers, Differentiable):
     @property
     def drawn_members(self) -> Tensor:
         return torch.arange(self.members, device=self.device)
+
+
+def linear_model_of(task: Task, members: int, *, spread: float, noise: float, learn_reward: bool = False) -> LinearModel:
+    """A built `LinearModel` of a task's sizes, of which a suite asks predictions.
+
+    Of the sizes of `linear_task` it is that task's system; of others each dimension is drawn to 0 and pushed by an action.
+    It predicts reward and termination where the task knows none.
+
+    Args:
+        task: the task that it is built for.
+        members: `E`.
+        spread: as in `LinearModel`.
+        noise: σ, environment units.
+        learn_reward: whether to predict the reward of a task that knows it too.
+    """
+    state: Sequence[Sequence[float]] = STATE_MATRIX
+    action: Sequence[Sequence[float]] = ACTION_MATRIX
+    if (task.obs_size, task.action_size) != (len(STATE_MATRIX), len(ACTION_MATRIX[0])):
+        state = tuple(tuple(0.9 * (i == j) for j in range(task.obs_size)) for i in range(task.obs_size))
+        action = tuple(
+            tuple(0.2 * (i % task.action_size == j) for j in range(task.action_size)) for i in range(task.obs_size)
+        )
+    model = LinearModel(
+        state,
+        action,
+        noise=noise,
+        members=members,
+        spread=spread,
+        learn_reward=learn_reward or task.known_reward is None,
+        learn_terminated=task.known_terminated is None,
+    )
+    model.build(task)
+    return model

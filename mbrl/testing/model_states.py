@@ -29,6 +29,7 @@ class StateClauses(Clauses):
     tolerance: float
 
     def start(self, generator: object = None, follow: bool = False) -> ModelState:
+        """A state of rollouts from the suite's rows, which it must leave alone; draws from `generator`, or a fresh one."""
         source = noise("step") if generator is None else generator
         with self.untouched("start", rows=self.starts):
             return self.model.start(self.starts, source, follow=follow)  # type: ignore[arg-type]
@@ -86,4 +87,5 @@ class StateClauses(Clauses):
                 self.close(getattr(part, name), getattr(full, name)[keep], f"select keeps the other rows' {name} as it was")
 
     def close(self, one: Tensor, other: Tensor, clause: str) -> None:
+        """Two tensors that are equal up to the suite's tolerance, or the clause is broken."""
         self.equal(one, other, clause, self.tolerance)

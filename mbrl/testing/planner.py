@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from mbrl.parts import parts_of
 from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, OfflinePlanner, Planner, PlanObjective
 from mbrl.policies import Learner
 from mbrl.testing.clauses import Clauses, noise, some_obs, through_bytes
+from mbrl.testing.watched import watched
 from mbrl.training.metrics_file import CLOCKS
 
 SEED = 3
@@ -88,8 +89,14 @@ class _Suite(Clauses):
     def given(self, planner: Planner) -> None:
         """Gives a planner that learns from a dataset its rows."""
         if isinstance(planner, OfflinePlanner) and self.rows is not None:
-            with self.untouched("take", rows=self.rows):
-                planner.take(self.rows)
+            learners = _learners(planner)
+            told: list[Any] = []
+            with ExitStack() as stack:
+                for learner in learners:
+                    stack.enter_context(watched(learner, "fit_inputs", told))
+                with self.untouched("take", rows=self.rows):
+                    planner.take(self.rows)
+            self.hold(len(told) >= len(learners), "a learner is shown the dataset when it is taken in (fit_inputs)")
 
     def life(self) -> None:
         """Spec and build."""
@@ -257,10 +264,16 @@ class _Suite(Clauses):
         told: list[Any] = []
         with ExitStack() as stack:
             for model in models:
-                stack.enter_context(_watched(model, "refit", fitted))
+                stack.enter_context(watched(model, "refit", fitted))
             for part in parts:
-                stack.enter_context(_watched(part, "fitted", told))
+                stack.enter_context(watched(part, "fitted", told))
+            for learner in _learners(planner):
+                stack.enter_context(watched(learner, "fit_inputs", told))
             self._ticks(planner, experience, number)
+        for learner in _learners(planner) if fitted and experience is not None else ():
+            self.hold(
+                any(learner is other for other in told), "after each refit a learner is shown the real rows (fit_inputs)"
+            )
         for part in parts if fitted else ():
             times = sum(part is other for other in told)
             self.hold(
@@ -314,20 +327,8 @@ class _Suite(Clauses):
         self.equal(self.saved(planner, []), before, "evaluation has its own memory and moves nothing that training keeps")
 
 
-@contextmanager
-def _watched(owner: Any, name: str, called: list[Any]) -> Iterator[None]:
-    """Notes `owner` in `called` whenever its method `name` is called."""
-    method = getattr(owner, name)
-
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        called.append(owner)
-        return method(*args, **kwargs)
-
-    setattr(owner, name, noted)
-    try:
-        yield
-    finally:
-        delattr(owner, name)
+def _learners(planner: Planner) -> list[Learner]:
+    return [part for part in planner.modules() if isinstance(part, Learner)]
 
 
 def _reset(experience: Experience | None) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from mbrl.data import ModelStep, Task, Transitions
 from mbrl.models import DynamicsModel
+from mbrl.parts import fitted_parts
 from mbrl.planners import PolicySample, RolloutContext, RolloutHook
 from mbrl.planners.rollouts.imagination import Imagination
 from mbrl.policies import TanhGaussianPolicy
-from mbrl.testing.clauses import Clauses, SomeValues, forget, noise, some_actions, some_obs
-from mbrl.testing.linear_model import LinearModel
+from mbrl.testing.clauses import Clauses, SomeValues, forget, noise, some_actions, some_obs, some_rows
+from mbrl.testing.linear_model import linear_model_of
 
 ROWS, CHUNK, LENGTH = 40, 25, 4
 
@@ -31,15 +33,14 @@ def check_rollout_hook(
     Args:
         make: makes the hook, the same each time.
         task: the task of the rollouts.
-        dynamics: a built model that makes them (default: a linear one with two members; then `task` is `linear_task()`).
+        dynamics: a built model that makes them (default: a linear one of the task's sizes, with two members).
         tolerance: relative and absolute, between two ways to compute the same numbers.
 
     Raises:
         ConformanceError: naming the first clause that doesn't hold.
     """
     if dynamics is None:
-        dynamics = LinearModel(members=2, spread=0.1, noise=0.1)
-        dynamics.build(task)
+        dynamics = linear_model_of(task, 2, spread=0.1, noise=0.1)
     suite = _Suite(make, dynamics, tolerance)
     suite.one_step()
     suite.rollouts()
@@ -58,7 +59,7 @@ class _Suite(Clauses):
         self.twin = self.rebuilt(make())
         self.hold(type(self.twin) is type(self.hook), "the spec names the hook's own class", type(self.twin).__name__)
         for hook in (self.hook, self.twin):
-            forget(hook)
+            self.begin(hook)
             hook.check(dynamics)
         known = set(self.hook.want) <= {"prediction"}
         self.hold(known and isinstance(self.hook.want, tuple), "want is a tuple of names that a step has", self.hook.want)
@@ -117,13 +118,17 @@ class _Suite(Clauses):
         with torch.no_grad():
             mine, its = (hook.applied(self.step()[0], self.context()) for hook in (self.hook, self.twin))
             self.same(its, mine, "a hook with a loaded state makes the same step")
-            forget(self.hook)
+            self.begin(self.hook)
             again, first = (hook.applied(self.step()[0], self.context()) for hook in (self.hook, self.fresh()))
         self.same(again, first, "reset forgets what a hook has learned")
 
     def fresh(self) -> RolloutHook:
-        hook = self.make()
+        return self.begin(self.make())
+
+    def begin(self, hook: RolloutHook) -> RolloutHook:
+        """Has a hook forget all and shows it rows, as `build` and the first refit do before any rollout."""
         forget(hook)
+        fitted_parts(SimpleNamespace(hook=hook), self.dynamics, some_rows(self.task))
         return hook
 
     def step(self) -> tuple[ModelStep, torch.Generator]:

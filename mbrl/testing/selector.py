@@ -12,7 +12,7 @@ from mbrl.models import DynamicsModel
 from mbrl.planners import ActionSelector, Situation
 from mbrl.policies import Policy, TanhGaussianPolicy
 from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs
-from mbrl.testing.linear_model import LinearModel
+from mbrl.testing.linear_model import linear_model_of
 
 ROWS = 6
 
@@ -29,15 +29,14 @@ def check_selector(
     Args:
         make: makes the selector, the same each time.
         task: the task to act in.
-        dynamics: a built model to plan with (default: a linear one with two members; then `task` is `linear_task()`).
+        dynamics: a built model to plan with (default: a linear one of the task's sizes, with two members).
         tolerance: relative and absolute, between two ways to compute the same numbers.
 
     Raises:
         ConformanceError: naming the first clause that doesn't hold.
     """
     if dynamics is None:
-        dynamics = LinearModel(members=2, spread=0.1, noise=0.1)
-        dynamics.build(task)
+        dynamics = linear_model_of(task, 2, spread=0.1, noise=0.1)
     policy = _Asked(task.obs_size, task.action_size, noise("policy"), hidden=(16,))
     clauses = Clauses(type(make()).__name__)
     twin = clauses.rebuilt(make())

@@ -12,7 +12,7 @@ from torch import Tensor
 from mbrl.data import Generator, Prediction, RowGenerator, Task
 from mbrl.errors import ConfigError
 from mbrl.testing.clauses import Clauses, SomeValues, noise, some_actions, some_obs
-from mbrl.testing.linear_model import LinearModel
+from mbrl.testing.linear_model import linear_model_of
 from mbrl.uncertainty import Sample, UncertaintyMeasure, draw_sample
 
 ROWS, BAD = 6, 4
@@ -25,7 +25,7 @@ def check_uncertainty_measure(make: Callable[[], UncertaintyMeasure], task: Task
 
     Args:
         make: makes the measure, the same each time.
-        task: of the sizes of `linear_task()`.
+        task: whose predictions it is asked of.
         tolerance: relative and absolute, between two ways to compute the same numbers.
 
     Raises:
@@ -51,8 +51,7 @@ class _Suite(Clauses):
         self.drawn = torch.tensor([3, 0, 2])
 
     def prediction(self, members: int) -> Prediction:
-        model = LinearModel(members=members, spread=0.3, noise=0.2, learn_reward=True)
-        model.build(self.task)
+        model = linear_model_of(self.task, members, spread=0.3, noise=0.2, learn_reward=True)
         with torch.no_grad():
             said = model.predict(some_obs(self.task, ROWS), some_actions(self.task, ROWS))
         scale = 1 + torch.rand(

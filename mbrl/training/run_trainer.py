@@ -70,6 +70,10 @@ class RunTrainer(pl.Trainer):
                 check_name(option, text)
         if folder is not None and "\0" in os.fspath(folder):
             raise ConfigError(f"trainer.folder: expected a path, got {os.fspath(folder)!r}, which no system has; rename it.")
+        if folder is not None and not os.fspath(folder).strip():  # an unset variable of a shell, say
+            raise ConfigError(
+                "trainer.folder: expected the path of a folder, got an empty one; leave it out, or give . for the current."
+            )
         self.folder = None if folder is None else Path(folder)
         self.name = name
         self.variant = variant

@@ -133,11 +133,19 @@ def test_action_repeat_comes_from_the_dataset(tmp_path):
     assert OfflineData(str(tmp_path / "slow.npz"), env_id="Pendulum-v1").task == task
 
 
-def test_first_rows_and_actions_beyond_the_bounds(pendulum):
+def test_bounds_other_than_the_datasets_own_are_refused(pendulum):
+    message = r"expected no action bounds but its own, \[-2.0\] to \[2.0\], got \[-7\] to \[7\]; leave action_low"
+    with pytest.raises(ConfigError, match=message):
+        _ = OfflineData(pendulum, action_low=[-7], action_high=[7]).task
+    assert OfflineData(pendulum, action_low=[-2], action_high=[2]).task == OfflineData(pendulum).task
+
+
+def test_first_rows_and_actions_beyond_the_bounds(pendulum, tmp_path):
     assert len(OfflineData(pendulum, rows=100).transitions) == 100
+    bare = without_note(pendulum, tmp_path)
     with pytest.raises(DataError, match="clip_actions"):
-        _ = OfflineData(pendulum, action_low=[-0.5], action_high=[0.5], reward="learned").transitions
-    clipped = OfflineData(pendulum, action_low=[-0.5], action_high=[0.5], reward="learned", clip_actions=True)
+        _ = OfflineData(bare, action_low=[-0.5], action_high=[0.5], reward="learned").transitions
+    clipped = OfflineData(bare, action_low=[-0.5], action_high=[0.5], reward="learned", clip_actions=True)
     assert clipped.transitions.action.abs().max() == 1
 
 

@@ -20,3 +20,8 @@ def linear_rows(n: int, seed: int = 0, noise: float = 0.01, obs_size: int = S) -
     flags = torch.zeros(n, dtype=torch.bool)
     episode = torch.arange(n) * 10 // n
     return Transitions(obs, action, obs[:, 0].clone(), next_obs, flags, flags.clone(), extras={"episode": episode})
+
+
+def reward(obs: torch.Tensor, action: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+    """The first observation, `B`."""
+    return obs[..., 0]

@@ -462,6 +462,19 @@ def test_what_diverges_is_named_unless_it_has_ended() -> None:
     assert np.array_equal(obs, np.ones((2, 1)))
 
 
+def reached(obs: torch.Tensor, action: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+    return next_obs[..., 0]
+
+
+def test_the_void_reward_of_a_reset_is_0() -> None:
+    model = LinearModel([[1e30]], [[0.0]])
+    model.build(Task("", 1, 1, (-1.0,), (1.0,), known_reward=f"{__name__}.reached", known_terminated=NEVER))
+    envs = ModelVectorEnv(model, Transitions.from_obs(torch.ones(1, 1), 1), 2, time_limit=1)
+    envs.reset(seed=0)
+    first, void = (envs.step(np.full((2, 1), 0.5))[1] for _ in range(2))  # the second overflows
+    assert np.allclose(first, 1e30) and void.tolist() == [0.0, 0.0]
+
+
 # the page -------------------------------------------------------------------------------------------------------------
 
 

@@ -109,6 +109,17 @@ def test_plans_end_where_they_lead(asks: GaussianEnsemble, propagation: Any) -> 
         assert (step.terminated == beyond)[clear].double().mean() > 0.97
 
 
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+def test_plans_end_where_the_model_projects_to(
+    asks: GaussianEnsemble, monkeypatch: pytest.MonkeyPatch, propagation: Any
+) -> None:
+    monkeypatch.setattr(asks, "project", lambda next_obs: next_obs * 0 + 3)  # where all steps end
+    with torch.no_grad():
+        state = asks.start(falls(20, seed=3), make_generator("cpu", 5))
+        (step,) = follow_plans(asks, state, torch.zeros(20, 4, 1, 1), 1 if propagation == "expectation" else 30, propagation)
+    assert step.terminated.double().mean() > 0.99
+
+
 def test_few_members_and_measures_ask_it_too(asks: GaussianEnsemble) -> None:
     rows, members = falls(12, seed=4), torch.tensor([2, 0])
     with torch.no_grad():

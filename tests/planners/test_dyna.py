@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from mbrl.data import Generator, Task, Transitions, make_generator
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, DivergedError, UnsupportedError
-from mbrl.models import DynamicsModel
-from mbrl.planners import ActionSelector, BatchContext, BatchHook, Dyna, PolicyMode, Situation, evaluate
+from mbrl.models import DynamicsModel, GaussianEnsemble
+from mbrl.planners import ActionSelector, BatchContext, BatchHook, BatchPenalty, Dyna, PolicyMode, Situation, evaluate
 from mbrl.policies import SAC, BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
+from mbrl.uncertainty import MeanDisagreement
 from tests.planners.exact_models import WALK, WalkModel
 from tests.planners.rollouts.test_imagination import NoisyPolicy
 
@@ -193,6 +194,29 @@ def test_the_share_of_real_rows_follows_its_schedule() -> None:
     counts = [sum(tuple(row) in real for row in batch.action.tolist()) for batch in batches]
     assert [bound.model_rows for (bound,) in terms] == [slice(count, 8) for count in counts]
     assert counts == [3] * 39 * 3 + [5] * 40 * 3 + [7] * 51 * 3
+
+
+def test_a_penalty_of_batches_rests_while_they_are_real_and_is_refused_where_they_always_are() -> None:
+    options: dict[str, Any] = {"dynamics": GaussianEnsemble(members=2, elites=2, hidden=[8], weight_decay=0.0, max_epochs=1)}
+    penalty = BatchPenalty(MeanDisagreement(), weight=1.0)
+    for schedule in ([0, 2, 0.5, 1.0], [0, 2, 1.0, 0.5]):
+        planner = dyna(real_ratio=schedule, epoch_steps=4, batch_hooks=[penalty], **options)
+        run(planner, 40)
+        assert planner.env_steps == 40
+    with pytest.raises(ConfigError, match=r"expected batches with rows of the model for BatchPenalty, got real_ratio 1"):
+        run(dyna(real_ratio=1.0, batch_hooks=[penalty], **options), 1)
+
+
+def test_a_smaller_share_of_real_rows_after_a_resume_finds_rollouts() -> None:
+    first = dyna(real_ratio=1.0)
+    run(first, 25)
+    planner = dyna(real_ratio=0.5)
+    planner.build(WALK, 0)
+    planner.make_optimizers()
+    planner.load_buffers_state(first.buffers_state())
+    planner.env_steps = first.env_steps
+    planner.learn(1)
+    assert len(planner.model_buffer) > 0
 
 
 @pytest.mark.parametrize(

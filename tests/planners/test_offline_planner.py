@@ -18,6 +18,7 @@ from mbrl.envs import OfflineData
 from mbrl.envs.dataset_identity import dataset_identity
 from mbrl.errors import CheckpointError, ConfigError, DataError, MbrlWarning, NotBuiltError
 from mbrl.models import GaussianEnsemble
+from mbrl.networks import Normalizer
 from mbrl.planners import Dyna
 from mbrl.policies import SAC
 from mbrl.search.work.command_runner import _Lines
@@ -66,6 +67,18 @@ def test_checkpoint_and_summary_stand_on_its_clock(run: Path) -> None:
     assert about["updates"] == 60 and "env_steps" not in about
     summary = json.loads((run / "summary.json").read_text())
     assert summary["updates"] == 60 and "env_steps" not in summary
+
+
+def test_a_learner_sees_the_dataset(dataset: Path) -> None:
+    data = offline_data(dataset)
+    planner = Offline(offline().dynamics, SAC(hidden=[8], normalize_obs=True))
+    planner.build(data.task)
+    planner.take(data.transitions)
+    normalizer = planner.learner.policy.normalizer
+    expected = Normalizer(3)
+    expected.fit(data.transitions.obs)
+    assert all(torch.equal(value, normalizer.state_dict()[name]) for name, value in expected.state_dict().items())
+    assert not torch.equal(normalizer.sd, torch.ones(3))
 
 
 def test_the_dataset_stays_out_of_checkpoints(run: Path, dataset: Path) -> None:

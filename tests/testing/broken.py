@@ -725,6 +725,16 @@ class ShowsItsPartsNothing(Fitter):
         self.part = Part()
 
 
+class ShowsItsLearnerNothing(Fitter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.learner = SAC(hidden=[8])
+
+    def make_parts(self, task: Task, seed: int) -> None:
+        super().make_parts(task, seed)
+        self.learner.build(task, seed)
+
+
 class LosesItsBuffer(Fitter):
     def buffers_state(self) -> dict[str, dict[str, Any]]:
         return {}
@@ -780,6 +790,7 @@ PLANNERS = {
     LosesItsBuffer: "a planner that refits its model keeps the rows in buffers_state; Fits was fitted to rows",
     BeginsItsBufferAnew: "a planner restored from a checkpoint makes the same ticks",
     ShowsItsPartsNothing: r"after each refit all parts are shown .*; 3 refits showed them to Part 0 times",
+    ShowsItsLearnerNothing: "after each refit a learner is shown the real rows",
     NeverFits: "3 ticks of 3 environments saw no refit of Fits",
     GlobalTicks: "a tick draws from no global generator",
     SavesItsTask: "a checkpoint holds tensors and plain data",

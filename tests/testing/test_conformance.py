@@ -14,6 +14,7 @@ from mbrl.planners import (
     PETS,
     UPMPC,
     BatchPenalty,
+    ClampToData,
     Dyna,
     PolicyMode,
     PolicySample,
@@ -175,3 +176,12 @@ def test_dyna(num_envs: int) -> None:
 )
 def test_pets(make: Callable[[], PETS]) -> None:
     check_planner(make, LINEAR, lambda: VectorExperience(LINEAR, 2, seed=0), ticks=6)
+
+
+@pytest.mark.parametrize("task", [LINEAR, BARE], ids=["linear", "other sizes, nothing known"])
+def test_parts_are_checked_in_any_task_and_see_rows_before_rollouts(task: Task) -> None:
+    check_rollout_hook(lambda: ClampToData(0.1), task)
+    check_rollout_hook(lambda: UncertaintyPenalty(MeanDisagreement(), 0.7), task)
+    check_batch_hook(lambda: BatchPenalty(MeanDisagreement(), 0.7), task)
+    check_selector(PolicySample, task)
+    check_uncertainty_measure(MeanDisagreement, task)

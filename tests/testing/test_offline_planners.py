@@ -73,6 +73,19 @@ class ForgetsItsClock(Offline):
         self.updates = 0
 
 
+class HidesTheRows(Offline):
+    """Has no learner yet when the dataset is taken in."""
+
+    def take(self, rows: Transitions) -> None:
+        learner, self.learner = self.learner, None  # type: ignore[assignment]
+        super().take(rows)
+        self.learner = learner
+        super().before_updates()
+
+    def before_updates(self) -> None:
+        pass
+
+
 @pytest.mark.parametrize(
     ("broken", "clause"),
     [
@@ -80,6 +93,7 @@ class ForgetsItsClock(Offline):
         (CountsTwice, "a tick counts as one update"),
         (NeverFits, "a model that learns is fitted"),
         (ForgetsItsClock, "restored from a checkpoint"),
+        (HidesTheRows, "a learner is shown the dataset"),
     ],
 )
 def test_broken_ones_fail(broken: type[Offline], clause: str) -> None:

@@ -12,12 +12,12 @@ from torch.optim import Optimizer
 from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne
 from mbrl.data import Task, Transitions, ValueFunction
 from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.models.fitting.explained import explained_share
 from mbrl.models.fitting.fit_alone import FitAlone
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.fitting.rules import BestWeights, Bootstrap, Keep, MemberBatches, Split, Stopping
 from mbrl.models.losses.base import ModelLoss
 from mbrl.models.model_module import refuse_divergence
-from mbrl.networks import ROUNDING
 
 
 class GradientModel(FitAlone):
@@ -308,12 +308,7 @@ class GradientModel(FitAlone):
         1 is all of it, 0 what "nothing changes" would explain. Dims that only rounding moves don't count. Free of units.
         """
         said = self.predict_rows(rows).mean[self.drawn_members].mean(0).double()  # B x S
-        change = (rows.next_obs.double() - rows.obs.double()).square().mean(0)  # S
-        error = (said - rows.next_obs).square().mean(0)  # S
-        rounding = ROUNDING * torch.maximum(rows.obs.abs(), rows.next_obs.abs()).amax(0).double()  # S
-        counts = change > rounding.square()  # S
-        share = torch.where(counts, 1 - error / change, 0.0)  # S
-        return (share.sum() / counts.sum().clamp(min=1)).float()
+        return explained_share(said, rows.obs, rows.next_obs)
 
     def _end_epoch(self, run: FitRun, scores: Tensor) -> bool:
         """Takes the holdout scores after an epoch (`E`); returns whether to stop."""

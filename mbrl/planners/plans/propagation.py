@@ -136,14 +136,21 @@ def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
 def _expected(everyone: Prediction, members: Tensor) -> Prediction:
     """The mean of some members' means, without any variance: an end comes where it is likelier than not, and isn't drawn."""
     mean, reward = everyone.mean[members].mean(0), everyone.reward_mean
-    logit = everyone.end_logit(mean, members)
     expected = None if reward is None else reward[members].mean(0)
+
+    def decided(logit: Tensor | None) -> Tensor:
+        assert logit is not None
+        return torch.where(_mean_logit(logit, 0) > 0, torch.inf, -torch.inf)
+
+    logit = everyone.terminated_logit
     return Prediction(
         mean,
         torch.zeros_like(mean),
         expected,
         None if expected is None else torch.zeros_like(expected),
-        None if logit is None else torch.where(_mean_logit(logit, 0) > 0, torch.inf, -torch.inf),
+        None if logit is None else decided(logit[members]),
+        # of where the step led, which a model may have projected
+        None if everyone.terminated_at is None else lambda next_obs: decided(everyone.end_logit(next_obs, members)),
     )
 
 

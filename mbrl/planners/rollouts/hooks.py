@@ -111,9 +111,12 @@ class BatchHook(Part, ABC):
     Attributes:
         needs_dynamics: whether it asks the model, or changes its rows. One that doesn't says so, and then serves planners
             without a model too.
+        needs_model_rows: whether it changes nothing but the model's rows, so that planners refuse it where batches are real
+            throughout. A batch of an epoch without any it returns as it came.
     """
 
     needs_dynamics: ClassVar[bool] = True
+    needs_model_rows: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, batch: Transitions, context: BatchContext) -> Transitions:

@@ -11,7 +11,6 @@ import torch
 
 from mbrl.arguments import NonNegative, Positive
 from mbrl.data import ModelStep, Transitions
-from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel
 from mbrl.models.capabilities import require_prediction
 from mbrl.planners.rollouts.check_measure import check_measure
@@ -89,9 +88,10 @@ class BatchPenalty(BatchHook):
         weight_lr: as there.
 
     Raises:
-        ConfigError: for a number out of range, or a target without a weight to start from; from a call, for a batch without
-            rows of the model.
+        ConfigError: for a number out of range, or a target without a weight to start from.
     """
+
+    needs_model_rows = True
 
     def __init__(
         self, measure: UncertaintyMeasure, weight: NonNegative, target: Positive | None = None, weight_lr: Positive = 0.01
@@ -105,10 +105,8 @@ class BatchPenalty(BatchHook):
             return batch
         rows, dynamics = batch.select(context.model_rows), context.dynamics  # M of B
         assert dynamics is not None  # it needs one
-        if len(rows) == 0:
-            raise ConfigError(
-                "BatchPenalty: expected rows of the model, got real rows only; lower real_ratio, or leave the hook out."
-            )
+        if len(rows) == 0:  # in an epoch of real rows only
+            return batch
         sample = Sample(rows.next_obs, rows.reward).valued(context.learner, dynamics.built_task, rows.obs, rows.action)
         said = dynamics.predict_rows(rows)
         unsure = self.measure(said, dynamics.drawn_members, sample, context.generator)  # M

@@ -19,7 +19,7 @@ def check_schedule(schedule: Sequence[float]) -> tuple[float, float, int, int]:
     """
     if (
         len(schedule) != 4
-        or not schedule[0] < schedule[1]
+        or not -math.inf < schedule[0] < schedule[1]
         or not all(length >= 1 and float(length).is_integer() for length in schedule[2:])
     ):
         raise ConfigError(
@@ -70,7 +70,7 @@ def check_real_ratio(ratio: float | Sequence[float]) -> None:
         ConfigError: if it isn't four numbers with start < end and shares from 0 to 1.
     """
     if isinstance(ratio, Sequence) and not (
-        len(ratio) == 4 and ratio[0] < ratio[1] and all(0 <= share <= 1 for share in ratio[2:])
+        len(ratio) == 4 and -math.inf < ratio[0] < ratio[1] and all(0 <= share <= 1 for share in ratio[2:])
     ):
         raise ConfigError(
             "real_ratio: expected a share, or [first epoch, last epoch, share before, share after] with first < last and "

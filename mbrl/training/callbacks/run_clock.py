@@ -140,7 +140,9 @@ class RunClock(pl.Callback):
         if request is None:
             return {}
         with evaluating(planner):
-            found = evaluate(planner, request.experience, request.episodes, request.seed)
+            found = evaluate(
+                planner, request.experience, request.episodes, request.seed, stop=lambda: bool(trainer.stop_signal)
+            )
         summary = found.summary()
         self.last_return = summary["return"]
         self.streak = self.streak + 1 if self.stop_at is not None and self.last_return >= self.stop_at else 0

@@ -25,10 +25,12 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--action_low", type=_numbers, help="lower bounds, such as [-1, -1], of a dataset without")
     parser.add_argument("--action_high", type=_numbers, help="upper bounds, likewise")
     parser.add_argument("--clip_actions", action="store_true", help="take a dataset's actions beyond the bounds for these")
-    parser.add_argument("--steps", type=int, default=1000, help="real steps to take in the environment")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="real steps to take in the environment (default: 1000)")
+    parser.add_argument("--seed", type=int, help="of the environment and its random actions (default: 0)")
     given = parser.parse_args(arguments[1:])
-    check_argument("--seed", given.seed, Seed)
+    if given.seed is not None:
+        check_argument("--seed", given.seed, Seed)
+    _refuse_idle(given)
     kwargs = None if given.env_kwargs is None else json_object("--env_kwargs", given.env_kwargs)
     if given.dataset is not None:
         data = OfflineData(
@@ -50,8 +52,8 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             reward=given.reward,
             terminated=given.terminated,
             action_repeat=1 if given.action_repeat is None else given.action_repeat,
-            steps=given.steps,
-            seed=given.seed,
+            steps=1000 if given.steps is None else given.steps,
+            seed=0 if given.seed is None else given.seed,
         )
     else:
         raise ConfigError("mbrl check: expected an environment's id or --dataset, got neither; give one.")
@@ -59,9 +61,24 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     return 0
 
 
+def _refuse_idle(given: argparse.Namespace) -> None:
+    """Refuses options of an environment's steps beside a dataset, and a dataset's beside an environment alone."""
+    names = ("action_low", "action_high", "clip_actions") if given.dataset is None else ("steps", "seed")
+    told = [f"--{name}" for name in names if (value := getattr(given, name)) is not None and value is not False]
+    if told and (given.env_id is not None or given.dataset is not None):
+        looks = "asks a dataset (--dataset)" if given.dataset is None else "takes steps in an environment, alone"
+        raise ConfigError(
+            f"mbrl check: expected {' and '.join(told)} where the check {looks}, got {given.dataset or given.env_id}; leave "
+            f"{'it' if len(told) == 1 else 'them'} out."
+        )
+
+
 def _numbers(text: str) -> list[float]:
-    found = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")
-    return [float(number) for number in found]
+    try:
+        found = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")
+        return [float(number) for number in found]
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(f"expected numbers such as [-1, -1], got {text}; give one per action") from None
 
 
 def json_object(option: str, text: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from mbrl.arguments import described
 
@@ -36,12 +37,36 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
         return f"{where}expected a path, which is text, got {found[1]}; put it in quotes if it is one."
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
         return f"{where}expected a {found[2]}, got {found[1]}, which is none; give the class_path of one."
-    if found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
-        return f"{where}expected {described(getattr(builtins, found[1], found[1]))}, got {found[2]}."
+    if (found := re.search(r"Subtypes: \[(.*)\] Errors: .* Given value: (.*)", text)) and (asked := _union(found[1])):
+        return f"{where}expected {asked}, got {found[2]}."
+    if found := re.search(r"Expected a (<class '[\w.]+'>|typing\.Literal\[[^\]]*\])\. Got value: (.*)", text):
+        return f"{where}expected {_words(found[1])}, got {found[2]}."
     if found := re.search(r"arguments are required: (.*)", text):
         names = found[1].replace("fit.", "")
         return f"{names}: expected a value, got none; set it in the configuration or on the command line."
     return f"{where}{text[key.end() :] if key else text}".rstrip(".") + "; mbrl COMMAND --help lists what can be set."
+
+
+def _union(kinds: str) -> str | None:
+    """What the types of a union ask for, in words; None if one of them has none, such as a class of parts."""
+    each = [kind for kind in re.split(r", (?![^\[]*\])", kinds) if kind]
+    found = [_words(kind) for kind in each]
+    return None if None in found else ", or ".join(str(one) for one in found)
+
+
+def _words(kind: str) -> str | None:
+    """What a type asks for, in words, from how Python prints it."""
+    if found := re.fullmatch(r"(?:typing\.)?Annotated\[(.*?), (.*)\]", kind):
+        inner = _words(found[1])
+        return None if inner is None else f"{inner} {found[2]}".replace("a finite number", "a number")
+    if found := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
+        return described(Literal[tuple(part.strip(" '\"") for part in found[1].split(","))])
+    name = re.sub(r"\[.*", "", kind.removeprefix("<class '").removesuffix("'>"))
+    if name in ("collections.abc.Sequence", "list", "tuple"):
+        return "a list"
+    if name == "NoneType":
+        return "null"
+    return described(getattr(builtins, name)) if hasattr(builtins, name) else None
 
 
 def _nearest(name: str) -> str | None:

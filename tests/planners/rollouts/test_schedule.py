@@ -45,7 +45,15 @@ def test_capacity(length: int, rollouts: int, refit_every: int, retain: int, row
 
 
 @pytest.mark.parametrize(
-    "schedule", [(20, 150, 1), (150, 20, 1, 15), (20, 150, 0, 15), (20, 150, 1.5, 2), (20, 150, 1, float("nan"))]
+    "schedule",
+    [
+        (20, 150, 1),
+        (150, 20, 1, 15),
+        (20, 150, 0, 15),
+        (20, 150, 1.5, 2),
+        (20, 150, 1, float("nan")),
+        (float("-inf"), 5, 1, 2),
+    ],
 )
 def test_bad_schedule_is_refused(schedule: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match=r"rollout_length: expected .*first < last"):
@@ -68,7 +76,17 @@ def test_real_rows_follow_their_schedule(ratio: Any, expected: dict[int, int]) -
 
 
 @pytest.mark.parametrize(
-    "ratio", [[0, 1, 0.5], [3, 3, 0, 1], [4, 3, 0, 1], [0, 1, -0.1, 1], [0, 1, 0, 1.1], [0.05, 0.5, 0, 100], []]
+    "ratio",
+    [
+        [0, 1, 0.5],
+        [3, 3, 0, 1],
+        [4, 3, 0, 1],
+        [0, 1, -0.1, 1],
+        [0, 1, 0, 1.1],
+        [0.05, 0.5, 0, 100],
+        [],
+        [float("-inf"), 5, 0, 1],
+    ],
 )
 def test_what_is_no_schedule_of_shares_is_refused(ratio: list[float]) -> None:
     with pytest.raises(ConfigError, match=r"real_ratio: expected a share, or \[first epoch, last epoch, share before"):

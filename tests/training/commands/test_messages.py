@@ -6,6 +6,16 @@ import pytest
 
 from mbrl.training.commands.messages import sentence
 
+
+def _not_of(key: str, kinds: str, value: str) -> str:
+    """The parser's words for a value that is of no type of a union."""
+    errors = "    - Expected a <class 'float'>\n    - Expected a <class 'float'>. Got value: a"
+    return (
+        f'Parser key "{key}":\n  Does not validate against any of the Union subtypes\n  Subtypes: [{kinds}]\n'
+        f"  Errors:\n{errors}\n  Given value type: <class 'x'>\n  Given value: {value}"
+    )
+
+
 KNOWN = ["trainer.eval_every", "trainer.folder", "horizon", "plans"]
 
 
@@ -35,6 +45,30 @@ KNOWN = ["trainer.eval_every", "trainer.folder", "horizon", "plans"]
         (
             "Parser key \"horizon\":\n  Expected a <class 'int'>. Got value: eight",
             "horizon: expected a whole number, got eight.",
+        ),
+        (
+            "Parser key \"hidden\":\n  Expected a <class 'collections.abc.Sequence'>. Got value: 16",
+            "hidden: expected a list, got 16.",
+        ),
+        (
+            "Parser key \"propagation\":\n  Expected a typing.Literal['ts1', 'mm']. Got value: ts2",
+            "propagation: expected one of ts1, mm, got ts2.",
+        ),
+        (
+            _not_of("temperature", "typing.Annotated[float, of at least 0], typing.Literal['learned']", "True"),
+            "temperature: expected a number of at least 0, or learned, got True.",
+        ),
+        (
+            _not_of("real_ratio", "typing.Annotated[float, from 0 to 1], collections.abc.Sequence[float]", "['a', 2]"),
+            "real_ratio: expected a number from 0 to 1, or a list, got ['a', 2].",
+        ),
+        (
+            _not_of("terminal_value", "typing.Literal['mean', 'min'], <class 'NoneType'>", "max"),
+            "terminal_value: expected one of mean, min, or null, got max.",
+        ),
+        (
+            _not_of("env_kwargs", "dict[str, typing.Any], <class 'NoneType'>", "[1]"),
+            "env_kwargs: expected a mapping, or null, got [1].",
         ),
         (
             "the following arguments are required: fit.data",

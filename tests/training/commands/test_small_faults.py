@@ -53,6 +53,18 @@ def test_a_seed_out_of_range(command: list[str], seed: str, capsys: pytest.Captu
     assert f"--seed: expected a whole number from 0 to 4294967295, got {seed}" in error
 
 
+@pytest.mark.parametrize("folder", ["", " "])
+def test_an_empty_folder_is_not_the_current_one(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = told(capsys, "fit", "--config", written(tmp_path, trainer={"folder": folder}))
+    assert (
+        "trainer.folder: expected the path of a folder, got an empty one; leave it out, or give . for the current" in error
+    )
+    assert [item.name for item in tmp_path.iterdir()] == ["run.yaml"]
+
+
 @pytest.mark.parametrize("folder", [[1, 2], 5, {"a": 1}, True, 0.5])
 def test_a_folder_that_is_no_text(folder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = told(capsys, "fit", "--config", written(tmp_path, trainer={"folder": folder}))
@@ -92,3 +104,28 @@ def test_help_says_limits_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert with_plain_limits("Optional[Annotated[int, of at least 1]]") == "Optional[int of at least 1]"
     nested = "Annotated[Sequence[Annotated[int, of at least 1]], of at least 2, rising]"
     assert with_plain_limits(nested) == "Sequence[int of at least 1] of at least 2, rising"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["Pendulum-v1", "--clip_actions"],
+            "expected --clip_actions where the check asks a dataset (--dataset), got",
+        ),
+        (
+            ["Pendulum-v1", "--action_low", "[-1]", "--action_high", "[1]"],
+            "expected --action_low and --action_high where",
+        ),
+        (
+            ["--dataset", "a.npz", "--steps", "0"],
+            "expected --steps where the check takes steps in an environment, alone",
+        ),
+        (["Pendulum-v1", "--dataset", "a.npz", "--seed", "0"], "expected --seed where the check takes steps in an env"),
+        (["--dataset", "a.npz", "--action_low", "a,b"], "expected numbers such as [-1, -1], got a,b; give one per action"),
+    ],
+)
+def test_check_takes_no_option_that_it_would_not_use(
+    options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in " ".join(told(capsys, "check", *options).split())
