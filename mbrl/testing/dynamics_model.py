@@ -50,7 +50,6 @@ def check_dynamics_model(
     suite.states()
     suite.rows_drop_as_they_mask()
     suite.capabilities()
-    suite.bounds()
     suite.replacing()
     suite.moves()
 
@@ -297,25 +296,18 @@ class _Suite(StateClauses):
         if isinstance(model, Exact):
             self.hold(not isinstance(model, HasMembers), "an exact model has no members that disagree")
             self.hold(bool((given.var == 0).all()), "an exact model has no variance", given.var.max().item())
+        if isinstance(model, HasLipschitzBound) and self.predicts:
+            (obs, action), bound = self.inputs(ROWS), model.lipschitz_bound().observation
+            with torch.no_grad():
+                apart = (given.mean - model.predict(obs.roll(1, 0), action).mean).norm(dim=-1)  # E x B
+            most = (apart / (obs - obs.roll(1, 0)).norm(dim=-1)).amax(1)
+            self.hold((most <= bound * (1 + self.tolerance)).all(), "slopes lie within lipschitz_bound", most.tolist())
         if isinstance(model, Differentiable):
             obs, action = (tensor.requires_grad_() for tensor in self.inputs(ROWS))
             model.predict(obs, action).mean.sum().backward()
             for name, tensor in (("obs", obs), ("action", action)):
                 fine = tensor.grad is not None and bool(torch.isfinite(tensor.grad).all())
                 self.hold(fine, f"a differentiable model has a finite gradient in {name}")
-
-    def bounds(self) -> None:
-        """No two answers lie further apart than a model that bounds its slope says."""
-        model = self.model
-        if not isinstance(model, HasLipschitzBound):
-            return
-        bound, (obs, action) = model.lipschitz_bound().observation, self.inputs(ROWS)
-        mean = self.ask(model).mean  # E x B x S
-        self.shaped(bound, (mean.shape[0],), "a bound of slopes")
-        with torch.no_grad():
-            apart = (mean - model.predict(obs.roll(1, 0), action).mean).norm(dim=-1)  # E x B
-        most = (apart / (obs - obs.roll(1, 0)).norm(dim=-1)).amax(1)
-        self.hold((most <= bound * (1 + self.tolerance)).all(), "slopes lie within lipschitz_bound", most.max().item())
 
     def moves(self) -> None:
         """Spec and fitted state dict make an equal model, alone and nested."""
