@@ -16,7 +16,16 @@ from typing import Any
 from mbrl import __version__
 from mbrl.errors import ConfigError, DivergedError, MbrlError, shown
 
-_FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)  # not a bug of ours
+_DISK_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+)  # not bugs of ours
+_PATH_ERRORS = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
 
 # Words after `mbrl` → (what --help says of the command, the module whose `run` does it, imported when it is asked for: torch
 # and Lightning take seconds). `search` alone is a group, and its commands' `run` takes the parser of `mbrl fit` too.
@@ -144,16 +153,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail("stopped by Ctrl-C.", 130)
     except MbrlError as error:
+        if error.results is not None:
+            from mbrl.training.output import show_metrics
+
+            show_metrics(rest[0], error.results)
         if traceback:
             raise
         return _fail(str(error), 4 if isinstance(error, DivergedError) else 2)
     except OSError as error:
-        if traceback or error.errno not in _FILE_ERRORS:
+        if traceback or error.errno not in (*_DISK_ERRORS, *_PATH_ERRORS):
             raise
         where = error.filename or "a file"
+        if error.errno in _PATH_ERRORS:  # such as a folder where a file is meant
+            return _fail(f"expected to read or write {where}, but that failed ({error.strerror}); check what is there.")
         return _fail(
-            f"expected to read or write {where}, but that failed ({error.strerror}); free space or change permissions, and "
-            "resume a run with --ckpt_path last."
+            f"expected to read or write {where}, but that failed ({error.strerror}); free space, change permissions or "
+            "move what lies there, and resume a run with --ckpt_path last."
         )
 
 

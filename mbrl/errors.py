@@ -6,6 +6,8 @@ Every message is one sentence of three parts: what was expected, what came, what
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 # what a terminal obeys (escapes, returns), and what turns the order of letters around
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -17,7 +19,13 @@ def shown(text: str) -> str:
 
 
 class MbrlError(Exception):
-    """Base of every error that the library raises on purpose."""
+    """Base of every error that the library raises on purpose.
+
+    Attributes:
+        results: numbers by name that were found before it, and that could not be written; None of most errors.
+    """
+
+    results: Mapping[str, float] | None = None
 
     def __str__(self) -> str:
         return shown(super().__str__())
@@ -69,6 +77,31 @@ class RunFolderError(MbrlError, RuntimeError):
 
 class DivergedError(MbrlError, RuntimeError):
     """A loss or a parameter is no longer finite."""
+
+
+@contextmanager
+def keeping(results: Mapping[str, float]) -> Iterator[None]:
+    """Gives results to whatever error stops their writing, so that a full disk doesn't cost what was found.
+
+    Args:
+        results: numbers by name; the command line shows them before the error.
+
+    Raises:
+        RunFolderError: in place of the system's error.
+    """
+    try:
+        yield
+    except MbrlError as error:
+        error.results = results
+        raise
+    except OSError as error:
+        where = error.filename or "the results"
+        unwritten = RunFolderError(
+            f"expected room for {where}, but writing failed ({error.strerror}); free space, change permissions or name "
+            "another place."
+        )
+        unwritten.results = results
+        raise unwritten from error
 
 
 class MbrlWarning(UserWarning):

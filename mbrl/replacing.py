@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,15 @@ def replacing(path: str | os.PathLike[str], *, flushed: bool = True) -> Iterator
 def remove_unfinished(folder: Path) -> None:
     """Removes what kills in mid-writing have left in a folder that nobody else writes to."""
     for left in folder.glob(_UNFINISHED):
-        left.unlink(missing_ok=True)
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link, or a folder with all in it; does nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def following_no_link(path: str, flags: int) -> int:

@@ -432,9 +432,9 @@ def test_help_shows_limits(capsys: pytest.CaptureFixture[str]) -> None:
     ("make", "sentence"),
     [
         (lambda: Dyna(SAC(), GaussianEnsemble()), r"^Dyna\(dynamics=…\): expected a Dyn.*, got SAC.*; it fits learner\.$"),
-        (lambda: Dyna(GaussianEnsemble, SAC()), r"a DynamicsModel, got <class .*; make one: GaussianEnsemble\(…\)\.$"),
-        (lambda: Dyna("mbrl.models.GaussianEnsemble", SAC()), r"^Dyna\(dynamics=…\): expected a DynamicsModel, got 'mbrl"),
-        (lambda: Dyna(None, SAC()), r"^Dyna\(dynamics=…\): expected a DynamicsModel, got None"),
+        (lambda: Dyna(GaussianEnsemble, SAC()), r"or None, got <class .*; make one: GaussianEnsemble\(…\)\.$"),
+        (lambda: Dyna("mbrl.models.GaussianEnsemble", SAC()), r"^Dyna\(dynamics=…\): expected .* or None, got 'mbrl"),
+        (lambda: PETS(None, CEM()), r"^PETS\(dynamics=…\): expected a DynamicsModel, got None"),
         (lambda: Dyna(torch.nn.Linear(1, 1), SAC()), r"^Dyna\(dynamics=…\): expected .*a Configurable, got a Linear"),
         (
             lambda: Dyna(LinearModel(), SAC(), rollout_hooks=[MeanDisagreement()]),

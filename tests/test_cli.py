@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import wandb
 
 import mbrl
 from mbrl.cli import COMMANDS, commands_of, main, take_options
-from mbrl.training import summary, trainer
+from mbrl.training import run_folder, summary
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, write_checkpoint
 from tests.training.toy import lines
 
@@ -227,7 +227,7 @@ def test_a_checkpoint_alone_names_nothing_untrusted(capsys: pytest.CaptureFixtur
     assert main(["test", "--ckpt_path", str(run[1])]) == 2
     assert "add --allow tests" in capsys.readouterr().err
     assert main(["--allow", "tests", "test", "--ckpt_path", "last"]) == 2
-    assert "give the run folder" in capsys.readouterr().err
+    assert "give RUN/last" in capsys.readouterr().err
 
 
 def test_collect_check_and_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str], run: tuple[str, Path]) -> None:
@@ -369,7 +369,7 @@ def test_a_full_disk_outside_checkpoints_is_one_sentence(
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "config.yaml")
 
-    monkeypatch.setattr(trainer, "write_config", full)
+    monkeypatch.setattr(run_folder, "write_config", full)
     assert main(["fit", "--config", run[0], "--trainer.folder", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "expected to read or write config.yaml, but that failed (No space left on device); free space" in said

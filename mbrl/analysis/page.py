@@ -48,7 +48,8 @@ def _base64(picture: bytes) -> str:
 def _title(figure: Figure) -> str:
     """The text above a figure's panels, or else their titles."""
     whole = figure.get_suptitle()
-    return " ".join((whole or ", ".join(filter(None, (axes.get_title() for axes in figure.axes)))).split())
+    text = whole or ", ".join(filter(None, (axes.get_title() for axes in figure.axes)))
+    return " ".join(text.replace(r"\$", "$").split())  # as `drawn` wrote it
 
 
 def _tables(values: Mapping[str, Any], heading: str = "") -> list[tuple[str, list[str], dict[str, list[Any]]]]:

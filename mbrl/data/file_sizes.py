@@ -12,6 +12,11 @@ from mbrl.errors import DataError
 _COMPRESSION = 5000  # bytes from one, at most, of the ways in which HDF5 compresses; deflate gives 1032
 _SLACK = 1 << 26  # bytes that a file may state beyond that
 
+# what libraries raise of a file in which bytes are wrong
+SPOILED = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, NotImplementedError, AssertionError, EOFError,
+)  # fmt: skip
+
 
 def check_fits(source: str, size: int) -> None:
     """Refuses a dataset that can't fit into this machine's memory.

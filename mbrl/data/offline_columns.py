@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,10 @@ import numpy as np
 
 from mbrl.arguments import check_shape
 from mbrl.data.episodes import episode_ends, episode_numbers
-from mbrl.data.file_sizes import check_fits, check_hdf5
+from mbrl.data.file_sizes import SPOILED, check_fits, check_hdf5
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
-from mbrl.errors import DataError
+from mbrl.errors import DataError, MbrlError
 from mbrl.replacing import replacing
 
 _NAMES = {
@@ -67,9 +68,9 @@ def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
             return _dataset(source, file.files, file.__getitem__, note)
     except DataError:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (*SPOILED, zipfile.BadZipFile, zlib.error) as error:
         # numpy takes whatever it doesn't know for a pickle
-        known = isinstance(error, OSError) or zipfile.is_zipfile(path)
+        known = isinstance(error, (OSError, zlib.error)) or zipfile.is_zipfile(path)
         found = str(error).rstrip(".") if known else "a file of another kind, or one that is cut off"
         raise DataError(f"{source}: expected a .npz file of number arrays, got {found}; write it anew.") from error
 
@@ -140,9 +141,14 @@ def read_hdf5(path: str | os.PathLike[str]) -> OfflineDataset:
     with file:
         if "episode_0" in file:
             raise DataError(f"{source}: expected columns, got the inside of a Minari dataset; give its folder or its id.")
-        check_hdf5(source, file)
-        columns = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
-        return _dataset(source, columns, lambda name: file[name][()], None)
+        try:
+            check_hdf5(source, file)
+            columns = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
+            return _dataset(source, columns, lambda name: file[name][()], None)
+        except MbrlError:
+            raise
+        except SPOILED as error:
+            raise DataError(f"{source}: expected an HDF5 file that is whole, got {error}; write it anew.") from error
 
 
 def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], note: str | None) -> OfflineDataset:

@@ -20,10 +20,10 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, registry
 
 from mbrl.data.episodes import episode_ends
-from mbrl.data.file_sizes import check_hdf5
+from mbrl.data.file_sizes import SPOILED, check_hdf5
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
-from mbrl.errors import DataError, MbrlWarning
+from mbrl.errors import DataError, MbrlError, MbrlWarning
 
 _COLUMNS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode")
 _NOTE = "mbrl_task"  # the metadata entry of `TaskFacts`
@@ -59,22 +59,28 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
     Raises:
         DataError: if there is none, or it can't be used.
     """
-    import minari
     from minari.dataset.minari_storage import MinariStorage
 
     source = os.fspath(path)
     folder = minari_folder(path)
     if folder is None:
-        raise DataError(f"{source}: expected a Minari dataset, got neither folder nor id; try: minari download {source}.")
-    metadata = MinariStorage.read_raw_metadata(folder)
+        raise DataError(f"{source}: expected a Minari dataset, got neither folder nor id; {_hint(source)}.")
+    try:
+        return _read(source, folder, MinariStorage.read_raw_metadata(folder))
+    except MbrlError:
+        raise
+    except SPOILED as error:
+        raise DataError(f"{source}: expected a readable Minari dataset, got {error}; download or create it anew.") from error
+
+
+def _read(source: str, folder: Path, metadata: Mapping[str, Any]) -> OfflineDataset:
+    import minari
+
     for name in ("observation_space", "action_space"):
         if name not in metadata:  # Minari would make the environment that the file names to find out
             raise DataError(f"{source}: expected a Minari dataset that holds its {name}, got none; create it anew with one.")
     _check_sizes(source, folder, metadata)
-    try:
-        dataset = minari.MinariDataset(folder)
-    except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
-        raise DataError(f"{source}: expected a readable Minari dataset, got {error}; download or create it anew.") from error
+    dataset = minari.MinariDataset(folder)
     obs_space, action_space = dataset.observation_space, dataset.action_space
     if not (isinstance(action_space, spaces.Box) and len(action_space.shape) == 1):
         raise DataError(f"{source}: expected actions in a one-dimensional box, got {action_space}; others aren't supported.")
@@ -113,6 +119,14 @@ def read_minari(path: str | os.PathLike[str]) -> OfflineDataset:
     return found
 
 
+def _hint(source: str) -> str:
+    """What to do where there is nothing."""
+    for ending in (".npz", ".hdf5", ".h5"):
+        if Path(f"{source}{ending}").is_file():
+            return f"did you mean {source}{ending}"
+    return f"try: minari download {source}"
+
+
 def _check_sizes(source: str, folder: Path, metadata: Mapping[str, Any]) -> None:
     """Refuses counts and arrays that are larger than what is there, and data that lies elsewhere."""
     there = len([item for item in folder.iterdir() if item.is_dir()])  # of the kinds that keep an episode per folder
@@ -144,8 +158,11 @@ def check_minari_id(dataset_id: str) -> None:
 
     try:
         parse_dataset_id(dataset_id)
-    except ValueError as error:
-        raise DataError(f"{dataset_id}: expected an id such as namespace/name-v0, got {error}") from error
+    except (ValueError, TypeError):  # without a version it has none to make a number of
+        raise DataError(
+            f"{dataset_id}: expected a file that ends in .npz, or the id of a Minari dataset such as namespace/name-v0, got "
+            "neither; add the ending or the version."
+        ) from None
     folder = minari.storage.get_dataset_path(dataset_id)
     if folder.exists():
         raise DataError(f"{dataset_id}: expected a new id, got one that exists; choose another name or version.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mbrl.arguments import check_argument
 from mbrl.data.offline_columns import read_hdf5, read_npz
 from mbrl.data.offline_dataset import OfflineDataset
 from mbrl.data.offline_minari import read_minari
@@ -15,8 +16,10 @@ def read_offline(path: str | os.PathLike[str]) -> OfflineDataset:
     """Reads a `.npz`, an HDF5 file in D4RL's layout, or a Minari dataset by folder or id.
 
     Raises:
+        ConfigError: if `path` is none.
         DataError: if there is nothing to read, or what is there can't be used.
     """
+    check_argument("read_offline(path=…)", path, str)
     suffix = Path(path).suffix.lower()
     if suffix not in (".npz", ".hdf5", ".h5"):
         if Path(path).is_file():

@@ -11,10 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_whole
+from mbrl.arguments import Count, check_whole, checked
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.transitions import Transitions
 from mbrl.errors import CheckpointError, ConfigError, DataError
+
+# what a state holds, and of which kinds
+_STATE: dict[str, tuple[type, ...]] = {
+    "capacity": (int,), "added": (int,), "next": (int,), "matrix": (Tensor,), "episode": (Tensor, type(None)),
+}  # fmt: skip
 
 
 class ReplayBuffer:
@@ -37,18 +42,18 @@ class ReplayBuffer:
         added: rows ever added, also those pushed out since.
     """
 
+    @checked
     def __init__(
         self,
-        capacity: int,
-        obs_size: int,
-        action_size: int,
+        capacity: Count,
+        obs_size: Count,
+        action_size: Count,
         *,
         device: torch.device | str = "cpu",
         extras: Mapping[str, int] | None = None,
         float64: Sequence[str] = (),
         store_episodes: bool = False,
     ) -> None:
-        check_whole("ReplayBuffer(capacity=…)", capacity)
         self.capacity = capacity
         self.layout = RowLayout(obs_size, action_size, extras, float64)
         self.device = torch.device(device)
@@ -196,7 +201,18 @@ class ReplayBuffer:
         Raises:
             CheckpointError: if the state's rows have other columns than this buffer's.
         """
+        for name, kind in _STATE.items():
+            if name not in state or not isinstance(state[name], kind):
+                raise CheckpointError(
+                    f"ReplayBuffer: expected {' or '.join(one.__name__ for one in kind)} as {name} of its state, got "
+                    f"{type(state[name]).__name__ if name in state else 'none'}; load one that state_dict made."
+                )
         matrix, episode = state["matrix"], state["episode"]
+        if not 0 <= state["next"] < state["capacity"] or matrix.ndim != 2 or len(matrix) > state["capacity"]:
+            raise CheckpointError(
+                f"ReplayBuffer: expected at most capacity rows and a next one among them, got capacity {state['capacity']}, "
+                f"next {state['next']} and rows of shape {tuple(matrix.shape)}; load one that state_dict made."
+            )
         wanted, found = (self.layout.width, self.store_episodes), (matrix.shape[-1], episode is not None)
         if found != wanted:
             raise CheckpointError(

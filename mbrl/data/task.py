@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.arguments import check_shape
+from mbrl.arguments import Count, check_argument, check_shape, declarations
 from mbrl.errors import ConfigError, NotBuiltError, TaskError
 from mbrl.names import CALLABLES, OURS, TASK_FUNCTIONS, check_allowed, import_name
 from mbrl.spec import plain
@@ -42,21 +42,29 @@ class Task:
     """
 
     env_id: str
-    obs_size: int
-    action_size: int
+    obs_size: Count
+    action_size: Count
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    time_limit: int | None = None
-    action_repeat: int = 1
+    time_limit: Count | None = None
+    action_repeat: Count = 1
     known_reward: str | None = None
     known_terminated: str | None = None
     known_obs: int | None = None
     allow: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for name, declared in declarations(Task).items():
+            if name not in ("action_low", "action_high"):  # which may come as arrays, and have sentences of their own
+                check_argument(f"Task({name}=…)", getattr(self, name), declared)
         for name in ("action_low", "action_high"):
-            value = tuple(float(bound) for bound in getattr(self, name))
+            try:
+                value = tuple(float(bound) for bound in getattr(self, name))
+            except (TypeError, ValueError):
+                raise TaskError(
+                    f"Task({name}=…): expected numbers, got {getattr(self, name)!r}; give one number per action."
+                ) from None
             object.__setattr__(self, name, value)
             check_shape(f"Task({name}=…)", value, (self.action_size,), "give one number per action", TaskError)
         for low, high in zip(self.action_low, self.action_high, strict=True):
@@ -93,6 +101,7 @@ class Task:
             ConfigError: if a field is missing or unknown.
         """
         allow = (allow,) if isinstance(allow, str) else tuple(allow)
+        check_argument("Task.from_plain", data, Mapping[str, Any])
         check_env_names(data.get("env_id", ""), data.get("env_kwargs"), allow)
         if "allow" in data:
             raise ConfigError("Task.from_plain: expected the fields of a task, got allow, which no file decides; remove it.")

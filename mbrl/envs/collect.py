@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_argument
 from mbrl.data import (
     OfflineDataset,
     Task,
@@ -21,7 +22,7 @@ from mbrl.data import (
 )
 from mbrl.envs.experience import check_steps
 from mbrl.envs.vector_experience import VectorExperience
-from mbrl.errors import DataError, EnvironmentFailedError
+from mbrl.errors import DataError, EnvironmentFailedError, keeping
 
 Act = Callable[[VectorExperience], Tensor]
 
@@ -67,9 +68,12 @@ def collect(
 
     Raises:
         ConfigError: if `steps` isn't a multiple of `num_envs`.
-        DataError: if the output can't be written or exists already; nothing is stepped then.
+        DataError: if the output can't be written or exists already; nothing is stepped then. If it can't be written in the
+            end, as on a full disk, the error's `results` say what was recorded.
         EnvironmentFailedError: if the environment fails; it says how many steps were written, and where.
     """
+    check_argument("collect(task=…)", task, Task)
+    check_argument("collect(output=…)", output, str)
     check_steps("collect", steps, num_envs)
     as_npz = output.endswith(".npz")
     if as_npz:
@@ -92,12 +96,13 @@ def collect(
     rows = Transitions.cat(parts)
     rows = rows.select(torch.argsort(rows.extras["episode"], stable=True))  # of several environments they come interleaved
     dataset = OfflineDataset.from_transitions(rows, task, output)
-    if as_npz:
-        write_npz(output, dataset)
-        where = Path(output)
-    else:
-        about = f"{len(rows)} steps of {task.env_id} with {algorithm} actions, seed {seed}, in {num_envs} environments."
-        where = write_minari(output, dataset, algorithm=algorithm, description=about)
+    with keeping(_in_short(rows)):
+        if as_npz:
+            write_npz(output, dataset)
+            where = Path(output)
+        else:
+            about = f"{len(rows)} steps of {task.env_id} with {algorithm} actions, seed {seed}, in {num_envs} environments."
+            where = write_minari(output, dataset, algorithm=algorithm, description=about)
     kept = f"{len(rows)} of {steps} steps are in {where}"
     if isinstance(cut, EnvironmentFailedError):
         raise EnvironmentFailedError(f"{str(cut).rstrip('.')} ({kept}).") from cut
@@ -125,6 +130,12 @@ def _step(
         parts.append(rows.to("cpu"))
         if progress is not None:
             progress((tick + 1) * experience.num_envs)
+
+
+def _in_short(rows: Transitions) -> dict[str, float]:
+    """A recording in numbers: its steps, its episodes, those that were cut counted too, and their mean return."""
+    episodes = len(rows.extras["episode"].unique())
+    return {"steps": float(len(rows)), "episodes": float(episodes), "return": rows.reward.sum().item() / episodes}
 
 
 def _random(task: Task, num_envs: int, seed: int) -> Act:

@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from mbrl.arguments import check_whole
+from mbrl.arguments import check_argument, check_whole
 from mbrl.data import Task
 from mbrl.data.task import check_env_names, task_function, with_callables
 from mbrl.envs.action_repeat import ActionRepeat
@@ -60,6 +60,8 @@ def make_task(
         ConfigError: if a function's name can't be imported, or a reward is named with an action repeat.
         UntrustedNameError: if a name lies outside `mbrl` and `allow`.
     """
+    check_argument("make_task(env_id=…)", env_id, str)
+    check_argument("make_task(env_kwargs=…)", env_kwargs, Mapping[str, Any] | None)
     check_whole("make_task(action_repeat=…)", action_repeat)
     _refuse_callables(env_id, env_kwargs or {})
     kwargs = plain(dict(env_kwargs or {}), f"{env_id}(env_kwargs=…)")
@@ -105,6 +107,7 @@ def make_env(task: Task, render_mode: str | None = None, *, allow: Sequence[str]
         TaskError: if the environment can't be made, or ends its episodes before the task's time limit.
         UntrustedNameError: if its id or kwargs name a module outside `mbrl` and `allow`.
     """
+    check_argument("make_env(task=…)", task, Task)
     if not task.env_id:
         raise TaskError("expected a task with an environment, got one of a dataset that names none; name it by env_id.")
     allow = task.allow if allow is None else allow
@@ -145,7 +148,7 @@ def _make(
             f"expected the id of a registered environment, got {env_id!r} ({_sentence(error)}); check the spelling and the "
             f"version, or {hint}."
         ) from error
-    except (TypeError, ValueError, ImportError, OSError, gymnasium.error.Error) as error:
+    except (Exception, SystemExit) as error:  # whatever an environment's own code does
         raise TaskError(
             f"expected {env_id} to start with arguments {dict(env_kwargs)}, got {type(error).__name__}: {_sentence(error)}; "
             "check env_kwargs and what the environment needs to be installed."

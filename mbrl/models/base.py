@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mbrl.arguments import check_argument
 from mbrl.data import (
     Generator,
     ModelState,
@@ -63,6 +64,7 @@ class DynamicsModel(ModelModule, ABC):
 
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes the parameters for `task`; the same seed gives the same parameters."""
+        check_argument(f"{type(self).__name__}.build(task=…)", task, Task)
         self.task, self.seed = task, seed
         reset_parts(self)
         with default_draws(seed, "dynamics", "default init"):

@@ -71,8 +71,8 @@ class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
         normalize_targets: whether Δobs and reward are normalised, by the statistics of all rows. False, the authors' way,
             learns dimensions in small units badly, and lets the largest decide when a fit ends.
         termination_input: what a learned termination depends on: `"obs_action"`, or also the `"next_obs"` (the one drawn, in
-            rollouts), by a `TerminationHead`. Better where ends lie in noisy next observations; a step takes nearly three
-            times as long.
+            rollouts), by a `TerminationHead`. Better where ends lie in noisy next observations; a step takes thrice
+            as long.
         termination: whether a learned termination is `"drawn"` by its probability at each step, or comes at a `"threshold"`
             of one half, by which an end that is rare never comes.
         precision: `"bf16"` computes the hidden layers' products in bfloat16; all else stays float32.

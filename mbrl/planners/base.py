@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mbrl.arguments import check_argument
 from mbrl.data import Streams, Task, check_same_task, default_draws
 from mbrl.errors import CheckpointError, ConfigError, EnvironmentFailedError
 from mbrl.parts import load_states_of_parts, reset_parts, states_of_parts
@@ -55,6 +56,7 @@ class Planner(Predicting, ABC):
 
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes all parameters for `task`, and starts from nothing; the same seed gives the same parameters."""
+        check_argument(f"{type(self).__name__}.build(task=…)", task, Task)
         self.task, self.seed, self.env_steps, self.clock = task, seed, 0, 0
         self._memory, self._streams, self._pending, self.metrics = None, None, None, MetricSums()
         self.reset()

@@ -150,11 +150,12 @@ class Dyna(OnlinePlanner, LearnsPolicy):
                 hook.check(self.dynamics)
             if rolls_out:  # at some time
                 self.dynamics.check_known()
-            idle = [type(hook).__name__ for hook in self.batch_hooks if hook.needs_model_rows and not rolls_out]
+            rows_asked: list[RolloutHook | BatchHook] = [hook for hook in self.batch_hooks if hook.needs_model_rows]
+            idle = [] if rolls_out else [type(hook).__name__ for hook in (*self.rollout_hooks, *rows_asked)]
             if idle:
                 raise ConfigError(
-                    f"Dyna: expected batches with rows of the model for {idle[0]}, got real_ratio {self.real_ratio}; lower it, "
-                    "or leave the hook out."
+                    f"Dyna: expected batches with rows of the model for {idle[0]}, got real_ratio {self.real_ratio}; lower "
+                    "it, or leave the hook out."
                 )
         self.learner.build(task, seed)
         if rolls_out:
@@ -174,6 +175,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
                 "Dyna(dynamics=None): expected no settings of fits and rollouts, since without a model there are none, got "
                 f"{told}; leave them out, or give a model."
             )
+        if self.updates_per_step == 0:
+            raise ConfigError("Dyna(dynamics=None): expected updates_per_step above 0, or nothing learns, got 0; set 1.")
         parts: list[BatchHook | ActionSelector] = [*self.batch_hooks, self.explore_selector]
         for part in parts:
             if part.needs_dynamics:

@@ -1,8 +1,9 @@
 """Checkpoints that are whole or not there: `checkpoints/ckpt-<clock>/` with a manifest that is written last.
 
 A folder holds `model.pt` (parameters, optimisers, generators, environment state), one `buffer-<name>.pt` for each replay
-buffer, and `manifest.json` with the SHA-256 of every file. A checkpoint without a valid manifest does not exist: a kill
-at any moment leaves the older one intact. Everything is read with `weights_only=True`, so a checkpoint runs nothing.
+buffer, and `manifest.json` with the SHA-256 of every file. It gets its name when it is whole, and loses its manifest before
+it is removed: a kill at any moment leaves the older one intact, and one without a manifest beside no other was damaged.
+Everything is read with `weights_only=True`, so a checkpoint runs nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import torch
 from lightning_fabric.plugins import CheckpointIO
 
 from mbrl.errors import CheckpointError, MbrlWarning
+from mbrl.replacing import remove
 from mbrl.training.files import sync_folder, write_whole
 
 MANIFEST = "manifest.json"
@@ -59,7 +61,7 @@ def write_checkpoint(folder: Path, checkpoint: Mapping[str, Any], about: Mapping
     """Writes `checkpoint` into `folder`, then reads it back.
 
     Args:
-        folder: `checkpoints/ckpt-<clock>`; whatever an earlier, unfinished attempt left there is removed.
+        folder: `checkpoints/ckpt-<clock>`; one that is there is replaced once this one is whole.
         checkpoint: Lightning's dict; `mbrl_buffers` (name → state) goes to files of its own.
         about: plain data for the manifest.
 
@@ -67,27 +69,40 @@ def write_checkpoint(folder: Path, checkpoint: Mapping[str, Any], about: Mapping
         CheckpointError: if the disk is full or can't be written; older checkpoints stay as they were.
     """
     began = time.perf_counter()
+    beside, replaced = (folder.with_name(f".{folder.name}.{why}.unfinished") for why in ("new", "old"))
     rest = dict(checkpoint)
     contents: dict[str, Any] = {f"{_BUFFER}{name}.pt": state for name, state in rest.pop("mbrl_buffers", {}).items()}
     contents[MODEL] = rest
     try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        files = {name: _write_tensors(folder / name, value) for name, value in contents.items()}
+        for left in (beside, replaced):
+            remove(left)
+        beside.mkdir(parents=True)
+        files = {name: _write_tensors(beside / name, value) for name, value in contents.items()}
         for name, entry in files.items():
-            if _sha256(folder / name) != entry["sha256"]:
+            if _sha256(beside / name) != entry["sha256"]:
                 raise OSError(errno.EIO, "the file reads back differently from what was written")
-        read_tensors(folder / MODEL)  # what a planner adds must be plain, or nobody could load it
+        read_tensors(beside / MODEL)  # what a planner adds must be plain, or nobody could load it
         manifest = {"format": FORMAT, **about, "files": files, "seconds": time.perf_counter() - began}
-        write_whole(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-        sync_folder(folder.parent)
+        write_whole(beside / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        put_in_place(beside, folder, replaced)
+    except CheckpointError:
+        remove(beside)
+        raise
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(beside)
         raise CheckpointError(
             f"expected room for a checkpoint in {folder.parent}, but writing {folder.name} failed ({error.strerror}); free "
             "space and resume with --ckpt_path last: the checkpoint before this one is intact."
         ) from error
+
+
+def put_in_place(beside: Path, folder: Path, replaced: Path) -> None:
+    """Moves a whole checkpoint to its place; what was there goes out of the way first, and is then removed."""
+    if folder.is_symlink() or folder.exists():
+        folder.rename(replaced)
+    beside.rename(folder)
+    sync_folder(folder.parent)
+    remove(replaced)
 
 
 def _write_tensors(path: Path, value: Any) -> dict[str, Any]:
@@ -222,7 +237,8 @@ def find_last(run: Path, *, remove: bool = False) -> Path | None:
         CheckpointError: if another version wrote one, or the only ones are damaged: starting anew would lose the run.
             Nothing is removed then.
     """
-    last, damaged = None, None
+    last: Path | None = None
+    damaged: CheckpointError | None = None
     unfinished: list[tuple[Path, CheckpointError]] = []
     for folder in checkpoint_folders(run):
         try:
@@ -231,8 +247,7 @@ def find_last(run: Path, *, remove: bool = False) -> Path | None:
             if isinstance(error, OtherFormatError) and last is None:
                 raise
             unfinished.append((folder, error))
-            if (folder / MANIFEST).exists():  # it was whole once; without one, a kill interrupted its writing or removal
-                damaged = error
+            damaged = damaged or error  # it was whole once, or it wouldn't have its name
             continue
         last = last or folder
     if last is None and damaged is not None:
@@ -260,7 +275,7 @@ class FolderCheckpointIO(CheckpointIO):
         run = checkpoint.get("mbrl_run", {})
         about = {
             name: run[name]
-            for name in ("clock", "position", "class_path", "model", "data", "trainer", "threads")
+            for name in ("clock", "position", "class_path", "model", "data", "trainer", "threads", "ended", "eval_return")
             if name in run
         }
         write_checkpoint(Path(path), checkpoint, about)

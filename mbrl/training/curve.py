@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mbrl.replacing import replacing
+from mbrl.training.output import drawn
 
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from top to bottom, and what each shows
     ("return", ("train/return", "eval/return")),
@@ -50,7 +51,7 @@ def draw_curve(lines: Sequence[Mapping[str, Any]], path: Path, title: str, clock
         axes.set_ylabel(label)
         axes.grid(color="0.9")
         axes.legend(frameon=False, fontsize=8)
-    figure.axes[0].set_title(title)
+    figure.axes[0].set_title(drawn(title))
     figure.axes[-1].set_xlabel("real environment steps" if clock == "env_steps" else clock)
     with replacing(path) as file:
         figure.savefig(file, dpi=120, format="png")

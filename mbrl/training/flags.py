@@ -8,11 +8,14 @@ those that our run folder replaces, and where one computation fits it to all row
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from mbrl.arguments import check_known
 from mbrl.errors import ConfigError
@@ -138,6 +141,27 @@ def check_flags(flags: Mapping[str, Any], *, online: bool, at_once: bool = False
             continue
         what = "a planner's run" if online else "the fit of a model"
         raise ConfigError(f"trainer.{name}: expected it to be left out, since {what} can't honour {value!r}; {replacement}.")
+
+
+@contextmanager
+def plainly(flags: Mapping[str, Any]) -> Iterator[None]:
+    """Says in one sentence what Lightning has against flags that are ours to pass on.
+
+    Raises:
+        ConfigError: in place of Lightning's errors.
+    """
+    try:
+        yield
+    except (MisconfigurationException, ValueError, RuntimeError, ModuleNotFoundError) as error:
+        accelerator, reason = flags.get("accelerator", "auto"), " ".join(str(error).split()).rstrip(".")
+        if accelerator not in ("auto", "cpu") and re.search("accelerator|backend|not met|found", reason):
+            raise ConfigError(
+                f"trainer.accelerator: expected a device that this machine has, got {accelerator!r}, of which PyTorch finds "
+                "none; leave it out, give cpu, or install a PyTorch that knows the device."
+            ) from error
+        raise ConfigError(
+            f"Trainer: expected flags that Lightning takes, got: {reason}; mend or leave out that flag."
+        ) from error
 
 
 def _same(value: Any, other: Any) -> bool:

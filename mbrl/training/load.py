@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mbrl.arguments import check_argument
 from mbrl.data import Task
-from mbrl.errors import CheckpointError, MbrlError
+from mbrl.errors import CheckpointError, ConfigError, MbrlError
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.parts import tell_if_never_fitted
 from mbrl.training.resume import checkpoint_at
+
+# where a checkpoint has what every loader reads, and what that is
+_LAYOUT: dict[tuple[str, ...], Any] = {
+    ("state_dict",): Mapping,
+    ("mbrl",): Mapping,
+    ("mbrl", "kind"): Literal["planner", "model"],
+    ("mbrl", "spec"): Mapping[str, Any],
+    ("mbrl", "task"): Mapping[str, Any],
+    ("mbrl", "seed"): int,
+}
 
 
 def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Planner | DynamicsModel:
@@ -73,6 +83,7 @@ def load_policy(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Plan
 def load_into(module: Any, folder: Path, allow: Sequence[str] = ()) -> None:
     """Gives `module`, whose spec is that of the checkpoint in `folder`, its parameters; builds it if need be."""
     checkpoint = read_checkpoint(folder, buffers=False)
+    _check_layout(checkpoint, folder)
     if module.task is None:
         module.build(Task.from_plain(checkpoint["mbrl"]["task"], allow), checkpoint["mbrl"]["seed"])
     _fill(module, checkpoint, folder)
@@ -84,6 +95,7 @@ def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) ->
     Raises:
         CheckpointError: if its parameters don't fit its own spec, or the spec names more than memory holds.
     """
+    _check_layout(checkpoint, folder)
     about = checkpoint["mbrl"]
     task = Task.from_plain(about["task"], allow)
     module: Planner | DynamicsModel = from_spec(about["spec"], allow, recorded=True)
@@ -99,14 +111,28 @@ def module_of(checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]) ->
     return module
 
 
+def _check_layout(checkpoint: dict[str, Any], folder: Path) -> None:
+    """Refuses a checkpoint that lacks what makes a planner or a model of it, or has something else there."""
+    for path, declared in _LAYOUT.items():
+        at: Any = checkpoint
+        for name in path:
+            at = at.get(name)
+        try:
+            check_argument(" ".join(path), at, declared)
+        except ConfigError as error:
+            raise CheckpointError(f"{folder}: {str(error).rstrip('.')}; use another checkpoint.") from None
+
+
 def _fill(module: Any, checkpoint: dict[str, Any], folder: Path) -> None:
-    module.on_load_checkpoint(checkpoint)
     try:
+        module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=True)
-    except RuntimeError as error:
+        if isinstance(module, Planner):
+            module.restore()
+    except MbrlError:
+        raise
+    except (RuntimeError, TypeError, LookupError, ValueError, AttributeError) as error:  # whatever lies there instead
         name, text = checkpoint["mbrl"]["spec"]["class_path"], " ".join(str(error).split())[:300]
         raise CheckpointError(
             f"expected parameters of {name} in {folder}, but they don't fit ({text}); load it with the code that wrote it."
         ) from error
-    if isinstance(module, Planner):
-        module.restore()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from mbrl.errors import RunFolderError
 from mbrl.replacing import following_no_link
 from mbrl.training.files import room_for, write_whole
 
@@ -47,16 +48,31 @@ class MetricsFile:
         return open(self.path, "a", encoding="utf-8", opener=following_no_link)
 
     def read(self) -> list[dict[str, Any]]:
-        """Reads the whole lines, without what a kill left half-written."""
+        """Reads the whole lines, without what a kill left half-written.
+
+        Raises:
+            RunFolderError: if it can't be read, is no text, or a line says what is no number.
+        """
         if not self.path.exists():
             return []
+        try:
+            texts = self.path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(
+                f"expected metric lines in {self.path}, got {error}; put the file back, or move it away."
+            ) from error
         lines = []
-        for text in self.path.read_text(encoding="utf-8").splitlines():
+        for number, text in enumerate(texts, 1):
             try:
                 line = json.loads(text)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(line, dict) and self.clock in line:
+                for name, value in line.items():
+                    if not isinstance(value, int | float | None) or (name == self.clock and value is None):
+                        raise RunFolderError(
+                            f"expected numbers in line {number} of {self.path}, got {value!r} as {name}; take the line out."
+                        )
                 lines.append(line)
         return lines
 

@@ -25,6 +25,11 @@ def tell(text: str) -> None:
     sys.stdout.write(shown(f"{text}\n"))
 
 
+def drawn(text: str) -> str:
+    """A name for a figure: its dollars are dollars, and not the ends of a formula, which may fail to be one."""
+    return text.replace("$", r"\$")
+
+
 @contextmanager
 def quiet(library: str) -> Iterator[None]:
     """Keeps a library's remarks from the user, to whom they would say the wrong thing; its warnings still come.

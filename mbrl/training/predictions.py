@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def predict_rows(module: Any, rows: Transitions, task: Task, seed: int = 0) -> d
             raise UnsupportedError(f"predict: expected a planner or a dynamics model, got {type(module).__name__}.")
     axes = {name: 0 if name in ("obs", "action") else 1 for name in parts[0]}
     return {name: torch.cat([part[name] for part in parts], axis).cpu().numpy() for name, axis in axes.items()}
+
+
+def in_short(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Predictions as a few numbers: how many rows, and of each array the mean and the standard deviation."""
+    found = {"rows": float(len(arrays["obs"]))}
+    for name, array in arrays.items():
+        found |= {f"{name} mean": float(array.mean()), f"{name} std": float(array.std())}
+    return found
 
 
 def check_output(path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from mbrl.errors import CheckpointError, ConfigError, MbrlWarning
 from mbrl.names import address, loaded
 from mbrl.spec import completed, is_spec
+from mbrl.training.best_checkpoint import find_best
 from mbrl.training.checkpoint import MODEL, find_last
 
 # What a resumed run may change: how long it goes on and what is looked at, never what is computed.
@@ -30,7 +31,8 @@ def find_checkpoint(path: str | os.PathLike[str], run: Path, *, clean: bool = Fa
     """The checkpoint folder that `path` names.
 
     Args:
-        path: `last` (the newest whole one of `run`), a run folder, a checkpoint folder, or its `model.pt`.
+        path: `last` (the newest whole one of `run`), `best` (that of its best evaluation, if `trainer.keep_best` kept it), a
+            run folder (its last), `<run folder>/best`, a checkpoint folder, or its `model.pt`.
         run: the run folder.
         clean: whether to remove unfinished checkpoints of `run`, after naming them.
 
@@ -38,16 +40,21 @@ def find_checkpoint(path: str | os.PathLike[str], run: Path, *, clean: bool = Fa
         The folder, or None for `last` if `run` has no whole checkpoint.
 
     Raises:
-        CheckpointError: if there is nothing at `path`, or it is a URL or one of Lightning's special names.
+        CheckpointError: if there is nothing at `path`, the run has kept no best, or it is a URL or another of Lightning's
+            special names.
     """
     text = os.fspath(path)
     if text == "last":
         return find_last(run, remove=clean)
+    if text == "best":
+        return find_best(run)
     if "://" in text:
         raise CheckpointError(f"expected a path on this machine, got {text}; download the checkpoint folder first.")
     found = Path(path)
+    if not found.exists() and found.name in ("last", "best") and (found.parent / "checkpoints").is_dir():
+        return find_checkpoint(found.parent if found.name == "last" else found.name, found.parent)
     if not found.exists():
-        hint = "; the only special name is last" if text in ("best", "hpc", "registry") else ""
+        hint = "; the special names are last and best" if text in ("hpc", "registry") else ""
         raise CheckpointError(f"expected a checkpoint at {text}, but there is nothing{hint}; check the path.")
     if found.name == MODEL:
         return found.parent
@@ -68,8 +75,10 @@ def checkpoint_at(path: str | os.PathLike[str]) -> Path:
     """The checkpoint folder at a path, where no run is known whose last one could be meant.
 
     Raises:
-        CheckpointError: as `find_checkpoint`, and for `last`.
+        CheckpointError: as `find_checkpoint`, and for `last` and `best` alone.
     """
+    if os.fspath(path) in ("last", "best") and not Path(path).exists():
+        raise CheckpointError(f"expected the path of a run or a checkpoint, got {path} of no run; give RUN/{path}.")
     found = find_checkpoint(path, Path(path))
     if found is None:
         raise CheckpointError(f"expected the path of a run or a checkpoint, got {path}; give the run folder.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mbrl.errors import ConfigError, RunFolderError
-from mbrl.replacing import remove_unfinished
+from mbrl.errors import ConfigError, MbrlWarning, RunFolderError
 from mbrl.training.files import make_writable, write_whole
+from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.yaml_text import write_mapping
 
 METRICS = "metrics.jsonl"
@@ -80,7 +81,56 @@ def make_folder(folder: Path) -> None:
     """
     make_writable(folder, "trainer.folder")
     make_writable(folder / "checkpoints", "trainer.folder")
-    remove_unfinished(folder)
+
+
+def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], found: Path | None, position: int) -> None:
+    """Writes what a run's folder holds from its start on: the configuration, and the metrics up to the checkpoint.
+
+    Args:
+        folder: of the run.
+        metrics: its lines.
+        config: the settings, as `mbrl fit --config` takes them.
+        found: the checkpoint that the run goes on from; None begins anew, and what an attempt that reached no checkpoint
+            has left goes to `earlier-<n>`.
+        position: of that checkpoint, on the clock.
+    """
+    (folder / SUMMARY).unlink(missing_ok=True)
+    if found is None:
+        _set_aside(folder)
+        metrics.cut(-1)
+    else:  # a run that goes on in another folder takes its lines along
+        source, every = inside(found) / METRICS, config.get("trainer", {}).get("log_every", 1)
+        if not source.exists() or (position >= every and not MetricsFile(source, metrics.clock).read()):
+            warnings.warn(
+                f"{source} is lost, so the curves begin at the checkpoint, {metrics.clock} {position}; put it back and "
+                "resume again if you have it.",
+                MbrlWarning,
+                2,
+            )
+        if source.exists() and not is_same(inside(found), folder):
+            write_whole(metrics.path, source.read_bytes())
+        metrics.cut(position - 1 if metrics.clock == "epoch" else position)
+    write_config(folder, config)
+
+
+def _set_aside(folder: Path) -> None:
+    """Moves the configuration and lines of an earlier attempt out of the way, so that each folder describes one run."""
+    names = (METRICS, "metrics.csv", "curve.png", "tensorboard/hparams.yaml")
+    left = [path for path in (*(folder / name for name in names), *folder.glob("config*.yaml")) if path.exists()]
+    if not left:
+        return
+    number = 1
+    while (folder / f"earlier-{number}").exists():
+        number += 1
+    aside = folder / f"earlier-{number}"
+    aside.mkdir()
+    for path in left:
+        path.rename(aside / path.name)
+
+
+def is_same(folder: Path, other: Path) -> bool:
+    """Tells whether two paths name one folder."""
+    return folder.resolve() == other.resolve()
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
@@ -95,8 +145,10 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
 
 
 def inside(path: str | os.PathLike[str]) -> Path:
-    """The run folder that a path lies in: of `checkpoints/ckpt-…`, of its `model.pt`, or the folder itself."""
+    """The run folder that a path lies in: of `checkpoints/ckpt-…`, of its `model.pt`, of `best`, or the folder itself."""
     folder = Path(path)
+    if folder.name in ("last", "best") and not folder.exists():
+        return folder.parent
     if folder.name == "model.pt":
         folder = folder.parent
     return folder.parent.parent if folder.parent.name == "checkpoints" else folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
@@ -19,17 +21,20 @@ from mbrl.arguments import Count, NonNegative, checked
 from mbrl.errors import ConfigError, shown
 from mbrl.planners import Planner
 from mbrl.policies import Learner
+from mbrl.replacing import remove_unfinished
 from mbrl.spec import Configurable, plain
 from mbrl.training.callbacks.checkpoint_callback import CheckpointCallback
 from mbrl.training.callbacks.epoch_lines import EpochLines
+from mbrl.training.callbacks.lightning_callbacks import check_callbacks, tell_callbacks
 from mbrl.training.callbacks.progress import ProgressCallback
 from mbrl.training.callbacks.run_clock import RunClock
 from mbrl.training.callbacks.run_start import RunStart
 from mbrl.training.checkpoint import FolderCheckpointIO
-from mbrl.training.flags import COMPUTING, check_flags, trainer_defaults
+from mbrl.training.flags import COMPUTING, check_flags, plainly, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
-from mbrl.training.output import quiet
-from mbrl.training.run_folder import METRICS, check_name, default_folder, inside
+from mbrl.training.output import quiet, say
+from mbrl.training.run_folder import METRICS, check_name, default_folder, inside, make_folder, refuse_links
+from mbrl.training.run_lock import held
 
 
 class RunTrainer(pl.Trainer):
@@ -52,6 +57,7 @@ class RunTrainer(pl.Trainer):
         log_every: Count = 250,
         checkpoint_every: Count = 1000,
         checkpoint_min_ratio: NonNegative = 30.0,
+        keep_best: bool = False,
         stop_at: float | None = None,
         stop_count: Count = 3,
         progress: bool = True,
@@ -81,7 +87,7 @@ class RunTrainer(pl.Trainer):
         self.tensorboard = tensorboard and logger is not False
         self.extra_loggers = list(logger) if isinstance(logger, Iterable) else [logger] if isinstance(logger, Logger) else []
         self.run_clock = RunClock(log_every, eval_every, stop_at, stop_count)
-        self.checkpointing = CheckpointCallback(checkpoint_every, checkpoint_min_ratio)
+        self.checkpointing = CheckpointCallback(checkpoint_every, checkpoint_min_ratio, keep_best)
         self.progress = ProgressCallback() if progress else None
         self.checkpoint_io = FolderCheckpointIO()
         self.settings: dict[str, Any] = {
@@ -89,6 +95,7 @@ class RunTrainer(pl.Trainer):
             "log_every": log_every,
             "checkpoint_every": checkpoint_every,
             "checkpoint_min_ratio": checkpoint_min_ratio,
+            "keep_best": keep_best,
             "stop_at": stop_at,
             "stop_count": stop_count,
             "threads": threads,
@@ -102,13 +109,18 @@ class RunTrainer(pl.Trainer):
         self.computing = {flag: plain(flags.get(flag, trainer_defaults()[flag]), f"trainer.{flag}") for flag in COMPUTING}
         self.bf16 = flags.get("precision") == "bf16-mixed"
         self._run_folder: Path | None = None
+        self.loaded_from: Path | None = None  # the checkpoint of a model that is handed over with its parameters
+        self.tested: Path | None = None  # the checkpoint that the last evaluation was of
         self._interrupted = False
         self._begin: Callable[[], None] | None = None
+        self.hyperparameters: dict[str, Any] = {}  # what `config.yaml` says, for loggers
         self._endless = False  # whether the last fit saw no episode end
         self._useless = False  # whether the last line said that the model explains nothing
         self.allow: Sequence[str] = ()
         own = [RunStart(), self.run_clock, EpochLines(), *([self.progress] if self.progress else []), self.checkpointing]
         user = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        self.user_callbacks = user
+        check_callbacks(user, online=False)
         # callbacks and loggers as plain data, for config.yaml; the command line, which made them from some, knows them all
         self.described: dict[str, Any] = {
             name: specs
@@ -120,8 +132,11 @@ class RunTrainer(pl.Trainer):
         flags["enable_model_summary"] = bool(flags.get("enable_model_summary"))  # off unless asked for
         flags["devices"] = 1 if flags.get("devices", "auto") == "auto" else flags["devices"]
         flags["plugins"] = [*_as_list(flags.get("plugins")), self.checkpoint_io]
-        with quiet("pytorch_lightning"):
+        with quiet("pytorch_lightning"), plainly(flags):
             super().__init__(logger=False, callbacks=[*user, *own], **flags)
+        profiler: Any = getattr(self, "profiler", None)
+        if getattr(profiler, "filename", "") is None:  # Lightning would log its table, where nobody shows it
+            profiler._write_stream = say
 
     # the run ---------------------------------------------------------------------------------------------------------
 
@@ -148,11 +163,29 @@ class RunTrainer(pl.Trainer):
             return int(signal.SIGINT)
         return int(signal.SIGTERM) if self.received_sigterm else 0
 
+    @property
+    def goal(self) -> dict[str, Any]:
+        """Settings that end a run before its last step."""
+        return {"stop_at": self.run_clock.stop_at, "stop_count": self.run_clock.stop_count, "max_epochs": self.max_epochs}
+
     def begin(self) -> None:
         """Writes what a run's folder holds from its start on; called once all parts are made, so that none can fail."""
         if self._begin is not None and self.is_global_zero:
             self._begin()
+            for logger in self.loggers:
+                logger.log_hyperparams(self.hyperparameters)
         self._begin = None
+
+    @property
+    def evaluation(self) -> float | None:
+        """The mean return of an evaluation at this very step of a planner's run; None if there was none."""
+        planner, clock = self.lightning_module, self.run_clock
+        there = isinstance(planner, Planner) and planner.clock == clock.evaluated_at
+        return clock.last_return if there and math.isfinite(clock.last_return) else None
+
+    def evaluated(self) -> None:
+        """Has the user's callbacks look at an evaluation, such as Lightning's `EarlyStopping`."""
+        tell_callbacks(self, self.user_callbacks)
 
     def write_line(self, position: int, line: Mapping[str, float]) -> None:
         """Writes a metric line to `metrics.jsonl` and to every logger, and shows it."""
@@ -160,6 +193,8 @@ class RunTrainer(pl.Trainer):
             self.metrics_file.append({self.metrics_file.clock: position, **line})
         for logger in self.loggers:
             logger.log_metrics(dict(line), step=position)
+        if isinstance(self.lightning_module, Planner):  # what a model alone logs is there already
+            self.callback_metrics.update({name: torch.tensor(float(value)) for name, value in line.items()})
         if self.progress is not None and self.is_global_zero and self.lightning_module is not None:
             self.progress.show(self, self.lightning_module, line)
         ends = line.get("model/ends")
@@ -214,6 +249,19 @@ class RunTrainer(pl.Trainer):
         self.metrics_file = MetricsFile(folder / METRICS, model.clock_name if isinstance(model, Planner) else "epoch")
         return folder
 
+    @contextmanager
+    def own_folder(self, folder: Path) -> Iterator[None]:
+        """Makes the run folder and keeps other processes from training in it."""
+        if not self.is_global_zero:
+            yield
+            return
+        refuse_links(folder)
+        make_folder(folder)
+        with held(folder):
+            for part in (folder, folder / "checkpoints"):
+                remove_unfinished(part)
+            yield
+
     def _config(self, model: Any, datamodule: Any) -> dict[str, Any]:
         """The run as a file that `mbrl fit --config` takes."""
         trainer = {"folder": str(self.run_folder), **self.settings, **self.given}
@@ -227,8 +275,29 @@ class RunTrainer(pl.Trainer):
 
             # lines of the checkpoint's own env_steps stay; an epoch, counted from 0, is written once it ended
             purge: Any = {"purge_step": position + (self.metrics_file.clock == "env_steps")} if position else {}
+            if not position and (self.run_folder / "tensorboard").exists():  # of an attempt that reached no checkpoint
+                purge = {"purge_step": 0}
             loggers.append(TensorBoardLogger(self.run_folder, name="tensorboard", version="", **purge))
         self.loggers = loggers
+
+    @contextmanager
+    def ctrl_c_passes(self) -> Iterator[None]:
+        """Lets Ctrl-C through, which Lightning would turn into a failure (exit code 1), and then ignore from there on.
+
+        Raises:
+            KeyboardInterrupt: in place of Lightning's exit.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            yield
+        except SystemExit as stop:
+            if not isinstance(stop.__context__, KeyboardInterrupt):
+                raise
+            raise KeyboardInterrupt from stop
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, before)
 
     @contextmanager
     def _ctrl_c(self, online: bool) -> Iterator[None]:

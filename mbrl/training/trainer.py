@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import signal
 from functools import partial
@@ -15,22 +13,21 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mbrl.data.offline_columns import write_arrays
-from mbrl.errors import CheckpointError, ConfigError, RunFolderError
+from mbrl.errors import CheckpointError, ConfigError, RunFolderError, keeping
 from mbrl.models import GradientModel
 from mbrl.planners import Planner
-from mbrl.training.callbacks.checkpoint_callback import remove_all
+from mbrl.training.callbacks.lightning_callbacks import check_callbacks
 from mbrl.training.checkpoint import find_last, read_manifest
-from mbrl.training.files import write_whole
 from mbrl.training.flags import check_flags
 from mbrl.training.load import load_into
 from mbrl.training.output import quiet
 from mbrl.training.parts import check_can_fit, check_parts, tell_if_never_fitted
 from mbrl.training.precision import use_bf16
-from mbrl.training.predictions import check_output, predict_rows
+from mbrl.training.predictions import check_output, in_short, predict_rows
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
-from mbrl.training.run_folder import METRICS, SUMMARY, inside, make_folder, refuse_links, refuse_used, write_config
+from mbrl.training.run_folder import begin_files, inside, is_same, refuse_used
 from mbrl.training.run_trainer import RunTrainer
-from mbrl.training.summary import is_finished, write_summary
+from mbrl.training.summary import is_finished, write_summary, write_test
 from mbrl.training.value_from import value_from
 
 
@@ -50,6 +47,7 @@ class Trainer(RunTrainer):
         log_every: steps of the planner's clock between metric lines.
         checkpoint_every: steps of the planner's clock between checkpoints.
         checkpoint_min_ratio: a checkpoint waits until this many times the duration of the last write has passed.
+        keep_best: whether to keep the best evaluation's checkpoint beside the newest; `--ckpt_path best` takes it.
         stop_at: mean evaluation return at which to end; None uses all steps.
         stop_count: evaluations in a row that must reach it.
         progress: whether to show a progress bar, or lines where there is no terminal.
@@ -59,7 +57,8 @@ class Trainer(RunTrainer):
         threads: intra-op threads of torch. On a shared machine two can be ten times slower than one; another number gives
             other last bits.
         logger: further Lightning loggers, such as `WandbLogger`; False for none, TensorBoard included.
-        callbacks: further Lightning callbacks.
+        callbacks: further Lightning callbacks. A planner's evaluations call their `on_validation_end`, so that
+            `EarlyStopping` works; those that a planner's run can't honour are refused.
         **flags: Lightning's Trainer flags; see `mbrl.training.flags` for those that a planner's run refuses.
 
     Attributes:
@@ -94,7 +93,8 @@ class Trainer(RunTrainer):
             model: a `Planner`, or a dynamics model to fit alone.
             datamodule: `OnlineData`, or `OfflineData` for a model and for a planner that learns from a dataset.
             ckpt_path: None starts a run in an empty folder; `last` resumes the newest whole checkpoint of the run folder
-                and starts at 0 if it holds none; or the path of a run or checkpoint folder.
+                and starts at 0 if it holds none; `best` that of its best evaluation (`keep_best`); or the path of a run or
+                checkpoint folder, which goes on in another `folder`.
             override: whether to resume although the settings differ from the checkpoint's.
 
         Raises:
@@ -109,6 +109,12 @@ class Trainer(RunTrainer):
         check_can_fit(model, with_value=self.value_from is not None)
         at_once = not online and not isinstance(model, GradientModel)
         check_flags(self.given, online=online, at_once=at_once)
+        check_callbacks(self.user_callbacks, online=online)
+        if self.checkpointing.keep_best and not online:
+            raise ConfigError(
+                "trainer.keep_best: expected a planner, whose evaluations have returns, got a model; leave it out, or give "
+                "Lightning's ModelCheckpoint the metric to monitor."
+            )
         self._set_clock(online, at_once)
         self.value = None
         if self.value_from is not None:
@@ -117,10 +123,14 @@ class Trainer(RunTrainer):
         if self.bf16:
             use_bf16(model)
         folder = self._choose_folder(model, datamodule)
-        if self.is_global_zero:
-            refuse_links(folder)
-            if ckpt_path is None:
+        with self.own_folder(folder):
+            if self.is_global_zero and ckpt_path is None:
                 refuse_used(folder)
+            self._fit(model, datamodule, ckpt_path, online=online, at_once=at_once, override=override)
+
+    def _fit(self, model: Any, datamodule: Any, ckpt_path: Any, *, online: bool, at_once: bool, override: bool) -> None:
+        """Trains in the run folder, which is this process's own."""
+        folder = self.run_folder
         found = None if ckpt_path is None else find_checkpoint(ckpt_path, folder, clean=self.is_global_zero)
         position = 0
         if found is not None:
@@ -128,9 +138,7 @@ class Trainer(RunTrainer):
             position = manifest["position"]
             current = {"model": _spec(model), "data": _spec(datamodule), "trainer": self.computing}
             check_same(manifest, current, override=override)
-            if _is_same(inside(found), folder) and is_finished(
-                folder, manifest, self._length(datamodule, online), self.goal
-            ):
+            if is_same(inside(found), folder) and is_finished(folder, manifest, self._length(datamodule, online), self.goal):
                 longer = "" if at_once else f"; for a longer one raise {self._length_name(online)}"
                 self.say(f"the run in {folder} is finished{longer}")
                 self._finish()
@@ -139,12 +147,11 @@ class Trainer(RunTrainer):
             self._refuse_newer(found, position)
         elif ckpt_path is not None:
             self.say(f"{folder} holds no checkpoint: starting at 0")
-        if self.is_global_zero:
-            make_folder(folder)
-        self._begin = partial(self._begin_files, self._config(model, datamodule), found, position)
+        self.hyperparameters = self._config(model, datamodule)
+        self._begin = partial(begin_files, folder, self.metrics_file, self.hyperparameters, found, position)
         self._open_loggers(position)
         self.checkpoint_io.training = True
-        with self._ctrl_c(online), quiet("pytorch_lightning"), own_parameters(found):
+        with self.ctrl_c_passes(), self._ctrl_c(online), quiet("pytorch_lightning"), own_parameters(found):
             try:
                 super().fit(model, datamodule=datamodule, ckpt_path=None if found is None else str(found))
             except SIGTERMException:
@@ -160,29 +167,16 @@ class Trainer(RunTrainer):
                     logger.finalize("stopped")
         self._finish()
 
-    def _begin_files(self, config: dict[str, Any], found: Path | None, position: int) -> None:
-        """Writes what the folder holds from the start on: the configuration, and the metrics up to the checkpoint."""
-        folder, metrics = self.run_folder, self.metrics_file
-        (folder / SUMMARY).unlink(missing_ok=True)
-        if found is None:
-            remove_all(folder)
-            metrics.cut(-1)
-        else:  # a run that goes on in another folder takes its lines along
-            source = inside(found) / METRICS
-            if source.exists() and not _is_same(inside(found), folder):
-                write_whole(metrics.path, source.read_bytes())
-            metrics.cut(position - 1 if metrics.clock == "epoch" else position)
-        write_config(folder, config)
-
     def _refuse_newer(self, found: Path, position: int) -> None:
         there = find_last(self.run_folder)
         if there is None:
             return
         if read_manifest(there, buffers=False)["position"] > position:
             raise CheckpointError(
-                f"expected {found} to be the newest, but {there.name} is newer and would be lost; give last or a new folder."
+                f"expected {found} to be the newest, but {there.name} is newer and would be lost; give last, or another "
+                "trainer.folder beside this checkpoint's path."
             )
-        if not _is_same(inside(found), self.run_folder):
+        if not is_same(inside(found), self.run_folder):
             raise RunFolderError(
                 f"expected an empty run folder, but {self.run_folder} holds {there.name} of another run; give another."
             )
@@ -194,15 +188,10 @@ class Trainer(RunTrainer):
     def _length_name(online: bool) -> str:
         return "data.init_args.steps" if online else "trainer.max_epochs"
 
-    @property
-    def goal(self) -> dict[str, Any]:
-        """Settings that end a run before its last step."""
-        return {"stop_at": self.run_clock.stop_at, "stop_count": self.run_clock.stop_count, "max_epochs": self.max_epochs}
-
     def _finish(self) -> None:
         """Writes what a run leaves at its end, and says where it is."""
         if self.is_global_zero:
-            for line in write_summary(self.run_folder, self.metrics_file, self.should_stop, self.goal):
+            for line in write_summary(self.run_folder, self.metrics_file, self.goal):
                 self.say(line)
 
     # evaluation and prediction ---------------------------------------------------------------------------------------
@@ -220,7 +209,7 @@ class Trainer(RunTrainer):
         Args:
             model: built and trained, or described only, with its parameters in `ckpt_path`.
             datamodule: where to evaluate.
-            ckpt_path: `last`, or the path of a run or checkpoint folder; None takes `model` as it is.
+            ckpt_path: `last`, `best`, or the path of a run or checkpoint folder; None takes `model` as it is.
             override: whether to go on although the model's settings differ from the checkpoint's.
 
         Returns:
@@ -251,20 +240,23 @@ class Trainer(RunTrainer):
 
         Returns:
             Metrics by name: mean return, its 95 % interval, …
+
+        Raises:
+            MbrlError: if `test.json` or the video can't be written; its `results` are the metrics all the same.
         """
         if video and not isinstance(model, Planner):
             raise ConfigError("video: expected a planner, whose episodes can be drawn, got a model; leave it out.")
         metrics = self._evaluated("test", model, datamodule, ckpt_path, override)
         if self.is_global_zero:
-            self.run_folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({name: value if math.isfinite(value) else None for name, value in metrics.items()}, indent=1)
-            write_whole(self.run_folder / "test.json", f"{text}\n".encode())
-            if video:
-                from mbrl.training.video import record_episode
+            with keeping(metrics):
+                self.run_folder.mkdir(parents=True, exist_ok=True)
+                write_test(self.run_folder, metrics, self.tested)
+                if video:
+                    from mbrl.training.video import record_episode
 
-                planner: Any = model
-                data: Any = datamodule
-                record_episode(planner, data.evaluation_task, int(data.seed), self.run_folder / "test.gif")
+                    planner: Any = model
+                    data: Any = datamodule
+                    record_episode(planner, data.evaluation_task, int(data.seed), self.run_folder / "test.gif")
         return metrics
 
     def predict(  # type: ignore[override]
@@ -289,7 +281,7 @@ class Trainer(RunTrainer):
             The file.
 
         Raises:
-            DataError: if the file exists.
+            DataError: if the file exists or can't be written; then its `results` are the predictions in short.
         """
         found = self._trained(model, datamodule, ckpt_path, override)
         module: Any = model
@@ -303,8 +295,9 @@ class Trainer(RunTrainer):
         elif module.task is None:  # it has nothing to learn
             module.build(data.task, data.seed)
         arrays = predict_rows(module, data.transitions, data.task, int(data.seed))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_arrays(path, arrays, compressed=False)
+        with keeping(in_short(arrays)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_arrays(path, arrays, compressed=False)
         return path
 
     def _trained(self, model: Any, datamodule: Any, ckpt_path: Any, override: bool) -> Path | None:
@@ -322,7 +315,7 @@ class Trainer(RunTrainer):
                 )
             return None
         last = os.fspath(ckpt_path) == "last"
-        run = self._choose_folder(model, datamodule, None if last else Path(ckpt_path))
+        run = self._choose_folder(model, datamodule, None if os.fspath(ckpt_path) in ("last", "best") else Path(ckpt_path))
         found = find_checkpoint(ckpt_path, run)
         if found is None and last and not _learns(model):  # nothing that a checkpoint could add
             return None
@@ -333,11 +326,12 @@ class Trainer(RunTrainer):
 
     def _evaluated(self, what: str, model: Any, datamodule: Any, ckpt_path: Any, override: bool) -> dict[str, float]:
         found = self._trained(model, datamodule, ckpt_path, override)
+        self.tested = found or self.loaded_from
         self.loggers = []
         self.checkpoint_io.training = False
         self.limit_val_batches = self.given.get("limit_val_batches", 1.0)
         run = super().test if what == "test" else super().validate
-        with quiet("pytorch_lightning"), own_parameters(found):
+        with self.ctrl_c_passes(), quiet("pytorch_lightning"), own_parameters(found):
             (results,) = run(model, datamodule=datamodule, ckpt_path=None if found is None else str(found), verbose=False)
         tell_if_never_fitted(model)
         return dict(results)
@@ -345,10 +339,6 @@ class Trainer(RunTrainer):
 
 def _learns(model: Any) -> bool:
     return model.learns if isinstance(model, Planner) else model.fitting != "fixed"
-
-
-def _is_same(folder: Path, other: Path) -> bool:
-    return folder.resolve() == other.resolve()
 
 
 def _spec(part: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +34,10 @@ def record_episode(planner: Planner, task: Task, seed: int, path: Path) -> float
     """
     from PIL import Image  # comes with matplotlib; slow to import
 
-    try:
+    with _drawing(task):
         env = make_env(task, render_mode="rgb_array")
         obs, _ = env.reset(seed=derived_seed(seed, "video") % 2**31)
         frames = [env.render()]
-    except Exception as error:  # OpenGL, pygame and simulators fail each in its own way
-        raise UnsupportedError(
-            f"expected pictures, but drawing {task.env_id} failed ({type(error).__name__}: {error}); without a screen set "
-            "MUJOCO_GL=egl or osmesa for MuJoCo, install gymnasium[classic-control] for the classic tasks, or do without."
-        ) from error
     rate = float(env.metadata.get("render_fps", _FRAMES_PER_SECOND))
     every = max(1, round(rate / _FRAMES_PER_SECOND))
     memory = planner.memory(1, make_generator(planner.device, seed, "video"))
@@ -49,16 +46,30 @@ def record_episode(planner: Planner, task: Task, seed: int, path: Path) -> float
         tensor = torch.as_tensor(obs, dtype=torch.float32, device=planner.device)[None]  # 1 x S
         action, memory = planner.act(tensor, memory, explore=False, snapshot=snapshot_of([env]))
         command = task.to_env_action(action.cpu())[0].numpy()
-        obs, reward, terminated, truncated, _ = env.step(command)
+        with _drawing(task):
+            obs, reward, terminated, truncated, _ = env.step(command)
+            picture = env.render() if (step + 1) % every == 0 and len(frames) < _MAX_FRAMES else None
         total += float(reward)
         ended = terminated or truncated
         step += 1
-        if step % every == 0 and len(frames) < _MAX_FRAMES:
-            frames.append(env.render())
+        if picture is not None:
+            frames.append(picture)
     env.close()
-    images = [Image.fromarray(np.asarray(frame)) for frame in frames]
+    with _drawing(task):
+        images = [Image.fromarray(np.asarray(frame)) for frame in frames]
     with replacing(path) as file:
         images[0].save(
             file, format="GIF", save_all=True, append_images=images[1:], duration=round(1000 * every / rate), loop=0
         )
     return total
+
+
+@contextmanager
+def _drawing(task: Task) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # OpenGL, pygame and simulators fail each in its own way
+        raise UnsupportedError(
+            f"expected pictures, but drawing {task.env_id} failed ({type(error).__name__}: {error}); without a screen set "
+            "MUJOCO_GL=egl or osmesa for MuJoCo, install gymnasium[classic-control] for the classic tasks, or do without."
+        ) from error

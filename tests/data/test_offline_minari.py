@@ -71,7 +71,7 @@ def test_an_id_that_is_taken_or_malformed():
     write_minari("made/random-v0", made(), algorithm="random", description="Nine steps.")
     with pytest.raises(DataError, match="made/random-v0: expected a new id, got one that exists"):
         write_minari("made/random-v0", made(), algorithm="random", description="Nine steps.")
-    with pytest.raises(DataError, match="expected an id such as namespace/name-v0, got Malformed"):
+    with pytest.raises(DataError, match="such as namespace/name-v0, got neither; add the ending or the version"):
         write_minari("no version", made(), algorithm="random", description="Nine steps.")
 
 

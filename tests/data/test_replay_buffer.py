@@ -419,3 +419,20 @@ def test_mixed_batch_fills_extras_that_a_buffer_lacks_and_keeps_those_that_all_h
         assert i < 5 or torch.equal(batch.extras["number"][i], rows.extras["number"][place])
     alone = mixed_batch([(plain, 4), (numbered, 0)], make_generator("cpu", 1), {"number": -1.0})
     assert set(alone.extras) == {"pair", "only", "number"} and alone.extras["number"].eq(-1).all() and alone.row is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"matrix": None}, {"matrix": torch.zeros(3)}, {"matrix": torch.zeros(99, 11)}, {"capacity": "many"}, {"next": -1},
+        {"next": 8}, {"added": None}, {"episode": 3},
+    ],
+)  # fmt: skip
+def test_a_state_that_is_none_is_refused(change) -> None:
+    buffer = ReplayBuffer(8, 3, 2)
+    state = buffer.state_dict()
+    with pytest.raises(CheckpointError, match=r"^ReplayBuffer: expected .*, got .*; load one that state_dict made"):
+        buffer.load_state_dict({**state, **change})
+    del state["added"]
+    with pytest.raises(CheckpointError, match="got none"):
+        buffer.load_state_dict(state)

@@ -136,3 +136,18 @@ def test_a_known_reward_under_an_action_repeat_is_refused() -> None:
     with pytest.raises(ConfigError, match="no known reward at action_repeat 2"):
         task(action_repeat=2, known_reward=f"{HERE}.effort")
     assert task(action_repeat=2, known_terminated=f"{HERE}.fallen").action_repeat == 2
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("obs_size", 0), ("obs_size", -1), ("obs_size", 0.5), ("obs_size", "3"), ("obs_size", None), ("time_limit", 0),
+    ("time_limit", "x"), ("action_repeat", 0), ("action_repeat", None), ("env_id", 3), ("env_id", None), ("env_kwargs", []),
+    ("env_kwargs", None), ("action_low", 0), ("action_low", None), ("action_high", "x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_field_of_another_kind_is_named(name: str, value: Any) -> None:
+    with pytest.raises((ConfigError, TaskError), match=rf"^Task\({name}=…\): expected .*, got "):
+        task(**{name: value})
+    with pytest.raises(ConfigError, match=r"^Task\.from_plain: expected a mapping, got "):
+        Task.from_plain([])  # type: ignore[arg-type]

@@ -107,7 +107,10 @@ def test_what_can_not_be_written_is_refused_before_stepping(tmp_path, monkeypatc
     os.makedirs(tmp_path / "datasets" / "taken-v0")
     with pytest.raises(DataError, match="taken-v0: expected a new id, got one that exists"):
         collect(task, "taken-v0", steps=10)
-    with pytest.raises(DataError, match="expected an id such as namespace/name-v0, got Malformed"):
+    with pytest.raises(
+        DataError,
+        match="such as namespace/name-v0, got neither; add the ending or the version",
+    ):
         collect(task, "steps.csv", steps=10)
     for steps, num_envs, said in (
         (10, 3, "multiple of num_envs, got 10 and 3"),

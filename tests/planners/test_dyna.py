@@ -13,7 +13,17 @@ from mbrl.data import Generator, Task, Transitions, make_generator
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, DivergedError, UnsupportedError
 from mbrl.models import DynamicsModel, GaussianEnsemble
-from mbrl.planners import ActionSelector, BatchContext, BatchHook, BatchPenalty, Dyna, PolicyMode, Situation, evaluate
+from mbrl.planners import (
+    ActionSelector,
+    BatchContext,
+    BatchHook,
+    BatchPenalty,
+    ClampToData,
+    Dyna,
+    PolicyMode,
+    Situation,
+    evaluate,
+)
 from mbrl.policies import SAC, BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
 from mbrl.uncertainty import MeanDisagreement
 from tests.planners.exact_models import WALK, WalkModel
@@ -205,6 +215,8 @@ def test_a_penalty_of_batches_rests_while_they_are_real_and_is_refused_where_the
         assert planner.env_steps == 40
     with pytest.raises(ConfigError, match=r"expected batches with rows of the model for BatchPenalty, got real_ratio 1"):
         run(dyna(real_ratio=1.0, batch_hooks=[penalty], **options), 1)
+    with pytest.raises(ConfigError, match=r"expected batches with rows of the model for ClampToData, got real_ratio 1.0"):
+        run(dyna(real_ratio=1.0, rollout_hooks=[ClampToData()], **options), 1)
 
 
 def test_a_smaller_share_of_real_rows_after_a_resume_finds_rollouts() -> None:

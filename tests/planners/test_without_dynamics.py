@@ -303,10 +303,15 @@ def test_learner_and_parts_see_the_real_rows_as_often_as_a_model_would() -> None
     planner.build(task, 0)
     planner.make_optimizers()
     experience = VectorExperience(task, 1, seed=0)
-    experience.reset()
+    experience.reset(0)
     for _ in range(55):
         planner.tick(experience)
     experience.close()
     assert term.rows == [20, 35, 50]
     rows = planner.real_buffer.all().obs[:50].double()
     torch.testing.assert_close(planner.learner.policy.normalizer.sd.double(), rows.std(0, correction=0))  # type: ignore[union-attr, operator]
+
+
+def test_a_learner_alone_that_never_learns_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected updates_per_step above 0, or nothing learns, got 0; set 1"):
+        Dyna(None, SAC(), updates_per_step=0)

@@ -129,8 +129,8 @@ def test_a_checkpoint_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_could_not_be_loaded_never_replaces_what_can(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(CheckpointError, match="expected tensors and plain data"):
         write_checkpoint(folder.with_name("ckpt-20"), {**state(), "extra": Evil}, {"position": 20})
-    with pytest.warns(MbrlWarning, match="ckpt-20 is not a whole checkpoint and is ignored"):
-        assert find_last(tmp_path) == folder
+    assert find_last(tmp_path) == folder
+    assert list(folder.parent.iterdir()) == [folder], "nothing is left of it"
 
 
 def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path, folder: Path) -> None:
@@ -209,6 +209,6 @@ def test_lightnings_interface(tmp_path: Path) -> None:
     assert "mbrl_buffers" in whole
     assert not whole["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
     io.training = False
-    assert set(io.load_checkpoint(path)) == {"mbrl", "state_dict"}
+    assert set(io.load_checkpoint(path)) == {"mbrl", "mbrl_run", "state_dict"}
     io.remove_checkpoint(path)
     assert not path.exists()

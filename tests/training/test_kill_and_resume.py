@@ -70,9 +70,9 @@ def same_state(a: Any, b: Any, where: str = "") -> list[str]:
     return [] if a == b or (a != a and b != b) else [where]
 
 
-def same_run(a: Path, b: Path) -> list[str]:
+def same_run(a: Path, b: Path, clock: str = "env_steps") -> list[str]:
     """Differences of two finished runs: metric lines, and everything in the last checkpoint but wall-clock times."""
-    if lines(a) != lines(b):
+    if lines(a, clock) != lines(b, clock):
         return ["metrics"]
     last = [read_checkpoint(checkpoint_folders(folder)[0], buffers=True) for folder in (a, b)]
     return [item for item in same_state(*last) if "RunClock.elapsed" not in item and ".time/" not in item]

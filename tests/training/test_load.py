@@ -84,3 +84,23 @@ def test_what_is_no_path_is_refused_in_a_sentence(wrong: object) -> None:
         mbrl.load(wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"load\(allow=…\): expected text, or a list"):
         mbrl.load("runs", allow=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("mbrl",), None), (("mbrl",), {}), (("mbrl", "kind"), "x"), (("mbrl", "spec"), None), (("mbrl", "task"), []),
+        (("mbrl", "seed"), "x"), (("state_dict",), None), (("state_dict",), {"x": 1}),
+        (("mbrl", "parts"), None),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_holds_something_else(path: tuple[str, ...], value: object, run: Path, tmp_path: Path) -> None:
+    whole = checkpoint_folders(run)[0]
+    checkpoint = read_checkpoint(whole, buffers=False)
+    at = checkpoint
+    for name in path[:-1]:
+        at = at[name]
+    at[path[-1]] = value
+    write_checkpoint(tmp_path / "ckpt-0", checkpoint, {})
+    with pytest.raises(CheckpointError, match=r"expected .*; (use another checkpoint|load it with the code)"):
+        mbrl.load(tmp_path / "ckpt-0", allow=["tests"])

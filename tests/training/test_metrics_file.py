@@ -62,3 +62,23 @@ def test_csv_has_a_column_a_metric(metrics: MetricsFile, tmp_path: Path) -> None
 def test_a_disk_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"expected room for a line in .*resume with --ckpt_path last"):
         MetricsFile(tmp_path / "missing" / "metrics.jsonl").append({"env_steps": 1})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe{\x00}\x00", "expected lines of JSON in .*, got no text"),
+        (b'{"env_steps": "ten"}\n', "expected numbers in line 1 of .*, got 'ten' as env_steps"),
+        (b'{"env_steps": 1}\n{"env_steps": 2, "a": {}}\n', "expected numbers in line 2 of .*, got {} as a"),
+        (b'{"env_steps": null}\n', "got None as env_steps"),
+    ],
+)
+def test_what_holds_no_numbers_is_told(content: bytes, message: str, metrics: MetricsFile) -> None:
+    metrics.path.write_bytes(content)
+    with pytest.raises(RunFolderError, match=message):
+        metrics.read()
+
+
+def test_lines_without_an_end_are_left_out(metrics: MetricsFile) -> None:
+    metrics.path.write_text("[" * 100_000 + '\n{"env_steps": 1}\n')
+    assert metrics.read() == [{"env_steps": 1}]

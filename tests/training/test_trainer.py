@@ -38,6 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_in_the_run_folder(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names == {
+        ".fitting",
         "checkpoints",
         "config.yaml",
         "curve.png",
@@ -286,7 +287,9 @@ def test_the_folder_has_a_default_name(tmp_path: Path, monkeypatch: pytest.Monke
 def test_test_reads_the_checkpoint_and_writes_its_result(run: Path) -> None:
     metrics = trainer(run).test(ToyPlanner(), data(), ckpt_path="last")
     assert metrics["test/episodes"] == 2
-    assert json.loads((run / "test.json").read_text()) == metrics
+    written = json.loads((run / "test.json").read_text())
+    assert written.pop("checkpoint")["path"].startswith("checkpoints/ckpt-")
+    assert written == metrics
     again = trainer(run).test(mbrl.load(run, allow=["tests"]), data())
     assert again == metrics
     assert trainer(run).validate(ToyPlanner(), data(), ckpt_path=run)["eval/return"] != metrics["test/return"]

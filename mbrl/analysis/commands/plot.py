@@ -66,10 +66,11 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         lines += ["", *_improvement_lines(better, given.metric)]
         lines += [f"note: {note}" for note in false_findings(len(band.curves) for band in curves.groups.values())]
     lines += ["", *(f"note: {note}" for note in (*read.notes, *curves.notes))] if read.notes or curves.notes else []
+    tell("\n".join(lines))  # before the files, which a full disk may refuse
     with replacing(figure) as file:  # the older figure stays until the new one is whole
         curves.plot().savefig(file, dpi=150, format=figure.suffix[1:])
     curves.to_csv(numbers)
-    tell("\n".join([*lines, "", f"figure   {figure}", f"numbers  {numbers}"]))
+    tell(f"\nfigure   {figure}\nnumbers  {numbers}")
     return 0
 
 

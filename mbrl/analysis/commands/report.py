@@ -104,12 +104,13 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             "seen": _seen(saved.get("mbrl_run", {}).get("fitted_to"), rows),
         },
     )
+    lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in part.in_short()))]
+    lines = [found.about["seen"], *lines] if found.about["seen"] else lines
+    tell("\n".join(lines))  # before the files, which a full disk may refuse
     progress("drawing")
     page = found.write(folder, overwrite=given.overwrite)
     progress("done")
-    lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in part.in_short()))]
-    lines = [found.about["seen"], *lines] if found.about["seen"] else lines
-    tell("\n".join([*lines, "", f"report   {page}"]))
+    tell(f"\nreport   {page}")
     return 0
 
 

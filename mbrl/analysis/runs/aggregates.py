@@ -21,6 +21,7 @@ from mbrl.analysis.runs.run_scores import (
     notes_on_runs,
     plain,
 )
+from mbrl.training.output import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,10 +76,10 @@ class ScoreStatistics(Result):
             for row, method in enumerate(methods):
                 draw_estimate(axes, row, self.estimates[method][kind])
             axes.set_title(_TITLES[kind], fontsize=9)
-            axes.set_xlabel(f"target − {self.unit}" if kind == "optimality_gap" else self.unit, fontsize=9)
+            axes.set_xlabel(f"target − {drawn(self.unit)}" if kind == "optimality_gap" else drawn(self.unit), fontsize=9)
             axes.grid(axis="x", color="0.9")
         name_rows(figure.axes[0], [f"{method} ({self.runs[method]} runs)" for method in methods])
-        figure.suptitle(f"{self.title}, {100 * self.level:g} % bootstrap intervals", fontsize=10)
+        figure.suptitle(f"{drawn(self.title)}, {100 * self.level:g} % bootstrap intervals", fontsize=10)
         return figure
 
 

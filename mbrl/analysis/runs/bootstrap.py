@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mbrl.arguments import ShareBetween, check_argument, check_whole
+from mbrl.errors import DataError
 
 _AT_ONCE = 4_000_000  # resampled numbers in memory at a time
 
@@ -27,8 +28,13 @@ def interquartile_mean(scores: Tensor) -> Tensor:
 
     Returns:
         `...`.
+
+    Raises:
+        DataError: if there are no scores.
     """
-    number = scores.shape[-1]
+    number = scores.shape[-1] if scores.ndim else 0
+    if not number:
+        raise DataError(f"interquartile_mean: expected scores, ... x R, got shape {tuple(scores.shape)}; give one at least.")
     cut = number // 4
     middle = scores.sort(-1).values[..., cut : number - cut].mean(-1)
     # a NaN is sorted last, where the trimming would hide it

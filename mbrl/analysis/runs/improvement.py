@@ -24,6 +24,7 @@ from mbrl.analysis.runs.run_scores import (
     plain,
 )
 from mbrl.errors import DataError
+from mbrl.training.output import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +70,7 @@ class Improvement(Result):
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel(f"probability of improvement, {100 * self.level:g} % bootstrap interval (0.5: no difference)")
         axes.grid(axis="x", color="0.9")
-        axes.set_title(self.title, fontsize=10)
+        axes.set_title(drawn(self.title), fontsize=10)
         return figure
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from mbrl.analysis.result import Result
 from mbrl.analysis.runs.run_scores import COLOURS, LINES, MARKERS, Estimate
 from mbrl.errors import DataError
+from mbrl.training.output import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,16 +178,17 @@ class LearningCurves(Result):
                 )
             axes.plot(
                 band.x.tolist(), band.value.tolist(), line, color=colour, linewidth=1.8, marker=MARKERS[at % len(MARKERS)],
-                markersize=4, markevery=max(1, len(band.x) // 10), label=f"{group} ({number} run{'s' * (number > 1)})",
+                markersize=4, markevery=max(1, len(band.x) // 10),
+                label=f"{drawn(group)} ({number} run{'s' * (number > 1)})",
             )  # fmt: skip
-        axes.set_xlabel(_AXES.get(self.x_name, self.x_name))
-        axes.set_ylabel(_AXES.get(self.metric, self.metric))
+        axes.set_xlabel(drawn(_AXES.get(self.x_name, self.x_name)))
+        axes.set_ylabel(drawn(_AXES.get(self.metric, self.metric)))
         title = f"{self.title} of {self.metric}"
         if any(band.low is not None for band in self.groups.values()):
             title = f"{_STATISTIC_WORDS[self.statistic].capitalize()} over runs, {100 * self.level:g} % bootstrap band"
             if any(1 < len(band.curves) <= _SHOWN for band in self.groups.values()):
                 title += "; thin lines: single runs"
-        axes.set_title(title, fontsize=10)
+        axes.set_title(drawn(title), fontsize=10)
         axes.grid(color="0.9")
         figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)  # off the curves
         return figure

@@ -19,6 +19,7 @@ from mbrl.analysis.runs.run_scores import (
     notes_on_runs,
 )
 from mbrl.errors import DataError
+from mbrl.training.output import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,14 +77,14 @@ class PerformanceProfiles(Result):
         x = self.thresholds.tolist()
         for at, (method, shares) in enumerate(self.shares.items()):
             colour = COLOURS[at % len(COLOURS)]
-            axes.step(x, shares.tolist(), where="post", color=colour, linestyle=LINES[at % len(LINES)], label=method)
+            axes.step(x, shares.tolist(), where="post", color=colour, linestyle=LINES[at % len(LINES)], label=drawn(method))
             band = self.bands[method]
             if band is not None:
                 axes.fill_between(x, band[0].tolist(), band[1].tolist(), step="post", color=colour, alpha=0.15, linewidth=0)
         axes.set_ylim(-0.02, 1.02)
-        axes.set_xlabel(self.unit)
+        axes.set_xlabel(drawn(self.unit))
         axes.set_ylabel(f"share of runs above it, {100 * self.level:g} % band")
-        axes.set_title(self.title, fontsize=10)
+        axes.set_title(drawn(self.title), fontsize=10)
         axes.grid(color="0.9")
         axes.legend(frameon=False, fontsize=8)
         return figure

@@ -63,6 +63,8 @@ def read_curves(
     """
     check_known("read_curves(x_name=…)", x_name, X_NAMES, DataError)
     check_known("read_curves(grouping=…)", grouping, GROUPINGS, DataError)
+    if not runs:
+        raise DataError("read_curves: expected the folders of runs, got none; name one at least.")
     found: dict[Group, list[Curve]] = {}
     tasks: dict[Group, dict[str, str]] = {}
     settings: dict[Group, dict[str, RunSettings]] = {}  # of each group those that aren't alike

@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_argument
 from mbrl.errors import DataError
+from mbrl.training.output import drawn
 
 Scores: TypeAlias = Mapping[str, Sequence[float] | Tensor]  # task → a score of each run
 FEW = 5  # runs a task below which a note says that intervals are too narrow
@@ -84,6 +86,7 @@ def checked(scores: Mapping[str, Scores]) -> dict[str, dict[str, Tensor]]:
     first: str | None = None
     for method, tasks in scores.items():
         first = method if first is None else first
+        check_argument(f"scores of {method}", tasks, Mapping)
         if not tasks or set(tasks) != set(scores[first]):
             raise DataError(
                 f"expected the same tasks of all, got {sorted(scores[first])} of {first} and {sorted(tasks)} of {method}."
@@ -129,5 +132,5 @@ def draw_estimate(axes: Any, row: int, found: Estimate) -> None:
 
 def name_rows(axes: Any, names: Sequence[str]) -> None:
     """The rows' names beside the axis, the first on top."""
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_yticks(range(len(names)), [drawn(name) for name in names], fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first on top

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mbrl.analysis.short_names import short_names
+from mbrl.errors import ConfigError
 from mbrl.names import address
 from mbrl.training.yaml_text import read_mapping
 
@@ -44,7 +45,11 @@ def read_settings(folder: Path) -> RunSettings:
     path = folder / "config.yaml"
     if not path.exists():
         return RunSettings()
-    config = read_mapping(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected the settings of a run, got {error}; put it back or remove it.") from error
+    config = read_mapping(text, str(path))
     data = config.get("data")
     chosen = data.get("init_args") if isinstance(data, dict) else None
     return RunSettings(dict(_leaves("model", config.get("model"))), _task(chosen) if isinstance(chosen, dict) else None)

@@ -21,6 +21,9 @@ from mbrl.errors import ConfigError, DataError
 DEFAULT = "sqlite:///study.db"
 SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's process never needs
 
+# what Optuna raises of a journal that is none, or of tables that another version made
+_SPOILED = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+
 _JOURNAL = "journal://"
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 _PACKAGES = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
@@ -46,7 +49,7 @@ def open_storage(url: str) -> BaseStorage:
     check_url(url)
     try:
         if url.startswith(_JOURNAL):
-            return JournalStorage(_journal_file(url))
+            return _journal(url)
         parsed = make_url(url)
         storage = RDBStorage(parsed.set(drivername=_driver(parsed)).render_as_string(), engine_kwargs=_engine(parsed))
         if parsed.get_backend_name() == "sqlite":
@@ -60,7 +63,7 @@ def open_storage(url: str) -> BaseStorage:
         raise ConfigError(
             f"--storage: expected an installed driver for {redacted(url)}, got: {reason}; install {package} with pip."
         ) from error
-    except (StorageInternalError, DBAPIError, OSError) as error:
+    except (StorageInternalError, DBAPIError, OSError, *_SPOILED) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
         raise DataError(
@@ -147,6 +150,21 @@ class _TornLineLock(JournalFileSymlinkLock):
             if end < size:
                 file.truncate(end)
         return taken
+
+
+def _journal(url: str) -> JournalStorage:
+    """Opens a journal; a file of another kind is left as it is.
+
+    Raises:
+        DataError: if the file is none.
+    """
+    try:
+        return JournalStorage(_journal_file(url))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        raise DataError(
+            f"--storage: expected Optuna's journal at {url}, got another file ({type(error).__name__}: {error}); check the "
+            "path."
+        ) from error
 
 
 def _journal_file(url: str) -> JournalFileBackend:

@@ -91,7 +91,8 @@ def read_search(study: optuna.Study) -> SearchFile:
         ConfigError: if it isn't a study of `mbrl search`, or this version of the package reads its file in another way.
     """
     known = patiently(lambda: study.user_attrs)
-    if _READY not in known:
+    whole = isinstance(known.get("search"), str) and isinstance(known.get("configs"), list) and "hash" in known
+    if _READY not in known or not whole:
         raise ConfigError(
             f"{study.study_name}: expected a study that mbrl search run has made, got one without its search file; use that."
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
 import signal
@@ -18,6 +16,7 @@ from typing import BinaryIO
 from mbrl.errors import ConfigError
 from mbrl.replacing import following_no_link
 from mbrl.search.study.storage import SECRETS
+from mbrl.training.run_lock import locked
 
 DIVERGED = 4  # exit code of `mbrl fit`
 
@@ -126,17 +125,10 @@ def free_folder(folder: Path) -> tuple[Path, BinaryIO]:
     while True:
         chosen = folder if number == 0 else folder.with_name(f"{folder.name}-{number}")
         chosen.mkdir(parents=True, exist_ok=True)
-        lock = open(chosen / _LOCK, "ab", opener=following_no_link)  # noqa: SIM115 - handed to the caller
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return chosen, locked(chosen / _LOCK)
         except BlockingIOError:
-            lock.close()
             number += 1
-            continue
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-        return chosen, lock
 
 
 def environment(device: str | None, given: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from mbrl.errors import EnvironmentFailedError
 from mbrl.models import DynamicsModel
 from mbrl.names import class_path
 from mbrl.planners import Planner
+from mbrl.training.best_checkpoint import best_return, keep_if_best
 from mbrl.training.callbacks.run import Run
 from mbrl.training.checkpoint import checkpoint_folders
 
@@ -28,11 +28,13 @@ class CheckpointCallback(Checkpoint):
         every: steps of a planner's clock between checkpoints; a kill loses about that many. Epochs are written each.
         min_ratio: a checkpoint waits until this many times the duration of the last write has passed, so that writing
             costs at most 1 / `min_ratio` of the run; 0 never waits.
+        keep_best: whether to write one at each evaluation that is the best so far, and to keep it (`best_checkpoint`).
     """
 
-    def __init__(self, every: int, min_ratio: float) -> None:
+    def __init__(self, every: int, min_ratio: float, keep_best: bool = False) -> None:
         self.every = every
         self.min_ratio = min_ratio
+        self.keep_best = keep_best
         self._saved = 0  # position of the newest checkpoint
         self._ended = 0.0  # when writing it ended
         self._duration = 0.0  # and how long it took
@@ -41,6 +43,10 @@ class CheckpointCallback(Checkpoint):
 
     def on_train_start(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._saved = position(trainer, pl_module)
+        if self.keep_best and trainer.is_global_zero:
+            if self._is_best(trainer):  # a cut evaluation was made up for
+                self.save(trainer, pl_module)
+            keep_if_best(trainer.run_folder)  # a kill may have come between the checkpoint and this
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: Run, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,7 +56,8 @@ class CheckpointCallback(Checkpoint):
         steps = pl_module.clock - self._saved
         waited = time.perf_counter() - self._ended >= self.min_ratio * self._duration
         signal = trainer.stop_signal
-        if steps and (trainer.is_last_batch or trainer.should_stop or signal or (steps >= self.every and waited)):
+        due = trainer.is_last_batch or trainer.should_stop or signal or (steps >= self.every and waited)
+        if steps and (due or self._is_best(trainer)):
             self.save(trainer, pl_module)
         if signal:
             raise SystemExit(128 + signal)
@@ -70,6 +77,11 @@ class CheckpointCallback(Checkpoint):
         if between and isinstance(exception, EnvironmentFailedError) and self._saved:
             trainer.say(f"a checkpoint holds all that was stepped, up to {self._saved}: resume with --ckpt_path last")
 
+    def _is_best(self, trainer: Run) -> bool:
+        """Tells whether an evaluation at this step was better than that of the checkpoint which is kept."""
+        found = trainer.evaluation
+        return self.keep_best and found is not None and found > best_return(trainer.run_folder)
+
     def save(self, trainer: Run, pl_module: pl.LightningModule) -> None:
         """Writes a checkpoint now, then removes the older ones."""
         began = time.perf_counter()
@@ -78,6 +90,8 @@ class CheckpointCallback(Checkpoint):
         trainer.metrics_file.sync()
         trainer.save_checkpoint(folder, weights_only=False)
         if trainer.is_global_zero:
+            if self.keep_best:
+                keep_if_best(trainer.run_folder)
             for older in checkpoint_folders(trainer.run_folder):
                 if older != folder:
                     trainer.strategy.remove_checkpoint(older)
@@ -100,6 +114,9 @@ class CheckpointCallback(Checkpoint):
             "fitted_to": None if fitted_to is None else fitted_to.to_plain(),
             "trainer": trainer.computing,
             "threads": torch.get_num_threads(),
+            # a run that met its goal stays ended, whatever happens to it between here and its summary
+            "ended": trainer.goal if trainer.should_stop else None,
+            "eval_return": trainer.evaluation,
             "versions": {
                 "python": platform.python_version(),
                 "torch": str(torch.__version__),
@@ -114,9 +131,3 @@ def position(trainer: Run, module: pl.LightningModule) -> int:
     if isinstance(module, Planner):
         return module.clock
     return int(trainer.fit_loop.epoch_progress.current.processed)
-
-
-def remove_all(run: Any) -> None:
-    """Removes every checkpoint of a run that starts anew."""
-    for folder in checkpoint_folders(run):
-        shutil.rmtree(folder)

@@ -17,6 +17,7 @@ class Run(Protocol):
     Attributes:
         datamodule: what it trains on.
         metrics_file: its `metrics.jsonl`.
+        checkpointing: what writes its checkpoints.
         computing: the Trainer's flags that change numbers.
         should_stop: whether it ends after this step; a callback may ask for that.
         fit_loop: Lightning's loop, which counts the epochs of a model fitted alone.
@@ -24,6 +25,7 @@ class Run(Protocol):
 
     datamodule: Any
     metrics_file: MetricsFile
+    checkpointing: Any
     computing: dict[str, Any]
     should_stop: bool
     fit_loop: Any
@@ -35,6 +37,18 @@ class Run(Protocol):
     @property
     def run_folder(self) -> Path:
         """The folder with its files."""
+
+    @property
+    def goal(self) -> dict[str, Any]:
+        """The settings that may end it before its last step."""
+
+    @property
+    def evaluation(self) -> float | None:
+        """The mean return of an evaluation at this very step; None if there was none."""
+
+    @property
+    def lightning_module(self) -> Any:
+        """The planner or model that it trains."""
 
     @property
     def stop_signal(self) -> int:
@@ -72,6 +86,9 @@ class Run(Protocol):
 
     def write_line(self, position: int, line: Mapping[str, float]) -> None:
         """Writes a metric line."""
+
+    def evaluated(self) -> None:
+        """Has callbacks look at an evaluation, whose line is written."""
 
     def say(self, text: str) -> None:
         """Writes one line for the user."""

@@ -32,6 +32,7 @@ class RunClock(pl.Callback):
     Attributes:
         streak: evaluations in a row that reached `stop_at`.
         last_return: mean return of the latest evaluation, NaN before the first.
+        evaluated_at: the clock at the latest evaluation; −1 before the first, and after a resume.
         evaluation_steps: real steps of all evaluations so far, counted for planners that take no others.
         elapsed: wall-clock seconds of the run, those before a resume included.
     """
@@ -43,6 +44,7 @@ class RunClock(pl.Callback):
         self.stop_count = stop_count
         self.streak = 0
         self.last_return = math.nan
+        self.evaluated_at = -1
         self.evaluation_steps = 0
         self.elapsed = 0.0
         self._owed: dict[str, float] | None = None  # the line of a step whose evaluation was cut, so far
@@ -112,6 +114,8 @@ class RunClock(pl.Callback):
         if diverged:
             wrong = ", ".join(sorted(diverged))
             raise DivergedError(f"expected finite metrics at step {now}, but {wrong} isn't; lower the learning rates.")
+        if self.evaluated_at == now:
+            trainer.evaluated()
         if self.reached:
             trainer.should_stop = True
 
@@ -122,6 +126,8 @@ class RunClock(pl.Callback):
             return
         if self.stop_at is not None:
             raise ConfigError(f"trainer.stop_at: expected evaluations to reach it, got none ({why}); leave stop_at out.")
+        if trainer.checkpointing.keep_best:
+            raise ConfigError(f"trainer.keep_best: expected evaluations to compare, got none ({why}); leave keep_best out.")
         trainer.say(f"no evaluation: {why}")
 
     def _crossed(self, now: int, every: int) -> bool:
@@ -144,7 +150,7 @@ class RunClock(pl.Callback):
                 planner, request.experience, request.episodes, request.seed, stop=lambda: bool(trainer.stop_signal)
             )
         summary = found.summary()
-        self.last_return = summary["return"]
+        self.last_return, self.evaluated_at = summary["return"], now
         self.streak = self.streak + 1 if self.stop_at is not None and self.last_return >= self.stop_at else 0
         line = {f"eval/{name}": value for name, value in summary.items() if math.isfinite(value)}
         if planner.learns_from == "dataset":
@@ -157,6 +163,8 @@ class RunClock(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"streak": self.streak, "last_return": self.last_return, "elapsed": self.elapsed}
+        if self.stop_at is not None:
+            state["stop_at"] = self.stop_at
         if self.evaluation_steps:
             state["evaluation_steps"] = self.evaluation_steps
         if self._owed is not None:
@@ -164,8 +172,9 @@ class RunClock(pl.Callback):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.streak = state_dict["streak"]
-        self.last_return = state_dict["last_return"]
+        # evaluations that reached another goal say nothing of this one; older states have no goal
+        self.streak = state_dict["streak"] if state_dict.get("stop_at", self.stop_at) == self.stop_at else 0
+        self.last_return, self.evaluated_at = state_dict["last_return"], -1
         self.elapsed = state_dict["elapsed"]
         self.evaluation_steps = state_dict.get("evaluation_steps", 0)
         self._owed = state_dict.get("owed")

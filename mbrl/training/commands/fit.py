@@ -20,8 +20,8 @@ from mbrl.errors import ConfigError, MbrlError
 from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.commands.config_files import check_config_files
 from mbrl.training.commands.config_text import MODE
-from mbrl.training.commands.doubled_keys import refuse_doubled
 from mbrl.training.commands.empty_keys import refuse_empty_unknown
 from mbrl.training.commands.foreign_config import OPTION, check_classes, only_allowed
 from mbrl.training.commands.help_text import HelpFormatter
@@ -29,6 +29,7 @@ from mbrl.training.commands.messages import sentence
 from mbrl.training.load import module_of
 from mbrl.training.output import plain_warnings, quiet, say, show_metrics
 from mbrl.training.resume import checkpoint_at
+from mbrl.training.run_folder import inside
 from mbrl.training.trainer import Trainer
 from mbrl.training.yaml_text import read_value
 
@@ -44,7 +45,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     with quiet("pytorch_lightning"), plain_warnings():
         if name != "fit" and not any(_names_a_config(option) for option in options):
             return _from_checkpoint(name, options, allow)
-        refuse_doubled(options)
+        check_config_files(options)
         foreign = OPTION in options
         arguments = [option for option in arguments if option != OPTION]
         with process_arguments(arguments), only_allowed(allow) if foreign else nullcontext():
@@ -131,7 +132,8 @@ class MbrlCLI(LightningCLI):
         for part in ("model", "data"):
             if config.get(part) is None:
                 raise ConfigError(f"{part}: expected a class, got nothing; give --config FILE, or --{part} CLASS.")
-        _merge(config, "seed_everything", config["data"].get("init_args") or {}, "seed", "data.init_args.seed", 0)
+        settings = config["data"].get("init_args") or {}
+        _merge(config, "seed_everything", settings, "seed", "data.init_args.seed", _seed_default())
         _merge(config, "name", config["trainer"], "name", "trainer.name", None)
         _merge(config, "variant", config["trainer"], "variant", "trainer.variant", None)
 
@@ -206,7 +208,8 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     path = checkpoint_at(given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     model = module_of(checkpoint, path, allow)
-    trainer = Trainer(given.folder or _run_of(path), progress=False, tensorboard=False)
+    trainer = Trainer(given.folder or inside(path), progress=False, tensorboard=False)
+    trainer.loaded_from = path
     if name == "predict":
         task: Any = model.built_task
         data: Any = _dataset_for(task, given.dataset)
@@ -239,10 +242,6 @@ def _dataset_for(task: Task, path: str) -> OfflineData:
     return data
 
 
-def _run_of(folder: Path) -> Path:
-    return folder.parent.parent if folder.parent.name == "checkpoints" else folder
-
-
 def _names_a_config(option: str) -> bool:
     return option.split("=")[0] in ("-c", "--config", "--model", "--print_config")
 
@@ -261,6 +260,12 @@ def _merge(config: Any, short: str, target: Any, key: str, name: str, default: A
     if there not in (default, value):
         raise ConfigError(f"{short}: expected the value of {name}, which is {there!r}, got {value!r}; leave one out.")
     target[key] = value
+
+
+def _seed_default() -> int | None:
+    """The seed that counts as left out: none, where the command line gives one, so that 0 isn't overridden by a file."""
+    said = any(re.match(r"--data(\.init_args)?\.seed(=|$)", argument) for argument in sys.argv)
+    return None if said else 0
 
 
 @contextmanager

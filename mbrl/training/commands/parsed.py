@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
+from mbrl.training.callbacks.lightning_callbacks import check_callbacks
 from mbrl.training.commands.fit import MbrlCLI, MbrlParser, process_arguments
 from mbrl.training.commands.foreign_config import OPTION, only_allowed
 from mbrl.training.flags import check_flags
@@ -67,3 +68,4 @@ class _Parsed(MbrlCLI):
         check_parts(self.model, self.datamodule)
         check_can_fit(self.model)
         check_flags(self.trainer.given, online=isinstance(self.model, Planner))
+        check_callbacks(self.trainer.user_callbacks, online=isinstance(self.model, Planner))
