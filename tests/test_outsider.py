@@ -409,7 +409,7 @@ def test_the_page_shows_the_files_that_are_tested(tmp_path: Path, monkeypatch: p
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
     scripts = [text for language, text in blocks if language == "python" and text.startswith("import mbrl\n")]
     shown = [text for _, text in blocks if text not in scripts]
-    assert len(shown) == 15
+    assert len(shown) == 16
     assert [text for text in shown if not any(text in file for file in files)] == []
     (script,) = scripts
     smaller = {"steps=400": "steps=60, eval_episodes=1, test_episodes=1", "warmup_steps=50": "warmup_steps=20, plans=8"}

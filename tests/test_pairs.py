@@ -35,6 +35,20 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
         {"class_path": "mbrl.models.GaussianEnsemble", "init_args": SMALL},
         {"reward": "learned", "terminated": "learned"},
     ),
+    "`mbrl.models.GaussianEnsemble`: constrained (`mbrl.networks.SpectralClip`)": (
+        {
+            "class_path": "mbrl.models.GaussianEnsemble",
+            "init_args": {**SMALL, "constraint": {"class_path": "mbrl.networks.SpectralClip"}},
+        },
+        {},
+    ),
+    "`mbrl.models.GaussianEnsemble`: a value-aware loss (`mbrl.models.VaGraM`)": (
+        {
+            "class_path": "mbrl.models.GaussianEnsemble",
+            "init_args": {**SMALL, "loss": {"class_path": "mbrl.models.VaGraM"}},
+        },
+        {},
+    ),
     "`mbrl.models.GaussianProcess`": (
         {
             "class_path": "mbrl.models.GaussianProcess",

@@ -35,6 +35,8 @@ class Task:
         action_repeat: simulator steps in one real step; above 1 a reward is a sum over inner states, so no known reward.
         known_reward: dotted name, or None where the model must learn the reward.
         known_terminated: dotted name, or None where the model must learn termination.
+        known_obs: how many numbers of an observation these two functions are given, the first ones; None for all. Others may
+            stand behind them that are no business of the task.
         allow: modules, besides the library's own, from which the names above may come; None where the user wrote them. A
             task that came in a file has it, and whoever makes its environment minds it.
     """
@@ -49,6 +51,7 @@ class Task:
     action_repeat: Count = 1
     known_reward: str | None = None
     known_terminated: str | None = None
+    known_obs: int | None = None
     allow: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -117,13 +120,20 @@ class Task:
             action: `B x A` in [−1, 1].
             next_obs: `B x S`, where it led.
         """
-        function = self._functions["reward"]  # type: ignore[attr-defined]
-        return None if function is None else function(obs, self.to_env_action(action), next_obs)
+        return self._known("reward", obs, action, next_obs)
 
     def terminated(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor | None:
         """The known end of the task at a step, `B` bool, or None where the model must learn it; arguments as in `reward`."""
-        function = self._functions["terminated"]  # type: ignore[attr-defined]
-        return None if function is None else function(obs, self.to_env_action(action), next_obs)
+        return self._known("terminated", obs, action, next_obs)
+
+    def _known(self, name: str, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor | None:
+        function = self._functions[name]  # type: ignore[attr-defined]
+        if function is None:
+            return None
+        if self.known_obs is not None:
+            obs, next_obs = obs[..., : self.known_obs], next_obs[..., : self.known_obs]
+        said: Tensor = function(obs, self.to_env_action(action), next_obs)
+        return said
 
     # action scale ----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+DISTRACTED = "mbrl.envs.distractors:Distracted-v0"  # its functions are those of its base
+DIMS = 10  # of its distractors, by default
+
 _TERMINATIONS = "mbrl.envs.terminations."
 _REWARDS = "mbrl.envs.rewards."
 
@@ -63,6 +66,9 @@ HARMLESS = frozenset(
 
 def known_functions(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> tuple[str | None, str | None]:
     """Dotted names of the reward and the termination function of an environment, None where it isn't known."""
+    if env_id == DISTRACTED and isinstance((env_kwargs or {}).get("base_id"), str):
+        assert env_kwargs is not None
+        return known_functions(env_kwargs["base_id"], env_kwargs.get("base_kwargs"))
     name = env_id.split(":")[-1]
     if not set(env_kwargs or {}) <= HARMLESS:
         return None, None

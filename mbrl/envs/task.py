@@ -20,7 +20,7 @@ from mbrl.data import Task
 from mbrl.data.task import check_env_names, task_function, with_callables
 from mbrl.envs.action_repeat import ActionRepeat
 from mbrl.envs.checked_env import checked_env
-from mbrl.envs.defaults import known_functions
+from mbrl.envs.defaults import DIMS, DISTRACTED, known_functions
 from mbrl.errors import ConfigError, TaskError
 from mbrl.names import name_of
 from mbrl.spec import plain
@@ -87,6 +87,7 @@ def make_task(
         action_repeat=action_repeat,
         known_reward=function_name(reward, known_reward, "reward", allow),
         known_terminated=function_name(terminated, known_terminated, "terminated", allow),
+        known_obs=obs_size - kwargs.get("dims", DIMS) if env_id == DISTRACTED else None,
         allow=None if allow is None else (allow,) if isinstance(allow, str) else tuple(allow),
     )
 
@@ -232,8 +233,9 @@ def _limit(env: Env) -> int | None:
 
 
 def _own_limit(env: Env) -> int | None:
-    """Simulator steps after which a dm_control task ends an episode by itself."""
-    limit = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", math.inf)
+    """Simulator steps after which a dm_control task, or one that says `time_limit`, ends an episode by itself."""
+    limit = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", None) or getattr(env.unwrapped, "time_limit", None)
+    limit = math.inf if limit is None else limit
     return math.ceil(limit) if math.isfinite(limit) else None
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from mbrl.data import ModelStep, Prediction
 from mbrl.errors import UnsupportedError
+from mbrl.models.lipschitz import LipschitzBound
 
 
 class HasMembers:
@@ -20,6 +23,18 @@ class HasMembers:
 
 class Differentiable:
     """`predict` is differentiable in obs and action."""
+
+
+class HasLipschitzBound:
+    """The model knows how steep it can be at most."""
+
+    def lipschitz_bound(self, unit: Tensor | None = None) -> LipschitzBound:
+        """Upper bounds of slopes, `E` each, by exact singular values: of the network, and of the observation's mean.
+
+        Args:
+            unit: `S`, in what the observation's dims are measured; those of 0 are left out. None for environment units.
+        """
+        raise NotImplementedError
 
 
 class WantsValueFunction:

@@ -23,18 +23,18 @@ import torch
 from torch import Tensor
 
 from mbrl.arguments import Count, Limits, NonNegative, Widths, check_argument, check_shape, check_whole
-from mbrl.data import ModelState, ModelStep, Prediction, Task, Transitions, ValueFunction
+from mbrl.data import ModelState, ModelStep, Prediction, Task
 from mbrl.errors import ConfigError
 from mbrl.models.capabilities import Differentiable, HasMembers
-from mbrl.models.fitting.fit_run import FitRun
-from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.fitting.weight_decay import DecayForm, decayed_groups, layer_decay
+from mbrl.models.gaussian_fit import GaussianFit
 from mbrl.models.obs_state import ObsState
-from mbrl.models.termination_head import TerminationHead, termination_loss
-from mbrl.networks import ROUNDING, Activation, LogVarBounds, Normalizer, Precision, StackedMLP, layout
+from mbrl.models.target_normalizer import TargetNormalizer
+from mbrl.models.termination_head import TerminationHead
+from mbrl.networks import Activation, LipschitzConstraint, LogVarBounds, Normalizer, Precision, StackedMLP, layout
 
 
-class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
+class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
     """An ensemble of probabilistic networks [Chua2018]_, fitted as MBPO's authors do [Janner2019]_.
 
     Each member maps normalised [obs, action] to a Gaussian over [Δobs, reward], and Δobs is added to the observation as it
@@ -78,15 +78,21 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         precision: `"bf16"` computes the hidden layers' products in bfloat16; all else stays float32.
         chunk_rows: rows a member that a prediction without gradients computes at once; their activations should fit the
             cache.
+        constraint: keeps the network's means within a Lipschitz budget, such as `SpectralClip`: its hidden layers and the
+            outputs that are means; log-variances and terminations are free in the last layer. None for nothing.
         **fit: arguments of `GradientModel`: how it is fitted.
 
     Raises:
         ConfigError: for a number out of range, or options that contradict each other.
     """
 
-    former = {"normalize_targets": False, "termination_input": "obs_action", "termination": "threshold"}  # noqa: RUF012 - constant
+    former = {  # noqa: RUF012 - nobody changes it
+        "normalize_targets": False,
+        "termination_input": "obs_action",
+        "termination": "threshold",
+        "constraint": None,
+    }
     elite_members: Tensor
-    target_moves: Tensor
 
     def __init__(
         self,
@@ -111,6 +117,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         termination: Literal["drawn", "threshold"] = "drawn",
         precision: Precision = "fp32",
         chunk_rows: Count = 400,
+        constraint: LipschitzConstraint | None = None,
         **fit: Any,
     ) -> None:
         super().__init__(members=members, **fit)
@@ -120,6 +127,13 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
             raise ConfigError(f"{self._with('elites')}: expected None beside a holdout of 0, got {elites}; hold rows out.")
         if learn_terminated is False and termination_input == "next_obs":
             raise ConfigError(f"{self._with('termination_input')}: expected learn_terminated, got False; leave one out.")
+        if constraint is not None:
+            constraint.check(activation, hidden)
+        if deterministic and self.model_loss is not None and self.model_loss.fits_variance:
+            raise ConfigError(
+                f"{self._with('loss')}: expected a loss of the mean beside deterministic=True, got a "
+                f"{type(self.model_loss).__name__} of samples; leave out its samples, or let the model be probabilistic."
+            )
         check_argument(self._with("log_var_min"), log_var_min, Annotated[float, Limits(below=log_var_max)])
         self.elites = members if elites is None else elites
         self.hidden = tuple(hidden)
@@ -140,6 +154,7 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         self.draws_termination = termination == "drawn"
         self.precision = precision
         self.chunk_rows = chunk_rows
+        self.constraint = constraint
 
     # parameters --------------------------------------------------------------------------------------------------------
 
@@ -154,9 +169,9 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         heads = self.outputs * (1 if self.deterministic else 2) + int(ends_here)
         self.normalizer = Normalizer(inputs, self.normalizer_ddof)
         if self.normalize_targets:
-            self.target_normalizer = Normalizer(self.outputs, self.normalizer_ddof)
-            self.register_buffer("target_moves", torch.ones(self.outputs, dtype=torch.bool))  # D, by more than rounding
-        self.network = StackedMLP(self.members, (inputs, *self.hidden, heads), self.activation, generator)
+            self.target_normalizer = TargetNormalizer(self.outputs, self.normalizer_ddof)
+        sizes = (inputs, *self.hidden, heads)
+        self.network = StackedMLP(self.members, sizes, self.activation, generator, self.constraint, self.outputs)
         self.network.precision = self.precision
         if self.ends_at_next_obs:
             shape = (self.members, task.obs_size, task.action_size, self.hidden, self.activation, self.normalizer_ddof)
@@ -174,10 +189,8 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         return {name for name, _ in self.named_parameters() if name.startswith(("network.", "termination_head."))}
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        if self.task is not None and self.normalize_targets and f"{prefix}target_moves" not in state_dict:
-            # written before there were statistics of targets, by a subclass that doesn't hand this argument on: as they were
-            fresh = Normalizer(self.outputs).state_dict(prefix=f"{prefix}target_normalizer.")
-            state_dict |= {**fresh, f"{prefix}target_moves": torch.ones_like(self.target_moves)}
+        if self.task is not None and self.normalize_targets:
+            self.target_normalizer.take_older(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     # prediction --------------------------------------------------------------------------------------------------------
@@ -200,27 +213,16 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         x = x.reshape(batch.numel(), x.shape[-1])  # B x (S+A), B flat
         width = self.network.sizes[-1]
         if member is None:
-            raw = self._outputs(x.expand(self.members, *x.shape)).reshape(self.members, *batch, width)  # E x B x out
+            raw = self.outputs_of(x.expand(self.members, *x.shape)).reshape(self.members, *batch, width)  # E x B x out
         else:
             places = layout(member.reshape(-1), self.members)
-            raw = places.restore(self._outputs(places.gather(x), places.members)).reshape(*batch, width)  # B x out
+            raw = places.restore(self.outputs_of(places.gather(x), places.members)).reshape(*batch, width)  # B x out
         ends = partial(self.termination_head, obs, action, member=member) if self.ends_at_next_obs else None
         return self._prediction(raw, obs, ends)
 
-    def _outputs(self, x: Tensor, members: Tensor | None = None) -> Tensor:
-        if torch.is_grad_enabled():
-            return self.network(x, members)
-        return self.network.infer(x, members, self.chunk_rows)
-
-    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Means `… x D`, bounded log-variances `… x D` or None, termination logits `…` or None."""
-        mean = raw[..., : self.outputs]
-        log_var = None if self.deterministic else self.log_var_bounds(raw[..., self.outputs : 2 * self.outputs])
-        return mean, log_var, raw[..., -1] if self.predicts_terminated and not self.ends_at_next_obs else None
-
     def _prediction(self, raw: Tensor, obs: Tensor, ends: Callable[..., Tensor] | None) -> Prediction:
         size = self.built_task.obs_size
-        mean, log_var, logit = self._split(raw)
+        mean, log_var, logit = self.split(raw)
         var = torch.zeros_like(mean) if log_var is None else log_var.exp()
         if self.normalize_targets:
             mean, var = self.target_normalizer.inverse(mean), var * self.target_normalizer.sd.square()
@@ -264,83 +266,6 @@ class GaussianEnsemble(GradientModel, HasMembers, Differentiable):
         """`e` int64: the elites of the last fit."""
         self.built_task  # noqa: B018 - refuses before build
         return self.elite_members
-
-    # fitting -----------------------------------------------------------------------------------------------------------
-
-    def loss(self, batch: Transitions, value: ValueFunction | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of the class's docstring without its weight decay, and `mse`, the members' mean squared error.
-
-        Both are in environment units; of normalised targets the loss is the same but for a number that no weight moves (of a
-        deterministic model, whose loss has no such form, it stays in the targets' units).
-        """
-        x = self.normalizer(torch.cat((batch.obs, batch.action), -1))  # (E x) B x (S+A)
-        raw = self.network(x if x.ndim == 3 else x.expand(self.members, *x.shape))  # E x B x out
-        mean, log_var, logit = self._split(raw)
-        square = (mean - self._target(batch)).square()  # E x B x D
-        if log_var is None:
-            loss = square.mean((1, 2)).sum()
-        else:
-            loss = (square * torch.exp(-log_var) + log_var).mean((1, 2)).sum()
-            if self.bounds == "learned":
-                loss = loss + self.bound_penalty * self.log_var_bounds.width()
-        square = square.detach()
-        if self.normalize_targets:  # reported in environment units; neither line moves a gradient
-            sd = self.target_normalizer.sd
-            square = square * sd.square()
-            loss = loss + (0 if log_var is None else 2 * self.members * sd.log().mean())
-        metrics = {"mse": square.mean()}
-        if self.ends_at_next_obs:
-            parts = (batch.obs, batch.action, batch.next_obs)
-            logit = self.termination_head.table(*(part.expand(self.members, *part.shape[-2:]) for part in parts))  # E x B
-        if logit is not None:
-            wrong = termination_loss(logit, batch.terminated)  # E
-            loss = loss + wrong.sum()
-            metrics["terminated_loss"] = wrong.detach().mean()
-        return loss, metrics
-
-    def _target(self, batch: Transitions) -> Tensor:
-        target = self._raw_target(batch)
-        return self.target_normalizer(target) if self.normalize_targets else target
-
-    def _raw_target(self, batch: Transitions) -> Tensor:
-        """[Δobs, reward] in environment units, `(E x) B x D`."""
-        change = batch.next_obs - batch.obs  # (E x) B x S
-        return torch.cat((change, batch.reward.unsqueeze(-1)), -1) if self.predicts_reward else change
-
-    @torch.no_grad()
-    def score(self, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
-        """Mean squared error of each member's mean over rows and target dims in the targets' units, `E`.
-
-        Of normalised targets 1 is what always predicting their mean would give. A learned termination adds its
-        cross-entropy, so that early stopping, best weights and elites see it too.
-        """
-        x = self.normalizer(torch.cat((rows.obs, rows.action), -1))  # B x (S+A)
-        raw = self._outputs(x.expand(self.members, *x.shape))  # E x B x out
-        square = (raw[..., : self.outputs] - self._target(rows)).square()  # E x B x D
-        share: Tensor | float = 1.0
-        if self.normalize_targets:  # a target that never moved has no scale to be judged by
-            square = torch.where(self.target_moves, square, 0.0)
-            share = self.outputs / self.target_moves.sum(dtype=torch.float32).clamp(min=1)
-        score = square.mean((1, 2), dtype=torch.float64) * share  # E
-        if not self.predicts_terminated:
-            return score
-        logit = (
-            self.termination_head(rows.obs, rows.action, rows.next_obs) if self.ends_at_next_obs else raw[..., -1]
-        )  # E x B
-        return score + termination_loss(logit, rows.terminated).double()
-
-    def fit_inputs(self, run: FitRun) -> None:
-        rows = run.rows(run.split.train if self.normalizer_rows == "train" else slice(None))
-        self.normalizer.fit(torch.cat((rows.obs, rows.action), -1))
-        if self.ends_at_next_obs:
-            self.termination_head.fit_normalizer(rows.obs, rows.action, rows.next_obs)
-        if self.normalize_targets:  # over all rows: an event that only the holdout saw would count millions of sd there
-            rows = run.rows(slice(None))
-            largest = torch.maximum(rows.obs.abs(), rows.next_obs.abs()).amax(0)  # S
-            if self.predicts_reward:
-                largest = torch.cat((largest, rows.reward.abs().amax().view(1)))  # D
-            self.target_normalizer.fit(self._raw_target(rows), largest)
-            self.target_moves.copy_(self.target_normalizer.sd > 1.5 * ROUNDING * torch.where(largest > 0, largest, 1.0))
 
     def rank_members(self, scores: Tensor) -> None:
         """Makes the `elites` members with the lowest scores the ones that rollouts draw from."""

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.data import Prediction, TaskBound, Transitions, check_same_task, float32_by_default, make_generator
+from mbrl.data import (
+    Prediction,
+    TaskBound,
+    Transitions,
+    ValueFunction,
+    check_same_task,
+    float32_by_default,
+    make_generator,
+)
 from mbrl.errors import ConfigError, DivergedError, MbrlWarning
 from mbrl.models.fitting.fitted_rows import FittedRows
 from mbrl.parts import load_states_of_parts, states_of_parts
@@ -56,6 +64,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     _holdout: Mapping[str, Any] = {}
     _scores: list[tuple[Tensor, int]]
     _val_batches: int | float | None = None  # the Trainer's limit, where a fit does without validation
+    score_name: str = "holdout_mse"  # of the metric of `score` on held-out rows, while it is fitted
 
     # what a dynamics model has, see there
     build: Callable[..., None]
@@ -67,6 +76,11 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     @property
     def _data(self) -> Any:
         return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    @property
+    def fit_value(self) -> ValueFunction | None:
+        """The value function of a fit that Lightning runs (`Trainer(value_from=…)`), or None."""
+        return getattr(self.trainer, "value", None)
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -143,7 +157,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
     def training_step(self, batch: Transitions, batch_idx: int) -> Tensor | None:
         """Fits to all rows, and logs what `refit` returns."""
         generator = make_generator("cpu", self._data.seed, "dynamics", "fit")
-        for name, value in self.refit(batch, generator).items():
+        for name, value in self.refit(batch, generator, self.fit_value).items():
             number = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float32)
             refuse_divergence(self, number, name)
             self.log_epoch(f"model/{name}", number)
@@ -168,7 +182,7 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
         """Adds the members' errors on a batch of rows."""
         if batch_idx == 0:
             self._scores = []
-        self._scores.append((self.score(batch), len(batch)))
+        self._scores.append((self.score(batch, self.fit_value), len(batch)))
 
     test_step = validation_step
 
@@ -178,7 +192,8 @@ class ModelModule(TaskBound, Configurable, pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the error over the rows, mean of the members."""
-        self.log_epoch("model/holdout_mse", self.mean_scores().mean().float())
+        name = "holdout_mse" if self.fit_value is None else self.score_name
+        self.log_epoch(f"model/{name}", self.mean_scores().mean().float())
 
     def on_test_epoch_end(self) -> None:
         """Logs the error over the rows, mean and best of the members, and their number."""

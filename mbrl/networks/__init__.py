@@ -4,25 +4,43 @@ Two kinds of stacked network, since two lines of work initialise theirs differen
 `ReluStack` for actors and critics (MBPO).
 """
 
+from mbrl.networks.activations import ACTIVATION_SLOPES, ACTIVATIONS, Activation, group_sort
+from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstraint
+from mbrl.networks.constraints.jacobian_penalty import JacobianPenalty
+from mbrl.networks.constraints.lip_mlp import LipMLP
+from mbrl.networks.constraints.orthogonal import Orthogonal, orthonormal
+from mbrl.networks.constraints.spectral import SpectralClip, SpectralNorm
 from mbrl.networks.lean_adam import LeanAdam
 from mbrl.networks.log_var_bounds import LogVarBounds
 from mbrl.networks.member_layout import MemberLayout, layout
+from mbrl.networks.neighbour_slopes import neighbour_slope
 from mbrl.networks.normalizer import ROUNDING, Normalizer
 from mbrl.networks.precision import Precision
 from mbrl.networks.relu_stack import ReluStack, xavier_uniform
-from mbrl.networks.stacked_mlp import ACTIVATIONS, Activation, StackedMLP
+from mbrl.networks.stacked_mlp import StackedMLP
 
 __all__ = [
     "ACTIVATIONS",
+    "ACTIVATION_SLOPES",
     "ROUNDING",
     "Activation",
+    "ConstrainedLayers",
+    "JacobianPenalty",
     "LeanAdam",
+    "LipMLP",
+    "LipschitzConstraint",
     "LogVarBounds",
     "MemberLayout",
     "Normalizer",
+    "Orthogonal",
     "Precision",
     "ReluStack",
+    "SpectralClip",
+    "SpectralNorm",
     "StackedMLP",
+    "group_sort",
     "layout",
+    "neighbour_slope",
+    "orthonormal",
     "xavier_uniform",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mbrl.arguments import Count, Items, checked
+from mbrl.networks.activations import check_pairs, group_sort
 from mbrl.networks.precision import Precision
 
 
@@ -25,6 +26,7 @@ class ReluStack(nn.Module):
         sizes: input size and units of each hidden layer.
         generator: draws the weights (on the CPU).
         precision: `"bf16"` multiplies in bfloat16, with float32 parameters.
+        activation: `"relu"`, or `"groupsort"` for weights that are kept orthogonal.
 
     Raises:
         ConfigError: if there is no hidden layer, a size is not positive, or the precision is neither of the two.
@@ -37,28 +39,32 @@ class ReluStack(nn.Module):
         sizes: Annotated[Sequence[Count], Items(2)],
         generator: torch.Generator,
         precision: Precision = "fp32",
+        activation: Literal["relu", "groupsort"] = "relu",
     ) -> None:
         super().__init__()
         self.copies = copies
         self.precision = precision
+        check_pairs("ReluStack(sizes=…)", activation, sizes[1:])
+        self.activation = activation
         self.weights = nn.ParameterList()  # J x in x out each
         self.biases = nn.ParameterList()  # J x 1 x out each
         for size_in, size_out in pairwise(sizes):
             self.weights.append(nn.Parameter(xavier_uniform((copies, size_in, size_out), size_in + size_out, generator)))
             self.biases.append(nn.Parameter(torch.zeros(copies, 1, size_out, dtype=torch.float32)))
 
-    def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
+    def forward(self, x: Tensor, *, frozen: bool = False, weights: Sequence[Tensor] | None = None) -> Tensor:
         """Last hidden layers of all networks.
 
         Args:
             x: `B x in`, the same inputs for all, or `J x B x in`, each network its own.
             frozen: whether to treat the parameters as constants, so that a gradient reaches only `x` and costs no
                 products for the weights.
+            weights: what a constraint made of the raw weights, `J x in x out` each; None for the raw ones.
 
         Returns:
             `J x B x units`, with the dtype of `x`.
         """
-        layers: list[tuple[Tensor, Tensor]] = list(zip(self.weights, self.biases, strict=True))
+        layers: list[tuple[Tensor, Tensor]] = list(zip(weights or self.weights, self.biases, strict=True))
         if frozen:
             layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
         hidden = x.expand(self.copies, *x.shape[-2:])  # J x B x in
@@ -66,7 +72,8 @@ class ReluStack(nn.Module):
             layers = [(weight.to(torch.bfloat16), bias.to(torch.bfloat16)) for weight, bias in layers]
             hidden = hidden.to(torch.bfloat16)
         for weight, bias in layers:
-            hidden = torch.baddbmm(bias, hidden, weight).relu_()  # J x B x units
+            hidden = torch.baddbmm(bias, hidden, weight)  # J x B x units
+            hidden = hidden.relu_() if self.activation == "relu" else group_sort(hidden)
         return hidden.to(x.dtype)
 
 

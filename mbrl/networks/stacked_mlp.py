@@ -10,25 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mbrl.arguments import Count, Items, checked
+from mbrl.networks.activations import ACTIVATION_SLOPES, ACTIVATIONS, Activation, check_pairs
+from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstraint
 from mbrl.networks.precision import Precision
-
-# Each takes (x, inplace); GELU and softplus have no in-place form.
-Activation = Literal["silu", "relu", "elu", "tanh", "gelu", "softplus"]
-ACTIVATIONS: dict[Activation, Callable[[Tensor, bool], Tensor]] = {
-    "silu": lambda x, inplace: F.silu(x, inplace=inplace),
-    "relu": lambda x, inplace: F.relu(x, inplace=inplace),
-    "elu": lambda x, inplace: F.elu(x, inplace=inplace),
-    "tanh": lambda x, inplace: x.tanh_() if inplace else x.tanh(),
-    "gelu": lambda x, inplace: F.gelu(x),
-    "softplus": lambda x, inplace: F.softplus(x),
-}
 
 
 def truncated_normal(shape: Sequence[int], sd: float, generator: torch.Generator) -> Tensor:
@@ -58,26 +48,69 @@ class StackedMLP(nn.Module):
         sizes: widths from input to output, at least two.
         activation: a name in `ACTIVATIONS`, between layers only.
         generator: draws the weights.
+        constraint: what keeps the weights within a Lipschitz budget; None for nothing.
+        columns: outputs that it constrains, the first ones; None for all.
 
     Raises:
-        ConfigError: for a number out of range, or an unknown activation.
+        ConfigError: for a number out of range, an unknown activation, or a constraint that can't work with these layers.
     """
 
     @checked
     def __init__(
-        self, members: Count, sizes: Annotated[Sequence[Count], Items(2)], activation: Activation, generator: torch.Generator
+        self,
+        members: Count,
+        sizes: Annotated[Sequence[Count], Items(2)],
+        activation: Activation,
+        generator: torch.Generator,
+        constraint: LipschitzConstraint | None = None,
+        columns: Count | None = None,
     ) -> None:
         super().__init__()
         self.members = members
         self.sizes = tuple(sizes)
         self.precision: Precision = "fp32"
-        self._activation: Activation = activation  # the name, since functions without one can't be pickled
+        check_pairs("StackedMLP(sizes=…)", activation, self.sizes[1:-1])
+        self.activation: Activation = activation
         pairs = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         self.weights = nn.ParameterList(
             nn.Parameter(truncated_normal((members, a, b), 1 / (2 * a**0.5), generator).cpu()) for a, b in pairs
         )  # E x in x out each
         zeros = (torch.zeros(members, 1, b, dtype=torch.float32) for _, b in pairs)
         self.biases = nn.ParameterList(nn.Parameter(zero) for zero in zeros)  # E x 1 x out each
+        self.constrained: ConstrainedLayers | None = None
+        if constraint is not None:
+            self.constrained = constraint.constrain(list(self.weights), activation, columns)
+
+    def used_weights(self) -> list[Tensor]:
+        """The weights to compute with, `E x in x out` each: the raw ones, or what the constraint makes of them."""
+        raw: list[Tensor] = list(self.weights)
+        return raw if self.constrained is None else self.constrained(raw)
+
+    def follow(self) -> None:
+        """Has the constraint follow the weights after an update (one step of power iteration); without one nothing."""
+        if self.constrained is not None:
+            self.constrained.advance(list(self.weights))
+
+    def refresh(self) -> None:
+        """Has the constraint follow the weights exactly, so that its bound holds; without one nothing."""
+        if self.constrained is not None:
+            self.constrained.refresh(list(self.weights))
+
+    def penalty(self, x: Tensor) -> Tensor | None:
+        """What the constraint adds to the loss of a batch `E x B x in`, a scalar summed over members; None without one."""
+        return None if self.constrained is None else self.constrained.penalty(self, x)
+
+    def lipschitz_bound(self, columns: int | None = None) -> Tensor:
+        """Upper bounds of the networks' Lipschitz constants in the L2 norm, `E` float64.
+
+        Args:
+            columns: outputs that count, the first ones, where there is no constraint, which says which it bounds; None for
+                all.
+        """
+        raw, layers = list(self.weights), self.constrained
+        if layers is None:
+            layers = ConstrainedLayers(raw, ACTIVATION_SLOPES[self.activation], columns or self.sizes[-1], None)
+        return layers.bound(raw)
 
     def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         """Outputs `G x B x out` of inputs `G x B x in`, differentiable.
@@ -87,11 +120,12 @@ class StackedMLP(nn.Module):
             members: `G` int64, which member each batch is for; None for all in order (`G` = `E`).
         """
         half = self._half(x)
-        last = len(self.weights) - 1
+        weights, activation = self.used_weights(), ACTIVATIONS[self.activation]
+        last = len(weights) - 1
         h = x.bfloat16() if half else x
         with _no_autocast(x):
             for layer in range(last + 1):
-                weight, bias = self.weights[layer], self.biases[layer]
+                weight, bias = weights[layer], self.biases[layer]
                 if members is not None:
                     weight, bias = weight[members], bias[members]
                 if half and layer < last:
@@ -100,7 +134,7 @@ class StackedMLP(nn.Module):
                     h = h.float()
                 h = torch.baddbmm(bias, h, weight)  # G x B x width
                 if layer < last:
-                    h = ACTIVATIONS[self._activation](h, False)
+                    h = activation(h, False)
         return h
 
     def infer(self, x: Tensor, members: Tensor | None = None, chunk_rows: int = 400) -> Tensor:
@@ -123,6 +157,7 @@ class StackedMLP(nn.Module):
             members: as in `forward`.
             chunk_rows: rows per member and chunk.
         """
+        activation = ACTIVATIONS[self.activation]
         scratch: list[Tensor] = []
         products: list[Callable[[Tensor, Tensor], Tensor]] = []
 
@@ -131,7 +166,7 @@ class StackedMLP(nn.Module):
             groups, rows = x.shape[:2]
             half = self._half(x)
             if not products:
-                products.extend(self._product(layer, members, half) for layer in range(len(self.weights)))
+                products.extend(self._product(layer, used, members, half) for layer, used in enumerate(self.used_weights()))
             if half:
                 x = x.bfloat16()
             chunk = max(1, min(chunk_rows, rows))
@@ -148,7 +183,7 @@ class StackedMLP(nn.Module):
                         size = self.sizes[layer + 1]
                         # contiguous whatever n is: a strided result would leave the batched product's fast path
                         buffer = scratch[layer % 2][: groups * n * size].view(groups, n, size)
-                        h = ACTIVATIONS[self._activation](product(h, buffer), True)
+                        h = activation(product(h, buffer), True)
                     h = h.to(out.dtype)
                     if n == rows:
                         products[-1](h, out)
@@ -158,9 +193,9 @@ class StackedMLP(nn.Module):
 
         return run
 
-    def _product(self, layer: int, members: Tensor | None, half: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    def _product(self, layer: int, used: Tensor, members: Tensor | None, half: bool) -> Callable[[Tensor, Tensor], Tensor]:
         """One layer's bias and product, `(G x n x in, G x n x out to write) -> G x n x out`."""
-        weight, bias = self.weights[layer].detach(), self.biases[layer].detach()
+        weight, bias = used.detach(), self.biases[layer].detach()
         if members is not None:
             weight, bias = weight[members], bias[members]
         if half and layer < len(self.weights) - 1:

@@ -2,6 +2,7 @@
 
 from mbrl.policies.base import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
 from mbrl.policies.critics import Critics
+from mbrl.policies.robust_value import RobustValue
 from mbrl.policies.sac import SAC
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
@@ -13,5 +14,6 @@ __all__ = [
     "Critics",
     "Learner",
     "Policy",
+    "RobustValue",
     "TanhGaussianPolicy",
 ]

@@ -33,7 +33,7 @@ from torch.optim import Optimizer
 from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
 from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
-from mbrl.networks import LeanAdam, Normalizer, Precision
+from mbrl.networks import LeanAdam, LipschitzConstraint, Normalizer, Precision
 from mbrl.policies.base import BoundCriticTerm, Learner
 from mbrl.policies.critics import Critics
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
@@ -64,12 +64,15 @@ class SAC(Learner):
         normalize_obs: whether policy and critics see observations as (s − mean) / sd, by statistics of the real rows that
             `fit_inputs` takes and that are constant in between; until the first, observations as they are. Then nothing
             depends on their units. Each renewal changes what the networks see. Off in SAC's and MBPO's papers and code.
+        critic_constraint: keeps the critics, online and target alike, within a Lipschitz budget, such as `SpectralClip`;
+            never the actor. Its budget is a number here, since nothing tells beforehand how steep values are. None leaves
+            them free.
 
     Raises:
         ConfigError: if an option lies outside its range.
     """
 
-    former = {"normalize_obs": False}  # noqa: RUF012 - nobody changes it
+    former = {"normalize_obs": False, "critic_constraint": None}  # noqa: RUF012 - nobody changes it
 
     policy: TanhGaussianPolicy
     critics: Critics
@@ -94,6 +97,7 @@ class SAC(Learner):
         log_sigma_range: Range = (-20.0, 2.0),
         precision: Precision = "fp32",
         normalize_obs: bool = False,
+        critic_constraint: LipschitzConstraint | None = None,
     ) -> None:
         super().__init__()
         self.hidden = tuple(hidden)
@@ -109,6 +113,12 @@ class SAC(Learner):
         self.log_sigma, self.log_sigma_range = log_sigma, log_sigma_range
         self.precision: Precision = precision
         self.normalize_obs = normalize_obs
+        if critic_constraint is not None and critic_constraint.budget is None:
+            raise ConfigError(
+                f"{type(self).__name__}(critic_constraint=…): expected a number for its budget, got 'auto', which is for "
+                "models and their data; set budget."
+            )
+        self.critic_constraint = critic_constraint
         self.updates = 0
         self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
         self._followed: tuple[list[Tensor], list[Tensor]] | None = None
@@ -120,7 +130,7 @@ class SAC(Learner):
         sizes = (task.obs_size, task.action_size, generator, self.hidden)
         normalizer = Normalizer(task.obs_size) if self.normalize_obs else None  # one, which all three share
         self.policy = TanhGaussianPolicy(*sizes, self.log_sigma, self.log_sigma_range, self.precision, normalizer)
-        self.critics = Critics(*sizes, self.critic_count, self.precision, normalizer)
+        self.critics = Critics(*sizes, self.critic_count, self.precision, normalizer, self.critic_constraint)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.target_critics.normalizer = normalizer
         if self.automatic_entropy_target:
@@ -183,9 +193,13 @@ class SAC(Learner):
         own = (self.critics, self.target_critics, self.policy, temperature, self.discount)
         for term in critic_terms:
             critic_loss = critic_loss + term(batch, *own)
+        penalty = self.critics.penalty(batch.obs, batch.action)
+        if penalty is not None:
+            critic_loss = critic_loss + penalty
         critic_optimizer.drop_gradients()
         critic_loss.backward()
         critic_optimizer.advance()
+        self.critics.follow()
 
         action, log_prob = self.policy.sample(batch.obs, generator)  # B x A, B
         smallest = self.critics(batch.obs, action, frozen=True).amin(0)  # B
@@ -229,6 +243,7 @@ class SAC(Learner):
         if self._followed is None or self._followed[0][0] is not self.target_critics.head_weight:
             self._followed = (list(self.target_critics.parameters()), list(self.critics.parameters()))
         torch._foreach_lerp_(*self._followed, self.target_rate)
+        self.target_critics.follow()
 
     def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
         """Values Q_j(s, a), `J x B`, of `obs` `B x S` and `action` `B x A`, the deterministic tanh μ(s) if None.

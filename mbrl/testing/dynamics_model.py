@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbrl.data import ModelStep, Prediction, Task, Transitions, ValueFunction
 from mbrl.errors import NotBuiltError, UnsupportedError
-from mbrl.models import Differentiable, DynamicsModel, Exact, GradientModel, HasMembers
+from mbrl.models import Differentiable, DynamicsModel, Exact, GradientModel, HasLipschitzBound, HasMembers
 from mbrl.testing.clauses import noise, some_actions, some_obs, some_rows
 from mbrl.testing.model_states import ROWS, StateClauses
 
@@ -112,13 +112,13 @@ class _Suite(StateClauses):
             twin.build(self.task, SEED)
             twin.make_optimizers()
             if twin.fitting != "fixed":
-                twin.refit(self.rows, noise("fit"))
+                twin.refit(self.rows, noise("fit"), self.value(twin))
             self.equal(self.ask(twin), self.ask(model), clause)
         for clause, twin in self.copies(model, "after a fit"):
             self.equal(self.ask(twin), self.ask(model), clause)
             if model.fitting != "fixed":
-                again = copy.deepcopy(model).refit(self.rows, noise("fit"))
-                self.equal(twin.refit(self.rows, noise("fit")), again, clause)
+                again = copy.deepcopy(model).refit(self.rows, noise("fit"), self.value(model))
+                self.equal(twin.refit(self.rows, noise("fit"), self.value(model)), again, clause)
 
     def prior(self) -> None:
         """A model answers before its first fit, with all that it says afterwards; a closed form takes float64 rows too."""
@@ -136,7 +136,7 @@ class _Suite(StateClauses):
         if self.model.fitting == "closed_form":
             rows = self.rows.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
             with self.succeeds("a closed form is fitted to float64 rows too, and answers float32 all the same"):
-                fresh.refit(rows, noise("fit"))
+                fresh.refit(rows, noise("fit"), self.value(fresh))
                 self.prediction(self.ask(fresh), tuple(later.mean.shape[:-1]), later.mean)
 
     def ask(self, model: DynamicsModel, dims: tuple[int, ...] = (ROWS,), member: Tensor | None = None) -> Prediction:
@@ -296,6 +296,12 @@ class _Suite(StateClauses):
         if isinstance(model, Exact):
             self.hold(not isinstance(model, HasMembers), "an exact model has no members that disagree")
             self.hold(bool((given.var == 0).all()), "an exact model has no variance", given.var.max().item())
+        if isinstance(model, HasLipschitzBound) and self.predicts:
+            (obs, action), bound = self.inputs(ROWS), model.lipschitz_bound().observation
+            with torch.no_grad():
+                apart = (given.mean - model.predict(obs.roll(1, 0), action).mean).norm(dim=-1)  # E x B
+            most = (apart / (obs - obs.roll(1, 0)).norm(dim=-1)).amax(1)
+            self.hold((most <= bound * (1 + self.tolerance)).all(), "slopes lie within lipschitz_bound", most.tolist())
         if isinstance(model, Differentiable):
             obs, action = (tensor.requires_grad_() for tensor in self.inputs(ROWS))
             model.predict(obs, action).mean.sum().backward()

@@ -294,7 +294,7 @@ class FolderCheckpointIO(CheckpointIO):
             if checkpoint["mbrl"]["kind"] == "planner":  # a finished run may be given more steps, and then goes on
                 checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
             if checkpoint.get("mbrl_run", {}).get("data", {}).get("class_path") == "mbrl.envs.OnlineData":
-                checkpoint["OnlineData"]["experience"]  # noqa: B018 - without it all episodes would begin anew in silence
+                checkpoint["OnlineData"]["experience"]
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:

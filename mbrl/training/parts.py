@@ -30,8 +30,12 @@ def check_parts(model: Any, datamodule: Any) -> None:
         )
 
 
-def check_can_fit(model: pl.LightningModule) -> None:
+def check_can_fit(model: pl.LightningModule, *, with_value: bool = False) -> None:
     """Refuses a model that has nothing to fit, or isn't fitted without a learner, and a planner that has trained already.
+
+    Args:
+        model: a planner or a model.
+        with_value: whether there is a value function for a model alone.
 
     Raises:
         UnsupportedError: for a fixed model, and one that wants a value function.
@@ -41,10 +45,10 @@ def check_can_fit(model: pl.LightningModule) -> None:
         raise UnsupportedError(
             f"Trainer.fit: expected a model that learns, got a {type(model).__name__}; test it, or give it to a planner."
         )
-    if isinstance(model, DynamicsModel) and model.wants_value:
+    if isinstance(model, DynamicsModel) and model.wants_value and not with_value:
         raise UnsupportedError(
             f"Trainer.fit: expected a planner whose learner says values, got a {type(model).__name__} alone, whose fit asks "
-            "for them; give it to one."
+            "for them; give it to one, or name the run of one as trainer.value_from."
         )
     if isinstance(model, Planner) and model.clock > 0:
         raise ConfigError(

@@ -20,6 +20,7 @@ from pytorch_lightning.loggers import Logger
 from mbrl.arguments import Count, NonNegative, checked
 from mbrl.errors import ConfigError, shown
 from mbrl.planners import Planner
+from mbrl.policies import Learner
 from mbrl.replacing import remove_unfinished
 from mbrl.spec import Configurable, plain
 from mbrl.training.callbacks.checkpoint_callback import CheckpointCallback
@@ -61,6 +62,7 @@ class RunTrainer(pl.Trainer):
         stop_count: Count = 3,
         progress: bool = True,
         tensorboard: bool = True,
+        value_from: str | os.PathLike[str] | None = None,
         threads: Count = 1,
         logger: Logger | list[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
@@ -88,7 +90,7 @@ class RunTrainer(pl.Trainer):
         self.checkpointing = CheckpointCallback(checkpoint_every, checkpoint_min_ratio, keep_best)
         self.progress = ProgressCallback() if progress else None
         self.checkpoint_io = FolderCheckpointIO()
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "eval_every": eval_every,
             "log_every": log_every,
             "checkpoint_every": checkpoint_every,
@@ -99,6 +101,10 @@ class RunTrainer(pl.Trainer):
             "threads": threads,
             "tensorboard": tensorboard,
         }
+        self.value_from = value_from
+        self.value: Learner | None = None
+        if value_from is not None:
+            self.settings["value_from"] = os.fspath(value_from)
         self.given = {flag: value for flag, value in flags.items() if value != trainer_defaults()[flag]}
         self.computing = {flag: plain(flags.get(flag, trainer_defaults()[flag]), f"trainer.{flag}") for flag in COMPUTING}
         self.bf16 = flags.get("precision") == "bf16-mixed"

@@ -28,6 +28,7 @@ from mbrl.training.resume import check_same, check_threads, find_checkpoint, own
 from mbrl.training.run_folder import begin_files, inside, is_same, refuse_used
 from mbrl.training.run_trainer import RunTrainer
 from mbrl.training.summary import is_finished, write_summary, write_test
+from mbrl.training.value_from import value_from
 
 
 class Trainer(RunTrainer):
@@ -51,6 +52,8 @@ class Trainer(RunTrainer):
         stop_count: evaluations in a row that must reach it.
         progress: whether to show a progress bar, or lines where there is no terminal.
         tensorboard: whether to write TensorBoard files besides `metrics.jsonl`.
+        value_from: a planner's run whose learner says the values that the fit of a model alone asks for, such as with
+            `VaGraM`: its folder, a checkpoint, or its `model.pt`. The learner stays as it is.
         threads: intra-op threads of torch. On a shared machine two can be ten times slower than one; another number gives
             other last bits.
         logger: further Lightning loggers, such as `WandbLogger`; False for none, TensorBoard included.
@@ -61,6 +64,7 @@ class Trainer(RunTrainer):
     Attributes:
         run_folder: where everything is, from the first `fit` or `test` on.
         metrics_file: its `metrics.jsonl`.
+        value: the learner of `value_from`, during a fit.
         allow: modules in which names in checkpoints may be looked up, besides `mbrl`.
 
     Raises:
@@ -102,7 +106,7 @@ class Trainer(RunTrainer):
         check_parts(model, datamodule)
         assert datamodule is not None
         online = isinstance(model, Planner)
-        check_can_fit(model)
+        check_can_fit(model, with_value=self.value_from is not None)
         at_once = not online and not isinstance(model, GradientModel)
         check_flags(self.given, online=online, at_once=at_once)
         check_callbacks(self.user_callbacks, online=online)
@@ -112,6 +116,9 @@ class Trainer(RunTrainer):
                 "Lightning's ModelCheckpoint the metric to monitor."
             )
         self._set_clock(online, at_once)
+        self.value = None
+        if self.value_from is not None:
+            self.value, self.computing["value_from"] = value_from(self.value_from, model, datamodule, self.allow)
         torch.set_num_threads(self.threads)
         if self.bf16:
             use_bf16(model)
@@ -155,6 +162,7 @@ class Trainer(RunTrainer):
                 )  # Lightning does so only at a good end; a second try must not go on in mid-episode
                 raise
             finally:
+                self.value = None
                 for logger in self.loggers:
                     logger.finalize("stopped")
         self._finish()

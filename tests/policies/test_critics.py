@@ -7,6 +7,7 @@ import torch
 
 from mbrl.data import make_generator
 from mbrl.errors import ShapeError
+from mbrl.networks import LipschitzConstraint, Orthogonal, SpectralClip, SpectralNorm
 from mbrl.policies import Critics
 
 
@@ -87,3 +88,34 @@ def test_wrong_sizes_are_refused() -> None:
         critics()(torch.zeros(5, 3), torch.zeros(4, 2))
     with pytest.raises(ShapeError, match=r"Critics\(obs\): expected shape 2 x B x 3, got 4 x 5 x 3"):
         critics()(torch.zeros(4, 5, 3), torch.zeros(4, 5, 2), own_rows=True)
+
+
+@pytest.mark.parametrize(
+    "constraint", [SpectralClip(3.0), SpectralNorm(3.0), Orthogonal(3.0)], ids=lambda p: type(p).__name__
+)
+def test_constrained_critics_keep_their_bound_and_frozen_ones_say_the_same(constraint: LipschitzConstraint) -> None:
+    critics = Critics(3, 2, make_generator("cpu", 0), (16, 16), 2, constraint=constraint)
+    with torch.no_grad():
+        for parameter in critics.parameters():
+            parameter.mul_(20)
+    for _ in range(200):
+        critics.follow()
+    torch.testing.assert_close(critics.lipschitz_bound(), torch.full((2,), 3.0).double(), rtol=1e-3, atol=0)
+    x, y = torch.randn(2, 2000, 5, generator=make_generator("cpu", 1))
+    rise = (critics(x[:, :3], x[:, 3:]) - critics(y[:, :3], y[:, 3:])).abs() / (x - y).norm(dim=-1)
+    assert float(rise.detach().max()) <= 3.0 * (1 + 1e-3)
+    action = y[:, 3:].clone().requires_grad_()
+    free = critics(x[:, :3], action)
+    frozen = critics(x[:, :3], action, frozen=True)
+    assert torch.equal(free, frozen)
+    frozen.sum().backward()
+    assert all(parameter.grad is None for parameter in critics.parameters())
+    assert action.grad is not None
+    free.sum().backward()
+    assert all(parameter.grad is not None for parameter in critics.parameters())
+
+
+def test_the_bound_of_free_critics_is_the_product_of_their_norms() -> None:
+    critics = Critics(3, 2, make_generator("cpu", 0), (16, 16), 2)
+    norms = [torch.linalg.matrix_norm(w.double(), 2) for w in (*critics.hidden.weights, critics.head_weight)]
+    torch.testing.assert_close(critics.lipschitz_bound(), torch.stack(norms).prod(0).detach())

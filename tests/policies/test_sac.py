@@ -12,6 +12,7 @@ import torch
 
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
+from mbrl.networks import JacobianPenalty, LipMLP, LipschitzConstraint, Orthogonal, SpectralClip, SpectralNorm
 from mbrl.policies import SAC, BoundCriticTerm, CriticContext, CriticTerm
 from mbrl.policies.sac import soft_target
 from mbrl.spec import from_spec
@@ -427,3 +428,34 @@ def test_use_before_build_is_refused() -> None:
     learner.build(TASK)
     with pytest.raises(NotBuiltError, match=r"before make_optimizers\(\)"):
         learner.update(batch(), make_generator("cpu"))
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [SpectralClip(3.0), SpectralNorm(3.0), Orthogonal(3.0), LipMLP(0.1), JacobianPenalty(10.0, 0.1)],
+    ids=lambda part: type(part).__name__,
+)
+def test_constrained_critics_learn_online_and_target_alike(constraint: LipschitzConstraint) -> None:
+    steep, free = built(critic_constraint=constraint, critic_lr=3e-2), built(critic_lr=3e-2)
+    rows = batch(64)
+    rows.reward *= 100
+    for learner in (steep, free):
+        for _ in range(60):
+            learner.update(rows, make_generator("cpu", 1))
+    bound, plain = float(steep.critics.lipschitz_bound().max()), float(free.critics.lipschitz_bound().max())
+    if constraint.budget == 3.0:
+        assert bound <= 3.0 * 1.1  # power iteration runs one step behind
+        assert float(steep.target_critics.lipschitz_bound().max()) <= 3.0 * 1.1
+        assert plain > 6.0
+    else:
+        assert bound < 0.8 * plain
+    assert not hasattr(steep.policy, "constrained")
+    twin = built(critic_constraint=constraint, critic_lr=3e-2)
+    twin.load_state_dict(steep.state_dict())
+    assert torch.equal(twin.value(rows.obs), steep.value(rows.obs))
+    assert from_spec(steep.spec).spec == steep.spec
+
+
+def test_a_budget_from_data_is_no_budget_of_critics() -> None:
+    with pytest.raises(ConfigError, match=r"SAC\(critic_constraint=…\): expected a number for its budget, got 'auto'"):
+        SAC(critic_constraint=SpectralClip())

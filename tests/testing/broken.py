@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.data import Prediction, ReplayBuffer, Task, Transitions, draw_normal, make_generator
-from mbrl.models import DynamicsModel, Exact, GaussianEnsemble
+from mbrl.models import DynamicsModel, Exact, GaussianEnsemble, LipschitzBound
 from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.obs_state import ObsState
 from mbrl.planners import (
@@ -205,6 +205,12 @@ class NoisyAndExact(DynamicsModel, Exact):
         return Prediction(mean, torch.ones_like(mean))
 
 
+class Overconfident(GaussianEnsemble):
+    def lipschitz_bound(self, unit: Tensor | None = None) -> LipschitzBound:
+        bound = super().lipschitz_bound(unit)
+        return LipschitzBound(bound.network, 0.01 * bound.observation)
+
+
 class NotDifferentiable(LinearModel):
     def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
         return super().predict(obs, action.detach(), member)
@@ -283,6 +289,7 @@ class ComputesExtrasAgain(GaussianEnsemble):
 
 
 FITS = {
+    Overconfident: "slopes lie within lipschitz_bound",
     LosesItsExtras: r"a batch of a fit carries the rows' extras \(episode\)",
     LosesItsPlaces: "a batch of a fit has in row its rows' places",
     ComputesExtrasAgain: "a fit computes fit_extras once, got 2",

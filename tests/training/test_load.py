@@ -56,7 +56,9 @@ def test_parameters_that_do_not_fit_their_spec(run: Path, tmp_path: Path) -> Non
     checkpoint = read_checkpoint(checkpoint_folders(run)[0], buffers=False)
     checkpoint["state_dict"]["policy.weight"] = torch.zeros(2, 2)
     write_checkpoint(tmp_path / "ckpt-1", checkpoint, {})
-    with pytest.raises(CheckpointError, match=r"expected parameters of tests\.training\.toy\.ToyPlanner .*, got something else"):
+    with pytest.raises(
+        CheckpointError, match=r"expected parameters of tests\.training\.toy\.ToyPlanner .*, got something else"
+    ):
         mbrl.load(tmp_path / "ckpt-1", allow=["tests"])
 
 

@@ -6,8 +6,8 @@
     pairs     the largest slope between two of the points themselves
 
 With exact maximisation ball ≤ pgd ≤ the largest gradient within the ball. None of them is a certificate. The product of a
-network's spectral norms would be one, is an order of magnitude too large for networks as they are used here, and asks for
-the inside of the function: it is left out.
+network's spectral norms is one, an order of magnitude too large where nothing constrains them; it asks for the inside of the
+function, and is the model's to say (`HasLipschitzBound`).
 """
 
 from __future__ import annotations

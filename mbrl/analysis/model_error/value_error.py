@@ -26,7 +26,7 @@ from mbrl.arguments import Discount, check_argument, check_whole
 from mbrl.data import Transitions, ValueFunction
 from mbrl.data.streams import generator_on
 from mbrl.errors import DataError, MbrlError
-from mbrl.models import Differentiable, DynamicsModel
+from mbrl.models import Differentiable, DynamicsModel, HasLipschitzBound
 from mbrl.uncertainty import draw_sample
 
 _JACOBIAN = 4096  # rows times dims of the model's derivatives
@@ -51,7 +51,8 @@ def value_error(
 
     Rows that really ended the task are left out: nothing is earned after them, and no value is asked for. Slopes are taken
     at the same states, by `local_lipschitz`, in units of the observation's standard deviation in `rows`; the model's is that
-    of the mean of its drawn members, with the row's action held.
+    of the mean of its drawn members, with the row's action held; beside them stands an upper bound of it where the model
+    knows one (`HasLipschitzBound`).
 
     Args:
         model: built and fitted.
@@ -136,6 +137,7 @@ def value_error(
         squared_distance=float(square.mean()),
         spread=float(spread.mean()),
         lipschitz=_slopes(model, value, some, rows.obs, scale, radius, generator, notes),
+        bound=_bound(model, scale),
         exact=exact,
         notes=tuple(notes),
     )
@@ -188,6 +190,13 @@ def _slopes(
             name = type(model).__name__
             notes.append(f"{name} has no gradients, so that its slopes are those to random points and between rows only.")
     return found
+
+
+def _bound(model: DynamicsModel, scale: Tensor) -> float | None:
+    """The largest slope that the mean of the drawn members can have, in units of `scale`; None where nobody knows."""
+    if not isinstance(model, HasLipschitzBound) or not bool((scale > 0).any()):
+        return None
+    return float(model.lipschitz_bound(scale.to(model.device)).observation[model.drawn_members].mean())
 
 
 def _drawn(rows: int, number: int, generator: torch.Generator) -> Tensor:

@@ -35,6 +35,7 @@ class ValueAwareError(Result):
         spread: the standard deviation of a row's draws, mean over rows and dims, in the same units.
         lipschitz: of `value`, and of `model` or None; per standard deviation of the observation, the model's own values
             in these units too.
+        bound: the largest slope that the model can have in these units, by its weights; None where nobody knows.
         exact: whether model and reality have the same value to rounding.
         notes: see `Result`.
     """
@@ -52,6 +53,7 @@ class ValueAwareError(Result):
     lipschitz: dict[str, LipschitzEstimate | None]
     exact: bool
     notes: Sequence[str] = ()
+    bound: float | None = None
 
     @property
     def vame_sampled(self) -> float:
@@ -64,7 +66,7 @@ class ValueAwareError(Result):
         return self.discount**2 * float((self.expected - self.real).square().mean())
 
     def table(self) -> dict[str, list[Any]]:
-        """A row for each quantity and estimate: the errors (mean only), then slopes of value and model."""
+        """A row for each quantity and estimate: the errors (mean only), slopes of value and model, and the model's bound."""
         columns: dict[str, list[Any]] = {name: [] for name in ("quantity", "estimate", "rows", "mean", "q95", "max")}
 
         def add(*cells: Any) -> None:
@@ -78,6 +80,8 @@ class ValueAwareError(Result):
             if slopes is not None:
                 for estimate, found in slopes.rows().items():
                     add(f"lipschitz of {quantity}", estimate, len(slopes.ball), found["mean"], found["q95"], found["max"])
+        if self.bound is not None:
+            add("lipschitz of model", "bound", None, None, None, self.bound)
         return columns
 
     def summary(self) -> dict[str, Any]:
@@ -99,6 +103,7 @@ class ValueAwareError(Result):
             "correlation": pearson(self.expected, self.real, ROUNDING),
             "squared_distance_standardised": self.squared_distance,
             "sample_sd_standardised": self.spread,
+            "lipschitz_bound_of_model": self.bound,
             "lipschitz": {name: None if slopes is None else slopes.rows() for name, slopes in self.lipschitz.items()},
         }
 

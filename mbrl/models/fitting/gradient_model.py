@@ -10,17 +10,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne
-from mbrl.data import Task, Transitions, ValueFunction, make_generator
-from mbrl.errors import ConfigError
-from mbrl.models.base import DynamicsModel
+from mbrl.data import Task, Transitions, ValueFunction
+from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models.fitting.explained import explained_share
+from mbrl.models.fitting.fit_alone import FitAlone
 from mbrl.models.fitting.fit_run import FitRun
-from mbrl.models.fitting.fitted_rows import FittedRows
 from mbrl.models.fitting.rules import BestWeights, Bootstrap, Keep, MemberBatches, Split, Stopping
-from mbrl.models.model_module import Batches, in_order, refuse_divergence
+from mbrl.models.losses.base import ModelLoss
+from mbrl.models.model_module import refuse_divergence
 
 
-class GradientModel(DynamicsModel):
+class GradientModel(FitAlone):
     """Fitted by minibatches, with early stopping on a holdout and the best weights kept.
 
     A subclass makes its parameters and implements `loss`. `update` is the one update step; `refit` runs it to the end inside
@@ -43,11 +43,17 @@ class GradientModel(DynamicsModel):
         best_weights: what is restored after a fit, see `BestWeights`.
         max_epochs: epochs of a fit at most, None for no cap; a slow improvement alone never ends one.
         max_updates: updates of a fit at most, None for no cap.
+        loss: what weighs the errors of the mean, such as `VaGraM`; None is the model's own loss.
+
+    Attributes:
+        model_loss: the argument `loss`.
 
     Raises:
         ConfigError: for a number out of range, or a fit that would never end.
+        UnsupportedError: for a loss beside a model that has no use for one.
     """
 
+    former = {"loss": None}  # noqa: RUF012 - nobody changes it
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "gradient"
 
     def __init__(
@@ -66,6 +72,7 @@ class GradientModel(DynamicsModel):
         best_weights: Keep = "member",
         max_epochs: Count | None = 1000,
         max_updates: Count | None = None,
+        loss: ModelLoss | None = None,
     ) -> None:
         super().__init__()
         if holdout == 0 and max_epochs is None and max_updates is None:
@@ -89,9 +96,13 @@ class GradientModel(DynamicsModel):
         self.best_weights = best_weights
         self.max_epochs = max_epochs
         self.max_updates = max_updates
+        if loss is not None and type(self).target_scale is GradientModel.target_scale:
+            raise UnsupportedError(
+                f"{self._with('loss')}: expected None, since {type(self).__name__} hands no errors to a loss, got a "
+                f"{type(loss).__name__}; leave it out, or implement target_scale and have `loss` ask it."
+            )
+        self.model_loss = loss
         self._optimizer: Optimizer | None = None
-        self._fit_run: FitRun | None = None  # of a fit that Lightning runs
-        self._pending: dict[str, Any] | None = None  # a checkpoint's fit, until its rows are there
 
     # what a subclass says ----------------------------------------------------------------------------------------------
 
@@ -108,6 +119,13 @@ class GradientModel(DynamicsModel):
     def fit_inputs(self, run: FitRun) -> None:
         """Takes statistics of the data (normalisers) before a fit begins."""
 
+    def target_scale(self) -> Tensor:
+        """The standard deviations by which the targets [Δobs, reward] are divided, `D`, ones where they aren't.
+
+        A model that has it takes a `ModelLoss` and asks it in its own `loss` and `score`.
+        """
+        raise UnsupportedError(f"{type(self).__name__} has no targets that a loss could weigh; implement target_scale.")
+
     def fit_extras(self, rows: Transitions, value: ValueFunction | None = None) -> dict[str, Tensor]:
         """Numbers of each row that `loss` and `score` read in `extras`, computed once per fit, such as weights of the loss.
 
@@ -119,9 +137,10 @@ class GradientModel(DynamicsModel):
             value: as in `loss`.
 
         Returns:
-            `N x …` each by name, in the order of `rows`, finite, under names that the rows don't bring.
+            `N x …` each by name, in the order of `rows`, finite, under names that the rows don't bring; by default those of
+            the `ModelLoss`.
         """
-        return {}
+        return {} if self.model_loss is None else self.model_loss.extras(rows, value, self.target_scale())
 
     def rank_members(self, scores: Tensor) -> None:
         """Sees the members' holdout scores (`E`) after a fit, once the best weights are back."""
@@ -140,6 +159,29 @@ class GradientModel(DynamicsModel):
 
     def after_update(self) -> None:
         """Follows each optimiser step, without gradients, in a planner and under Lightning: a place to project weights."""
+
+    def after_restore(self) -> None:
+        """Follows the best weights' return at the end of a fit, without gradients, before they are scored."""
+
+    def fit_report(self, run: FitRun) -> dict[str, float | Tensor]:
+        """Further metrics of a fit by name, at its end, and under Lightning after each epoch.
+
+        Here it is `holdout_mse` where members are judged by something else.
+        """
+        if run.holdout is None or self.score_name == "holdout_mse":
+            return {}
+        return {"holdout_mse": self.score(run.holdout).mean().float()}
+
+    @property
+    def wants_value(self) -> bool:
+        """True if a fit needs a `ValueFunction`, for the model's own loss or for the one that it was given."""
+        return super().wants_value or (self.model_loss is not None and self.model_loss.wants_value)
+
+    @property
+    def score_name(self) -> str:  # type: ignore[override]
+        """Name of the metric of `score` in a fit: `holdout_loss` where a loss weighs errors there, else `holdout_mse`."""
+        weighted = self.model_loss is not None and self.model_loss.score == "weighted"
+        return "holdout_loss" if weighted else "holdout_mse"
 
     # fitting -----------------------------------------------------------------------------------------------------------
 
@@ -177,8 +219,15 @@ class GradientModel(DynamicsModel):
 
         Raises:
             DataError: if there are too few rows, or they or their `fit_extras` are not finite.
+            UnsupportedError: without a `value`, if the fit needs one.
         """
         self.built_task  # noqa: B018 - refuses before build
+        if self.wants_value and value is None:
+            who = type(self if self.model_loss is None else self.model_loss).__name__
+            raise UnsupportedError(
+                f"{type(self).__name__}.refit: expected a value function, which {who} asks for, got none; hand one on, such "
+                "as a learner."
+            )
         rows = rows.to(self.device)
         split = Split.draw(rows, generator, self.holdout, self.holdout_max, self.holdout_by)
         batches = MemberBatches(split.train, self.members, self.batch_size, self.bootstrap, generator)
@@ -205,6 +254,10 @@ class GradientModel(DynamicsModel):
         `value` is as in `loss`.
         """
         run.best.restore()
+        with torch.no_grad():
+            self.after_restore()
+        if self.model_loss is not None:
+            self.model_loss.fits += 1
         if run.holdout is None:
             return None
         scores = self.score(run.holdout, value)
@@ -217,8 +270,9 @@ class GradientModel(DynamicsModel):
         """Fits to all of `rows` from where weights and optimiser stand, until early stopping or a cap.
 
         Returns:
-            `loss` (mean over the last epoch), `epochs`, `updates`, and with a holdout `holdout_mse` (mean over members,
-            best weights) and `explained`, the share of the change that the model explains there.
+            `loss` (mean over the last epoch), `epochs`, `updates`, what `fit_report` adds, and with a holdout `holdout_mse`
+            (mean over members, best weights; `holdout_loss` too if a loss weighs errors there) and `explained`, the share of
+            the change that the model explains there.
 
         Raises:
             DataError: if there are too few rows, or they are not finite.
@@ -243,9 +297,9 @@ class GradientModel(DynamicsModel):
         report: dict[str, float | Tensor] = {"loss": loss, "epochs": float(epochs), "updates": float(updates)}
         final = self.end_fit(run, value)
         if final is not None and run.holdout is not None:
-            report["holdout_mse"] = final.mean()
+            report[self.score_name] = final.mean()
             report["explained"] = self.explained(run.holdout)
-        return report
+        return report | self.fit_report(run)
 
     @torch.no_grad()
     def explained(self, rows: Transitions) -> Tensor:
@@ -260,84 +314,6 @@ class GradientModel(DynamicsModel):
         """Takes the holdout scores after an epoch (`E`); returns whether to stop."""
         refuse_divergence(self, scores, "holdout error")
         return run.best.update(scores)
-
-    # under Lightning ---------------------------------------------------------------------------------------------------
-
-    def on_fit_start(self) -> None:
-        """Splits the rows; of a resumed fit, goes on with its kept weights and its order."""
-        data = self._data
-        self.fitted_to = FittedRows.of(data.transitions, data.seed, **self._holdout)
-        self._fit_run = self.begin_fit(data.transitions, make_generator("cpu", data.seed, "dynamics", "fit"))
-        if self._pending is not None:
-            self._fit_run.load_state_dict(self._pending)
-            self._pending = None
-        if self._fit_run.holdout is None:
-            self._skip_validation()
-
-    def train_dataloader(self) -> Batches:
-        """One epoch of member batches, each process its share."""
-        run, trainer = self._fit_run, self.trainer
-        assert run is not None, "Lightning calls on_fit_start before it asks for loaders"
-        return Batches(lambda: run.epoch(trainer.global_rank, trainer.world_size), len(run.batches))
-
-    def val_dataloader(self) -> Batches:
-        """The held-out rows during a fit, all rows otherwise."""
-        if self._fit_run is None or self._fit_run.holdout is None:
-            return super().val_dataloader()
-        return in_order(self._fit_run.holdout)
-
-    def training_step(self, batch: Transitions, batch_idx: int) -> Tensor:
-        """The loss that `update` descends too."""
-        loss, metrics = self.loss(batch)
-        for name, value in {"loss": loss.detach(), **metrics}.items():
-            self.log_epoch(f"model/{name}", value, batch.batch_shape[-1])
-        return loss
-
-    def optimizer_step(self, *step: Any, **options: Any) -> None:
-        """Lightning's step of the optimiser, and `after_update`."""
-        super().optimizer_step(*step, **options)
-        with torch.no_grad():
-            self.after_update()
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the holdout error; stops the fit when the rule says so."""
-        super().on_validation_epoch_end()
-        if self._fit_run is not None and not self.trainer.sanity_checking:
-            if self._fit_run.holdout is not None:
-                self.log_epoch("model/explained", self.explained(self._fit_run.holdout))
-            self.trainer.should_stop |= self._end_epoch(self._fit_run, self.mean_scores())
-
-    def on_train_batch_end(self, *batch: Any) -> None:
-        """Stops at the model's own cap of updates."""
-        if self._fit_run is not None and self.max_updates is not None and self.trainer.global_step >= self.max_updates:
-            self.trainer.should_stop = True
-
-    def on_train_epoch_end(self) -> None:
-        """Restores the best weights after the last epoch, before checkpoints of it are written."""
-        trainer = self.trainer
-        epoch, epochs, steps = trainer.current_epoch + 1, trainer.max_epochs, trainer.max_steps
-        trainer.should_stop |= self.max_epochs is not None and self.max_epochs <= epoch
-        # a stop that the Trainer's minimum holds back is not the end: epochs that follow would train over the best weights
-        may_stop = epoch >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)
-        last = epochs is not None and 0 <= epochs <= epoch
-        if last or (trainer.should_stop and may_stop) or 0 <= steps <= trainer.global_step:
-            self.on_train_end()
-
-    def on_train_end(self) -> None:
-        """Restores the best weights and chooses the elites, once."""
-        run, self._fit_run = self._fit_run, None
-        if run is not None:
-            self.end_fit(run)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The state of an unfinished fit: kept weights, bests, the order's generator. Empty between fits."""
-        if self._fit_run is not None:
-            return {"fit": self._fit_run.state_dict()}
-        return {} if self._pending is None else {"fit": self._pending}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Keeps the state of an unfinished fit until its rows are there."""
-        self._pending = state.get("fit")
 
     # messages ----------------------------------------------------------------------------------------------------------
 

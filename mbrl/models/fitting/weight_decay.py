@@ -48,10 +48,17 @@ def decayed_groups(
         parameters: all of them.
         networks: with the same number of layers.
         decay: from `layer_decay`.
-        form: `"half"`: a gradient of λ W; `"full"`: twice that; `"adam"`: λ of the first layer for all parameters.
+        form: `"half"`: a gradient of λ W; `"full"`: twice that; `"adam"`: λ of the first layer for all parameters but the
+            limits that constraints learn.
     """
     if form == "adam":
-        return [{"params": list(parameters), "weight_decay": decay[0]}]
+        limits = [limit for network in networks if network.constrained for limit in network.constrained.parameters()]
+        free = {id(limit) for limit in limits}
+        rest = {"params": limits, "weight_decay": 0.0}
+        return [
+            {"params": [p for p in parameters if id(p) not in free], "weight_decay": decay[0]},
+            *([rest] if limits else []),
+        ]
     times = 2.0 if form == "full" else 1.0
     layers = list(zip(*(network.weights for network in networks), strict=True))
     groups: list[dict[str, Any]] = [

@@ -12,7 +12,8 @@ from torch import Tensor
 from mbrl.analysis.model_error.value_error import value_error
 from mbrl.data import Prediction, Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, UnsupportedError
-from mbrl.models import Differentiable, DynamicsModel, LinearQuadratic
+from mbrl.models import Differentiable, DynamicsModel, GaussianEnsemble, LinearQuadratic
+from mbrl.networks import SpectralClip
 from mbrl.policies import SAC
 from mbrl.testing import linear_task
 from mbrl.testing.linear import ACTION_MATRIX, STATE_MATRIX
@@ -236,3 +237,19 @@ def test_bad_arguments_table_plot_and_json() -> None:
     json.dumps(found.to_json(), allow_nan=False)
     found.plot().draw_without_rendering()
     found.plot_slopes().draw_without_rendering()
+
+
+@pytest.mark.parametrize("constraint", [None, SpectralClip()], ids=["free", "clipped"])
+def test_a_bound_that_the_model_knows_stands_beside_the_slopes(constraint) -> None:
+    model = GaussianEnsemble(members=2, elites=2, hidden=[8], max_epochs=20, constraint=constraint)
+    model.build(linear_task(ends=False))
+    model.refit(ROWS, make_generator("cpu", 0))
+    scaled = ROWS.map(lambda x: x)
+    found = look(model, rows=scaled)
+    steepest = found.lipschitz["model"].rows()["gradient"]["max"]
+    assert found.bound is not None and steepest <= found.bound < 100 * steepest
+    table = found.table()
+    assert (
+        table["estimate"][-1] == "bound" and table["max"][-1] == found.bound == found.summary()["lipschitz_bound_of_model"]
+    )
+    assert "bound" not in look(biased()).table()["estimate"]

@@ -1,5 +1,6 @@
 """Whether these parts keep their contracts, as tests: `pytest mine/contracts.py`."""
 
+from mbrl.models import GaussianEnsemble
 from mbrl.testing import (
     check_dynamics_model,
     check_planner,
@@ -13,6 +14,7 @@ from mine.parts import Fence, LastingNoise, Leash, NoisyMode
 from mine.residual import Residual
 from mine.ridge import Ridge
 from mine.shooting import Shooting
+from mine.tolerant import Tolerant
 from mine.unsure import Range
 
 TASK = linear_task()  # make_task("mine.lift:Lift-v0", …) of mbrl.envs gives that of an environment
@@ -22,6 +24,7 @@ def test_models() -> None:
     check_dynamics_model(Ridge, TASK)
     check_dynamics_model(Delayed, TASK)
     check_dynamics_model(lambda: Residual(hidden=8, max_epochs=2), TASK)
+    check_dynamics_model(lambda: GaussianEnsemble(2, 2, [8], max_epochs=2, loss=Tolerant()), TASK)
 
 
 def test_planner() -> None:

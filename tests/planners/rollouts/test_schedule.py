@@ -91,3 +91,14 @@ def test_real_rows_follow_their_schedule(ratio: Any, expected: dict[int, int]) -
 def test_what_is_no_schedule_of_shares_is_refused(ratio: list[float]) -> None:
     with pytest.raises(ConfigError, match=r"real_ratio: expected a share, or \[first epoch, last epoch, share before"):
         check_real_ratio(ratio)
+
+
+@pytest.mark.check("vagram-K18")
+def test_the_ramp_of_vagrams_code_is_a_schedule_that_begins_an_epoch_early() -> None:
+    """It takes model rows with p(epoch + 1), linear from 0 to 0.95 over 20 epochs; ours is asked at the epoch itself."""
+    early, rows = [-1.0, 19.0, 1.0, 0.05], 100_000
+    check_real_ratio(early)
+    share = {epoch: 1 - real_rows(epoch, early, rows) / rows for epoch in (0, 9, 19, 40)}
+    assert share == pytest.approx({0: 0.0475, 9: 0.475, 19: 0.95, 40: 0.95})
+    same_numbers = {epoch: 1 - real_rows(epoch, [0.0, 20.0, 1.0, 0.05], rows) / rows for epoch in (0, 9, 19, 20)}
+    assert same_numbers == pytest.approx({0: 0.0, 9: 0.4275, 19: 0.9025, 20: 0.95})

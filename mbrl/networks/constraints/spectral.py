@@ -1,0 +1,86 @@
+"""Spectral norms of stacked weights: divided by, or clipped.
+
+Miyato2018: "Spectral normalization for generative adversarial networks".
+Gouk2021: "Regularisation of neural networks by enforcing Lipschitz continuity".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstraint
+
+
+class SpectralClip(LipschitzConstraint):
+    """Scales a weight down where its largest singular value exceeds the layer's budget: W · min(1, K_l / σ) [Gouk2021]_.
+
+    Small weights stay as they are, which regression prefers. σ is followed by one step of power iteration per update, and
+    exact after each fit and after loading; in between a weight may pass its budget a little.
+
+    Args:
+        budget: see `LipschitzConstraint`.
+    """
+
+    def make(self, weights: Sequence[Tensor], slope: float, columns: int) -> ConstrainedLayers:
+        return SpectralLayers(weights, slope, columns, self.budget, largest=1.0)
+
+
+class SpectralNorm(LipschitzConstraint):
+    """Gives each weight the spectral norm of the layer's budget: W · K_l / σ [Miyato2018]_, where it is smaller too.
+
+    Weight decay then changes nothing but the effective step size. σ is followed as in `SpectralClip`.
+
+    Args:
+        budget: see `LipschitzConstraint`.
+    """
+
+    def make(self, weights: Sequence[Tensor], slope: float, columns: int) -> ConstrainedLayers:
+        return SpectralLayers(weights, slope, columns, self.budget, largest=torch.inf)
+
+
+class SpectralLayers(ConstrainedLayers):
+    """Layers that are scaled by their spectral norms, each member by its own.
+
+    Args:
+        weights: see `ConstrainedLayers`.
+        slope: see there.
+        columns: see there.
+        budget: see there.
+        largest: what a weight is multiplied by at most.
+    """
+
+    def __init__(
+        self, weights: Sequence[Tensor], slope: float, columns: int, budget: float | None, *, largest: float
+    ) -> None:
+        super().__init__(weights, slope, columns, budget)
+        self.largest = largest
+        for i, weight in enumerate(self.constrained(weights)):
+            members, inputs, outputs = weight.shape
+            self.register_buffer(f"left{i}", weight.new_empty(members, inputs, 1))  # E x in x 1
+            self.register_buffer(f"right{i}", weight.new_empty(members, outputs, 1))  # E x out x 1
+        self.refresh(weights)
+
+    def layer(self, index: int, weight: Tensor, limit: Tensor) -> Tensor:
+        left, right = self.get_buffer(f"left{index}"), self.get_buffer(f"right{index}")
+        norm = (left.mT @ (weight @ right)).clamp_min(torch.finfo(weight.dtype).tiny)  # E x 1 x 1; vectors are constants
+        free = torch.isinf(limit)  # no budget yet: as it is, and no infinity in a gradient
+        factor = torch.where(free, norm.detach(), limit) / norm
+        return weight * torch.where(free, torch.ones_like(factor), factor).clamp_max(self.largest)
+
+    @torch.no_grad()
+    def advance(self, weights: Sequence[Tensor]) -> None:
+        for i, weight in enumerate(self.constrained(weights)):
+            left, right = self.get_buffer(f"left{i}"), self.get_buffer(f"right{i}")
+            F.normalize(weight @ right, dim=1, out=left)
+            F.normalize(weight.mT @ left, dim=1, out=right)
+
+    @torch.no_grad()
+    def refresh(self, weights: Sequence[Tensor]) -> None:
+        for i, weight in enumerate(self.constrained(weights)):
+            left, _, right = torch.linalg.svd(weight, full_matrices=False)
+            self.get_buffer(f"left{i}").copy_(left[..., :1])
+            self.get_buffer(f"right{i}").copy_(right[:, :1].mT)
