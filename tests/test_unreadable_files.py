@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from mbrl.analysis.runs.aggregates import score_statistics
 from mbrl.cli import main
 from mbrl.envs import collect, make_task
-from mbrl.training.curve import draw_curve
+from mbrl.training.products.curve import draw_curve
 from tests.training.toy import ToyPlanner, data, trainer
 
 CONFIG = {

@@ -10,9 +10,9 @@ from typing import Any
 
 from mbrl.errors import RunFolderError
 from mbrl.training.checkpoint import MODEL, find_last, read_manifest
-from mbrl.training.curve import draw_curve
 from mbrl.training.files import write_whole
 from mbrl.training.metrics_file import MetricsFile
+from mbrl.training.products.curve import draw_curve
 from mbrl.training.run_folder import SUMMARY
 
 

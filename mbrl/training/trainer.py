@@ -23,7 +23,7 @@ from mbrl.training.load import load_into
 from mbrl.training.output import quiet
 from mbrl.training.parts import check_can_fit, check_parts, tell_if_never_fitted
 from mbrl.training.precision import use_bf16
-from mbrl.training.predictions import check_output, in_short, predict_rows
+from mbrl.training.products.predictions import check_output, in_short, predict_rows
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
 from mbrl.training.run_folder import begin_files, inside, is_same, refuse_used
 from mbrl.training.run_trainer import RunTrainer
@@ -252,7 +252,7 @@ class Trainer(RunTrainer):
                 self.run_folder.mkdir(parents=True, exist_ok=True)
                 write_test(self.run_folder, metrics, self.tested)
                 if video:
-                    from mbrl.training.video import record_episode
+                    from mbrl.training.products.video import record_episode
 
                     planner: Any = model
                     data: Any = datamodule

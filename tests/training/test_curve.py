@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mbrl.training.curve import draw_curve
+from mbrl.training.products.curve import draw_curve
 
 
 def test_draws_returns_and_losses(tmp_path: Path) -> None:

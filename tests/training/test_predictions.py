@@ -9,7 +9,7 @@ from mbrl.data import Transitions
 from mbrl.envs import make_task
 from mbrl.errors import DataError, UnsupportedError
 from mbrl.training import predictions
-from mbrl.training.predictions import check_output, predict_rows
+from mbrl.training.products.predictions import check_output, predict_rows
 from tests.training.toy import ToyPlanner
 
 

@@ -20,7 +20,7 @@ from mbrl.errors import CheckpointError, ConfigError, DivergedError, MbrlWarning
 from mbrl.models import GaussianEnsemble
 from mbrl.training import checkpoint, summary
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint, read_manifest
-from mbrl.training.curve import draw_curve
+from mbrl.training.products.curve import draw_curve
 from tests.models.test_model_module import Nearest
 from tests.training.toy import ToyPlanner, data, lines, trainer
 

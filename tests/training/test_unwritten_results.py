@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-import mbrl.training.video as video
+import mbrl.training.products.video as video
 from mbrl.cli import main
 from mbrl.envs import collect, make_task
 from mbrl.errors import DataError, MbrlError, RunFolderError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mbrl.training.video as video
+import mbrl.training.products.video as video
 from mbrl.envs import make_task
 from mbrl.errors import UnsupportedError
 from tests.training.toy import ToyPlanner
