@@ -8,7 +8,7 @@ import torch
 from mbrl.data import Transitions
 from mbrl.envs import make_task
 from mbrl.errors import DataError, UnsupportedError
-from mbrl.training import predictions
+from mbrl.training.products import predictions
 from mbrl.training.products.predictions import check_output, predict_rows
 from tests.training.toy import ToyPlanner
 
