@@ -184,7 +184,7 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (GaussianEnsemble, {"hidden": []}, "a list of at least 1, each a whole number of at least 1, got []"),
     (GaussianEnsemble, {"hidden": [64, 0]}, "a list of at least 1, each a whole number of at least 1, got [64, 0]"),
     (GaussianEnsemble, {"hidden": 64}, "a list of at least 1, each a whole number of at least 1, got 64"),
-    (GaussianEnsemble, {"activation": "sine"}, "one of silu, relu, elu, tanh, gelu, softplus, got 'sine'"),
+    (GaussianEnsemble, {"activation": "sine"}, "one of silu, relu, elu, tanh, gelu, softplus, groupsort, got 'sine'"),
     (GaussianEnsemble, {"learn_reward": "yes"}, "auto, or true or false, got 'yes'"),
     (GaussianEnsemble, {"bounds": None}, "one of learned, frozen, got None"),
     (GaussianEnsemble, {"log_var_min": -INF}, "a finite number, got -inf"),

@@ -218,6 +218,8 @@ def test_model_selector_and_hook_train_in_dyna(tmp_path: Path) -> None:
 def test_a_model_is_fitted_alone_tested_asked_and_reported_on(name: str, tmp_path: Path) -> None:
     data, folder = tmp_path / "rows.npz", tmp_path / "run"
     assert main(["--allow", "mine", "collect", str(data), "--env_id", LIFT["env_id"], "--steps", "120"]) == 0
+    other = tmp_path / "others.npz"
+    assert main(["--allow", "mine", "collect", str(other), "--env_id", LIFT["env_id"], "--steps", "60", "--seed", "1"]) == 0
     made = {
         "model": {"class_path": f"mine.{name}.{name.capitalize()}"},
         "data": {"class_path": "mbrl.envs.OfflineData", "init_args": {**LIFT, "path": str(data)}},
@@ -230,14 +232,14 @@ def test_a_model_is_fitted_alone_tested_asked_and_reported_on(name: str, tmp_pat
     assert [line["epoch"] for line in written] == ([0] if name == "ridge" else [0, 1, 2])
     assert written[-1]["model/loss"] < (1e-6 if name == "ridge" else written[0]["model/loss"])
     saved = ["--ckpt_path", str(folder)]
-    assert main(["--allow", "mine", "test", *saved]) == 0
+    assert main(["--allow", "mine", "test", *saved, "--dataset", str(other)]) == 0
     tested = json.loads((folder / "test.json").read_text())
     assert tested["test/mse"] == tested["test/best_member_mse"]
     assert main(["--allow", "mine", "validate", *saved]) == 0
-    assert main(["--allow", "mine", "predict", *saved, "--dataset", str(data)]) == 0
+    assert main(["--allow", "mine", "predict", *saved, "--dataset", str(other)]) == 0
     model = mbrl.load(folder, allow=["mine"])
     with np.load(folder / "predictions.npz") as arrays:
-        rows = mbrl.envs.OfflineData(str(data), **LIFT).transitions
+        rows = mbrl.envs.OfflineData(str(other), **LIFT).transitions
         error = torch.as_tensor(arrays["mean"]) - rows.next_obs
         assert torch.equal(torch.as_tensor(arrays["mean"]), model.predict(rows.obs, rows.action).mean)
     assert tested["test/mse"] == pytest.approx(error.square().mean().item(), rel=1e-4)

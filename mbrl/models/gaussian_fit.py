@@ -93,7 +93,11 @@ class GaussianFit(LipschitzModel):
         return self.target_normalizer(target) if self.normalize_targets else target
 
     def target_scale(self) -> Tensor:
-        return self.target_normalizer.sd if self.normalize_targets else torch.ones(self.outputs, device=self.device)
+        return (
+            self.target_normalizer.sd
+            if self.normalize_targets
+            else torch.ones(self.outputs, dtype=torch.float32, device=self.device)
+        )
 
     @torch.no_grad()
     def score(self, rows: Transitions, value: ValueFunction | None = None) -> Tensor:

@@ -97,7 +97,7 @@ class StackedMLP(nn.Module):
             self.constrained.refresh(list(self.weights))
 
     def penalty(self, x: Tensor) -> Tensor | None:
-        """What the constraint adds to the loss of a batch `E x B x in`, a scalar summed over members; None without one."""
+        """The constraint's charge for a batch `E x B x in`, a scalar summed over members, or None; the loss takes it in."""
         return None if self.constrained is None else self.constrained.penalty(self, x)
 
     def lipschitz_bound(self, columns: int | None = None) -> Tensor:

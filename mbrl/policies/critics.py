@@ -69,7 +69,7 @@ class Critics(nn.Module):
             self.constrained.advance(self._raw_weights())
 
     def penalty(self, obs: Tensor, action: Tensor) -> Tensor | None:
-        """What the constraint adds to the loss of a batch, `B x S` and `B x A`, a scalar; None without one."""
+        """The constraint's charge for a batch, `B x S` and `B x A`, a scalar that the loss takes in, or None."""
         if self.constrained is None:
             return None
 

@@ -118,7 +118,7 @@ class _Suite(StateClauses):
             self.equal(self.ask(twin), self.ask(model), clause)
             if model.fitting != "fixed":
                 again = copy.deepcopy(model).refit(self.rows, noise("fit"), self.value(model))
-                self.equal(twin.refit(self.rows, noise("fit"), self.value(model)), again, clause)
+                self.equal(twin.refit(self.rows, noise("fit"), self.value(model)), again, clause, self.tolerance)
 
     def prior(self) -> None:
         """A model answers before its first fit, with all that it says afterwards; a closed form takes float64 rows too."""

@@ -279,7 +279,9 @@ class RunTrainer(pl.Trainer):
             purge: Any = {"purge_step": position + (self.metrics_file.clock == "env_steps")} if position else {}
             if not position and (self.run_folder / "tensorboard").exists():  # of an attempt that reached no checkpoint
                 purge = {"purge_step": 0}
-            loggers.append(TensorBoardLogger(self.run_folder, name="tensorboard", version="", **purge))
+            loggers.append(
+                TensorBoardLogger(self.run_folder, name="tensorboard", version="", default_hp_metric=False, **purge)
+            )
         self.loggers = loggers
 
     @contextmanager

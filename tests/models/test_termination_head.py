@@ -123,7 +123,10 @@ def test_plans_end_where_the_model_projects_to(
 def test_few_members_and_measures_ask_it_too(asks: GaussianEnsemble) -> None:
     rows, members = falls(12, seed=4), torch.tensor([2, 0])
     with torch.no_grad():
-        said, some = asks.predict(rows.obs, rows.action), predict_members(asks, rows.obs, rows.action, members)
+        said, some = (
+            asks.predict(rows.obs, rows.action),
+            predict_members(asks, asks.start(rows, make_generator("cpu", 6)), rows.action, members),
+        )
         expected = said.end_logit(rows.next_obs, members)
         place = torch.arange(12) % 2
         for found, wanted in (

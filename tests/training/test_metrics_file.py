@@ -67,7 +67,7 @@ def test_a_disk_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe{\x00}\x00", "expected lines of JSON in .*, got no text"),
+        (b"\xff\xfe{\x00}\x00", "expected metric lines in .*, got .utf-8. codec can.t decode"),
         (b'{"env_steps": "ten"}\n', "expected numbers in line 1 of .*, got 'ten' as env_steps"),
         (b'{"env_steps": 1}\n{"env_steps": 2, "a": {}}\n', "expected numbers in line 2 of .*, got {} as a"),
         (b'{"env_steps": null}\n', "got None as env_steps"),

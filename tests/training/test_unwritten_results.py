@@ -38,7 +38,7 @@ def full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError(request.param, "No space left on device", str(path))
         yield
 
-    for module in ("training.files", "data.offline_columns", "training.video", "analysis.commands.plot"):
+    for module in ("training.files", "data.offline_columns", "training.products.video", "analysis.commands.plot"):
         monkeypatch.setattr(f"mbrl.{module}.replacing", nowhere)
 
 

@@ -39,7 +39,7 @@ class ModelLoss(Part, ABC):
         self.fits = 0
 
     def extras(self, rows: Transitions, value: ValueFunction | None, scale: Tensor) -> dict[str, Tensor]:
-        """What `errors` wants to know of each row, computed once per fit (`GradientModel.fit_extras`); by default nothing.
+        """Numbers that `errors` wants of each row, computed once per fit (`GradientModel.fit_extras`); by default nothing.
 
         Args:
             rows: all `N` of the fit.

@@ -60,6 +60,6 @@ def given_errors(
     scale: Tensor,
     value: ValueFunction | None,
 ) -> Tensor:
-    """What a given loss says that each row costs, `E x B`; arguments as of `given_loss`."""
+    """The cost of each row by a given loss, `E x B`; arguments as of `given_loss`."""
     sd = None if log_var is None else torch.exp(0.5 * log_var)  # E x B x D
     return given.errors(mean, target, rows, scale, value, sd)

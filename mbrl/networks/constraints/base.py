@@ -74,7 +74,7 @@ class ConstrainedLayers(nn.Module):
         """Follows the raw weights exactly: before the network is used for more than an update. By default nothing."""
 
     def penalty(self, network: Network, x: Tensor) -> Tensor | None:
-        """What is added to the loss of a batch `E x B x in`, a scalar summed over members; None without one."""
+        """The charge that is added to the loss of a batch `E x B x in`, a scalar summed over members; None without one."""
         return None
 
     @torch.no_grad()

@@ -20,6 +20,7 @@ class Run(Protocol):
         checkpointing: what writes its checkpoints.
         computing: the Trainer's flags that change numbers.
         should_stop: whether it ends after this step; a callback may ask for that.
+        ckpt_path: the checkpoint that it goes on from, None for a run from the start.
         fit_loop: Lightning's loop, which counts the epochs of a model fitted alone.
     """
 
@@ -28,6 +29,7 @@ class Run(Protocol):
     checkpointing: Any
     computing: dict[str, Any]
     should_stop: bool
+    ckpt_path: Any
     fit_loop: Any
 
     @property

@@ -1,1 +1,1 @@
-"""What a run leaves beside its checkpoints: the curve, videos, predictions."""
+"""Products of a run beside its checkpoints: the curve, videos, predictions."""
