@@ -444,8 +444,11 @@ def test_constrained_critics_learn_online_and_target_alike(constraint: Lipschitz
             learner.update(rows, make_generator("cpu", 1))
     bound, plain = float(steep.critics.lipschitz_bound().max()), float(free.critics.lipschitz_bound().max())
     if constraint.budget == 3.0:
-        assert bound <= 3.0 * 1.1  # power iteration runs one step behind
-        assert float(steep.target_critics.lipschitz_bound().max()) <= 3.0 * 1.1
+        assert bound <= 3.0 * 1.5  # power iteration runs one step behind, and these steps are large
+        for critics in (steep.critics, steep.target_critics):
+            for _ in range(50):
+                critics.follow()
+            assert float(critics.lipschitz_bound().max()) <= 3.0 * (1 + 1e-3)
         assert plain > 6.0
     else:
         assert bound < 0.8 * plain
