@@ -94,7 +94,6 @@ def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], f
             has left goes to `earlier-<n>`.
         position: of that checkpoint, on the clock.
     """
-    (folder / SUMMARY).unlink(missing_ok=True)
     if found is None:
         _set_aside(folder)
         metrics.cut(-1)
@@ -111,6 +110,10 @@ def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], f
             write_whole(metrics.path, source.read_bytes())
         metrics.cut(position - 1 if metrics.clock == "epoch" else position)
     write_config(folder, config)
+    try:
+        (folder / SUMMARY).unlink(missing_ok=True)  # last: it says that the run has ended, which nothing above may cost
+    except OSError as error:
+        raise RunFolderError(f"expected the file {folder / SUMMARY}, got {error.strerror}; move what lies there away.") from error
 
 
 def _set_aside(folder: Path) -> None:
