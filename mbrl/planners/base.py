@@ -272,6 +272,8 @@ class Planner(Predicting, ABC):
                 if state["memory"] is not None:
                     self._memory = self.memory(state["memory"]["n"], self.streams["exploration"])
                     self._memory.load_state_dict(state["memory"])
+                    if self._trainer is not None and self.learns_from == "environments":
+                        self.collect_memory(self.trainer.datamodule.experience.num_envs)  # type: ignore[attr-defined]
                 self.metrics.load_state_dict(state["metrics"], self.device)
             self.load_planner_state(state["planner"])
             load_states_of_parts(self, state.get("parts", {}))

@@ -13,7 +13,13 @@ from mbrl.replacing import replacing
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes `data` to `path`; at every moment the file holds all of the old or all of the new."""
+    """Writes `data` to `path`; at every moment the file holds all of the old or all of the new.
+
+    Raises:
+        RunFolderError: if a folder lies there.
+    """
+    if path.is_dir():
+        raise RunFolderError(f"expected the file {path}, got a folder; move it away.")
     with replacing(path) as file:
         file.write(data)
     sync_folder(path.parent)

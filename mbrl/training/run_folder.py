@@ -113,7 +113,8 @@ def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], f
     try:
         (folder / SUMMARY).unlink(missing_ok=True)  # last: it says that the run has ended, which nothing above may cost
     except OSError as error:
-        raise RunFolderError(f"expected the file {folder / SUMMARY}, got {error.strerror}; move what lies there away.") from error
+        text = f"expected the file {folder / SUMMARY}, got {error.strerror}; move what lies there away."
+        raise RunFolderError(text) from error
 
 
 def _set_aside(folder: Path) -> None:

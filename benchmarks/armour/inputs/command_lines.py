@@ -102,7 +102,7 @@ TRIED: list[list[str]] = [
         ["--trials", "0"], ["--trials", "-1"], ["--workers", "0"], ["--hours", "-1"], ["--hours", "nan"], ["--device",
         "odd"],
         ["--storage", ""], ["--storage", "odd"], ["--storage", "sqlite://"], ["--storage", "journal://"],
-        ["--storage", "sqlite:///mine.txt"], ["--storage", "sqlite:///nowhere/x.db"], ["--storage", "sqlite:///run"],
+        ["--storage", "sqlite:///mine.txt"], ["--storage", "sqlite:///run"],
         ["--storage", "postgresql://u:p@nowhere/x"], ["--storage", "http://nowhere/x"], ["--from", "nowhere"],
         ["--from", "odd:x"], ["--from", ":"],
     )],

@@ -173,7 +173,14 @@ def _journal_file(url: str) -> JournalFileBackend:
     # an absolute path: the lock is a symbolic link to it, and a relative one would lead nowhere from another folder
     path = Path(url.removeprefix(_JOURNAL)).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and _first_byte(path) not in (b"", b"{"):  # its lock would cut off what has no line end
+        raise ValueError("a journal is lines of JSON")
     return JournalFileBackend(str(path), lock_obj=_TornLineLock(str(path)))
+
+
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
 
 
 def _driver(url: URL) -> str:

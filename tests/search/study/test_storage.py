@@ -168,3 +168,12 @@ def test_threads_write_at_once(scheme: str, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert study.trials[0].user_attrs == {"0": 3, "1": 3}
+
+
+@pytest.mark.parametrize("content", [b"\0" * 40, b"my notes, without a line end", b"[1, 2]"])
+def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="expected Optuna's journal at .*, got another file"):
+        open_storage(f"journal://{path}")
+    assert path.read_bytes() == content
