@@ -56,7 +56,10 @@ class ReplayBuffer:
     ) -> None:
         self.capacity = capacity
         self.layout = RowLayout(obs_size, action_size, extras, float64)
-        self.device = torch.device(device)
+        try:
+            self.device = torch.device(device)
+        except RuntimeError:
+            raise ConfigError(f"ReplayBuffer(device=…): expected a device such as cpu or cuda:0, got {device!r}.") from None
         self.store_episodes = store_episodes
         self.added = 0
         self._size = 0
