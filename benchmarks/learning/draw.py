@@ -54,7 +54,9 @@ def draw(names: list[str], title: str, path: Path) -> None:
     axes.set_ylabel("evaluation return (mean of the episodes)")
     axes.set_title(title)
     axes.grid(color="0.9")
-    figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)  # off the curves
+    figure.legend(
+        loc="outside lower center", frameon=False, ncols=2 if len(names) < 3 and max(map(len, names)) < 30 else 1, fontsize=8
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
