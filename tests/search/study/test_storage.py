@@ -174,6 +174,6 @@ def test_threads_write_at_once(scheme: str, tmp_path: Path) -> None:
 def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="expected Optuna's journal at .*, got another file"):
+    with pytest.raises(DataError, match=r"expected Optuna's journal at .*, got another file"):
         open_storage(f"journal://{path}")
     assert path.read_bytes() == content
