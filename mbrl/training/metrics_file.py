@@ -55,6 +55,8 @@ class MetricsFile:
         """
         if not self.path.exists():
             return []
+        if not self.path.is_file():  # a pipe would be waited for
+            raise RunFolderError(f"expected a file of metric lines, got {self.path}, which is none; move it away.")
         try:
             texts = self.path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

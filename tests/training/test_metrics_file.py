@@ -3,7 +3,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +84,10 @@ def test_what_holds_no_numbers_is_told(content: bytes, message: str, metrics: Me
 def test_lines_without_an_end_are_left_out(metrics: MetricsFile) -> None:
     metrics.path.write_text("[" * 100_000 + '\n{"env_steps": 1}\n')
     assert metrics.read() == [{"env_steps": 1}]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_told_and_not_waited_for(make: Any, tmp_path: Path) -> None:
+    make(tmp_path / "metrics.jsonl")
+    with pytest.raises(RunFolderError, match=r"expected a file of metric lines, got .*, which is none; move it away"):
+        MetricsFile(tmp_path / "metrics.jsonl").read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -212,13 +213,17 @@ def load_study(name: str, url: str) -> optuna.Study:
 
     Raises:
         ConfigError: if there is no such study; as `open_storage` for its address.
-        DataError: if the storage can't be opened.
+        DataError: if the storage can't be opened, or what it notes of the study can't be read.
     """
     check_url(url)
     if is_missing(url):
         raise ConfigError(f"--storage: expected a file of studies, got {url}, which isn't there; check the path.")
     storage = open_storage(url)
-    names = [study.study_name for study in storage.get_all_studies()]
+    try:
+        names = [study.study_name for study in storage.get_all_studies()]
+    except json.JSONDecodeError as error:
+        text = f"{name}: expected what a search notes of its study in {redacted(url)}, got no JSON ({error}); restore it."
+        raise DataError(text) from error
     if name not in names:
         raise ConfigError(
             f"{name}: expected a study in {redacted(url)}, which has {', '.join(sorted(names)) or 'none'}; check --storage."

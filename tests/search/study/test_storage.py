@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 from contextlib import suppress
@@ -177,3 +178,12 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(content: bytes, 
     with pytest.raises(DataError, match=r"expected Optuna's journal at .*, got another file"):
         open_storage(f"journal://{path}")
     assert path.read_bytes() == content
+
+
+def test_notes_of_a_study_that_are_no_json_are_told(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(study_name="mine", storage=url).set_user_attr("search", {})
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("update study_user_attributes set value_json = '{'")
+    with pytest.raises(DataError, match=r"mine: expected what a search notes of its study in .*, got no JSON"):
+        load_study("mine", url)
