@@ -123,6 +123,7 @@ def _step(
     for tick in range(steps // experience.num_envs):
         with torch.no_grad():
             action = act(experience)  # N x A
+            check_argument("collect(act=…) returned", action, Tensor)
         before = experience.snapshot if sim_state else None  # N x W, what the observations show that the step starts from
         rows = experience.step(action)
         if before is not None:

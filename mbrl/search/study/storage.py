@@ -174,6 +174,8 @@ def _journal_file(url: str) -> JournalFileBackend:
     # an absolute path: the lock is a symbolic link to it, and a relative one would lead nowhere from another folder
     path = Path(url.removeprefix(_JOURNAL)).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is no file")
     if path.exists() and _first_byte(path) not in (b"", b"{"):  # its lock would cut off what has no line end
         raise ValueError("a journal is lines of JSON")
     return JournalFileBackend(str(path), lock_obj=_TornLineLock(str(path)))
