@@ -45,6 +45,8 @@ def read_settings(folder: Path) -> RunSettings:
     path = folder / "config.yaml"
     if not path.exists():
         return RunSettings()
+    if not path.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{path}: expected the settings of a run, got what is no file; put it back or remove it.")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
