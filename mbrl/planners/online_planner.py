@@ -56,6 +56,7 @@ class OnlinePlanner(Planner, HasDynamics):
         self.refit_every = refit_every
         self.real_capacity = real_capacity
         self._real: ReplayBuffer | None = None
+        self._from_memory: tuple[str, ...] = ()  # extras of real rows that come from the memory
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ class OnlinePlanner(Planner, HasDynamics):
             UnsupportedError: if planner or learner ask for extras of real rows that the memory can't fill.
         """
         super().build(task, seed)
-        self._check_memory_extras()
+        self._from_memory = self._check_memory_extras()
 
     def row_extras(self, task: Task) -> dict[str, int]:
         """Widths of the extras that this planner keeps with its real rows, beside those that model and learner ask for.
@@ -112,10 +113,11 @@ class OnlinePlanner(Planner, HasDynamics):
             double |= set(asking.float64_extras)
         return widths, double
 
-    def _check_memory_extras(self) -> None:
+    def _check_memory_extras(self) -> tuple[str, ...]:
+        """Refuses extras that the memory can't fill; returns the names of the others."""
         widths, _ = self._memory_extras()
         if not widths:
-            return
+            return ()
         memory = self.memory(1, make_generator(self.device, "row extras"))
         found = {name: tensor[0].numel() for name, tensor in memory.tensors.items()}
         of_model = {} if self.dynamics is None else self.dynamics.row_extras(self.built_task)
@@ -132,6 +134,7 @@ class OnlinePlanner(Planner, HasDynamics):
                     f"{type(self).__name__} can't keep {name!r} of width {width} with its rows: its memory holds {got}; "
                     "remember it there (Planner.memory), or take a learner that does without."
                 )
+        return tuple(widths)
 
     @property
     def fit_value(self) -> ValueFunction | None:
@@ -245,7 +248,7 @@ class OnlinePlanner(Planner, HasDynamics):
         memory.reset(experience.ended)  # before acting, so that a resume with fresh episodes forgets the old ones
         snapshot = snapshot_for(self, experience)
         extras = self.start_extras(snapshot)
-        for name in self._memory_extras()[0]:
+        for name in self._from_memory:
             extras[name] = memory.tensors[name].reshape(memory.n, -1).clone()  # acting may change it in place
         if self.env_steps < self.warmup_steps:
             action = self.warmup_action(experience.obs, memory)
