@@ -1,7 +1,9 @@
 """Actors, critics, and the learners that update them."""
 
 from mbrl.policies.base import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
+from mbrl.policies.conservative import Conservative
 from mbrl.policies.critics import Critics
+from mbrl.policies.diversity import Diversity
 from mbrl.policies.robust_value import RobustValue
 from mbrl.policies.sac import SAC
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
@@ -9,9 +11,11 @@ from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 __all__ = [
     "SAC",
     "BoundCriticTerm",
+    "Conservative",
     "CriticContext",
     "CriticTerm",
     "Critics",
+    "Diversity",
     "Learner",
     "Policy",
     "RobustValue",

@@ -67,12 +67,16 @@ class SAC(Learner):
         critic_constraint: keeps the critics, online and target alike, within a Lipschitz budget, such as `SpectralClip`;
             never the actor. Its budget is a number here, since nothing tells beforehand how steep values are. None leaves
             them free.
+        backup_entropy: whether the critics' target holds −α log π(a'|s'). False leaves it to the actor alone, as COMBO and
+            MOBILE do.
+        target_floor: smallest target, in units of values (the reward's); lower targets are raised to it. MOBILE takes 0,
+            which is right only where no return is negative. None, or a floor below all returns, changes nothing.
 
     Raises:
         ConfigError: if an option lies outside its range.
     """
 
-    former = {"normalize_obs": False, "critic_constraint": None}  # noqa: RUF012 - nobody changes it
+    former = {"normalize_obs": False, "critic_constraint": None, "backup_entropy": True, "target_floor": None}  # noqa: RUF012 - nobody changes it
 
     policy: TanhGaussianPolicy
     critics: Critics
@@ -98,6 +102,8 @@ class SAC(Learner):
         precision: Precision = "fp32",
         normalize_obs: bool = False,
         critic_constraint: LipschitzConstraint | None = None,
+        backup_entropy: bool = True,
+        target_floor: float | None = None,
     ) -> None:
         super().__init__()
         self.hidden = tuple(hidden)
@@ -119,6 +125,7 @@ class SAC(Learner):
                 "models and their data; set budget."
             )
         self.critic_constraint = critic_constraint
+        self.backup_entropy, self.target_floor = backup_entropy, target_floor
         self.updates = 0
         self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
         self._followed: tuple[list[Tensor], list[Tensor]] | None = None
@@ -231,11 +238,14 @@ class SAC(Learner):
     def target(self, batch: Transitions, generator: Generator) -> Tensor:
         """The target that the critics are fitted to, `B`: r + γ(1 − d)(min_j Q̄_j(s', a') − α log π(a'|s')).
 
-        Only `terminated` stops the bootstrap; a truncated transition is valued like any other.
+        Only `terminated` stops the bootstrap; a truncated transition is valued like any other. Without `backup_entropy` the
+        last term is left out; `target_floor` is applied at the end.
         """
         action, log_prob = self.policy.sample(batch.next_obs, generator)  # B x A, B
         smallest = self.target_critics(batch.next_obs, action).amin(0)  # B
-        return soft_target(batch.reward, batch.terminated, smallest, log_prob, self.log_temperature.exp(), self.discount)
+        weight = self.log_temperature.exp() if self.backup_entropy else torch.zeros_like(self.log_temperature)
+        target = soft_target(batch.reward, batch.terminated, smallest, log_prob, weight, self.discount)
+        return target if self.target_floor is None else target.clamp_min(self.target_floor)
 
     @torch.no_grad()
     def update_targets(self) -> None:

@@ -462,3 +462,34 @@ def test_constrained_critics_learn_online_and_target_alike(constraint: Lipschitz
 def test_a_budget_from_data_is_no_budget_of_critics() -> None:
     with pytest.raises(ConfigError, match=r"SAC\(critic_constraint=…\): expected a number for its budget, got 'auto'"):
         SAC(critic_constraint=SpectralClip())
+
+
+def test_a_target_without_entropy_and_with_a_floor() -> None:
+    rows = batch()
+    plain, without = built(), built(backup_entropy=False)
+    action, log_prob = plain.policy.sample(rows.next_obs, make_generator("cpu", 4))
+    smallest = plain.target_critics(rows.next_obs, action).amin(0)
+    free = torch.where(rows.terminated, rows.reward, rows.reward + 0.99 * smallest)
+    torch.testing.assert_close(without.target(rows, make_generator("cpu", 4)), free)
+    alive = ~rows.terminated
+    lost = (plain.target(rows, make_generator("cpu", 4)) - free)[alive]
+    torch.testing.assert_close(lost, (-0.99 * log_prob)[alive].detach())  # α = 1: minus, not plus
+    floored = built(backup_entropy=False, target_floor=0.0).target(rows, make_generator("cpu", 4))
+    assert (free < 0).any() and (free > 0).any()
+    torch.testing.assert_close(floored, free.clamp(min=0))
+
+
+@pytest.mark.check("ravl-9.3")
+@pytest.mark.parametrize(("start", "end"), [((1.0,), 11487.72), ((1.0, -0.5), -5743.86)])
+def test_a_target_at_a_state_that_is_never_updated_diverges_either_way(start: tuple[float, ...], end: float) -> None:
+    weights, zero = (
+        torch.tensor(start, dtype=torch.float64),
+        torch.zeros(1, dtype=torch.float64),
+    )  # Q_j(A) = w_j, Q_j(B) = 2 w_j
+    patched = weights.clone()
+    for _ in range(100):
+        target = soft_target(zero, zero.bool(), 2 * weights.amin(0, keepdim=True), zero, zero[0], 0.99)
+        weights = weights + 0.1 * (target - weights)
+        patched = patched + 0.1 * (0 - patched)
+    assert weights[0].item() == pytest.approx(end, rel=1e-6)
+    assert patched[0].item() == pytest.approx(2.656e-5, rel=1e-3)
