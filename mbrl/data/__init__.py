@@ -1,5 +1,6 @@
 """Records that every part shares, random streams, the replay buffer and offline datasets."""
 
+from mbrl.data.dataset_quality import DatasetQuality
 from mbrl.data.episodes import episode_ends, episode_numbers
 from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
 from mbrl.data.offline_dataset import OfflineDataset
@@ -22,10 +23,12 @@ from mbrl.data.streams import (
 )
 from mbrl.data.task import Task, TaskBound, check_same_task
 from mbrl.data.task_facts import TaskFacts
+from mbrl.data.trajectory_weights import trajectory_weights
 from mbrl.data.transitions import Transitions
 
 __all__ = [
     "CriticsAsked",
+    "DatasetQuality",
     "Generator",
     "InterleavedGenerator",
     "ModelState",
@@ -56,6 +59,7 @@ __all__ = [
     "read_minari",
     "read_npz",
     "read_offline",
+    "trajectory_weights",
     "write_minari",
     "write_npz",
 ]
