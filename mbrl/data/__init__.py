@@ -2,6 +2,7 @@
 
 from mbrl.data.dataset_quality import DatasetQuality
 from mbrl.data.episodes import episode_ends, episode_numbers
+from mbrl.data.normalized_score import D4RL_REFERENCES, NormalizedScore
 from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
 from mbrl.data.offline_dataset import OfflineDataset
 from mbrl.data.offline_minari import check_minari_id, read_minari, write_minari
@@ -27,12 +28,14 @@ from mbrl.data.trajectory_weights import trajectory_weights
 from mbrl.data.transitions import Transitions
 
 __all__ = [
+    "D4RL_REFERENCES",
     "CriticsAsked",
     "DatasetQuality",
     "Generator",
     "InterleavedGenerator",
     "ModelState",
     "ModelStep",
+    "NormalizedScore",
     "OfflineDataset",
     "Prediction",
     "ReplayBuffer",
