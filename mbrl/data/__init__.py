@@ -1,6 +1,8 @@
 """Records that every part shares, random streams, the replay buffer and offline datasets."""
 
+from mbrl.data.dataset_quality import DatasetQuality
 from mbrl.data.episodes import episode_ends, episode_numbers
+from mbrl.data.normalized_score import D4RL_REFERENCES, NormalizedScore
 from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
 from mbrl.data.offline_dataset import OfflineDataset
 from mbrl.data.offline_minari import check_minari_id, read_minari, write_minari
@@ -22,14 +24,18 @@ from mbrl.data.streams import (
 )
 from mbrl.data.task import Task, TaskBound, check_same_task
 from mbrl.data.task_facts import TaskFacts
+from mbrl.data.trajectory_weights import trajectory_weights
 from mbrl.data.transitions import Transitions
 
 __all__ = [
+    "D4RL_REFERENCES",
     "CriticsAsked",
+    "DatasetQuality",
     "Generator",
     "InterleavedGenerator",
     "ModelState",
     "ModelStep",
+    "NormalizedScore",
     "OfflineDataset",
     "Prediction",
     "ReplayBuffer",
@@ -56,6 +62,7 @@ __all__ = [
     "read_minari",
     "read_npz",
     "read_offline",
+    "trajectory_weights",
     "write_minari",
     "write_npz",
 ]

@@ -26,8 +26,8 @@ class ReplayBuffer:
     """A ring of transitions in one preallocated float32 matrix, so that a batch is one gather.
 
     The matrix is allocated when the first rows come; on the CPU, memory is taken as rows fill it. Rows are numbered in the
-    order of their insertion; every method names them by age, 0 the oldest kept. Nothing here reads a value back to the
-    host, and nothing checks values: check data where it enters.
+    order of their insertion; every method names them by age, 0 the oldest kept. But for `weigh`, nothing reads a value back
+    to the host or checks values: check data where it enters.
 
     Args:
         capacity: rows kept; more push the oldest out. Raising it costs `row_nbytes` per row.
@@ -67,6 +67,7 @@ class ReplayBuffer:
         self._matrix: Tensor | None = None  # capacity x width
         self._episode: Tensor | None = None  # capacity int64
         self._windows: tuple[tuple[int, int, int], Tensor, Tensor] | None = None
+        self._cumulative: Tensor | None = None  # of the weights by age; None draws uniformly
 
     # adding ----------------------------------------------------------------------------------------------------------
 
@@ -75,8 +76,9 @@ class ReplayBuffer:
 
         Raises:
             ShapeError: if the rows have other sizes than the buffer.
-            DataError: if an extra that the buffer keeps is missing.
+            DataError: if an extra that the buffer keeps is missing, or rows have weights, which new ones would lack.
         """
+        self._refuse_weighted("add")
         self.layout.check(rows, "ReplayBuffer.add")
         if self.store_episodes and "episode" not in rows.extras:
             raise DataError("ReplayBuffer.add: expected extras['episode'], got none; add it, or set store_episodes=False.")
@@ -97,10 +99,29 @@ class ReplayBuffer:
             done += count
         self._size = min(self._size + n, self.capacity)
 
+    def weigh(self, weights: Tensor) -> None:
+        """Draws rows in proportion to `weights` from now on (`sample`, `mixed_batch`), in place of uniformly.
+
+        Windows stay uniform. `add` and `resize` are refused afterwards. A state doesn't hold weights; give them again.
+
+        Args:
+            weights: a number for each row kept, oldest first, of any sum; raising one draws that row more often.
+
+        Raises:
+            DataError: if they are not one finite number ≥ 0 per row, with one above 0 among them.
+        """
+        weights = weights.detach().to(self.device, torch.float64)
+        if weights.shape != (self._size,) or not bool((weights >= 0).all() and 0 < weights.sum() < torch.inf):
+            raise DataError(
+                f"ReplayBuffer.weigh: expected {self._size} finite numbers ≥ 0, one of them above 0, got "
+                f"{tuple(weights.shape)} of sum {float(weights.sum())}; give a weight per row."
+            )
+        self._cumulative = weights.cumsum(0)
+
     # reading ---------------------------------------------------------------------------------------------------------
 
     def sample(self, n: int, generator: torch.Generator) -> Transitions:
-        """`n` rows, uniformly with replacement, with their insertion numbers in `row`.
+        """`n` rows with replacement, uniformly or by their weights (`weigh`), with their insertion numbers in `row`.
 
         Raises:
             DataError: if the buffer is empty.
@@ -164,6 +185,7 @@ class ReplayBuffer:
         check_whole("ReplayBuffer(capacity=…)", capacity)
         if capacity == self.capacity:
             return
+        self._refuse_weighted("resize")
         old, old_episode, size = self._matrix, self._episode, min(self._size, capacity)
         ages = [] if old is None else [self._in_order(old)[self._size - size :]]
         if old_episode is not None:
@@ -180,6 +202,8 @@ class ReplayBuffer:
             self._matrix = self._matrix.to(device)
         if self._episode is not None:
             self._episode = self._episode.to(device)
+        if self._cumulative is not None:
+            self._cumulative = self._cumulative.to(device)
         self._windows = None
         return self
 
@@ -222,7 +246,8 @@ class ReplayBuffer:
                 f"ReplayBuffer: expected (columns, store_episodes) = {wanted}, got {found}; load it into its task's buffer."
             )
         self.capacity, self.added, self._next = state["capacity"], state["added"], state["next"]
-        self._size, self._matrix, self._episode, self._windows = matrix.shape[0], None, None, None
+        self._size, self._matrix, self._episode = matrix.shape[0], None, None
+        self._windows = self._cumulative = None
         self._fill(matrix, *(() if episode is None else (episode,)))
 
     # parts -----------------------------------------------------------------------------------------------------------
@@ -252,7 +277,15 @@ class ReplayBuffer:
     def _draw(self, n: int, generator: torch.Generator) -> Tensor:
         if self._size == 0:
             raise DataError(f"ReplayBuffer: expected rows to sample {n} from, got an empty buffer; add transitions first.")
-        return torch.randint(self._size, (n,), generator=generator, device=generator.device).to(self.device)  # n
+        if self._cumulative is None:
+            return torch.randint(self._size, (n,), generator=generator, device=generator.device).to(self.device)  # n
+        drawn = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64).to(self.device)  # n
+        # the first row whose cumulative weight exceeds the draw; one of weight 0 never does so first
+        return torch.searchsorted(self._cumulative, drawn * self._cumulative[-1], right=True).clamp_(max=self._size - 1)
+
+    def _refuse_weighted(self, what: str) -> None:
+        if self._cumulative is not None:
+            raise DataError(f"ReplayBuffer.{what}: expected rows without weights, got weighted ones; make another buffer.")
 
     def _window_starts(self, length: int) -> tuple[Tensor, Tensor]:
         if not self.store_episodes:
@@ -279,7 +312,7 @@ def mixed_batch(
     """Rows from several buffers as one batch, gathered into one matrix: MBPO's 12 real and 244 model rows [Janner2019]_.
 
     Args:
-        parts: buffers of the same sizes and device, and how many rows to draw from each (uniformly with replacement); a
+        parts: buffers of the same sizes and device, and how many rows to draw from each (as its `sample` does); a
             buffer of which no rows are drawn may be empty.
         generator: draws for the parts in their order.
         fill: extras that the batch has in any case, by name, and the number that rows have whose buffer lacks one.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from mbrl.arguments import Count, Natural, Seed, check_shape
-from mbrl.data import OfflineDataset, Task, Transitions, read_offline
+from mbrl.arguments import Count, Natural, Positive, Seed, check_shape
+from mbrl.data import OfflineDataset, Task, Transitions, read_offline, trajectory_weights
+from mbrl.data.dataset_description import describe
 from mbrl.data.rows_in_order import RowsInOrder
 from mbrl.data.task import names_in
 from mbrl.envs.check import check_functions
@@ -52,6 +53,9 @@ class OfflineData(Configurable, PlannerData):
             dataset's first 10,000 rows.
         terminated: as `reward`, for termination.
         rows: number of rows to use, from the first on; None for all.
+        weights: draw the steps of better episodes more often into a planner's batches and as starts of its rollouts, by the
+            episodes' `return` or `advantage` (`trajectory_weights`; Hong2023); None draws uniformly. Fits take all alike.
+        temperature: of the weights; raising it draws more evenly. None takes 0.1 where there are weights.
         seed: seed of the run: of the parameters, the split, the order of rows, and what a planner draws.
         steps: length of a planner's run on its clock, a tick each; a model fitted alone takes none (`trainer.max_epochs`).
         eval_episodes: whole episodes per evaluation of a planner while it trains; 0 for none, which takes no real step.
@@ -84,6 +88,8 @@ class OfflineData(Configurable, PlannerData):
         reward: str = "auto",
         terminated: str = "auto",
         rows: Count | None = None,
+        weights: Literal["return", "advantage"] | None = None,
+        temperature: Positive | None = None,
         seed: Seed = 0,
         steps: Count | None = None,
         eval_episodes: Natural = 5,
@@ -97,6 +103,8 @@ class OfflineData(Configurable, PlannerData):
             raise ConfigError("OfflineData: expected both action_low and action_high, or neither, got one; give both.")
         if action_low is not None and env_id is not None:
             raise ConfigError("OfflineData: expected env_id or action_low and action_high, got all; leave one side out.")
+        if weights is None and temperature is not None:
+            raise ConfigError("OfflineData: expected weights beside temperature, got none; give return or advantage.")
         self.path = path
         self.env_id = env_id
         self.env_kwargs = env_kwargs
@@ -107,6 +115,8 @@ class OfflineData(Configurable, PlannerData):
         self.reward = reward
         self.terminated = terminated
         self.rows = rows
+        self.weights = weights
+        self.temperature = temperature
         self.seed = seed
         self.steps = steps
         self.eval_episodes = eval_episodes
@@ -142,9 +152,12 @@ class OfflineData(Configurable, PlannerData):
 
     @property
     def transitions(self) -> Transitions:
-        """All rows: float32, actions in [−1, 1], `extras["episode"]`, and `extras["sim_state"]` (float64) if recorded."""
+        """All rows: float32, actions in [−1, 1], extras `episode`, and `sim_state` (float64) and `weight` if any."""
         if self._transitions is None:
-            self._transitions = self.dataset.transitions(self.task, clip_actions=self.clip_actions)
+            rows = self.dataset.transitions(self.task, clip_actions=self.clip_actions)
+            if self.weights is not None:
+                rows.extras["weight"] = trajectory_weights(rows, self.weights, self.temperature or 0.1)
+            self._transitions = rows
         return self._transitions
 
     @property
@@ -161,25 +174,7 @@ class OfflineData(Configurable, PlannerData):
 
     def describe(self) -> list[str]:
         """Describes the dataset before a model is fitted to it, one sentence per fact."""
-        task, rows = self.task, self.transitions
-        episodes, which = rows.extras["episode"].unique(return_inverse=True)
-        returns = torch.zeros(len(episodes), dtype=torch.float64).index_add_(0, which, rows.reward.double())
-        lines = [
-            f"{self.dataset.source}: {len(rows)} steps in {len(episodes)} episodes, {int(rows.terminated.sum())} of which "
-            f"ended the task and {int(rows.truncated.sum())} were cut; {task.obs_size} observations, {task.action_size} "
-            "actions.",
-            f"Environment: {task.env_id or 'not named'}.",
-            f"Reward: {task.known_reward or 'learned by the model'}.",
-            f"Termination: {task.known_terminated or 'learned by the model'}.",
-            f"Returns: {float(returns.mean()):.4g} on average, {float(returns.min()):.4g} to {float(returns.max()):.4g}.",
-        ]
-        if self.dataset.dropped:
-            lines.append(
-                f"{self.dataset.dropped} rows were left out, since the file doesn't say where they led: "
-                f"{self.dataset.dropped_ends} of them ended the task, and their rewards sum to "
-                f"{self.dataset.dropped_reward:g}."
-            )
-        return lines
+        return describe(self.dataset, self.task, self.transitions)
 
     # the task --------------------------------------------------------------------------------------------------------
 
@@ -272,6 +267,11 @@ class OfflineData(Configurable, PlannerData):
             clock = module.clock_name
             raise ConfigError(
                 f"OfflineData: expected the length of the run (in {clock}), got none; set data.init_args.steps."
+            )
+        if not self._has_planner() and self.weights is not None:
+            raise ConfigError(
+                f"OfflineData(weights={self.weights}): expected a planner, whose batches they are for, got "
+                f"{type(module).__name__} alone, which is fitted to all rows alike; leave weights out."
             )
         if not self._has_planner() and self.steps is not None:
             what = f"expected a planner, whose steps they are, got {type(module).__name__} alone"

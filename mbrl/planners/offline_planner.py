@@ -36,7 +36,8 @@ class OfflinePlanner(Planner):
         It comes before the first tick, and in a resumed run before its state is restored.
 
         Args:
-            rows: all of them, as the library has them (`OfflineData.transitions`).
+            rows: all of them, as the library has them (`OfflineData.transitions`); `extras["weight"]` says how often each is
+                drawn into batches and as the start of a rollout. Models are fitted to all alike.
 
         Raises:
             UnsupportedError: if the model or the learner asks for extras that the rows lack.
@@ -66,6 +67,8 @@ class OfflinePlanner(Planner):
             store_episodes="episode" in rows.extras,
         )
         self._real.add(rows)
+        if "weight" in rows.extras:
+            self._real.weigh(rows.extras["weight"])
         if learner is not None:
             learner.fit_inputs(self._real.all())  # which don't grow, so that once is enough
         self.before_updates()

@@ -1,0 +1,64 @@
+"""`describe`: a dataset in sentences, one per fact, and what a reader should mind about it."""
+
+from __future__ import annotations
+
+from mbrl.data.dataset_quality import DatasetQuality
+from mbrl.data.offline_dataset import OfflineDataset
+from mbrl.data.task import Task
+from mbrl.data.trajectory_weights import unfinished
+from mbrl.data.transitions import Transitions
+
+
+def describe(dataset: OfflineDataset, task: Task, rows: Transitions) -> list[str]:
+    """Describes a dataset before anything is fitted to it or learns from it.
+
+    Args:
+        dataset: as read.
+        task: its task.
+        rows: its rows as the library has them, with `extras["weight"]` if they are drawn by weights.
+    """
+    quality = DatasetQuality.of(rows)
+    quantiles = ", ".join(f"{value:.4g}" for value in quality.quantiles)
+    lines = [
+        f"{dataset.source}: {len(rows)} steps in {quality.episodes} episodes, {int(rows.terminated.sum())} of which "
+        f"ended the task and {int(rows.truncated.sum())} were cut; {task.obs_size} observations, {task.action_size} "
+        "actions.",
+        f"Environment: {task.env_id or 'not named'}.",
+        f"Reward: {task.known_reward or 'learned by the model'}.",
+        f"Termination: {task.known_terminated or 'learned by the model'}.",
+        f"Returns: {quality.mean:.4g} on average, {quality.quantiles[0]:.4g} to {quality.quantiles[-1]:.4g}; "
+        f"quantiles 0, 25, 50, 75 and 100 %: {quantiles}.",
+        f"Trajectory quality (TQ): {quality.tq:.3f}, the mean return between the dataset's worst (0) and best (1).",
+        f"State-action coverage (SACo): {quality.saco:.3f}, {quality.cells} different cells in {len(rows)} steps, with "
+        f"{quality.bins} along each column that varies.",
+        f"Positive-sided variance of returns: {quality.positive_variance:.4g}, of returns between 0 and 1.",
+    ]
+    if dataset.dropped:
+        lines.append(
+            f"{dataset.dropped} rows were left out, since the file doesn't say where they led: "
+            f"{dataset.dropped_ends} of them ended the task, and their rewards sum to "
+            f"{dataset.dropped_reward:g}."
+        )
+    if "weight" in rows.extras:
+        weight = rows.extras["weight"]
+        lines.append(f"Weights: as many different rows are drawn as from {float(1 / (weight**2).sum()):.0f} even ones.")
+    return lines + _warnings(rows)
+
+
+def _warnings(rows: Transitions) -> list[str]:
+    said = []
+    cut = len(unfinished(rows))
+    if len(rows) == 1:
+        said.append("Mind: there is one step, from which nothing can be held out and no spread is known.")
+    if not bool((rows.terminated | rows.truncated).any()):
+        said.append("Mind: no row says that an episode ended, by the task or by a limit.")
+    elif cut:
+        few = "1 episode has" if cut == 1 else f"{cut} episodes have"
+        said.append(f"Mind: {few} no end, where the recording stopped; the return is that of the steps there are.")
+    still = (rows.action == rows.action[:1]).all(0).nonzero()[:, 0].tolist()  # columns of the action
+    if still and len(rows) > 1:
+        said.append(f"Mind: action {still} never changes, so that nothing can be learned of what it does.")
+    at_bound = float((rows.action.abs() >= 1).any(-1).float().mean())
+    if at_bound > 0.5:
+        said.append(f"Mind: {100 * at_bound:.0f} % of the actions lie on a bound; were they clipped?")
+    return said
