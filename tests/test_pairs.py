@@ -49,6 +49,16 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
         },
         {},
     ),
+    "`mbrl.models.Blend`: between a learned and an exact model": (
+        {
+            "class_path": "mbrl.models.Blend",
+            "init_args": {
+                "first": {"class_path": "mbrl.models.GaussianEnsemble", "init_args": SMALL},
+                "second": {"class_path": "mbrl.models.Pendulum"},
+            },
+        },
+        {},
+    ),
     "`mbrl.models.GaussianProcess`": (
         {
             "class_path": "mbrl.models.GaussianProcess",

@@ -31,9 +31,12 @@ from mbrl.analysis.runs.learning_curves_result import Curve, LearningCurves
 from mbrl.analysis.runs.profiles import PerformanceProfiles, performance_profiles
 from mbrl.analysis.runs.run_curves import RunCurves, read_curves
 from mbrl.analysis.runs.run_scores import normalized_scores
+from mbrl.analysis.selection.bandit import select_by_bandit
+from mbrl.analysis.selection.bandit_result import BanditSelection
 
 __all__ = [
     "REPORT_PARTS",
+    "BanditSelection",
     "Calibration",
     "Curve",
     "Improvement",
@@ -70,6 +73,7 @@ __all__ = [
     "report",
     "reward_and_termination",
     "score_statistics",
+    "select_by_bandit",
     "split_episodes",
     "uncertainty_against_error",
     "value_error",

@@ -1,6 +1,7 @@
 """Dynamics models: what they predict, and how they are fitted."""
 
 from mbrl.models.base import DynamicsModel
+from mbrl.models.blend import Blend
 from mbrl.models.capabilities import Differentiable, Exact, HasLipschitzBound, HasMembers, WantsValueFunction, require
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
 from mbrl.models.fitting.gradient_model import GradientModel
@@ -13,6 +14,7 @@ from mbrl.models.obs_state import ObsState
 from mbrl.models.simulator import SimState, SimulatorModel
 
 __all__ = [
+    "Blend",
     "CartPole",
     "Differentiable",
     "DynamicsModel",

@@ -49,11 +49,13 @@ class DynamicsModel(ModelModule, ABC):
     Attributes:
         fitting: `"gradient"` (see `GradientModel`), `"closed_form"` (implements `refit` by one solve) or `"fixed"`.
         task: what it models, once built.
+        lacks: capabilities of its class that this model hasn't, where its arguments decide; `require` asks for both.
         draws_termination: whether a learned termination is drawn by its probability; else it comes at one half.
     """
 
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "fixed"
     draws_termination: bool = True
+    lacks: Collection[type] = ()
 
     @property
     def wants_value(self) -> bool:

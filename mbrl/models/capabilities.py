@@ -58,7 +58,7 @@ def require(model: Any, capability: type, who: str, why: str, instead: str) -> N
     Raises:
         UnsupportedError: naming both parts and the reason.
     """
-    if not isinstance(model, capability):
+    if not isinstance(model, capability) or capability in getattr(model, "lacks", ()):
         raise UnsupportedError(f"{who} can't use {type(model).__name__}: {why}; {instead}.")
 
 
