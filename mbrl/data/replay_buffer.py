@@ -195,6 +195,15 @@ class ReplayBuffer:
         if ages:
             self._fill(*ages)
 
+    def keep_newest(self, n: int) -> None:
+        """Forgets all but the newest `n` rows, 0 or more; the capacity stays."""
+        if n >= self._size:
+            return
+        columns = [column for column in self._allocated() if column is not None]
+        newest = [self._in_order(column)[self._size - n :].clone() for column in columns]
+        self._size, self._next, self._windows = n, n, None
+        self._fill(*newest)
+
     def to(self, device: torch.device | str) -> ReplayBuffer:
         """Moves the rows to `device`, and returns the buffer itself."""
         self.device = torch.device(device)

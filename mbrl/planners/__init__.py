@@ -5,6 +5,7 @@ from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans, dy
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate, evaluating
 from mbrl.planners.memory import Memory
+from mbrl.planners.offline_dyna import OfflineDyna
 from mbrl.planners.offline_planner import OfflinePlanner
 from mbrl.planners.online_planner import OnlinePlanner
 from mbrl.planners.pets import PETS
@@ -49,6 +50,7 @@ __all__ = [
     "LearnsPolicy",
     "MakesPlans",
     "Memory",
+    "OfflineDyna",
     "OfflinePlanner",
     "OnlinePlanner",
     "PenaltyWeight",

@@ -18,13 +18,14 @@ from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Natural, Share
 from mbrl.data import ReplayBuffer, Task, ValueFunction
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import ConfigError
 from mbrl.models import DynamicsModel
 from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
+from mbrl.planners.rollouts.check_parts import check_parts, check_without_dynamics
 from mbrl.planners.rollouts.hooks import BatchHook, RolloutHook
-from mbrl.planners.rollouts.imagined_learning import ImaginedLearning, check_imaginable
+from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
 from mbrl.planners.rollouts.schedule import (
     check_real_ratio,
     check_schedule,
@@ -142,48 +143,26 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         self._learning = None
         self.build_dynamics(seed)
         rolls_out = self.dynamics is not None and fewest_real_rows(self.real_ratio, self.batch_size) < self.batch_size
-        if self.dynamics is not None:
-            for selector in (self.rollout_selector, self.explore_selector):
-                selector.check(self.dynamics)
-            hooks: list[RolloutHook | BatchHook] = [*self.rollout_hooks, *self.batch_hooks]
-            for hook in hooks:
-                hook.check(self.dynamics)
-            if rolls_out:  # at some time
-                self.dynamics.check_known()
-            rows_asked: list[RolloutHook | BatchHook] = [hook for hook in self.batch_hooks if hook.needs_model_rows]
-            idle = [] if rolls_out else [type(hook).__name__ for hook in (*self.rollout_hooks, *rows_asked)]
-            if idle:
-                raise ConfigError(
-                    f"Dyna: expected batches with rows of the model for {idle[0]}, got real_ratio {self.real_ratio}; lower "
-                    "it, or leave the hook out."
-                )
         self.learner.build(task, seed)
-        if rolls_out:
-            check_imaginable(self.learner, task)
-        for term in self.critic_terms:
-            term.check(self.dynamics, self.learner)
+        check_parts(
+            "Dyna",
+            self.dynamics,
+            self.learner,
+            rolls_out=rolls_out,
+            real_ratio=self.real_ratio,
+            selectors=[self.rollout_selector, self.explore_selector],
+            rollout_hooks=self.rollout_hooks,
+            batch_hooks=self.batch_hooks,
+            critic_terms=self.critic_terms,
+        )
 
     def _check_without_dynamics(self, given: Mapping[str, Any]) -> None:
         """Refuses what only a model needs, among the arguments that were `given`."""
-        defaults = {name: item.default for name, item in inspect.signature(Dyna.__init__).parameters.items()}
-        idle = [
-            name for name in _OF_MODEL if given[name] != defaults[name] and not (name == "real_ratio" and given[name] == 1)
-        ]
-        if idle:
-            told = ", ".join(f"{name} {given[name]!r} (default {defaults[name]!r})" for name in idle)
-            raise ConfigError(
-                "Dyna(dynamics=None): expected no settings of fits and rollouts, since without a model there are none, got "
-                f"{told}; leave them out, or give a model."
-            )
+        defaults = inspect.signature(Dyna.__init__).parameters
+        settings = {name: (given[name], defaults[name].default) for name in _OF_MODEL}
+        check_without_dynamics("Dyna", settings, self.batch_hooks, [self.explore_selector])
         if self.updates_per_step == 0:
             raise ConfigError("Dyna(dynamics=None): expected updates_per_step above 0, or nothing learns, got 0; set 1.")
-        parts: list[BatchHook | ActionSelector] = [*self.batch_hooks, self.explore_selector]
-        for part in parts:
-            if part.needs_dynamics:
-                raise UnsupportedError(
-                    f"Dyna(dynamics=None): expected parts that need no model, got {type(part).__name__}, which does; leave "
-                    "it out, or give a model (a selector or batch hook of yours that asks none says needs_dynamics = False)."
-                )
 
     def make_optimizers(self) -> list[Optimizer]:
         model = [] if self.dynamics is None else self.dynamics.make_optimizers()

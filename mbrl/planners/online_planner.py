@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection
-from time import perf_counter
 from typing import Any, Literal
 
 import torch
@@ -15,10 +14,10 @@ from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, make_gener
 from mbrl.envs.experience import Experience
 from mbrl.errors import CheckpointError, ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
-from mbrl.parts import fitted_parts
 from mbrl.planners.base import Planner
-from mbrl.planners.capabilities import HasDynamics, LearnsPolicy
+from mbrl.planners.capabilities import HasDynamics
 from mbrl.planners.evaluation import snapshot_for
+from mbrl.planners.fitting import fit_to
 from mbrl.planners.memory import Memory
 from mbrl.planners.rollouts.imagination import REAL_ROWS
 
@@ -220,7 +219,7 @@ class OnlinePlanner(Planner, HasDynamics):
         if self.env_steps < self.warmup_steps:
             return
         if self._refits(self.env_steps) > self._refits(before):
-            self._refit()
+            fit_to(self, self.real_buffer.all(), self.fit_value)
             self.after_refit()
         if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
             self.learn(new)
@@ -263,19 +262,6 @@ class OnlinePlanner(Planner, HasDynamics):
         for total, length in experience.finished():
             self.metrics.add({"train/return": total, "train/episode_length": float(length)})
         return len(rows)
-
-    def _refit(self) -> None:
-        """Fits the model, if there is one, to all real rows, and shows these to the learner and to all parts."""
-        began = perf_counter()
-        rows = self.real_buffer.all()
-        if self.dynamics is not None:
-            self.metrics.add(self.dynamics.refit(rows, self.streams["model_fit"], self.fit_value), prefix="model/")
-            if self.built_task.known_terminated is None:  # else nobody sees that there is nothing to learn an end from
-                self.metrics.add({"model/ends": rows.terminated.double().mean()})
-            self.metrics.add({"time/refit_s": perf_counter() - began})
-        if isinstance(self, LearnsPolicy) and self.learner is not None:
-            self.learner.fit_inputs(rows)
-        fitted_parts(self, self.dynamics, rows)
 
     # checkpoint ------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -151,9 +152,14 @@ class Learner(Configurable, nn.Module, ABC):
     Attributes:
         policy: the policy that it changes, once built.
         float64_extras: names of those of `row_extras` that are kept as float64; the others are float32.
+        has_critics: whether it values observations. One without critics says no, refuses `value`, and is refused by whatever
+            asks for values.
+        learns_from_rollouts: whether rows of a model's rollouts teach it anything: not if it clones recorded actions.
     """
 
     policy: Policy
+    has_critics: ClassVar[bool] = True
+    learns_from_rollouts: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, task: Task, seed: int = 0) -> None:
@@ -201,5 +207,5 @@ class Learner(Configurable, nn.Module, ABC):
         """Values `J x B` of `obs` `B x S`, as `ValueFunction` says.
 
         Raises:
-            UnsupportedError: for `"target"` and `"both"`, of a learner without target critics.
+            UnsupportedError: for `"target"` and `"both"`, of a learner without target critics; of one without any.
         """

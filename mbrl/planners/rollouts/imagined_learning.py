@@ -103,7 +103,7 @@ class ImaginedLearning:
             self.streams.seed,
             self.rollout_chunk,
             drop=self.finished_rollouts == "drop" or (self.finished_rollouts == "auto" and self.real.device.type == "cpu"),
-            value=self.learner,
+            value=self.learner if self.learner.has_critics else None,
             report=partial(self.metrics.add, prefix="rollout/"),
             data=self._data_range(),
         )
@@ -178,11 +178,16 @@ class ImaginedLearning:
 
 
 def check_imaginable(learner: Learner, task: Task) -> None:
-    """Refuses a learner that asks for extras that model rows don't have.
+    """Refuses a learner that can't learn from model rows, or asks for extras that they don't have.
 
     Raises:
         UnsupportedError: naming them.
     """
+    if not learner.learns_from_rollouts:
+        raise UnsupportedError(
+            f"{type(learner).__name__} can't learn from rollouts, whose actions are its own policy's: it learns "
+            "from recorded ones; set dynamics to null, or take another learner."
+        )
     unknown = sorted(set(learner.row_extras(task)) - {"prev_action"})
     if unknown:
         raise UnsupportedError(

@@ -1,0 +1,55 @@
+"""`OfflineDyna`: fits once, keeps exactly the newest rounds of rollouts, and refuses what can't be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mbrl.errors import ConfigError
+from mbrl.models import GaussianEnsemble
+from mbrl.planners import OfflineDyna
+from mbrl.policies import SAC
+from tests.planners.offline import offline_data, record
+
+
+def made(**options: Any) -> OfflineDyna:
+    model = GaussianEnsemble(hidden=[8], members=2, elites=1, weight_decay=0.0, max_epochs=1, batch_size=16)
+    small = {"rollout_batch": 8, "rollout_length": 2, "rollout_every": 3, "retain": 2, "batch_size": 16}
+    return OfflineDyna(model, SAC(hidden=[8]), **{**small, **options})
+
+
+def began(path: Path, **options: Any) -> OfflineDyna:
+    data = offline_data(record(path / "pendulum.npz"))
+    planner = made(**options)
+    planner.build(data.task)
+    planner.make_optimizers()
+    planner.take(data.transitions)
+    return planner
+
+
+def test_the_newest_rounds_are_kept_and_no_others(tmp_path: Path) -> None:
+    planner = began(tmp_path)
+    for updates in range(1, 13):
+        planner.tick()
+        assert len(planner.model_buffer) == 16 * min((updates + 2) // 3, 2)
+    rows = planner.model_buffer.all()
+    assert bool(rows.obs.any(-1).all()), "no row is left empty"
+
+
+def test_rollouts_longer_than_any_episode_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="longest episode, 25 steps, got rollout_length 26"):
+        began(tmp_path, rollout_length=26)
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.1])
+def test_a_share_outside_0_to_1_is_refused(ratio: float) -> None:
+    with pytest.raises(ConfigError, match="real_ratio"):
+        made(real_ratio=ratio)
+
+
+def test_settings_of_rollouts_without_a_model_are_refused() -> None:
+    OfflineDyna(None, SAC(hidden=[8]), real_ratio=1)
+    with pytest.raises(ConfigError, match="without a model there are none, got retain 3"):
+        OfflineDyna(None, SAC(hidden=[8]), retain=3)
