@@ -2,13 +2,14 @@
 
 from mbrl.data.dataset_quality import DatasetQuality
 from mbrl.data.episodes import episode_ends, episode_numbers
+from mbrl.data.mixed_batch import mixed_batch
 from mbrl.data.normalized_score import D4RL_REFERENCES, NormalizedScore
 from mbrl.data.offline_columns import read_hdf5, read_npz, write_npz
 from mbrl.data.offline_dataset import OfflineDataset
 from mbrl.data.offline_minari import check_minari_id, read_minari, write_minari
 from mbrl.data.offline_reader import read_offline
 from mbrl.data.prediction import CriticsAsked, ModelState, ModelStep, Prediction, ValueFunction
-from mbrl.data.replay_buffer import ReplayBuffer, mixed_batch
+from mbrl.data.replay_buffer import ReplayBuffer
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.streams import (
     Generator,

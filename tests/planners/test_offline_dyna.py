@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mbrl.errors import ConfigError
-from mbrl.models import GaussianEnsemble
-from mbrl.planners import OfflineDyna
+from mbrl.models import Blend, GaussianEnsemble, Pendulum
+from mbrl.planners import OfflineDyna, UncertaintyPenalty
 from mbrl.policies import SAC
+from mbrl.uncertainty import MeanDisagreement
 from tests.planners.offline import offline_data, record
 
 
@@ -36,6 +38,33 @@ def test_the_newest_rounds_are_kept_and_no_others(tmp_path: Path) -> None:
         assert len(planner.model_buffer) == 16 * min((updates + 2) // 3, 2)
     rows = planner.model_buffer.all()
     assert bool(rows.obs.any(-1).all()), "no row is left empty"
+
+
+def test_rounds_of_unequal_length_are_forgotten_whole(tmp_path: Path) -> None:
+    planner = began(tmp_path, rollout_length=[0, 3, 1, 3], retain=2)  # one step more in each epoch of three updates
+    kept = []
+    for _ in range(12):
+        planner.tick()
+        kept.append(len(planner.model_buffer))
+    assert kept[::3] == [8 * 1, 8 * (1 + 1), 8 * (1 + 2), 8 * (2 + 3)]
+    rows = planner.model_buffer.all()
+    assert set(rows.extras["depth"].flatten().tolist()) == {0.0, 1.0, 2.0}
+
+
+def test_a_penalty_of_nothing_changes_nothing(tmp_path: Path) -> None:
+    """Members that are equal, as an exact model's are, have no disagreement, whatever its weight; so two weights train the same parameters."""
+    found = []
+    for weight in (0.0, 100.0):
+        penalty = UncertaintyPenalty(MeanDisagreement(), weight=weight)
+        exact = Blend(GaussianEnsemble(members=2, elites=2, hidden=[8]), Pendulum(), weight=1.0)
+        planner = OfflineDyna(exact, SAC(hidden=[8]), rollout_hooks=[penalty], rollout_batch=8, batch_size=16)
+        planner.build(offline_data(record(tmp_path / f"{weight}.npz")).task)
+        planner.make_optimizers()
+        planner.take(offline_data(tmp_path / f"{weight}.npz").transitions)
+        for _ in range(5):
+            planner.tick()
+        found.append(planner.learner.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
 def test_rollouts_longer_than_any_episode_are_refused(tmp_path: Path) -> None:

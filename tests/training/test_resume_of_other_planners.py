@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from mbrl.data import Generator, Transitions
-from mbrl.planners import Dyna
+from mbrl.models import GaussianEnsemble
+from mbrl.planners import Dyna, OfflineDyna, UncertaintyPenalty
 from mbrl.policies import SAC, BoundCriticTerm
 from mbrl.spec import Part
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint
+from mbrl.uncertainty import MaxAleatoric
 from tests.planners.offline import offline, offline_data, record
 from tests.training.test_kill_and_resume import same_state
 from tests.training.toy import data, in_child, lines, trainer
@@ -88,10 +90,17 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fit]:
     def fit_offline(folder: Path, ckpt_path: str | None = None, **options: Any) -> None:
         trainer(folder, **options).fit(offline(), offline_data(dataset, STEPS), ckpt_path=ckpt_path)
 
-    return {"no model": fit_alone, "part in a learner": fit_part, "offline": fit_offline}
+    def fit_offline_dyna(folder: Path, ckpt_path: str | None = None, **options: Any) -> None:
+        model = GaussianEnsemble(hidden=[8], members=3, elites=2, weight_decay=0.0, max_epochs=2, batch_size=16)
+        sizes = {"rollout_batch": 8, "rollout_length": [0, 4, 1, 3], "rollout_every": 10, "retain": 2, "batch_size": 16}
+        penalty = UncertaintyPenalty(MaxAleatoric(), weight=1.0, target=0.5)
+        planner = OfflineDyna(model, SAC(hidden=[8, 8]), rollout_hooks=[penalty], **sizes)
+        trainer(folder, **options).fit(planner, offline_data(dataset, STEPS), ckpt_path=ckpt_path)
+
+    return {"no model": fit_alone, "part in a learner": fit_part, "offline": fit_offline, "OfflineDyna": fit_offline_dyna}
 
 
-CLOCKS = {"offline": "updates"}
+CLOCKS = {"offline": "updates", "OfflineDyna": "updates"}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +112,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, fits: dict[str, Fit]) -> 
     return folders
 
 
-@pytest.mark.parametrize("kind", ["no model", "part in a learner", "offline"])
+@pytest.mark.parametrize("kind", ["no model", "part in a learner", "offline", "OfflineDyna"])
 @pytest.mark.parametrize("at", [4, 34, 60])
 def test_killed_and_resumed_equals_unbroken(
     fits: dict[str, Fit], unbroken: dict[str, Path], tmp_path: Path, kind: str, at: int
