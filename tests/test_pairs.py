@@ -13,6 +13,7 @@ import yaml
 import mbrl.models
 import mbrl.planners
 from mbrl.cli import main
+from mbrl.envs import collect, make_task
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
 
@@ -90,6 +91,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
         {"env_id": "Walker2d-v5"},
     ),
 }
+OFFLINE = "OfflineDyna (`mbrl.planners.OfflineDyna`)"
 PLANNERS: dict[str, dict[str, Any]] = {
     "Dyna (`mbrl.planners.Dyna`)": {
         "class_path": "mbrl.planners.Dyna",
@@ -121,6 +123,13 @@ PLANNERS: dict[str, dict[str, Any]] = {
             "horizon": 3, "warmup_steps": 20, "refit_every": 2,
         },
     },
+    OFFLINE: {
+        "class_path": "mbrl.planners.OfflineDyna",
+        "init_args": {
+            "learner": {"class_path": "mbrl.policies.SAC", "init_args": {"hidden": [8, 8]}},
+            "rollout_batch": 4, "rollout_length": 2, "rollout_every": 2, "batch_size": 16,
+        },
+    },
 }  # fmt: skip
 
 
@@ -146,13 +155,27 @@ def test_every_model_and_planner_has_its_cells() -> None:
     assert concrete(mbrl.planners, Planner) <= {planner["class_path"] for planner in PLANNERS.values()}
 
 
+def online(data: dict[str, Any]) -> dict[str, Any]:
+    """The environment itself."""
+    return {"class_path": "mbrl.envs.OnlineData", "init_args": data}
+
+
+def recorded(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Random steps in it as a dataset, and three updates."""
+    of_task = {name: data[name] for name in ("env_id", "env_kwargs", "action_repeat") if name in data}
+    collect(make_task(**of_task), str(folder / "steps.npz"), steps=data["steps"])
+    known = {name: data[name] for name in ("reward", "terminated") if name in data}
+    settings = {"path": str(folder / "steps.npz"), "steps": 3, "eval_episodes": 1, **of_task, **known}
+    return {"class_path": "mbrl.envs.OfflineData", "init_args": settings}
+
+
 @pytest.mark.parametrize(("row", "column"), list(table()))
 def test_a_pair_does_what_its_cell_says(row: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (model, data), planner = MODELS[row], PLANNERS[column]
     config = {
         "seed_everything": 0,
         "model": {**planner, "init_args": {**planner["init_args"], "dynamics": model}},
-        "data": {"class_path": "mbrl.envs.OnlineData", "init_args": {**SHORT, **data}},
+        "data": recorded({**SHORT, **data}, tmp_path) if column == OFFLINE else online({**SHORT, **data}),
         "trainer": {"folder": str(tmp_path / "run"), "tensorboard": False, "progress": False},
     }
     path = tmp_path / "pair.yaml"

@@ -128,11 +128,12 @@ def record(
     mbrl(["test", *options, "--ckpt_path", "last"], folder.with_suffix(".log"))
     test = json.loads((folder / "test.json").read_text())
     measures = ("return", "return_low", "return_high", "episodes")
+    clock = "env_steps" if "env_steps" in lines[-1] else "updates"  # of a planner that learns from a dataset
     curve = [
         {
             "name": name,
             "seed": seed,
-            "env_steps": int(line["env_steps"]),
+            clock: int(line[clock]),
             **{measure: line.get(f"eval/{measure}", "") for measure in measures},
             **{metric: line.get(metric, "") for metric in metrics},
             "wall_s": round(line["time/wall_s"], 1),
@@ -141,7 +142,7 @@ def record(
         if "eval/return" in line
     ]
     append(RESULTS / f"{file}.curve.csv", curve)
-    row = {"name": name, "seed": seed, "env_steps": int(lines[-1]["env_steps"])}
+    row = {"name": name, "seed": seed, clock: int(lines[-1][clock])}
     row |= {f"test_{measure}": test.get(f"test/{measure}", "") for measure in measures}
     append(RESULTS / f"{file}.test.csv", [{**row, **about, "hardware": hardware(), "versions": versions()}])
 
