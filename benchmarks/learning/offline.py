@@ -3,7 +3,7 @@
     python benchmarks/learning/offline.py run --seeds 0 1 2 --workers 2
     python benchmarks/learning/offline.py draw
 
-Rollouts of 40 steps, 10,000 updates, small networks, the last checkpoint; evaluations are counted in none of the choices. `arms.py`
+Rollouts of 40 steps, 10,000 updates, small networks, the last checkpoint. `arms.py`
 says what `run` does and keeps. Scores are 0 at the mean of 100 episodes of random actions and 100 at EXPERT.
 """
 
@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # the scripts beside this one
 import arms
 import run as learning
-import torch
 
 from mbrl.data import NormalizedScore
 
@@ -76,8 +75,8 @@ def main() -> None:
     score = NormalizedScore(random_return(), EXPERT, "random actions, and MBPO online")
     arms.print_tests(FILE, ARMS)
     for row in learning.read(learning.RESULTS / f"{FILE}.test.csv"):
-        of = score.of(torch.tensor([float(row["test_return"])]))
-        print(f"{row['name']} seed {row['seed']}: return {float(row['test_return']):.0f}, score {float(of.mean()):.1f}")
+        found = float(row["test_return"])
+        print(f"{row['name']} seed {row['seed']}: return {found:.0f}, score {score.of(found):.1f}")
     print(f"0 is a return of {score.low:.0f}, 100 of {score.high:.0f}")
 
 
