@@ -1,6 +1,7 @@
 """Actors, critics, and the learners that update them."""
 
 from mbrl.policies.base import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
+from mbrl.policies.behavior_cloning import BC
 from mbrl.policies.conservative import Conservative
 from mbrl.policies.critics import Critics
 from mbrl.policies.diversity import Diversity
@@ -9,6 +10,7 @@ from mbrl.policies.sac import SAC
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 __all__ = [
+    "BC",
     "SAC",
     "BoundCriticTerm",
     "Conservative",

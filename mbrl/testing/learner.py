@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from mbrl.data import Task, Transitions
+from mbrl.data import CriticsAsked, Task, Transitions
 from mbrl.errors import UnsupportedError
 from mbrl.policies import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
 from mbrl.testing.clauses import Clauses, noise, some_actions, some_obs, some_rows, through_bytes
@@ -23,6 +24,8 @@ SEED = 3
 def check_learner(make: Callable[[], Learner], task: Task) -> None:
     """Checks that a learner keeps the contract of `mbrl.policies.Learner`, and its policy that of `Policy`.
 
+    One without critics (`has_critics = False`) refuses values and critic terms, in place of the clauses about them.
+
     Args:
         make: makes the learner, not yet built, the same each time.
         task: the task to build it for.
@@ -34,9 +37,12 @@ def check_learner(make: Callable[[], Learner], task: Task) -> None:
     suite.life()
     suite.update()
     suite.inputs()
-    suite.terms()
-    suite.ends()
-    suite.value()
+    if make().has_critics:
+        suite.terms()
+        suite.ends()
+        suite.value()
+    else:  # those three are about values
+        suite.without_critics()
     suite.resume()
     check_policy(lambda: suite.built().policy, task)
     check_policy(lambda: suite.fitted().policy, task)
@@ -121,11 +127,14 @@ class _Suite(Clauses):
         with self.untouched("fit_inputs", rows=rows):
             learner.fit_inputs(rows)
         self.equal(self.fitted().state_dict(), learner.state_dict(), "fit_inputs takes the same of the same rows")
-        before = learner.policy.mode(obs), learner.value(obs)
+        before = self.answers(learner, obs)
         rows.obs.zero_()  # as a full buffer's next rows would
-        self.equal((learner.policy.mode(obs), learner.value(obs)), before, "fit_inputs copies what it keeps of the rows")
+        self.equal(self.answers(learner, obs), before, "fit_inputs copies what it keeps of the rows")
         learner.fit_inputs(self.in_units())
-        self.equal((learner.policy.mode(obs), learner.value(obs)), before, "fit_inputs depends on its rows alone")
+        self.equal(self.answers(learner, obs), before, "fit_inputs depends on its rows alone")
+
+    def answers(self, learner: Learner, obs: Tensor) -> tuple[Tensor, ...]:
+        return (learner.policy.mode(obs), *([learner.value(obs)] if learner.has_critics else []))
 
     def terms(self) -> None:
         """Critic terms are called with the batch and their context, and what they return is descended."""
@@ -203,6 +212,17 @@ class _Suite(Clauses):
         self.hold(not torch.equal(target, online), "target critics have values of their own")
         self.equal(both, torch.cat((online, target)), "value by both kinds of critics is online, then target", 1e-5)
 
+    def without_critics(self) -> None:
+        """A learner without critics refuses `value` and critic terms."""
+        learner, rows = self.built(), self.rows()
+        for asked in get_args(CriticsAsked):
+            for action in (None, rows.action):
+                refused = _refuses(partial(learner.value, rows.obs, action, asked))
+                self.hold(refused, "value of a learner without critics is refused with UnsupportedError", asked)
+        term = BoundCriticTerm(_Decay(), slice(8, 32), noise("term"), lambda metrics: None)
+        refused = _refuses(lambda: learner.update(rows, noise(), [term]))
+        self.hold(refused, "a learner without critics refuses critic terms with UnsupportedError")
+
     def resume(self) -> None:
         """Spec, state dict and optimiser states through bytes continue as if nothing had happened."""
         rows = self.rows()
@@ -250,6 +270,14 @@ class _Decay(CriticTerm):
     def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
         self.calls.append((batch, context))
         return 1e3 * torch.stack([parameter.square().sum() for parameter in context.critics.parameters()]).sum()
+
+
+def _refuses(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except UnsupportedError:
+        return True
+    return False
 
 
 def _held(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from mbrl.errors import ConfigError, UnsupportedError
@@ -100,7 +101,11 @@ def check_without_dynamics(
 
 
 def _check_without_critics(who: str, learner: Learner, parts: Sequence[Any], terms: Sequence[CriticTerm]) -> None:
-    asking = [type(part).__name__ for part in parts_of({"parts": list(parts)}).values() if getattr(part, "needs_value", 0)]
+    asking = [
+        type(part).__name__
+        for part in parts_of(SimpleNamespace(parts=list(parts))).values()
+        if getattr(part, "needs_value", 0)
+    ]
     asking += [type(term).__name__ for term in terms]
     if asking:
         raise UnsupportedError(
