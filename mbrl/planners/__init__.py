@@ -23,6 +23,7 @@ from mbrl.planners.plans.objective import PlanObjective
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.clamp_to_data import ClampToData
 from mbrl.planners.rollouts.data_range import DataRange
+from mbrl.planners.rollouts.halt_unfamiliar import HaltUnfamiliar
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
 from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty
@@ -45,6 +46,7 @@ __all__ = [
     "Dyna",
     "EpisodeReturns",
     "GradientShooting",
+    "HaltUnfamiliar",
     "HasDynamics",
     "ImaginedLearning",
     "LearnsPolicy",

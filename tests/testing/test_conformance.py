@@ -16,6 +16,7 @@ from mbrl.planners import (
     BatchPenalty,
     ClampToData,
     Dyna,
+    HaltUnfamiliar,
     PolicyMode,
     PolicySample,
     UncertaintyBonus,
@@ -181,6 +182,7 @@ def test_pets(make: Callable[[], PETS]) -> None:
 @pytest.mark.parametrize("task", [LINEAR, BARE], ids=["linear", "other sizes, nothing known"])
 def test_parts_are_checked_in_any_task_and_see_rows_before_rollouts(task: Task) -> None:
     check_rollout_hook(lambda: ClampToData(0.1), task)
+    check_rollout_hook(lambda: HaltUnfamiliar(pessimism=2.0), task)
     check_rollout_hook(lambda: UncertaintyPenalty(MeanDisagreement(), 0.7), task)
     check_batch_hook(lambda: BatchPenalty(MeanDisagreement(), 0.7), task)
     check_selector(PolicySample, task)
