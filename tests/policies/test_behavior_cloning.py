@@ -59,7 +59,7 @@ def test_the_mean_and_spread_of_a_known_policy_are_recovered(normalize_obs: bool
     learner.fit_inputs(data)
     for _ in range(400):
         learner.update(data, generator)
-    assert (learner.policy.mode(obs) - torch.tanh(mean)).abs().mean() < 0.03
+    assert (learner.policy.mode(obs) - torch.tanh(mean)).abs().mean() < 0.05
     assert learner.policy.distribution(obs)[1].exp().mean().item() == pytest.approx(0.3, abs=0.03)
 
 

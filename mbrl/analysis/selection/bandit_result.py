@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BanditSelection(Result):
-    """What choosing by real episodes is worth.
+    """Worth of choosing by real episodes.
 
     Attributes:
         chosen: `repeats x pulls` float64, the true mean return of the policy with the best mean after each pull.
