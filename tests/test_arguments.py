@@ -67,6 +67,8 @@ MATRIX = [[1.0, 0.0], [0.0, 1.0]]
 
 REQUIRED: dict[str, dict[str, Any]] = {
     "dynamics": {"dynamics": LinearModel()},
+    "first": {"first": LinearModel()},
+    "second": {"second": LinearModel()},
     "learner": {"learner": SAC()},
     "optimizer": {"optimizer": ICEM()},
     "measure": {"measure": MeanDisagreement()},

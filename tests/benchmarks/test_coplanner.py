@@ -30,8 +30,8 @@ def comparison(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize("task", ["mountain_car", "hopper"])
 @pytest.mark.parametrize("arm", list(PLANS))
 def test_each_arm_plans_where_it_says(comparison: ModuleType, task: str, arm: str, tmp_path: Path) -> None:
-    configs, overrides = comparison.command(task, arm)
-    _, options = comparison.learning.options_of("x", 3, configs, overrides, tmp_path)
+    made = comparison.arm_of(task, arm)
+    _, options = comparison.learning.options_of("x", 3, made.configs, made.overrides, tmp_path)
     settings: Any = parsed(["fit", *options])["model"]["init_args"]
     for place, plans, sign in zip(("rollout", "explore"), PLANS[arm], (-1, 1), strict=True):
         selector = settings[f"{place}_selector"]
@@ -59,12 +59,17 @@ def fitted(comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return folders
 
 
+def run(comparison: ModuleType, arms: list[str], runs: Path) -> None:
+    chosen = {arm: comparison.arm_of("hopper", arm) for arm in arms}
+    comparison.arms.run("coplanner-hopper", chosen, [0], runs, 1, comparison.SPREADS)
+
+
 def test_a_recorded_arm_is_not_run_again(comparison: ModuleType, fitted: list[str], tmp_path: Path) -> None:
     comparison.learning.append(tmp_path / "coplanner-hopper.test.csv", [{"name": "mbpo", "seed": 0}])
     for _ in range(2):
-        comparison.run("hopper", [0], ["mbpo", "coplanner"], tmp_path, 1)
+        run(comparison, ["mbpo", "coplanner"], tmp_path)
     assert fitted == ["coplanner-hopper-coplanner"]
-    assert comparison.recorded("hopper") == {("mbpo", 0), ("coplanner", 0)}
+    assert comparison.arms.recorded("coplanner-hopper") == {("mbpo", 0), ("coplanner", 0)}
 
 
 def test_a_run_of_another_process_is_left_alone(
@@ -74,7 +79,7 @@ def test_a_run_of_another_process_is_left_alone(
     folder.mkdir()
     with (folder / "seed0.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        comparison.run("hopper", [0], ["mbpo"], tmp_path, 1)
+        run(comparison, ["mbpo"], tmp_path)
     assert fitted == []
     assert "another process runs it" in capsys.readouterr().out
 
@@ -90,11 +95,11 @@ def test_the_figure_and_the_table_come_from_the_files(
         for step in (500, 1000)
     ]
     comparison.learning.append(tmp_path / "coplanner-hopper.curve.csv", curve)
-    tests = [{"name": arm, "seed": seed, "test_return": 7 + seed} for arm in PLANS for seed in (0, 1)]
+    tests = [{"name": arm, "seed": seed, "test_return": 7 + seed, "cpu_s": 90} for arm in PLANS for seed in (0, 1)]
     comparison.learning.append(tmp_path / "coplanner-hopper.test.csv", tests)
     comparison.draw("hopper", "mean")
     assert (tmp_path / "coplanner-hopper.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
-    assert "test coplanner: 7, 8" in said
+    assert "test coplanner: 7, 8 (1.5 to 1.5 core minutes a run)" in said
     (line,) = [line for line in said.splitlines() if line.startswith("coplanner ")]
     assert line.split()[:3] == ["coplanner", "2", "1000"]
