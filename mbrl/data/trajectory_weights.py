@@ -31,7 +31,9 @@ def trajectory_weights(rows: Transitions, by: Literal["return", "advantage"], te
     _, which = rows.extras["episode"].unique(return_inverse=True)  # N
     worth = episode_returns(rows)  # episodes
     if by == "advantage":
-        first = torch.full((len(worth),), len(rows)).scatter_reduce(0, which, torch.arange(len(rows)), "amin")
+        first = torch.full((len(worth),), len(rows), dtype=torch.int64).scatter_reduce(
+            0, which, torch.arange(len(rows)), "amin"
+        )
         obs = rows.obs[first].double()  # episodes x S
         obs = obs - obs.mean(0)
         scale = obs.abs().amax(0)

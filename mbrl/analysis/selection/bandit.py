@@ -72,7 +72,7 @@ def select_by_bandit(
         chosen = torch.randperm(len(episodes), generator=generator)[:number].tolist()
         luck = torch.rand(pulls, generator=generator, dtype=torch.float64).tolist()
         seen = _pulled([episodes[i] for i in chosen], luck, float(low), float(width), bonus)
-        found[repeat] = means[torch.tensor(chosen)[seen]]
+        found[repeat] = means[torch.tensor(chosen, dtype=torch.int64)[seen]]
     return BanditSelection(found, means, number, bonus)
 
 
@@ -85,9 +85,11 @@ def _pulled(arms: list[Tensor], luck: list[float], low: float, width: float, bon
     for t, draw in enumerate(luck, 1):
         mean = total / count.clamp_min(1)
         pulled = count > 0
-        worth = torch.where(pulled, mean + (bonus * torch.tensor(t).log() / count.clamp_min(1)).sqrt(), torch.inf)
+        worth = torch.where(
+            pulled, mean + (bonus * torch.tensor(t, dtype=torch.float64).log() / count.clamp_min(1)).sqrt(), torch.inf
+        )
         arm = int(worth.argmax())
         total[arm] += scaled[arm][int(draw * len(scaled[arm]))]
         count[arm] += 1
         best.append(int(torch.where(count > 0, total / count.clamp_min(1), -torch.inf).argmax()))
-    return torch.tensor(best)
+    return torch.tensor(best, dtype=torch.int64)
