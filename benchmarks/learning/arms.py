@@ -7,6 +7,7 @@ and `….test.csv`. A run that was interrupted is resumed; one that has a row in
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import threading
 from collections import defaultdict
@@ -91,6 +92,29 @@ def curves(file: str, names: Sequence[str], statistic: str = "mean") -> Learning
         if name in points
     }
     return learning_curves(groups, generator=make_generator("cpu", "draw"), statistic=statistic)
+
+
+def draw(file: str, names: Sequence[str], title: str, statistic: str = "mean") -> None:
+    """Writes `results/FILE.png` and prints what `print_tests` does."""
+    found = curves(file, names, statistic)
+    figure = found.plot()
+    figure.axes[0].set_title(title)
+    figure.savefig(learning.RESULTS / f"{file}.png", dpi=150)
+    print("\n".join(found.lines()))
+    print_tests(file, names)
+
+
+def parser(about: str | None, names: Sequence[str], tasks: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The command line of a comparison: `run` or `draw`, a task if there are several, and what to run."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("what", choices=("run", "draw"))
+    if tasks:
+        made.add_argument("task", choices=tasks)
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--arms", nargs="+", choices=names, default=list(names))
+    made.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
+    made.add_argument("--workers", type=int, default=2, help="runs side by side, each on one thread")
+    return made
 
 
 def print_tests(file: str, names: Sequence[str]) -> None:

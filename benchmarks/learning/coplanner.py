@@ -10,13 +10,11 @@ that was interrupted is resumed; one that has a row in the test file is skipped.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # the scripts beside this one
 import arms
-import run as learning
 
 # Arm → the overlay that separates it from MBPO, and the selectors that plan.
 ARMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
@@ -58,23 +56,12 @@ def arm_of(task: str, name: str) -> arms.Arm:
 
 def draw(task: str, statistic: str) -> None:
     """Writes the figure and prints each arm's last returns."""
-    found = arms.curves(f"coplanner-{task}", list(ARMS), statistic)
-    figure = found.plot()
-    figure.axes[0].set_title(TASKS[task][0])
-    figure.savefig(learning.RESULTS / f"coplanner-{task}.png", dpi=150)
-    print("\n".join(found.lines()))
-    arms.print_tests(f"coplanner-{task}", list(ARMS))
+    arms.draw(f"coplanner-{task}", list(ARMS), TASKS[task][0], statistic)
 
 
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "draw"))
-    parser.add_argument("task", choices=TASKS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side, each on one thread")
+    parser = arms.parser(__doc__, list(ARMS), list(TASKS))
     parser.add_argument("--statistic", choices=("iqm", "mean"), default="mean")
     given = parser.parse_args()
     if given.what == "run":

@@ -10,13 +10,11 @@ Pendulum-v1 under the preset of `configs/mbpo`, 4,000 steps, a 7-member ensemble
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # the scripts beside this one
 import arms
-import run as learning
 
 DYNAMICS = "--model.init_args.dynamics.init_args"
 PRESET = ["configs/base/mbpo.yaml", "configs/mbpo/pendulum.yaml"]
@@ -41,26 +39,14 @@ ARMS: dict[str, tuple[list[str], list[str]]] = {
 
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "draw"))
-    parser.add_argument("task", choices=TASKS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side, each on one thread")
-    given = parser.parse_args()
+    given = arms.parser(__doc__, list(ARMS), list(TASKS)).parse_args()
     title, settings = TASKS[given.task]
     file = f"models-{given.task}"
     if given.what == "run":
         chosen = {name: arms.Arm([*PRESET, *ARMS[name][0]], [*settings, *ARMS[name][1]]) for name in given.arms}
         arms.run(file, chosen, given.seeds, given.runs, given.workers)
-        return
-    found = arms.curves(file, list(ARMS))
-    figure = found.plot()
-    figure.axes[0].set_title(title)
-    figure.savefig(learning.RESULTS / f"{file}.png", dpi=150)
-    print("\n".join(found.lines()))
-    arms.print_tests(file, list(ARMS))
+    else:
+        arms.draw(file, list(ARMS), title)
 
 
 if __name__ == "__main__":

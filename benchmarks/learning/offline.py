@@ -9,7 +9,6 @@ says what `run` does and keeps. Scores are 0 at the mean of 100 episodes of rand
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -62,16 +61,11 @@ def random_return(episodes: int = 100) -> float:
 
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "draw"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side, each on one thread")
-    given = parser.parse_args()
+    given = arms.parser(__doc__, ARMS).parse_args()
     if given.what == "run":
         data = [f"--data.init_args.path={dataset(given.runs)}", *SIZES]
-        files = {arm: ["configs/base/offline.yaml", f"configs/offline/{arm}.yaml"] for arm in ARMS}
-        arms.run(FILE, {arm: arms.Arm(files[arm], data) for arm in ARMS}, given.seeds, given.runs, given.workers)
+        files = {arm: ["configs/base/offline.yaml", f"configs/offline/{arm}.yaml"] for arm in given.arms}
+        arms.run(FILE, {arm: arms.Arm(files[arm], data) for arm in given.arms}, given.seeds, given.runs, given.workers)
         return
     score = NormalizedScore(random_return(), EXPERT, "random actions, and MBPO online")
     arms.print_tests(FILE, ARMS)

@@ -83,7 +83,8 @@ class CriticContext:
     """The place where a critic term is called.
 
     Attributes:
-        critics: the critics that learn; called with obs `B x S` and action `B x A` they give values `J x B`, as `Critics`.
+        critics: the critics that learn; called with obs `B x S` and action `B x A` they give values `J x B`, as `Critics`,
+            and their `count` is J.
         target_critics: those that follow them, called likewise and constant; of a learner without any, `critics`.
         policy: the learner's policy.
         temperature: α, the weight of the entropy in values, a scalar tensor; 0 of a learner without one.

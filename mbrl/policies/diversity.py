@@ -54,8 +54,7 @@ class Diversity(CriticTerm):
     def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
         if self.eta == 0:
             return batch.reward.new_zeros(())
-        with torch.no_grad():
-            count = len(context.critics(batch.obs[:1], batch.action[:1]))
+        count = context.critics.count  # J
         self._check_sizes(count, batch.action.shape[-1])
         action = batch.action.detach().expand(count, *batch.action.shape).clone().requires_grad_()  # J x B x A
         values = context.critics(batch.obs.expand(count, *batch.obs.shape), action, own_rows=True)  # J x B

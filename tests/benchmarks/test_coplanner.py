@@ -31,7 +31,7 @@ def comparison(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize("arm", list(PLANS))
 def test_each_arm_plans_where_it_says(comparison: ModuleType, task: str, arm: str, tmp_path: Path) -> None:
     made = comparison.arm_of(task, arm)
-    _, options = comparison.learning.options_of("x", 3, made.configs, made.overrides, tmp_path)
+    _, options = comparison.arms.learning.options_of("x", 3, made.configs, made.overrides, tmp_path)
     settings: Any = parsed(["fit", *options])["model"]["init_args"]
     for place, plans, sign in zip(("rollout", "explore"), PLANS[arm], (-1, 1), strict=True):
         selector = settings[f"{place}_selector"]
@@ -47,12 +47,12 @@ def test_each_arm_plans_where_it_says(comparison: ModuleType, task: str, arm: st
 def fitted(comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that were trained, instead of training."""
     folders: list[str] = []
-    monkeypatch.setattr(comparison.learning, "RESULTS", tmp_path)
-    monkeypatch.setattr(comparison.learning, "fit", lambda folder, options: folders.append(folder.parent.name) or {})
+    monkeypatch.setattr(comparison.arms.learning, "RESULTS", tmp_path)
+    monkeypatch.setattr(comparison.arms.learning, "fit", lambda folder, options: folders.append(folder.parent.name) or {})
     monkeypatch.setattr(
-        comparison.learning,
+        comparison.arms.learning,
         "record",
-        lambda arm, seed, folder, options, about, file, metrics: comparison.learning.append(
+        lambda arm, seed, folder, options, about, file, metrics: comparison.arms.learning.append(
             tmp_path / f"{file}.test.csv", [{"name": arm, "seed": seed}]
         ),
     )
@@ -65,7 +65,7 @@ def run(comparison: ModuleType, arms: list[str], runs: Path) -> None:
 
 
 def test_a_recorded_arm_is_not_run_again(comparison: ModuleType, fitted: list[str], tmp_path: Path) -> None:
-    comparison.learning.append(tmp_path / "coplanner-hopper.test.csv", [{"name": "mbpo", "seed": 0}])
+    comparison.arms.learning.append(tmp_path / "coplanner-hopper.test.csv", [{"name": "mbpo", "seed": 0}])
     for _ in range(2):
         run(comparison, ["mbpo", "coplanner"], tmp_path)
     assert fitted == ["coplanner-hopper-coplanner"]
@@ -87,16 +87,16 @@ def test_a_run_of_another_process_is_left_alone(
 def test_the_figure_and_the_table_come_from_the_files(
     comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(comparison.learning, "RESULTS", tmp_path)
+    monkeypatch.setattr(comparison.arms.learning, "RESULTS", tmp_path)
     curve = [
         {"name": arm, "seed": seed, "env_steps": step, "return": step * (arm == "coplanner")}
         for arm in PLANS
         for seed in (0, 1)
         for step in (500, 1000)
     ]
-    comparison.learning.append(tmp_path / "coplanner-hopper.curve.csv", curve)
+    comparison.arms.learning.append(tmp_path / "coplanner-hopper.curve.csv", curve)
     tests = [{"name": arm, "seed": seed, "test_return": 7 + seed, "cpu_s": 90} for arm in PLANS for seed in (0, 1)]
-    comparison.learning.append(tmp_path / "coplanner-hopper.test.csv", tests)
+    comparison.arms.learning.append(tmp_path / "coplanner-hopper.test.csv", tests)
     comparison.draw("hopper", "mean")
     assert (tmp_path / "coplanner-hopper.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out

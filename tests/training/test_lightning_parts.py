@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,15 @@ class Interrupted(ToyPlanner):
         return super().act(*arguments, **options)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, also where the tests run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("command", ["test", "validate", "predict", "collect"])
 def test_ctrl_c_in_a_command_that_acts(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, rows = tmp_path / "run", str(tmp_path / "rows.npz")

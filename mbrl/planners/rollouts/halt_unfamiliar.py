@@ -106,4 +106,4 @@ class HaltUnfamiliar(RolloutHook):
         return dict(self._data)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._data = dict(state)
+        self._data = {name: state[name] for name in ("largest", "worst")} if state else {}
