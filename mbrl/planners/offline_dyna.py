@@ -50,8 +50,8 @@ class OfflineDyna(OfflinePlanner, HasDynamics, LearnsPolicy):
         rollout_length: k, steps per rollout, or, as in `Dyna`, `[first epoch, last epoch, k0, k1]`, linear in the epoch, of
             `rollout_every` updates each. Longer ones compound the model's error; of short ones many steps end where no
             value is ever fitted (the edge of reach). No longer than the longest episode of the dataset.
-        rollout_batch: rollouts made at a time, from rows of the dataset drawn uniformly, or by its weights. More cost time and
-            memory, and repeat fewer rows.
+        rollout_batch: rollouts made at a time, from rows of the dataset drawn uniformly, or by its weights. More cost time
+            and memory, and repeat fewer rows.
         rollout_every: updates between fresh rollouts. More lets the policy move away from those that it learns from.
         retain: how many of the newest rounds of rollouts are kept; more is more data, of older policies.
         batch_size: rows in an update.
