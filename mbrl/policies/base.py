@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from mbrl.data import CriticsAsked, Generator, Task, Transitions
 from mbrl.errors import UnsupportedError
+from mbrl.policies.critics import Critics
 from mbrl.spec import Configurable, Part
 
 
@@ -83,8 +84,8 @@ class CriticContext:
     """The place where a critic term is called.
 
     Attributes:
-        critics: the critics that learn; called with obs `B x S` and action `B x A` they give values `J x B`, as `Critics`,
-            and their `count` is J.
+        critics: the critics that learn; called with obs `B x S` and action `B x A` they give values `J x B`, and
+            their `count` is J.
         target_critics: those that follow them, called likewise and constant; of a learner without any, `critics`.
         policy: the learner's policy.
         temperature: α, the weight of the entropy in values, a scalar tensor; 0 of a learner without one.
@@ -94,7 +95,7 @@ class CriticContext:
         report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
     """
 
-    critics: nn.Module
+    critics: Critics
     target_critics: nn.Module
     policy: Policy
     temperature: Tensor
@@ -137,7 +138,7 @@ class BoundCriticTerm:
     def __call__(
         self,
         batch: Transitions,
-        critics: nn.Module,
+        critics: Critics,
         target_critics: nn.Module,
         policy: Policy,
         temperature: Tensor,
