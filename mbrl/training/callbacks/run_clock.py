@@ -126,8 +126,8 @@ class RunClock(pl.Callback):
             return
         if self.stop_at is not None:
             raise ConfigError(f"trainer.stop_at: expected evaluations to reach it, got none ({why}); leave stop_at out.")
-        if trainer.checkpointing.keep_best:
-            raise ConfigError(f"trainer.keep_best: expected evaluations to compare, got none ({why}); leave keep_best out.")
+        if keeps := trainer.checkpointing.keeps:
+            raise ConfigError(f"trainer.{keeps}: expected evaluations to compare, got none ({why}); leave {keeps} out.")
         trainer.say(f"no evaluation: {why}")
 
     def _crossed(self, now: int, every: int) -> bool:
