@@ -21,6 +21,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--env_kwargs", help="keyword arguments of the environment, as JSON")
     parser.add_argument("--reward", default="auto", help="auto, learned, or the dotted name of a function")
     parser.add_argument("--terminated", default="auto", help="auto, learned, or the dotted name of a function")
+    parser.add_argument("--done", choices=["terminated"], help="take a dataset's column done for the end of the task")
     parser.add_argument("--action_repeat", type=int, help="simulator steps in one real step (default: 1)")
     parser.add_argument("--action_low", type=_numbers, help="lower bounds, such as [-1, -1], of a dataset without")
     parser.add_argument("--action_high", type=_numbers, help="upper bounds, likewise")
@@ -43,7 +44,9 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             clip_actions=given.clip_actions,
             reward=given.reward,
             terminated=given.terminated,
+            done=given.done,
         )
+        data.trusted = allow
         lines = data.describe()
     elif given.env_id is not None:
         lines = check_environment(
@@ -63,7 +66,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
 
 def _refuse_idle(given: argparse.Namespace) -> None:
     """Refuses options of an environment's steps beside a dataset, and a dataset's beside an environment alone."""
-    names = ("action_low", "action_high", "clip_actions") if given.dataset is None else ("steps", "seed")
+    names = ("action_low", "action_high", "clip_actions", "done") if given.dataset is None else ("steps", "seed")
     told = [f"--{name}" for name in names if (value := getattr(given, name)) is not None and value is not False]
     if told and (given.env_id is not None or given.dataset is not None):
         looks = "asks a dataset (--dataset)" if given.dataset is None else "takes steps in an environment, alone"

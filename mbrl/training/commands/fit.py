@@ -158,6 +158,8 @@ class MbrlCLI(LightningCLI):
             check_classes(self.config[self.config["subcommand"]].as_dict(), self.allow)
         try:
             super().instantiate_classes()
+            if isinstance(self.datamodule, OfflineData):
+                self.datamodule.trusted = self.allow
             if self.foreign:
                 self.datamodule.allow = self.allow  # its names came in a file
         except MbrlError:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mbrl.cli import main
-from mbrl.data import NormalizedScore, make_generator, read_offline
+from mbrl.data import NormalizedScore, Task, make_generator, read_offline
 from mbrl.envs import OfflineData, OnlineData, VectorExperience
 from mbrl.errors import CheckpointError, ConfigError, DataError
 from mbrl.models import SimulatorModel
@@ -101,6 +101,14 @@ def test_the_same_again_and_chosen_levels_alone(run: Path) -> None:
     make_levels(run, ["medium"], namespace="cc", steps=12, seed=1)
     first, again, other = (read_offline(f"{name}/medium-v0") for name in ("aa", "bb", "cc"))
     assert np.array_equal(first.action, again.action) and not np.array_equal(first.action, other.action)
+
+
+@pytest.mark.check("offline-9.5")
+@pytest.mark.parametrize(("size", "log_prob"), [(3, -2.079442), (6, -4.158883)])
+def test_the_density_of_uniform_actions(size: int, log_prob: float) -> None:
+    """Of Hopper, and of HalfCheetah and Walker2d, whose actions lie in [−1, 1]."""
+    task = Task(env_id="", obs_size=1, action_size=size, action_low=(-1.0,) * size, action_high=(1.0,) * size)
+    assert UniformActions(task).log_prob == pytest.approx(log_prob, abs=5e-7)
 
 
 def test_actions_are_samples_of_the_policy(run: Path) -> None:

@@ -1,0 +1,1 @@
+"""What a dataset says of the task that it was recorded in."""
