@@ -298,7 +298,18 @@ class FolderCheckpointIO(CheckpointIO):
         run = checkpoint.get("mbrl_run", {})
         about = {
             name: run[name]
-            for name in ("clock", "position", "class_path", "model", "data", "trainer", "threads", "ended", "eval_return")
+            for name in (
+                "clock",
+                "position",
+                "class_path",
+                "model",
+                "data",
+                "trainer",
+                "threads",
+                "ended",
+                "eval_return",
+                "eval_episodes",
+            )
             if name in run
         }
         write_checkpoint(Path(path), checkpoint, about)

@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from mbrl.arguments import Count, NonNegative, checked
+from mbrl.data import NormalizedScore
 from mbrl.errors import ConfigError, shown
 from mbrl.planners import Planner
 from mbrl.policies import Learner
@@ -114,6 +115,7 @@ class RunTrainer(pl.Trainer):
         self._run_folder: Path | None = None
         self.loaded_from: Path | None = None  # the checkpoint of a model that is handed over with its parameters
         self.tested: Path | None = None  # the checkpoint that the last evaluation was of
+        self.references: NormalizedScore | None = None  # between which the last test was scored
         self._interrupted = False
         self._begin: Callable[[], None] | None = None
         self.hyperparameters: dict[str, Any] = {}  # what `config.yaml` says, for loggers
@@ -185,6 +187,13 @@ class RunTrainer(pl.Trainer):
         planner, clock = self.lightning_module, self.run_clock
         there = isinstance(planner, Planner) and planner.clock == clock.evaluated_at
         return clock.last_return if there and math.isfinite(clock.last_return) else None
+
+    @property
+    def evaluation_episodes(self) -> int | None:
+        """Real episodes of all evaluations so far, of a planner that learns from a dataset; None of others."""
+        planner = self.lightning_module
+        offline = isinstance(planner, Planner) and planner.learns_from == "dataset"
+        return self.run_clock.evaluation_episodes if offline else None
 
     def evaluated(self) -> None:
         """Has the user's callbacks look at an evaluation, such as Lightning's `EarlyStopping`."""

@@ -27,7 +27,7 @@ from mbrl.training.products.predictions import check_output, in_short, predict_r
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
 from mbrl.training.run_folder import begin_files, inside, is_same, refuse_used
 from mbrl.training.run_trainer import RunTrainer
-from mbrl.training.summary import is_finished, write_summary, write_test
+from mbrl.training.summary import is_finished, with_scores, write_summary, write_test
 from mbrl.training.value_from import value_from
 
 
@@ -248,11 +248,12 @@ class Trainer(RunTrainer):
         """
         if video and not isinstance(model, Planner):
             raise ConfigError("video: expected a planner, whose episodes can be drawn, got a model; leave it out.")
-        metrics = self._evaluated("test", model, datamodule, ckpt_path, override)
+        self.references = getattr(datamodule, "references", None) if isinstance(model, Planner) else None
+        metrics = with_scores(self._evaluated("test", model, datamodule, ckpt_path, override), self.references)
         if self.is_global_zero:
             with keeping(metrics):
                 self.run_folder.mkdir(parents=True, exist_ok=True)
-                write_test(self.run_folder, metrics, self.tested)
+                write_test(self.run_folder, metrics, self.tested, self.references)
                 if video:
                     from mbrl.training.products.video import record_episode
 

@@ -140,6 +140,7 @@ class CheckpointCallback(Checkpoint):
             # a run that met its goal stays ended, whatever happens to it between here and its summary
             "ended": trainer.goal if trainer.should_stop else None,
             "eval_return": trainer.evaluation,
+            "eval_episodes": trainer.evaluation_episodes,
             "versions": {
                 "python": platform.python_version(),
                 "torch": str(torch.__version__),
