@@ -168,12 +168,11 @@ class OfflineDataset:
             raise DataError(f"{self.source}: expected an episode that ended, got none in {len(self)} steps; record more.")
         first = self.head(int(finished[-1]) + 1)
         second = replace(other, episode=other.episode - other.episode.min() + first.episode.max() + 1)
-        columns = {
-            name: None if getattr(first, name) is None or getattr(second, name) is None
-            else np.concatenate([getattr(first, name), getattr(second, name)])
-            for name in _COLUMNS
-        }  # fmt: skip
-        return replace(first, **{**columns, "row": None})
+        joined: dict[str, Any] = {"row": None}
+        for name in _COLUMNS[:-1]:
+            parts = getattr(first, name), getattr(second, name)
+            joined[name] = None if any(part is None for part in parts) else np.concatenate(parts)
+        return replace(first, **joined)
 
     def transitions(self, task: Task, *, clip_actions: bool = False, dtype: torch.dtype = torch.float32) -> Transitions:
         """The steps as the library has them: actions in [−1, 1], extras `episode`, and `sim_state` if it was recorded.

@@ -1,1 +1,1 @@
-"""What a dataset says of the task that it was recorded in."""
+"""The task that a dataset was recorded in."""

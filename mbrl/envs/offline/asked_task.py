@@ -17,7 +17,7 @@ from mbrl.names import check_allowed
 
 @dataclass(frozen=True)
 class AskedTask:
-    """What the user says of a dataset's task; attributes as in `OfflineData`.
+    """All that the user says of a dataset's task; attributes as in `OfflineData`.
 
     Attributes:
         trusted: modules in which names that the dataset notes may be looked up, besides those in `allow`.

@@ -15,7 +15,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     """Makes the datasets that the arguments name and says where they are."""
     parser = argparse.ArgumentParser(prog="mbrl collect", description=__doc__)
     parser.add_argument(OPTION, required=True, help=f"which, with commas between them: {','.join(LEVELS)}, or all")
-    parser.add_argument("run", help="the folder of a finished run that kept checkpoints (trainer.keep_at)")
+    parser.add_argument("run", help="a finished run's folder that kept checkpoints (trainer.keep_at), or RUN/best")
     parser.add_argument("--namespace", help="of their ids, NAMESPACE/LEVEL-v0 (default: mbrl/ and the environment's id)")
     parser.add_argument("--steps", type=int, default=10_000, help="real steps of random, medium and expert")
     parser.add_argument("--episodes", type=int, default=100, help="whole episodes of each reference score")

@@ -18,9 +18,10 @@ from mbrl.arguments import Count, Seed, check_argument, check_known
 from mbrl.data import NormalizedScore, OfflineDataset, Task, check_minari_id, derived_seed, make_generator, write_minari
 from mbrl.envs import VectorExperience
 from mbrl.envs.collect import record
-from mbrl.errors import CheckpointError, ConfigError
+from mbrl.errors import CheckpointError, ConfigError, reading
 from mbrl.planners import LearnsPolicy
 from mbrl.planners.online_planner import OnlinePlanner
+from mbrl.policies import Learner
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.levels.references import UniformActions, reference_returns
 from mbrl.training.load import module_of
@@ -47,15 +48,15 @@ def make_levels(
     """Makes Minari datasets `<namespace>/<level>-v0` from a finished run of an online planner with a learner, such as SAC.
 
     `random` has uniform actions; `medium` and `expert` actions that are sampled from the policy of a kept checkpoint and of
-    the last one; `medium-replay` is the real buffer of the first; `medium-expert` is `medium` up to the end of its last
-    finished episode, then `expert`. The medium checkpoint is the first that the run has kept (`trainer.keep_at`) whose
-    evaluation returned a third of the way from random to expert, or more.
+    the last one, or of the one that `run` names; `medium-replay` is the real buffer of the first; `medium-expert` is
+    `medium` up to the end of its last finished episode, then `expert`. The medium checkpoint is the first that the run kept
+    (`trainer.keep_at`) whose evaluation returned a third of the way from random to expert, or more.
 
     Each says its protocol, and has reference scores of our own: uniform actions' mean return, and that of the last policy's
     deterministic actions (`reference_returns`). They are those of this environment, not D4RL's.
 
     Args:
-        run: the run folder.
+        run: the run folder, or a checkpoint of it whose policy is the expert, such as `RUN/best`.
         levels: of `LEVELS`.
         namespace: of the datasets; None takes `mbrl/` and the environment's id in lower case.
         steps: real steps of random, medium and expert; medium-expert has both.
@@ -96,6 +97,7 @@ def make_levels(
     for level in levels:
         dataset, about, algorithm = _made(level, source, settings)
         dataset = replace(dataset.with_cuts(), references=references, source=f"{named}/{level}-v0")
+        dataset.check()
         text = f"{about} {references.source[0].upper()}{references.source[1:]}."
         folders.append(write_minari(dataset.source, dataset, algorithm=algorithm, description=text))
         say(f"{len(dataset)} steps in {folders[-1]}")
@@ -104,9 +106,10 @@ def make_levels(
 
 @dataclass(frozen=True)
 class _Source:
-    """A run, its last planner, and its medium checkpoint once it is known."""
+    """A run, its expert, and its medium checkpoint once it is known."""
 
     run: Path
+    expert: str  # its checkpoint, and what to call it
     planner: OnlinePlanner
     task: Task
     allow: Sequence[str]
@@ -119,7 +122,8 @@ class _Source:
         task = planner.built_task
         if not task.env_id:
             raise CheckpointError(f"expected a run in an environment with an id, got {last} without; give another run.")
-        return _Source(inside(last), planner, task if task.time_limit else replace(task, time_limit=_LIMIT), allow)
+        expert = f"{last.name} of the run, after {planner.env_steps} steps"
+        return _Source(inside(last), expert, planner, task if task.time_limit else replace(task, time_limit=_LIMIT), allow)
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,7 @@ def _planner(folder: Path, allow: Sequence[str], *, buffers: bool) -> OnlinePlan
     """The planner of a checkpoint, with its real buffer if wanted."""
     checkpoint = read_checkpoint(folder, buffers=buffers)
     planner = module_of(checkpoint, folder, allow)
-    learner = planner.learner if isinstance(planner, LearnsPolicy) else None
-    if not isinstance(planner, OnlinePlanner) or learner is None:
+    if not isinstance(planner, OnlinePlanner) or not isinstance(planner, LearnsPolicy) or planner.learner is None:
         raise CheckpointError(
             f"expected a run of a planner that learns a policy in an environment in {folder}, got a "
             f"{type(planner).__name__}; give one such as Dyna's."
@@ -144,8 +147,14 @@ def _planner(folder: Path, allow: Sequence[str], *, buffers: bool) -> OnlinePlan
         real = checkpoint["mbrl_buffers"].get("real")
         if real is None:
             raise CheckpointError(f"expected the real buffer in {folder}, got none; copy the whole folder.")
-        planner.real_buffer.load_state_dict(real)
+        with reading(f"the real buffer in {folder}"):
+            planner.real_buffer.load_state_dict(real)
     return planner
+
+
+def _learner(planner: OnlinePlanner) -> Learner:
+    assert isinstance(planner, LearnsPolicy) and planner.learner is not None  # `_planner` has made sure
+    return planner.learner
 
 
 def _medium(source: _Source, references: NormalizedScore, say: Callable[[str], None]) -> tuple[OnlinePlanner, str]:
@@ -166,14 +175,14 @@ def _medium(source: _Source, references: NormalizedScore, say: Callable[[str], N
 
 def _made(level: str, source: _Source, settings: _Settings) -> tuple[OfflineDataset, str, str]:
     """The dataset of a level, its protocol, and what chose its actions."""
-    learner = type(source.planner.learner).__name__  # type: ignore[attr-defined]
+    learner = type(_learner(source.planner)).__name__
     env_id = source.task.env_id
     if level == "random":
         log_prob = UniformActions(source.task).log_prob
         said = f"{settings.steps} steps of {env_id} with uniform actions, log-density {log_prob:.6f} each"
         return _recorded(level, None, source, settings), f"{said}, seed {settings.seed}.", "random"
     if level == "expert":
-        said = f"{settings.steps} steps of {env_id} with actions sampled from {learner}'s policy at the end of its run"
+        said = f"{settings.steps} steps of {env_id} with actions sampled from {learner}'s policy, {source.expert}"
         return _recorded(level, source.planner, source, settings), f"{said}, seed {settings.seed}.", learner
     assert source.medium is not None
     planner, about = source.medium
@@ -204,7 +213,7 @@ def _recorded(level: str, planner: OnlinePlanner | None, source: _Source, settin
 
 def _sampling(planner: OnlinePlanner, seed: int) -> Callable[[VectorExperience], Tensor]:
     """Samples of the policy, whatever the planner explores with."""
-    policy = planner.learner.policy  # type: ignore[attr-defined]
+    policy = _learner(planner).policy
     generator = make_generator(planner.device, seed, "levels", "actions")
     before = torch.zeros(1, planner.built_task.action_size, device=planner.device, dtype=torch.float32)
 

@@ -114,7 +114,7 @@ def test_the_density_of_uniform_actions(size: int, log_prob: float) -> None:
 def test_actions_are_samples_of_the_policy(run: Path) -> None:
     source = level_datasets._Source.of(run, ())
     experience = VectorExperience(source.task, 1, seed=0)
-    policy = source.planner.learner.policy  # type: ignore[attr-defined]
+    policy = level_datasets._learner(source.planner).policy
     wanted, _ = policy.sample(experience.obs, make_generator("cpu", 3, "levels", "actions"))
     assert torch.equal(level_datasets._sampling(source.planner, 3)(experience), wanted)
     experience.close()
