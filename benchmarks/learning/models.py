@@ -1,12 +1,12 @@
-"""Compares models under MBPO: what they are fitted to, and whether one network with smooth values does for an ensemble.
+"""Compares models under MBPO: what they are fitted to, and whether one network with smooth values will do.
 
     python benchmarks/learning/models.py run distractors --seeds 0 1 2 --workers 2
     python benchmarks/learning/models.py draw distractors
 
 `distractors` and `small` ask what a model should be fitted to where it can't fit everything, values' gradients, squared
-errors or likelihood: Pendulum-v1 under the preset of `configs/mbpo`, 4,000 steps, a 7-member ensemble with normalised targets
-in every arm. In `distractors` each observation has ten numbers more, which move by themselves (`Distracted-v0`, the paper's
-dynamics); in `small` a member is one layer of 16.
+errors or likelihood: Pendulum-v1 under the preset of `configs/mbpo`, 4,000 steps, a 7-member ensemble with normalised
+targets in every arm. In `distractors` each observation has ten numbers more, which move by themselves (`Distracted-v0`, the
+paper's dynamics); in `small` a member is one layer of 16.
 
 `cartpole` asks what Zheng2023 did: cart-pole swing-up under its preset, 6,000 decisions, with the preset's probabilistic
 ensemble, one probabilistic network, one deterministic one, and the last with `RobustValue` or with constrained critics. The
@@ -36,14 +36,14 @@ FITTED_TO = {
     "squared-error": arms.Arm([], [f"{DYNAMICS}.deterministic=true"]),
     "likelihood": arms.Arm([], [f"{DYNAMICS}.deterministic=false"]),
 }
-ROBUST = '[{"class_path": "mbrl.policies.RobustValue", "init_args": {"weight": 0.1, "eps": 0.03}}]'
+ROBUST = '[{"class_path": "mbrl.policies.RobustValue", "init_args": {"weight": 0.01, "eps": 0.03}}]'
 CLIPPED = '{"class_path": "mbrl.networks.SpectralClip", "init_args": {"budget": 100}}'
 SINGLE = ["configs/models/single.yaml"]
 SMOOTHED = {
     "ensemble": arms.Arm([]),
     "probabilistic": arms.Arm(["configs/models/single_probabilistic.yaml"]),
     "deterministic": arms.Arm(SINGLE),
-    "robust": arms.Arm(SINGLE, [f"{LEARNER}.critic_terms={ROBUST}"]),
+    "robust": arms.Arm(SINGLE, [f"--model.init_args.critic_terms={ROBUST}"]),
     "constrained": arms.Arm(SINGLE, [f"{LEARNER}.critic_constraint={CLIPPED}"]),
 }
 LIVE = ("one_step_error", "vame_sampled", "vame_mean", "value_sd", "value_slope_mean", "value_slope_q95", "value_slope_pgd")
