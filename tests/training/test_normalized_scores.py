@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mbrl.cli import main
 from mbrl.data import NormalizedScore, write_minari
@@ -98,3 +99,26 @@ def test_a_run_without_evaluations_has_seen_none(dataset: str, tmp_path: Path) -
     made = run(tmp_path, dataset, steps=10, eval_episodes=0)
     made.test(offline(), data(dataset), ckpt_path="last")
     assert json.loads((tmp_path / "test.json").read_text())["eval/total_episodes"] == 0
+
+
+def test_a_minari_dataset_is_learned_from_by_one_command(dataset: str, tmp_path: Path) -> None:
+    """By id, from the shipped files, and tested in the environment that it names."""
+    small = {
+        "model": {
+            "init_args": {
+                "batch_size": 16, "rollout_batch": 16, "rollout_every": 6, "rollout_length": 2,
+                "learner": {"init_args": {"hidden": [8]}},
+                "dynamics": {"init_args": {"hidden": [8], "members": 2, "elites": 1, "max_epochs": 1, "weight_decay": 0.0}},
+            }
+        },
+        "data": {"init_args": {"steps": 12, "eval_episodes": 1, "test_episodes": 2}},
+        "trainer": {"folder": str(tmp_path / "run"), "eval_every": 6, "progress": False, "tensorboard": False},
+    }  # fmt: skip
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+    files = ["configs/base/offline.yaml", "configs/offline/mopo.yaml", str(tmp_path / "small.yaml")]
+    configs = [part for file in files for part in ("--config", file)]
+    assert main(["fit", *configs, "--data.init_args.path", dataset]) == 0
+    assert main(["test", *configs, "--data.init_args.path", dataset]) == 0
+    test = json.loads((tmp_path / "run/test.json").read_text())
+    assert test["references"]["source"] == WHOSE and test["eval/total_episodes"] == 2
+    assert test["checkpoint"]["updates"] == 12 and "test/normalized_score" in test
