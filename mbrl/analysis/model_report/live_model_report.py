@@ -171,7 +171,7 @@ def disagreement_of(found: UncertaintyAgainstError) -> dict[str, float]:
 
 
 def value_numbers(found: ValueAwareError) -> dict[str, float]:
-    """What the model's error does to the value, and how steep the value is."""
+    """Numbers of what the model's error does to the value, and of how steep the value is."""
     numbers = {
         "vame_sampled": found.vame_sampled,
         "vame_mean": found.vame_mean,
