@@ -41,6 +41,8 @@ def test_a_planners_run(run: Path) -> None:
     """
     others = {"plan/value", "time/plan_s", "rollout/bonus_weight", "rollout/clamped", "model/ends"}
     others |= {"rollout/halted", "rollout/halt_threshold"}  # see tests/planners/rollouts/test_halt_unfamiliar.py
+    others |= {name for name in documented("A planner's run") if name.startswith(("batch/edge_", "batch/inner_"))}
+    others |= {"batch/patched"}  # see tests/analysis/edge_of_reach
     others |= {"model/holdout_loss", "model/budget"}  # see tests/training/test_value_from.py
     others |= {f"{where}/{what}_spread" for where in ("rollout", "explore") for what in ("reward", "uncertainty")}
     assert written(run) == documented("A planner's run") - others

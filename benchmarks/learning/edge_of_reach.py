@@ -1,13 +1,15 @@
 """The edge of reach (Sims2024): what rollout length and the quality of the model do to learning from a random dataset.
 
-    python benchmarks/learning/edge_of_reach.py run length --seeds 0 1 2 --workers 2     # an hour or so of one core
-    python benchmarks/learning/edge_of_reach.py run quality --seeds 0 1 2 --workers 2    # about six hours of one core
+    python benchmarks/learning/edge_of_reach.py run length --seeds 0 1 2 --workers 2     # one to two hours of a core
+    python benchmarks/learning/edge_of_reach.py run rows --arms learned-2-1 learned-2-5  # its control
+    python benchmarks/learning/edge_of_reach.py run quality --seeds 0 1 2 --workers 2    # about six hours of a core
     python benchmarks/learning/edge_of_reach.py draw length
 
-`length`: Pendulum-v1, 2,000 random steps, no penalty, 6,000 updates; rollouts of 1 to 40 steps of a learned or the exact
-model, 2 or 10 critics. Rounds hold 20,000 steps whatever the rollouts' length, so that arms differ in how far rollouts
-reach and not in how many rows they make. `quality`: Reacher-v5, 10,000 random steps, rollouts of 5 steps, 20,000 updates;
-MOPO, MOBILE and RAVL with models from untrained by learned to exact (`Blend`). `arms.py` says what `run` does and keeps.
+`length`: Pendulum-v1, 2,000 random steps, no penalty, 6,000 updates; 500 rollouts a round, of 1 to 40 steps, of a learned
+or the exact model; 2 or 10 critics, which see observations as they are, as the published methods' do. Longer rollouts reach
+further, and are more rows: `rows` is the same with rounds of 20,000 steps throughout. `quality`: Reacher-v5, 10,000
+random steps, rollouts of 5 steps, 20,000 updates; MOPO, MOBILE and RAVL with models from untrained by learned to exact
+(`Blend`). `arms.py` says what `run` does and keeps.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import arms
 import offline
 import run as learning
 
-ROUND = 20_000  # model steps that a round of rollouts makes
+ROLLOUTS, ROUND = 500, 20_000  # rollouts or model steps in a round
 LENGTHS = (1, 5, 10, 20, 40)
 CRITICS = (2, 10)
 MODELS = ("learned", "exact")
@@ -53,16 +55,16 @@ def model(found: dict[str, object]) -> str:
     return f"{DYNAMICS}={json.dumps(found)}"
 
 
-def length_arms() -> dict[str, arms.Arm]:
-    """Model, critics and rollout length, without any penalty."""
+def length_arms(equal_rows: bool) -> dict[str, arms.Arm]:
+    """Model, critics and rollout length, without any penalty; as many rollouts in each arm, or as many rows."""
     made = {}
     for name, found in zip(MODELS, (learned(), spec("Pendulum")), strict=True):
         for critics in CRITICS:
             for length in LENGTHS:
                 settings = [
-                    *(*SIZES, model(found), f"{LEARNER}.critics={critics}", "--data.init_args.steps=6000"),
-                    f"--model.init_args.rollout_length={length}",
-                    f"--model.init_args.rollout_batch={ROUND // length}",
+                    *(*SIZES, f"{LEARNER}.normalize_obs=false", f"{LEARNER}.critics={critics}", model(found)),
+                    *(f"--model.init_args.rollout_length={length}", "--data.init_args.steps=6000"),
+                    f"--model.init_args.rollout_batch={ROUND // length if equal_rows else ROLLOUTS}",
                 ]
                 made[f"{name}-{critics}-{length}"] = arms.Arm(["configs/base/offline.yaml"], settings)
     return made
@@ -81,13 +83,13 @@ def quality_arms() -> dict[str, arms.Arm]:
     for method in METHODS:
         files = ["configs/base/offline.yaml", f"configs/offline/{method}.yaml"]
         for quality, found in qualities().items():
-            rollouts = ["--model.init_args.rollout_length=5", f"--model.init_args.rollout_batch={ROUND // 20}"]
+            rollouts = ["--model.init_args.rollout_length=5", f"--model.init_args.rollout_batch={2 * ROLLOUTS}"]
             settings = [*SIZES, *rollouts, model(found), "--data.init_args.steps=20000"]
             made[f"{method}-{quality:g}"] = arms.Arm(files, settings)
     return made
 
 
-TASKS = {"length": ("Pendulum-v1", 2000), "quality": ("Reacher-v5", 10_000)}
+TASKS = {"length": ("Pendulum-v1", 2000), "rows": ("Pendulum-v1", 2000), "quality": ("Reacher-v5", 10_000)}
 
 
 def found_of(file: str) -> dict[str, list[tuple[float, float]]]:
@@ -104,7 +106,7 @@ def draw(file: str, task: str) -> None:
     from matplotlib.figure import Figure
 
     found, (env_id, steps) = found_of(file), TASKS[task]
-    if task == "length":
+    if task != "quality":
         places: list[float] = list(range(len(LENGTHS)))
         ticks, label = [str(length) for length in LENGTHS], "steps of a rollout"
         lines = {f"{name} model, {n} critics": [f"{name}-{n}-{k}" for k in LENGTHS] for name in MODELS for n in CRITICS}
@@ -144,8 +146,9 @@ def draw(file: str, task: str) -> None:
 
 def main() -> None:
     """Reads the command line."""
-    every = {"length": length_arms(), "quality": quality_arms()}
-    given = arms.parser(__doc__, [name for found in every.values() for name in found], list(TASKS)).parse_args()
+    every = {"length": length_arms(False), "rows": length_arms(True), "quality": quality_arms()}
+    names = dict.fromkeys(name for found in every.values() for name in found)
+    given = arms.parser(__doc__, list(names), list(TASKS)).parse_args()
     file = f"edge-of-reach-{given.task}"
     if given.what == "draw":
         draw(file, given.task)

@@ -1,5 +1,7 @@
 """Analyses of where, how far ahead and how confidently a model is wrong, and of what runs achieved."""
 
+from mbrl.analysis.edge_of_reach.targets import edge_of_reach
+from mbrl.analysis.edge_of_reach.targets_result import EdgeOfReach
 from mbrl.analysis.episodes import split_episodes, windows
 from mbrl.analysis.forecasts.linear_baseline import LinearBaseline
 from mbrl.analysis.model_error.calibration import calibration
@@ -39,6 +41,7 @@ __all__ = [
     "BanditSelection",
     "Calibration",
     "Curve",
+    "EdgeOfReach",
     "Improvement",
     "LearningCurves",
     "LinearBaseline",
@@ -60,6 +63,7 @@ __all__ = [
     "ValueAwareError",
     "bootstrap_interval",
     "calibration",
+    "edge_of_reach",
     "interquartile_mean",
     "learning_curves",
     "local_lipschitz",
