@@ -35,6 +35,11 @@ from mbrl.analysis.runs.run_curves import RunCurves, read_curves
 from mbrl.analysis.runs.run_scores import normalized_scores
 from mbrl.analysis.selection.bandit import select_by_bandit
 from mbrl.analysis.selection.bandit_result import BanditSelection
+from mbrl.analysis.selection.fitted_q import fitted_q_evaluation
+from mbrl.analysis.selection.fitted_q_result import FittedQ
+from mbrl.analysis.selection.model_return import model_return
+from mbrl.analysis.selection.scores import select_by_scores
+from mbrl.analysis.selection.scores_result import ScoreSelection
 
 __all__ = [
     "REPORT_PARTS",
@@ -42,6 +47,7 @@ __all__ = [
     "Calibration",
     "Curve",
     "EdgeOfReach",
+    "FittedQ",
     "Improvement",
     "LearningCurves",
     "LinearBaseline",
@@ -56,6 +62,7 @@ __all__ = [
     "Result",
     "RewardAndTermination",
     "RunCurves",
+    "ScoreSelection",
     "ScoreStatistics",
     "Skipped",
     "Subject",
@@ -64,9 +71,11 @@ __all__ = [
     "bootstrap_interval",
     "calibration",
     "edge_of_reach",
+    "fitted_q_evaluation",
     "interquartile_mean",
     "learning_curves",
     "local_lipschitz",
+    "model_return",
     "normalized_scores",
     "one_step_error",
     "open_loop_error",
@@ -78,6 +87,7 @@ __all__ = [
     "reward_and_termination",
     "score_statistics",
     "select_by_bandit",
+    "select_by_scores",
     "split_episodes",
     "uncertainty_against_error",
     "value_error",
