@@ -37,6 +37,7 @@ from mbrl.analysis.selection.bandit import select_by_bandit
 from mbrl.analysis.selection.bandit_result import BanditSelection
 from mbrl.analysis.selection.fitted_q import fitted_q_evaluation
 from mbrl.analysis.selection.fitted_q_result import FittedQ
+from mbrl.analysis.selection.fitted_q_score import FittedQScore
 from mbrl.analysis.selection.model_return import model_return
 from mbrl.analysis.selection.scores import select_by_scores
 from mbrl.analysis.selection.scores_result import ScoreSelection
@@ -48,6 +49,7 @@ __all__ = [
     "Curve",
     "EdgeOfReach",
     "FittedQ",
+    "FittedQScore",
     "Improvement",
     "LearningCurves",
     "LinearBaseline",

@@ -51,7 +51,7 @@ class ScoreSelection(Result):
         }
 
     def summary(self) -> dict[str, Any]:
-        """Of each score its rank correlation, what its choice earns, and how much less than the best that is."""
+        """Rank correlation of each score, what its choice earns, and how much less than the best that is."""
         found: dict[str, Any] = {
             "policies": len(self.returns),
             "return_of_a_policy_at_random": float(self.returns.mean()),
