@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.edge_of_reach.targets_result import EdgeOfReach
+from mbrl.analysis.episodes import check_rows
 from mbrl.analysis.forecasts.nearest_rows import NearestRows
-from mbrl.arguments import NonNegative, check_argument, check_whole
+from mbrl.arguments import NonNegative, check_argument, check_shape, check_whole
 from mbrl.data import ReplayBuffer, Transitions
 from mbrl.errors import ConfigError, DataError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners import LearnsPolicy, Planner, dynamics_of
 from mbrl.planners.evaluation import evaluating
 from mbrl.planners.rollouts.imagination import Imagination
-from mbrl.planners.rollouts.selectors import PolicySample
+from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample
 from mbrl.policies import Learner
 
 WHO = "edge_of_reach"
@@ -40,6 +41,7 @@ def edge_of_reach(
     rollouts: int = 1000,
     length: int | None = None,
     threshold: float | None = None,
+    selector: ActionSelector | None = None,
 ) -> EdgeOfReach:
     """Makes rollouts as the planner would learn from them now, and looks at the state that each step leads to.
 
@@ -58,13 +60,15 @@ def edge_of_reach(
         length: steps per rollout; None takes the planner's longest.
         threshold: distance beyond which a state counts as unfitted; raising it leaves fewer at the edge. None takes the
             distance within which 95 % of the recorded states have another one.
+        selector: how actions are chosen in the rollouts, such as those of an earlier policy; None takes the planner's.
 
     Returns:
         The targets, with a figure of their values.
 
     Raises:
         UnsupportedError: if the planner has no model or no critics.
-        DataError: if there are no rows, or no rollout holds finite numbers.
+        DataError: if there are no rows or one isn't finite, or if no rollout holds finite numbers.
+        ShapeError: for rows of another task.
         ConfigError: for a number out of range, or no `length` where the planner has none.
     """
     check_argument(f"{WHO}(planner=…)", planner, Planner)
@@ -73,10 +77,12 @@ def edge_of_reach(
         check_argument(f"{WHO}(threshold=…)", threshold, NonNegative)
     model, learner = _parts(planner)
     steps = _length(planner, length)
-    if not len(rows):
-        raise DataError(f"{WHO}: expected recorded rows to begin at, got none; give those that the planner learns from.")
+    check_rows(WHO, rows)
+    size = model.built_task.obs_size
+    check_shape(f"{WHO}(rows=…).obs", rows.obs, ("N", size), "give rows of the planner's own task")
     rows = rows.to(planner.device)
-    made, ended = _imagined(planner, model, learner, rows, rollouts, steps, generator)
+    chooses = selector or getattr(planner, "rollout_selector", None) or PolicySample()
+    made, ended = _imagined(planner, model, learner, chooses, rows, rollouts, steps, generator)
     notes: list[str] = []
     if len(made) == 0:
         raise DataError(f"{WHO}: expected rollouts of finite numbers, got none; the model has diverged.")
@@ -104,6 +110,7 @@ def edge_of_reach(
     best = max(float(torch.cat((made.reward, rows.reward)).max()), 0.0)
     goes_on_there = goes_on.cpu()
     return EdgeOfReach(
+        next_obs=made.next_obs.cpu()[goes_on_there],
         depth=made.extras["depth"][:, 0].long().cpu()[goes_on_there],
         cut=cut.cpu()[goes_on_there],
         distance=distance[goes_on_there],
@@ -122,10 +129,14 @@ def _parts(planner: Planner) -> tuple[DynamicsModel, Learner]:
     model, learner = dynamics_of(planner), planner.learner if isinstance(planner, LearnsPolicy) else None
     name = type(planner).__name__
     if model is None:
-        raise UnsupportedError(f"{WHO}: expected a planner with a model, whose rollouts end, got {name} without one.")
+        raise UnsupportedError(
+            f"{WHO}: expected a planner with a model, whose rollouts end, got {name} without one; look at one with."
+        )
     if learner is None or not learner.has_critics:
         lacks = "a learner" if learner is None else f"critics in {type(learner).__name__}"
-        raise UnsupportedError(f"{WHO}: expected a planner whose learner values states, got {name} without {lacks}.")
+        raise UnsupportedError(
+            f"{WHO}: expected a planner whose learner values states, got {name} without {lacks}; take SAC."
+        )
     return model, learner
 
 
@@ -148,6 +159,7 @@ def _imagined(
     planner: Planner,
     model: DynamicsModel,
     learner: Learner,
+    selector: ActionSelector,
     rows: Transitions,
     rollouts: int,
     length: int,
@@ -164,7 +176,6 @@ def _imagined(
     if "weight" in rows.extras:
         buffer.weigh(rows.extras["weight"])
     kept: list[Transitions] = []
-    selector = getattr(planner, "rollout_selector", None) or PolicySample()
     hooks = getattr(planner, "rollout_hooks", ())
     with evaluating(planner):
         Imagination(

@@ -25,6 +25,7 @@ class EdgeOfReach(Result):
     """Targets of imagined steps that don't end the task, `B` of them.
 
     Attributes:
+        next_obs: `B x S`, the states whose values the targets ask for, environment units.
         depth: `B` int64, steps before in the rollout.
         cut: `B` bool, whether the rollout goes no further though nothing ended it.
         distance: `B` float64, from where the step leads to the nearest fitted state, in standard deviations of the recorded
@@ -41,6 +42,7 @@ class EdgeOfReach(Result):
     name: ClassVar[str] = "edge_of_reach"
     title: ClassVar[str] = "Values at the edge of reach"
 
+    next_obs: Tensor
     depth: Tensor
     cut: Tensor
     distance: Tensor
@@ -85,7 +87,7 @@ class EdgeOfReach(Result):
         }
 
     def summary(self) -> dict[str, Any]:
-        """The shares, and what the critics say within reach and at its edge."""
+        """The shares, and what the critics say at the edge and of all other targets."""
         return {
             "targets": len(self.value),
             "length": self.length,
@@ -94,23 +96,23 @@ class EdgeOfReach(Result):
             "share_of_ends": _mean(self.cut),
             "share_at_edge": _mean(self.edge),
             "attainable": self.attainable,
-            "within": self._of(~self.cut),
+            "others": self._of(~self.edge),
             "edge": self._of(self.edge),
         }
 
     def in_short(self) -> list[str]:
         """How much rests on the edge, and what it is said to be worth."""
-        share, inside, out = _mean(self.edge), self._of(~self.cut), self._of(self.edge)
+        share, others, out = _mean(self.edge), self._of(~self.edge), self._of(self.edge)
         if not share:
             return ["No target lies at the edge of reach: wherever rollouts end, others step from."]
         said = [
             f"{100 * share:.2g} % of the targets lie at the edge of reach, further than {rounded(self.threshold)} standard "
             "deviations from every fitted state."
         ]
-        if inside["value_mean"] is not None and out["value_mean"] is not None:
+        if others["value_mean"] is not None and out["value_mean"] is not None:
             said.append(
                 f"The critics' least value is {rounded(out['value_mean'])} there on average, and "
-                f"{rounded(inside['value_mean'])} within reach."
+                f"{rounded(others['value_mean'])} elsewhere."
             )
         if out["share_unattainable"]:
             said.append(

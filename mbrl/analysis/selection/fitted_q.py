@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mbrl.analysis.episodes import split_episodes
+from mbrl.analysis.episodes import check_rows, first_states
 from mbrl.analysis.progress import Progress
 from mbrl.analysis.selection.fitted_q_result import FittedQ
 from mbrl.arguments import Positive, Share, ShareBelowOne, Widths, check_argument, check_shape, check_whole
@@ -137,20 +137,6 @@ def fitted_q_evaluation(
         error=float(error.sqrt()) * unit,
         discount=discount,
     )
-
-
-def check_rows(who: str, rows: Transitions) -> None:
-    """Refuses recorded steps that there are none of, or that aren't finite (`DataError`)."""
-    if not len(rows):
-        raise DataError(f"{who}: expected recorded rows, got none; give those of a dataset.")
-    for name in ("obs", "action", "reward", "next_obs"):
-        if not bool(torch.isfinite(getattr(rows, name)).all()):
-            raise DataError(f"{who}: expected finite rows, got others in {name}; leave them out.")
-
-
-def first_states(rows: Transitions) -> Tensor:
-    """The state in which each recorded episode begins, `N x S`; `rows` as in `split_episodes`."""
-    return torch.stack([episode.obs[0] for episode in split_episodes(rows)])
 
 
 @torch.no_grad()

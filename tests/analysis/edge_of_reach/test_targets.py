@@ -13,7 +13,7 @@ from mbrl.analysis import EdgeOfReach, edge_of_reach
 from mbrl.analysis.edge_of_reach.targets_result import EDGE as AT_EDGE
 from mbrl.analysis.edge_of_reach.targets_result import NEAR, WITHIN
 from mbrl.data import Transitions, make_generator
-from mbrl.errors import ConfigError, DataError, UnsupportedError
+from mbrl.errors import ConfigError, DataError, ShapeError, UnsupportedError
 from mbrl.planners import BatchContext, EdgeValues, OfflineDyna, PolicyMode, UncertaintyPenalty
 from mbrl.policies import BC, SAC
 from mbrl.testing import LinearModel, check_batch_hook
@@ -52,6 +52,7 @@ def test_only_ends_that_no_other_rollout_steps_from_are_at_the_edge() -> None:
     sd = recorded().obs.double().std(0, correction=0)
     assert float(said.distance[said.cut].min()) <= float((1 / sd).norm())  # one step from its own state before
     assert found(threshold=100.0).edge.sum() == 0
+    assert said.next_obs.shape == (50 * LENGTH, 2) and float(said.next_obs[said.cut].abs().amax(-1).min()) >= LENGTH
     groups = said.groups()
     assert set(groups) == {WITHIN, NEAR, AT_EDGE} and bool((sum(groups.values()) == 1).all())
 
@@ -60,6 +61,7 @@ def test_an_end_that_recorded_rows_hold_is_within_reach_where_batches_have_some(
     ends = found(threshold=0.0)
     still = found(built(rollout_selector=Still()), threshold=1e-6)
     assert ends.edge.any() and not still.edge.any(), "who stands still ends where it began"
+    assert torch.equal(found(selector=Still(), threshold=1e-6).next_obs, still.next_obs)
     assert "no recorded rows" not in " ".join(ends.notes)
     assert "no recorded rows" in " ".join(found(built(real_ratio=0.0)).notes)
     everywhere = torch.cartesian_prod(torch.arange(-12.0, 13.0), torch.arange(-12.0, 13.0))
@@ -151,8 +153,14 @@ def test_what_has_no_values_or_no_rollouts_is_refused() -> None:
         found(threshold=-1.0)
     with pytest.raises(ConfigError, match=r"edge_of_reach\(length"):
         found(length=0)
-    with pytest.raises(DataError, match="expected recorded rows to begin at, got none"):
+    with pytest.raises(DataError, match="expected recorded rows, got none"):
         found(rows=recorded().select(slice(0, 0)))
+    with pytest.raises(DataError, match="got others in reward"):
+        found(rows=replace(recorded(), reward=recorded().reward * torch.nan))
+    with pytest.raises(ShapeError, match="give rows of the planner's own task"):
+        found(rows=replace(recorded(), obs=torch.zeros(200, 3)))
+    with pytest.raises(ConfigError, match=r"edge_of_reach\(rows"):
+        found(rows=[1.0])  # type: ignore[arg-type]
 
 
 def _clone() -> OfflineDyna:
