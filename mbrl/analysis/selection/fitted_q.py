@@ -103,7 +103,7 @@ def fitted_q_evaluation(
     net = Critics(size, width, generator, hidden, critics, normalizer=normalizer.to(device)).to(device)
     slow = copy.deepcopy(net).requires_grad_(False)
     optimizer = LeanAdam(net.parameters(), lr=lr)
-    followed = (list(slow.parameters()), list(net.parameters()))
+    followed: tuple[list[Tensor], list[Tensor]] = (list(slow.parameters()), list(net.parameters()))
     every, curve, at = max(1, updates // _POINTS), [], []
     error = torch.zeros((), dtype=torch.float64, device=device)
     goes_on = (~rows.terminated).float() * discount  # B
