@@ -181,6 +181,12 @@ class Learner(Configurable, nn.Module, ABC):
     def make_optimizers(self) -> list[Optimizer]:
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
 
+    def check_length(self, updates: int) -> None:
+        """Hears how many updates the run makes, and warns (`MbrlWarning`) if a schedule of its own has another length.
+
+        Planners call it when a fit begins or goes on. By default nothing.
+        """
+
     def fit_inputs(self, rows: Transitions) -> None:
         """Takes statistics of real rows, such as those of an observation normaliser; by default nothing.
 
