@@ -255,8 +255,8 @@ class SAC(Learner):
         if planned is not None and planned != updates:
             warnings.warn(
                 f"SAC: expected actor_lr_cosine to be the run's {updates} updates, got {planned}, so that at its end the "
-                f"actor's step size is {half_cosine(updates / planned):.2g} of actor_lr; set actor_lr_cosine to {updates}, or "
-                "to null for a constant one.",
+                f"actor's step size is {half_cosine(updates / planned):.2g} of actor_lr; set actor_lr_cosine to {updates}, "
+                "or to null for a constant one.",
                 MbrlWarning,
                 stacklevel=2,
             )
