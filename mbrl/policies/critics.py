@@ -97,6 +97,17 @@ class Critics(nn.Module):
             layers = ConstrainedLayers(self._raw_weights(), ACTIVATION_SLOPES[self.hidden.activation], 1, None)
         return layers.bound(self._raw_weights())
 
+    def slopes(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Gradients of all values in the observation, `J x B x S`, constants, of `obs` `B x S` and `action` `B x A`.
+
+        Each critic gets rows of its own, so that one backward pass serves all.
+        """
+        with torch.enable_grad():
+            at = obs.detach().expand(self.count, *obs.shape).clone().requires_grad_()  # J x B x S
+            values = self(at, action.detach().expand(self.count, *action.shape), frozen=True, own_rows=True)  # J x B
+            (found,) = torch.autograd.grad(values.sum(), at)
+        return found
+
     def forward(self, obs: Tensor, action: Tensor, *, frozen: bool = False, own_rows: bool = False) -> Tensor:
         """Values of all critics.
 

@@ -216,7 +216,7 @@ class SAC(Learner):
         target = self.target(batch, generator)  # B
         values = self.critics(batch.obs, batch.action)  # J x B
         critic_loss = (values - target).square().mean(-1).sum() * self.critic_weight
-        own = (self.critics, self.target_critics, self.policy, temperature, self.discount)
+        own = (self.critics, self.target_critics, self.policy, temperature, self.discount, values)
         for term in critic_terms:
             critic_loss = critic_loss + term(batch, *own)
         penalty = self.critics.penalty(batch.obs, batch.action)
@@ -305,14 +305,22 @@ class SAC(Learner):
             NotBuiltError: before `build`.
             ConfigError: for other critics.
         """
+        asked = self._asked(critics)
+        if action is None:
+            action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
+        values = [each(obs, action, frozen=True) for each in asked]
+        return values[0] if len(values) == 1 else torch.cat(values)
+
+    def slopes(self, obs: Tensor, action: Tensor, critics: CriticsAsked = "online") -> Tensor:
+        """Gradients of each value in `obs` `B x S`, `J x B x S`, at a fixed `action` `B x A`; `critics` as in `value`."""
+        return torch.cat([each.slopes(obs, action) for each in self._asked(critics)])
+
+    def _asked(self, critics: CriticsAsked) -> list[Critics]:
         self._need_build()
         if critics not in get_args(CriticsAsked):
             raise ConfigError(f"SAC.value: expected critics to be online, target or both, got {critics!r}; ask for online.")
-        if action is None:
-            action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
-        if critics == "both":
-            return torch.cat([each(obs, action, frozen=True) for each in (self.critics, self.target_critics)])
-        return (self.critics if critics == "online" else self.target_critics)(obs, action, frozen=True)
+        both = {"online": self.critics, "target": self.target_critics}
+        return list(both.values()) if critics == "both" else [both[critics]]
 
 
 def half_cosine(share: float) -> float:

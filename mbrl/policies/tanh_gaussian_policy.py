@@ -102,7 +102,8 @@ class TanhGaussianPolicy(Policy):
         """The Gaussian before the squashing.
 
         Args:
-            obs: `B x S`, any leading dims; a first one that is `expand`ed costs no more than one of its copies.
+            obs: `B x S`, any leading dims; a first one that is `expand`ed costs no more than one of its copies, where no
+                gradient in it is asked for.
             frozen: whether to treat the parameters as constants.
 
         Returns:
@@ -112,7 +113,8 @@ class TanhGaussianPolicy(Policy):
             ShapeError: if the last dim is not `S`.
         """
         check_shape("TanhGaussianPolicy(obs)", obs, ("B", self.obs_size), "build the policy for the task of obs")
-        if obs.ndim > 2 and obs.stride(0) == 0:  # several samples of each state: the network sees it once
+        if obs.ndim > 2 and obs.stride(0) == 0 and not obs.requires_grad:
+            # Several samples of each state: the network sees it once. A gradient would reach the first copy alone.
             mean, log_sigma = self.distribution(obs[0], frozen=frozen)
             return mean.expand(obs.shape[0], *mean.shape), log_sigma.expand(obs.shape[0], *mean.shape)
         rows = obs if obs.ndim == 2 else obs.reshape(-1, self.obs_size)  # B x S
