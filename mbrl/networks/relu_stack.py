@@ -85,6 +85,35 @@ class ReluStack(nn.Module):
             hidden = hidden.relu_() if self.activation == "relu" else group_sort(hidden)
         return hidden.to(x.dtype)
 
+    def activations(self, x: Tensor, weights: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Outputs of each hidden layer, `J x B x units`, constants, in the dtype that they are computed in.
+
+        `x` is `B x in`, `weights` as in `forward`.
+        """
+        dtype = torch.bfloat16 if self.precision == "bf16" else x.dtype
+        hidden, found = x.expand(self.copies, *x.shape[-2:]).to(dtype), []  # J x B x in
+        with torch.no_grad():
+            for weight, bias in zip(weights or self.weights, self.biases, strict=True):
+                hidden = torch.baddbmm(bias.to(dtype), hidden, weight.to(dtype)).relu_()  # J x B x units
+                found.append(hidden)
+        return found
+
+    def pulled_back(self, along: Tensor, hidden: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
+        """The gradient of ⟨`along`, last hidden layer⟩ in the input, `J x B x in`, for ReLU alone.
+
+        It is differentiable in `along` and the weights, and constant in the input, since ReLU has no curvature. Autograd
+        doesn't know that: to differentiate its gradient it goes back through the forward pass too, with zeros.
+
+        Args:
+            along: `J x B x units`.
+            hidden: `activations` at the input.
+            weights: as in `forward`.
+        """
+        for weight, active in zip(reversed(list(weights or self.weights)), reversed(hidden), strict=True):
+            along = torch.ops.aten.threshold_backward(along.to(active.dtype), active, 0)
+            along = along @ weight.to(active.dtype).mT
+        return along
+
 
 def xavier_uniform(shape: Sequence[int], fans: int, generator: torch.Generator) -> Tensor:
     """Uniform in ±√(6 / fans), where `fans` is the number of inputs and outputs together (gain 1)."""

@@ -108,6 +108,28 @@ class Critics(nn.Module):
             (found,) = torch.autograd.grad(values.sum(), at)
         return found
 
+    def action_slopes(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Gradients of all values in the action, `J x B x A`, differentiable in the parameters.
+
+        Args:
+            obs: `B x S`.
+            action: `B x A` in [−1, 1].
+        """
+        if self.hidden.activation != "relu":
+            at = action.detach().expand(self.count, *action.shape).clone().requires_grad_()  # J x B x A
+            values = self(obs.expand(self.count, *obs.shape), at, own_rows=True)  # J x B
+            (found,) = torch.autograd.grad(values.sum(), at, create_graph=True)
+            return found
+        seen = obs if self.normalizer is None else self.normalizer(obs)
+        both = torch.cat((seen, action), -1).detach()  # B x (S+A)
+        used, head = None, self.head_weight  # J x 1 x units
+        if self.constrained is not None:
+            *used, head = self.constrained(self._raw_weights())
+            head = head.mT
+        hidden = self.hidden.activations(both, used)
+        along = head.expand(-1, len(both), -1)  # J x B x units
+        return self.hidden.pulled_back(along, hidden, used)[..., self.obs_size :].to(both.dtype)
+
     def forward(self, obs: Tensor, action: Tensor, *, frozen: bool = False, own_rows: bool = False) -> Tensor:
         """Values of all critics.
 

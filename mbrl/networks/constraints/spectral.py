@@ -48,14 +48,15 @@ class _Scaled(torch.autograd.Function):
     """W · min(largest, K / σ) with σ = uᵀWv, where u and v are constants, and W where K is infinite: no budget yet.
 
     With f the factor and G the gradient that arrives, that of W is f G − (f / σ) ⟨G, W⟩ u vᵀ, without the second part where
-    f is `largest`. Written by hand it passes over the weights half as often as what autograd makes of the line above, which
-    is what a constrained update costs.
+    f is `largest`. Written by hand it passes over the weights half as often as what autograd makes of the line above, and
+    vectors are multiplied as rows: batched products with one column take eight times as long as those with one row
+    (7 x 200 x 200, an AMD EPYC, one thread, torch 2.13).
     """
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, left: Tensor, right: Tensor, limit: Tensor, largest: float) -> Tensor:
         least = torch.finfo(weight.dtype).tiny
-        norm = (left.mT @ (weight @ right)).clamp_min(least)  # E x 1 x 1
+        norm = ((left.mT @ weight) * right.mT).sum(-1, keepdim=True).clamp_min(least)  # E x 1 x 1
         wanted = torch.where(torch.isinf(limit), norm, limit) / norm
         factor = wanted.clamp_max(largest)
         moves = (wanted <= largest) & torch.isfinite(limit) & (norm > least)
@@ -67,9 +68,8 @@ class _Scaled(torch.autograd.Function):
     @once_differentiable  # type: ignore[misc, untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, left, right, factor, slope = ctx.saved_tensors
-        members = weight.shape[0]
-        along = gradient.reshape(members, 1, -1) @ weight.reshape(members, -1, 1)  # E x 1 x 1: ⟨G, W⟩
-        found = torch.baddbmm(gradient * factor, left * (along * slope), right.mT, alpha=-1)
+        along = (gradient * weight).sum((1, 2), keepdim=True)  # E x 1 x 1: ⟨G, W⟩
+        found = torch.addcmul(gradient * factor, left * (along * slope), right.mT, value=-1.0)
         return found, None, None, None, None
 
 
@@ -104,8 +104,8 @@ class SpectralLayers(ConstrainedLayers):
     def advance(self, weights: Sequence[Tensor]) -> None:
         for i, weight in enumerate(self.constrained(weights)):
             left, right = self.get_buffer(f"left{i}"), self.get_buffer(f"right{i}")
-            F.normalize(weight @ right, dim=1, out=left)
-            F.normalize(weight.mT @ left, dim=1, out=right)
+            left.copy_(F.normalize(right.mT @ weight.mT, dim=-1).mT)
+            right.copy_(F.normalize(left.mT @ weight, dim=-1).mT)
 
     @torch.no_grad()
     def refresh(self, weights: Sequence[Tensor]) -> None:
