@@ -13,7 +13,7 @@ from mbrl.errors import UnsupportedError
 from mbrl.models import Blend, GaussianEnsemble, Pendulum
 from mbrl.planners import BatchPenalty, HaltUnfamiliar, OfflineDyna, UncertaintyPenalty
 from mbrl.policies import SAC
-from mbrl.uncertainty import MaxAleatoric, MaxPairwiseDistance, MeanDisagreement, Sample, ValueSpread
+from mbrl.uncertainty import MaxAleatoric, MaxPairwiseDistance, Sample, ValueSpread
 from tests.planners.offline import offline_data, record
 
 
@@ -40,7 +40,7 @@ def parameters(planner: OfflineDyna) -> list[Tensor]:
 
 
 def mopo(weight: float) -> dict[str, Any]:
-    return {"rollout_hooks": [UncertaintyPenalty(MeanDisagreement(), weight=weight)]}
+    return {"rollout_hooks": [UncertaintyPenalty(MaxPairwiseDistance(), weight=weight)]}
 
 
 def morel(weight: float) -> dict[str, Any]:
