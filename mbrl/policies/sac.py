@@ -145,6 +145,7 @@ class SAC(Learner):
         self.initial: Initial = initial
         self.actor_lr_cosine = actor_lr_cosine
         self.updates = 0
+        self._rewards_seen = False  # whether their size was looked at, which is said once
         self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
         self._followed: tuple[list[Tensor], list[Tensor]] | None = None
 
@@ -167,6 +168,7 @@ class SAC(Learner):
             fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
             self.register_buffer("log_temperature", torch.tensor(fixed, dtype=torch.float32))
         self.updates = 0
+        self._rewards_seen = False
         self._optimizers = None
         self._followed = None
 
@@ -263,7 +265,8 @@ class SAC(Learner):
 
     def fit_inputs(self, rows: Transitions) -> None:
         self._need_build()
-        if self.updates == 0:
+        if self.updates == 0 and not self._rewards_seen:
+            self._rewards_seen = True
             lr = self.temperature_lr if self.fixed_temperature is None else None
             tell_if_entropy_is_lost(rows.reward, self.log_temperature.exp().item(), lr)
         if self.policy.normalizer is not None:

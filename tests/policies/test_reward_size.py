@@ -35,6 +35,7 @@ def seen(size: float, updates: int = 0, **options: object) -> list[str]:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", MbrlWarning)
         learner.fit_inputs(rows)
+        learner.fit_inputs(rows)  # an offline planner shows the dataset, and shows it again after the fit: it is said once
     return [str(one.message) for one in told]
 
 
