@@ -65,7 +65,7 @@ class _Scaled(torch.autograd.Function):
         return weight * factor
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc, untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, left, right, factor, slope = ctx.saved_tensors
         along = (gradient * weight).sum((1, 2), keepdim=True)  # E x 1 x 1: ⟨G, W⟩
