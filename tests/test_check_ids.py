@@ -27,6 +27,7 @@ _UNORDERED_FAMILIES = ("srl", "ravl", "offline", "sindy")
 _ORDERED = {
     *("offline-9.1", "offline-9.2", "offline-9.3", "offline-9.7"),
     *("ravl-9.1", "ravl-9.2", "ravl-9.3"),
+    *("sindy-11", "sindy-12", "sindy-14"),
     "coplanner-35",
 }
 _UNORDERED_COPLANNER = {f"coplanner-{number}" for number in range(32, 40)}

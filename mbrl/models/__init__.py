@@ -4,6 +4,7 @@ from mbrl.models.base import DynamicsModel
 from mbrl.models.blend import Blend
 from mbrl.models.capabilities import Differentiable, Exact, HasLipschitzBound, HasMembers, WantsValueFunction, require
 from mbrl.models.closed_form import CartPole, LinearQuadratic, Pendulum
+from mbrl.models.domains import Box, Domain, UnitCircle
 from mbrl.models.fitting.gradient_model import GradientModel
 from mbrl.models.gaussian_ensemble import GaussianEnsemble
 from mbrl.models.gaussian_process import GaussianProcess, PosteriorMoments
@@ -15,8 +16,10 @@ from mbrl.models.simulator import SimState, SimulatorModel
 
 __all__ = [
     "Blend",
+    "Box",
     "CartPole",
     "Differentiable",
+    "Domain",
     "DynamicsModel",
     "Exact",
     "GaussianEnsemble",
@@ -36,6 +39,7 @@ __all__ = [
     "SimState",
     "SimulatorModel",
     "SquaredError",
+    "UnitCircle",
     "VaGraM",
     "WantsValueFunction",
     "require",

@@ -4,6 +4,7 @@ from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans, dynamics_of
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate, evaluating
+from mbrl.planners.fixed_policy import FixedPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.offline_dyna import OfflineDyna
 from mbrl.planners.offline_planner import OfflinePlanner
@@ -45,6 +46,7 @@ __all__ = [
     "DataRange",
     "Dyna",
     "EpisodeReturns",
+    "FixedPolicy",
     "GradientShooting",
     "HaltUnfamiliar",
     "HasDynamics",

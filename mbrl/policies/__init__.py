@@ -1,6 +1,6 @@
 """Actors, critics, and the learners that update them."""
 
-from mbrl.policies.base import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
+from mbrl.policies.base import BoundCriticTerm, BuildablePolicy, CriticContext, CriticTerm, Learner, Policy
 from mbrl.policies.behavior_cloning import BC
 from mbrl.policies.conservative import Conservative
 from mbrl.policies.critics import Critics
@@ -13,6 +13,7 @@ __all__ = [
     "BC",
     "SAC",
     "BoundCriticTerm",
+    "BuildablePolicy",
     "Conservative",
     "CriticContext",
     "CriticTerm",
