@@ -20,6 +20,11 @@ from mbrl.planners import Planner
 
 SHORT = {"env_id": "Pendulum-v1", "env_kwargs": {"max_episode_steps": 20}, "steps": 23, "eval_episodes": 1}
 SMALL = {"members": 2, "elites": 2, "hidden": [8], "max_epochs": 1}
+LINEAR = {"class_path": "mbrl.networks.Library", "init_args": {"degree": 1}}
+DOMAIN = [
+    {"class_path": "mbrl.models.UnitCircle", "init_args": {"pairs": [[0, 1]]}},
+    {"class_path": "mbrl.models.Box", "init_args": {"low": [None, None, -8.5], "high": [None, None, 8.5]}},
+]
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model, changes to the data)
     "`mbrl.models.GaussianEnsemble`: probabilistic": (
         {"class_path": "mbrl.models.GaussianEnsemble", "init_args": SMALL},
@@ -67,6 +72,17 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
             "init_args": {"members": 5, "max_rows": 30, "newest": 5, "updates": 10},
         },
         {},
+    ),
+    "`mbrl.models.SINDy`: members": (
+        {"class_path": "mbrl.models.SINDy", "init_args": {"members": 3, "library": LINEAR}},
+        {},
+    ),
+    "`mbrl.models.SINDy`: one member, reward learned, in a box": (
+        {
+            "class_path": "mbrl.models.SINDy",
+            "init_args": {"members": 1, "library": LINEAR, "reward_library": LINEAR, "domain": DOMAIN},
+        },
+        {"reward": "learned"},
     ),
     "`mbrl.testing.LinearModel`: fixed, exact": (
         {

@@ -13,6 +13,7 @@ from mbrl.models.losses import IterVAML, ModelLoss, SquaredError, VaGraM
 from mbrl.models.model_env import ModelEnv, ModelVectorEnv
 from mbrl.models.obs_state import ObsState
 from mbrl.models.simulator import SimState, SimulatorModel
+from mbrl.models.sindy import SINDy
 
 __all__ = [
     "Blend",
@@ -36,6 +37,7 @@ __all__ = [
     "ObsState",
     "Pendulum",
     "PosteriorMoments",
+    "SINDy",
     "SimState",
     "SimulatorModel",
     "SquaredError",

@@ -17,6 +17,7 @@ from mbrl.networks.neighbour_slopes import neighbour_slope
 from mbrl.networks.normalizer import ROUNDING, Normalizer
 from mbrl.networks.precision import Precision
 from mbrl.networks.relu_stack import ReluStack, xavier_uniform
+from mbrl.networks.sparse import Library, SparseMap
 from mbrl.networks.stacked_mlp import StackedMLP
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ConstrainedLayers",
     "JacobianPenalty",
     "LeanAdam",
+    "Library",
     "LipMLP",
     "LipschitzConstraint",
     "LogVarBounds",
@@ -35,6 +37,7 @@ __all__ = [
     "Orthogonal",
     "Precision",
     "ReluStack",
+    "SparseMap",
     "SpectralClip",
     "SpectralNorm",
     "StackedMLP",
