@@ -17,7 +17,7 @@ from mbrl.networks.neighbour_slopes import neighbour_slope
 from mbrl.networks.normalizer import ROUNDING, Normalizer
 from mbrl.networks.precision import Precision
 from mbrl.networks.relu_stack import ReluStack, xavier_uniform
-from mbrl.networks.sparse import Library, SparseMap
+from mbrl.networks.sparse import Library, PySINDyOptimizer, SparseMap
 from mbrl.networks.stacked_mlp import StackedMLP
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Normalizer",
     "Orthogonal",
     "Precision",
+    "PySINDyOptimizer",
     "ReluStack",
     "SparseMap",
     "SpectralClip",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ _SHOWN = 8  # names in a sentence
 _CONDITION = 1e6  # of the library, above which coefficients are uncertain
 
 
-def complaints(which: str, terms: Terms, fit: Fit, coefficients: Tensor, threshold: float) -> Iterator[tuple[str, str]]:
+def complaints(
+    which: str, terms: Terms, fit: Fit, coefficients: Tensor, threshold: float, circles: Collection[int] = ()
+) -> Iterator[tuple[str, str]]:
     """Sentences about a fit, each with a key that says of what kind it is.
 
     Args:
@@ -23,16 +25,17 @@ def complaints(which: str, terms: Terms, fit: Fit, coefficients: Tensor, thresho
         fit: what was found.
         coefficients: what is kept of it, `E x p x D`.
         threshold: of the fit.
+        circles: places of observations that are known to lie on circles, where redundant terms are no news.
     """
     who = f"SINDy({which}=…)"
-    if fit.redundant:
+    if any(not set(terms.factors[place]) & set(circles) for place in fit.redundant):
         names = terms.names()
         shown = ", ".join(names[place] for place in fit.redundant[:_SHOWN]) + (", …" if len(fit.redundant) > _SHOWN else "")
         yield (
             f"{which} redundant",
             f"{who}: expected terms none of which is a sum of others, got {len(fit.redundant)} that are: {shown}; they are "
-            "left out. The squares of a cosine and a sine add up to 1: set bias=False, or lower the degree; constant inputs "
-            "add nothing: name the others.",
+            "left out. The squares of a cosine and a sine add up to 1: set bias=False, lower the degree, or say so by a "
+            "UnitCircle; constant inputs add nothing: name the others.",
         )
     elif fit.condition > _CONDITION:
         yield (

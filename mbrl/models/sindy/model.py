@@ -24,14 +24,14 @@ from mbrl.data import Prediction, Task, Transitions, ValueFunction
 from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
-from mbrl.models.domains import Domain
+from mbrl.models.domains import Domain, UnitCircle
 from mbrl.models.fitting.explained import explained_share
 from mbrl.models.sindy.aggregate import masked_mean, median
 from mbrl.models.sindy.complaints import complaints, stuck
 from mbrl.models.sindy.equations import Equations, equation
 from mbrl.models.sindy.screening import sound_members
 from mbrl.networks import ROUNDING, layout
-from mbrl.networks.sparse import Library, SparseMap, terms_of
+from mbrl.networks.sparse import Library, PySINDyOptimizer, SparseMap, terms_of
 from mbrl.networks.sparse.regression import Fit, Settings, regress
 
 
@@ -64,6 +64,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         drop_terms: terms that each of several members is denied, drawn at random. One that lacks a needed term is badly
             wrong: take the median, or few.
         screen_steps: steps of the rollouts by which unsound members are found before any is drawn; 0 draws all.
+        optimizer: one of pysindy's in place of our own thresholded least squares, with a threshold of its own; None: ours.
         learn_reward: whether the reward is predicted too; `"auto"` if the task has no known reward.
         domain: as of `DynamicsModel`. A polynomial that leaves the data diverges: a `Box` ends that.
 
@@ -92,6 +93,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         row_share: Annotated[float, Limits(above=0)] = 1.0,
         drop_terms: Natural = 0,
         screen_steps: Natural = 10,
+        optimizer: PySINDyOptimizer | None = None,
         learn_reward: Literal["auto"] | bool = "auto",
         domain: Sequence[Domain] = (),
     ) -> None:
@@ -105,6 +107,12 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         self.aggregate: Literal["drawn", "median", "mean"] = aggregate
         self.row_share, self.drop_terms = row_share, drop_terms
         self.screen_steps = screen_steps
+        if optimizer is not None and (threshold, reward_threshold, alpha, unbias) != (0.01, None, 0.05, True):
+            raise ConfigError(
+                f"SINDy(optimizer=…): expected threshold, alpha and unbias among the options of {optimizer.name}, got them "
+                "beside it; leave them out."
+            )
+        self.optimizer = optimizer
         self.learn_reward = learn_reward
         self.fitted_members = members
         self.members = members if aggregate == "drawn" else 1
@@ -244,7 +252,14 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
     def _fit(self, which: str, into: SparseMap, z: Tensor, y: Tensor, moves: Tensor, generator: torch.Generator) -> Fit:
         threshold = self.threshold if which == "library" else self.reward_threshold
         settings = Settings(
-            threshold, self.alpha, self.unbias, self.target == "change", self.fitted_members, self.row_share, self.drop_terms
+            threshold,
+            self.alpha,
+            self.unbias,
+            self.target == "change",
+            self.fitted_members,
+            self.row_share,
+            self.drop_terms,
+            self.optimizer,
         )
         fit = regress(f"SINDy({which}=…)", into.terms, z, y, moves, settings, generator)
         if self.aggregate == "drawn":
@@ -254,7 +269,8 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
             into.put(fit, together(fit.coefficients, fit.present)[None], fit.present.any(0)[None])
             if which == "library" and self.bagged is not None:
                 self.bagged.put(fit)
-        self._tell(complaints(which, into.terms, fit, into.coefficients.cpu(), threshold))
+        circles = {place for part in self.domain if isinstance(part, UnitCircle) for pair in part.pairs for place in pair}
+        self._tell(complaints(which, into.terms, fit, into.coefficients.cpu(), threshold, circles))
         return fit
 
     def _tell(self, sentences: Iterable[tuple[str, str]]) -> None:

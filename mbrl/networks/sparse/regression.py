@@ -24,6 +24,7 @@ from torch import Tensor
 from mbrl.errors import DataError
 from mbrl.networks.sparse.library import Terms
 from mbrl.networks.sparse.products import Products
+from mbrl.networks.sparse.pysindy_optimizer import PySINDyOptimizer
 from mbrl.networks.sparse.stlsq import Factored, LeastSquares, NormalEquations, stlsq
 
 _CHUNK = 4096  # rows whose terms are computed at once
@@ -43,6 +44,7 @@ class Settings:
         members: `E`; each of several draws its own rows with replacement.
         row_share: rows that each of several draws, relative to all.
         drop_terms: terms that each of several is denied, drawn at random (library bagging).
+        optimizer: finds the coefficients in place of thresholded least squares, without the first three.
     """
 
     threshold: float
@@ -52,6 +54,7 @@ class Settings:
     members: int
     row_share: float = 1.0
     drop_terms: int = 0
+    optimizer: PySINDyOptimizer | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,11 @@ def regress(
     else:
         gram = bagged[:, columns][:, :, columns] / (unit * unit.unsqueeze(-1))  # E x (k+D) x (k+D)
         system = NormalEquations(gram[:, : len(kept), : len(kept)], gram[:, : len(kept), len(kept) :])
-    found = stlsq(system, allowed, settings.threshold, settings.alpha, settings.unbias)  # E x k x D
+    if settings.optimizer is None:
+        found = stlsq(system, allowed, settings.threshold, settings.alpha, settings.unbias)  # E x k x D
+    else:
+        table = torch.cat([both for _, both in parts()], 1)[columns].T / unit  # N x (k+D)
+        found = _found_by(settings.optimizer, table, drawn, allowed)
     free = stlsq(system, allowed, 0.0, settings.alpha, unbias=False, iterations=1).abs()
     coefficients = torch.zeros(settings.members, count, y.shape[1], dtype=torch.float64)
     coefficients[:, kept] = torch.where(moves, found / scale[kept].unsqueeze(-1), 0.0)
@@ -153,6 +160,16 @@ def regress(
         redundant,
         free.amax((0, 1)) if len(kept) else one.expand(y.shape[1]),
     )
+
+
+def _found_by(optimizer: PySINDyOptimizer, table: Tensor, drawn: Tensor | None, allowed: Tensor) -> Tensor:
+    """Coefficients `E x k x D` by an optimiser of terms and targets `N x (k+D)`, each member by its rows and terms."""
+    terms = allowed.shape[1]
+    found = torch.zeros(*allowed.shape, table.shape[1] - terms, dtype=torch.float64)
+    for member, has in enumerate(allowed):
+        rows = table if drawn is None else table.repeat_interleave(drawn[member].long(), 0)
+        found[member, has] = optimizer.fitted(rows[:, :terms][:, has], rows[:, terms:])
+    return found
 
 
 def _or_one(scale: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from mbrl.envs.offline_data import OfflineData
 from mbrl.errors import MbrlWarning
 from mbrl.models import CartPole, SINDy
 from mbrl.models.sindy.aggregate import masked_mean, median
-from mbrl.networks import Library
+from mbrl.networks import Library, PySINDyOptimizer
 
 EXACT: dict[str, Any] = {"members": 1, "target": "next_obs", "alpha": 0.0}
 A = torch.tensor([[1.0, 0.01], [-0.05, 0.98]], dtype=torch.float64)
@@ -164,6 +164,26 @@ def test_a_fit_of_anything_predicts_as_pysindys(kind: str) -> None:
     )
     said = model.predict(rows.obs, rows.action).mean[0].numpy()
     np.testing.assert_allclose(said, np.asarray(other.predict(rows.obs.numpy(), rows.action.numpy())), rtol=0, atol=1e-10)
+
+
+@pytest.mark.check("sindy-5")
+@pytest.mark.parametrize(
+    ("name", "options"), [("SR3", {"reg_weight_lam": 1e-4}), ("FROLS", {"kappa": 1e-5, "max_iter": 15})]
+)
+def test_pysindys_other_optimisers_predict_as_in_pysindy(name: str, options: dict[str, Any]) -> None:
+    import pysindy
+
+    rows = pendulum_rows()
+    library = pysindy.PolynomialLibrary(2, include_bias=False)
+    model = fitted(task(3), rows, library=Library(bias=False), alpha=0.05, optimizer=PySINDyOptimizer(name, options))
+    theirs = pysindy.DiscreteSINDy(getattr(pysindy, name)(**options), library)
+    theirs.fit(rows.obs.numpy(), 1, x_next=rows.next_obs.numpy(), u=rows.action.numpy())
+    said = model.predict(rows.obs, rows.action).mean[0].numpy()
+    np.testing.assert_allclose(said, np.asarray(theirs.predict(rows.obs.numpy(), rows.action.numpy())), rtol=0, atol=1e-10)
+    bagged = fitted(
+        task(3), rows, members=2, drop_terms=1, alpha=0.05, optimizer=PySINDyOptimizer(name, options), screen_steps=0
+    )
+    assert (bagged.map.present.sum(1) == 14).all() and bagged.map.coefficients[bagged.map.present.logical_not()].eq(0).all()
 
 
 @pytest.mark.check("sindy-7")

@@ -18,7 +18,7 @@ from mbrl.data import Transitions, make_generator
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.errors import ConfigError, DataError, MbrlWarning, ShapeError, UnsupportedError
 from mbrl.models import Box, SINDy
-from mbrl.networks import Library
+from mbrl.networks import Library, PySINDyOptimizer
 from mbrl.planners import ICEM, PETS
 from mbrl.testing import check_dynamics_model
 from mbrl.testing.no_sync import NoScalarReadback
@@ -155,6 +155,15 @@ def test_wrong_sizes_and_unknown_ends_are_refused() -> None:
         other.check_known()
     with pytest.raises(ConfigError, match=r"Library\(inputs=…\): expected places from 0 to 4, of 3 states and 2 controls"):
         SINDy(library=Library(inputs=[7])).build(TASK)
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"SINDy\(optimizer=…\): expected threshold, alpha and unbias among the options of SR3"
+    ):
+        SINDy(optimizer=PySINDyOptimizer(), threshold=0.1)
+    with pytest.raises(ConfigError, match=r"expected arguments of pysindy.SSR, got {'wrong': 1} \(.*\); look them up there"):
+        fitted(optimizer=PySINDyOptimizer("SSR", {"wrong": 1}))
 
 
 # bad rows ----------------------------------------------------------------------------------------------------------------
