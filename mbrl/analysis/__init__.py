@@ -18,6 +18,7 @@ from mbrl.analysis.model_error.uncertainty_against_error_result import Uncertain
 from mbrl.analysis.model_error.value_error import value_error
 from mbrl.analysis.model_error.value_error_result import ValueAwareError
 from mbrl.analysis.model_report.live_model_report import LiveModelReport
+from mbrl.analysis.model_report.model_equations import ModelEquations, model_equations
 from mbrl.analysis.model_report.report import report
 from mbrl.analysis.model_report.report_files import Report
 from mbrl.analysis.model_report.report_parts import REPORT_PARTS, ReportPart
@@ -44,6 +45,7 @@ __all__ = [
     "LinearBaseline",
     "LipschitzEstimate",
     "LiveModelReport",
+    "ModelEquations",
     "OneStepError",
     "OpenLoopError",
     "PerformanceProfiles",
@@ -63,6 +65,7 @@ __all__ = [
     "interquartile_mean",
     "learning_curves",
     "local_lipschitz",
+    "model_equations",
     "normalized_scores",
     "one_step_error",
     "open_loop_error",
