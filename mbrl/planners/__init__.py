@@ -2,6 +2,7 @@
 
 from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans, dynamics_of
+from mbrl.planners.distillation import Distilled, distill
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate, evaluating
 from mbrl.planners.fixed_policy import FixedPolicy
@@ -44,6 +45,7 @@ __all__ = [
     "BatchPenalty",
     "ClampToData",
     "DataRange",
+    "Distilled",
     "Dyna",
     "EpisodeReturns",
     "FixedPolicy",
@@ -73,6 +75,7 @@ __all__ = [
     "UncertaintyPenalty",
     "best_candidate",
     "check_measure",
+    "distill",
     "dynamics_of",
     "evaluate",
     "evaluating",

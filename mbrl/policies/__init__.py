@@ -7,6 +7,7 @@ from mbrl.policies.critics import Critics
 from mbrl.policies.diversity import Diversity
 from mbrl.policies.robust_value import RobustValue
 from mbrl.policies.sac import SAC
+from mbrl.policies.sparse_policy import SparsePolicy
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Learner",
     "Policy",
     "RobustValue",
+    "SparsePolicy",
     "TanhGaussianPolicy",
 ]
