@@ -25,7 +25,7 @@ EXCUSED: dict[str, str] = {
 _UNORDERED_FAMILIES = ("srl", "ravl", "offline")
 # Checks among these that the parts built so far have to reproduce all the same.
 _ORDERED = {
-    *("offline-9.1", "offline-9.2", "offline-9.3", "offline-9.7"),
+    *("offline-9.1", "offline-9.2", "offline-9.3", "offline-9.5", "offline-9.6", "offline-9.7"),
     *("ravl-9.1", "ravl-9.2", "ravl-9.3"),
     "coplanner-35",
 }

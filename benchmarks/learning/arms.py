@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,9 @@ def recorded(file: str) -> set[tuple[str, int]]:
     return {(row["name"], int(row["seed"])) for row in rows}
 
 
-def train(file: str, name: str, arm: Arm, seed: int, runs: Path, metrics: Sequence[str] = ()) -> str:
+def train(
+    file: str, name: str, arm: Arm, seed: int, runs: Path, metrics: Sequence[str] = (), live: Sequence[str] = ()
+) -> str:
     """Trains and records one arm on one seed, unless another process does or did; says which."""
     about = {"commit": learning.commit(), "configs": " ".join([*arm.configs, *arm.overrides])}
     folder, options = learning.options_of(f"{file}-{name}", seed, arm.configs, arm.overrides, runs)
@@ -58,18 +61,43 @@ def train(file: str, name: str, arm: Arm, seed: int, runs: Path, metrics: Sequen
             return "recorded already"
         spent = learning.fit(folder, options)
         with _RECORDING:
+            if live:
+                record_live(file, name, seed, folder, live)
             learning.record(name, seed, folder, options, {**spent, **about}, file, metrics)
     return "recorded"
 
 
+def record_live(file: str, name: str, seed: int, folder: Path, live: Sequence[str]) -> None:
+    """Appends what a run's `LiveModelReport` saw to `results/FILE.live.csv`."""
+    lines = [json.loads(line) for line in (folder / "live" / "numbers.jsonl").read_text().splitlines()]
+    rows = [{"name": name, "seed": seed, **{key: line.get(key, "") for key in ("env_steps", *live)}} for line in lines]
+    learning.append(learning.RESULTS / f"{file}.live.csv", rows)
+
+
 def run(
-    file: str, arms: Mapping[str, Arm], seeds: Sequence[int], runs: Path, workers: int, metrics: Sequence[str] = ()
+    file: str,
+    arms: Mapping[str, Arm],
+    seeds: Sequence[int],
+    runs: Path,
+    workers: int,
+    metrics: Sequence[str] = (),
+    live: Sequence[str] = (),
 ) -> None:
-    """Trains what isn't recorded yet, all arms of a seed before the next seed."""
+    """Trains what isn't recorded yet, all arms of a seed before the next seed.
+
+    Args:
+        file: the result files' name.
+        arms: by name.
+        seeds: of the runs.
+        runs: folder of their run folders.
+        workers: runs side by side.
+        metrics: of a metric line that the curve file keeps beside the return.
+        live: of the numbers of a run's `LiveModelReport` that `results/FILE.live.csv` keeps.
+    """
     learning.RESULTS.mkdir(exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:
         running = {
-            pool.submit(train, file, name, arm, seed, runs, metrics): (name, seed)
+            pool.submit(train, file, name, arm, seed, runs, metrics, live): (name, seed)
             for seed in seeds
             for name, arm in arms.items()
         }
@@ -78,11 +106,18 @@ def run(
             print(f"{file} {name} seed {seed}: {finished.result()}", flush=True)
 
 
-def curves(file: str, names: Sequence[str], statistic: str = "mean") -> LearningCurves:
-    """The arms' learning curves, in the order of `names`."""
+def curves(
+    file: str,
+    names: Sequence[str],
+    statistic: str = "mean",
+    metric: str = "return",
+    kind: str = "curve",
+    to: Callable[[float], float] = float,
+) -> LearningCurves:
+    """The arms' curves over steps, in the order of `names`: of their returns, or of another column of a file of `kind`."""
     points: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
-    for row in learning.read(learning.RESULTS / f"{file}.curve.csv"):
-        points[row["name"]][row["seed"]].append((int(row["env_steps"]), float(row["return"])))
+    for row in learning.read(learning.RESULTS / f"{file}.{kind}.csv"):
+        points[row["name"]][row["seed"]].append((int(row["env_steps"]), to(float(row[metric]))))
     groups = {
         name: [
             Curve(f"{name} seed {seed}", *torch.tensor(sorted(found), dtype=torch.float64).unbind(1))

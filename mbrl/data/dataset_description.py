@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mbrl.data.dataset_quality import DatasetQuality
+from mbrl.data.normalized_score import NormalizedScore
 from mbrl.data.offline_dataset import OfflineDataset
 from mbrl.data.task import Task
 from mbrl.data.trajectory_weights import unfinished
@@ -28,6 +29,7 @@ def describe(dataset: OfflineDataset, task: Task, rows: Transitions) -> list[str
         f"Termination: {task.known_terminated or 'learned by the model'}.",
         f"Returns: {quality.mean:.4g} on average, {quality.quantiles[0]:.4g} to {quality.quantiles[-1]:.4g}; "
         f"quantiles 0, 25, 50, 75 and 100 %: {quantiles}.",
+        _scores(dataset.references, quality),
         f"Trajectory quality (TQ): {quality.tq:.3f}, the mean return between the dataset's worst (0) and best (1).",
         f"State-action coverage (SACo): {quality.saco:.3f}, {quality.cells} different cells in {len(rows)} steps, with "
         f"{quality.bins} along each column that varies.",
@@ -42,11 +44,26 @@ def describe(dataset: OfflineDataset, task: Task, rows: Transitions) -> list[str
     if "weight" in rows.extras:
         weight = rows.extras["weight"]
         lines.append(f"Weights: as many different rows are drawn as from {float(1 / (weight**2).sum()):.0f} even ones.")
-    return lines + _warnings(rows)
+    return lines + _warnings(rows, task)
 
 
-def _warnings(rows: Transitions) -> list[str]:
+def _scores(references: NormalizedScore | None, quality: DatasetQuality) -> str:
+    if references is None:
+        return "Normalised returns: none, since the dataset has no reference scores."
+    least, most = (f"{references.of(quality.quantiles[end]):.4g}" for end in (0, -1))
+    return (
+        f"Normalised returns: {references.of(quality.mean):.4g} on average, {least} to {most}; 0 is a return of "
+        f"{references.low:.6g}, 100 one of {references.high:.6g} ({references.source})."
+    )
+
+
+def _warnings(rows: Transitions, task: Task) -> list[str]:
     said = []
+    if task.known_terminated is None and not bool(rows.terminated.any()):
+        said.append(
+            "Mind: when the task ends is unknown: no function says it, and no row ends it, so that a model learns that it "
+            "never ends; name the function (terminated), if it can."
+        )
     cut = len(unfinished(rows))
     if len(rows) == 1:
         said.append("Mind: there is one step, from which nothing can be held out and no spread is known.")

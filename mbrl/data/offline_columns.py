@@ -6,6 +6,9 @@ Both hold one array per column and one row per step, in environment units. The c
     terminated (terminals, terminations), truncated (timeouts, truncations), episode,
     sim_state (a simulator's states, float64, where they were recorded)
 
+NeoRL's files have `done` in the place of `terminated`, and in `index` the rows at which episodes begin; that `done` is the
+end of the task has to be said (`read_offline(done="terminated")`).
+
 An episode ends wherever `terminated` or `truncated` says so, the number in `episode` changes, or, with `next_obs`, a row
 doesn't lead to the following row's observation (`mbrl.data.episodes`); episodes are numbered from 0. A gap without a flag
 is a cut.
@@ -48,11 +51,16 @@ _NAMES = {
     "episode": ("episode",),
     "sim_state": ("sim_state",),
 }
+_DONE = ("done", "dones")
 _NOTE = "task"  # the column of `TaskFacts`
 
 
-def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
+def read_npz(path: str | os.PathLike[str], *, done: str | None = None) -> OfflineDataset:
     """Reads a `.npz` of columns; arrays of Python objects are refused, since reading them runs code.
+
+    Args:
+        path: the file.
+        done: as in `read_offline`.
 
     Raises:
         DataError: if it can't be read or used, naming the column and row.
@@ -65,7 +73,7 @@ def read_npz(path: str | os.PathLike[str]) -> OfflineDataset:
         with file:
             _check_members(source, file.zip)  # type: ignore[arg-type]
             note = str(file[_NOTE]) if _NOTE in file.files else None
-            return _dataset(source, file.files, file.__getitem__, note)
+            return _dataset(source, file.files, file.__getitem__, note, done)
     except DataError:
         raise
     except (*SPOILED, zipfile.BadZipFile, zlib.error) as error:
@@ -124,11 +132,15 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, c
         ) from error
 
 
-def read_hdf5(path: str | os.PathLike[str]) -> OfflineDataset:
+def read_hdf5(path: str | os.PathLike[str], *, done: str | None = None) -> OfflineDataset:
     """Reads an HDF5 file in D4RL's layout.
 
     It has `observations`, `actions`, `rewards`, `terminals`, `timeouts` and sometimes `next_observations`; other entries
     (`infos/…`, `metadata/…`) are left alone.
+
+    Args:
+        path: the file.
+        done: as in `read_offline`.
 
     Raises:
         DataError: if it can't be read or used, naming the column and row.
@@ -144,16 +156,21 @@ def read_hdf5(path: str | os.PathLike[str]) -> OfflineDataset:
         try:
             check_hdf5(source, file)
             columns = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
-            return _dataset(source, columns, lambda name: file[name][()], None)
+            return _dataset(source, columns, lambda name: file[name][()], None, done)
         except MbrlError:
             raise
         except SPOILED as error:
             raise DataError(f"{source}: expected an HDF5 file that is whole, got {error}; write it anew.") from error
 
 
-def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], note: str | None) -> OfflineDataset:
+def _dataset(
+    source: str, names: Collection[str], read: Callable[[str], Any], note: str | None, done: str | None
+) -> OfflineDataset:
     columns: dict[str, Array] = {}
-    for name, aliases in _NAMES.items():
+    known = _NAMES if done is None else {**_NAMES, "terminated": (*_NAMES["terminated"], *_DONE)}
+    if done is not None and not set(_DONE) & set(names):
+        raise DataError(f"{source}: expected a column done beside done: {done}, got {sorted(names)}; leave done out.")
+    for name, aliases in known.items():
         found = [alias for alias in aliases if alias in names]
         if len(found) > 1:
             raise DataError(f"{source}: expected one column for {name}, got {' and '.join(found)}; leave one out.")
@@ -162,10 +179,15 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
     for name in ("obs", "action", "terminated"):
         if name not in columns:
             hint = ""
-            if name == "terminated" and {"done", "dones"} & set(names):
+            if name == "terminated" and set(_DONE) & set(names):
                 hint = ": done doesn't say whether the task ended or a time limit cut the episode"
-            raise DataError(f"{source}: expected a column {' or '.join(_NAMES[name])}, got {sorted(names)}{hint}; add it.")
+                way = "add it, or say done: terminated if it is the first"
+            else:
+                way = "add it"
+            raise DataError(f"{source}: expected a column {' or '.join(_NAMES[name])}, got {sorted(names)}{hint}; {way}.")
     n = len(columns["obs"]) if columns["obs"].ndim else 0
+    if done is not None and "index" in names and "episode" not in columns:
+        columns["episode"] = _numbered(source, np.asarray(read("index")), n)
     for name, column in columns.items():
         if column.dtype.kind not in "bifu":
             raise DataError(f"{source}: expected numbers in the column {name}, got {column.dtype}; convert it first.")
@@ -206,6 +228,19 @@ def _dataset(source: str, names: Collection[str], read: Callable[[str], Any], no
     )
     dataset.check()
     return dataset
+
+
+def _numbered(source: str, starts: Array, n: int) -> Array:
+    """Episode numbers, `N`, of NeoRL's column `index`: the rows at which episodes begin."""
+    whole = starts.ndim == 1 and starts.dtype.kind in "iu" and len(starts) > 0
+    if not whole or starts[0] != 0 or starts[-1] >= n or (np.diff(starts.astype(np.int64)) <= 0).any():
+        raise DataError(
+            f"{source}: expected index to be the rows at which episodes begin, rising from 0 and below {n}, got "
+            f"{starts.dtype} of shape {starts.shape}; mend it, or leave it out."
+        )
+    begins = np.zeros(n, dtype=np.int64)
+    begins[starts] = 1
+    return np.cumsum(begins) - 1
 
 
 def _flags(source: str, name: str, column: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from mbrl.arguments import check_shape
+from mbrl.data.episodes import episode_ends
+from mbrl.data.normalized_score import NormalizedScore
 from mbrl.data.task import Task
 from mbrl.data.task_facts import TaskFacts
 from mbrl.data.transitions import Transitions
@@ -41,6 +43,7 @@ class OfflineDataset:
         sim_state: `N x W` float64, the simulator's states that `obs` shows (`mbrl.envs.SimulatorState`), or None.
         row: `N` int64, the place of each row in the source, for messages; None if it is the row's own.
         facts: what the source says of the task.
+        references: the returns between which the source normalises scores, or None if it has none.
         dropped: rows of the source left out, since it doesn't say where they led.
         dropped_ends: those among them on which the task ended.
         dropped_reward: the sum of their rewards.
@@ -57,6 +60,7 @@ class OfflineDataset:
     sim_state: Array | None = None
     row: Array | None = None
     facts: TaskFacts = field(default_factory=TaskFacts)
+    references: NormalizedScore | None = None
     dropped: int = 0
     dropped_ends: int = 0
     dropped_reward: float = 0.0
@@ -144,6 +148,31 @@ class OfflineDataset:
         """The first `rows` steps."""
         columns = {name: column for name in _COLUMNS if (column := getattr(self, name)) is not None}
         return OfflineDataset(**{**self.__dict__, **{name: column[:rows] for name, column in columns.items()}})
+
+    def with_cuts(self) -> OfflineDataset:
+        """The same steps, the last of each episode that no flag ends truncated."""
+        ended = self.terminated | self.truncated
+        last = episode_ends(self.obs, None, ended, None, self.episode)  # N
+        return replace(self, truncated=self.truncated | (last & ~ended))
+
+    def joined(self, other: OfflineDataset) -> OfflineDataset:
+        """These steps up to the end of their last finished episode, and then those of `other`, in episodes of their own.
+
+        It is how D4RL's medium-expert datasets are made. The name is that of these; extras that only one has are left out.
+
+        Raises:
+            DataError: if no episode of these was finished.
+        """
+        finished = np.flatnonzero(self.terminated | self.truncated)
+        if not len(finished):
+            raise DataError(f"{self.source}: expected an episode that ended, got none in {len(self)} steps; record more.")
+        first = self.head(int(finished[-1]) + 1)
+        second = replace(other, episode=other.episode - other.episode.min() + first.episode.max() + 1)
+        joined: dict[str, Any] = {"row": None}
+        for name in _COLUMNS[:-1]:
+            parts = getattr(first, name), getattr(second, name)
+            joined[name] = None if any(part is None for part in parts) else np.concatenate(parts)
+        return replace(first, **joined)
 
     def transitions(self, task: Task, *, clip_actions: bool = False, dtype: torch.dtype = torch.float32) -> Transitions:
         """The steps as the library has them: actions in [−1, 1], extras `episode`, and `sim_state` if it was recorded.

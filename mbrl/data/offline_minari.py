@@ -21,12 +21,14 @@ from gymnasium.envs.registration import EnvSpec, registry
 
 from mbrl.data.episodes import episode_ends
 from mbrl.data.file_sizes import SPOILED, check_hdf5
+from mbrl.data.normalized_score import NormalizedScore
 from mbrl.data.offline_dataset import Array, OfflineDataset
 from mbrl.data.task_facts import TaskFacts
-from mbrl.errors import DataError, MbrlError, MbrlWarning
+from mbrl.errors import ConfigError, DataError, MbrlError, MbrlWarning
 
 _COLUMNS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "episode")
 _NOTE = "mbrl_task"  # the metadata entry of `TaskFacts`
+_REFERENCES = "mbrl_references"  # that of whose `ref_min_score` and `ref_max_score` are
 _STATE = "sim_state"  # the entry of an episode's infos
 # wrappers that change nothing that a dataset holds, or what reading a dataset does itself
 _HARMLESS = (
@@ -114,9 +116,26 @@ def _read(source: str, folder: Path, metadata: Mapping[str, Any]) -> OfflineData
             f"{source}: expected {_STATE} in the infos of all {episodes} episodes or none, got it in {states}; make it anew."
         )
     joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
-    found = OfflineDataset(source=source, facts=facts, **joined)
+    found = OfflineDataset(source=source, facts=facts, references=_references(source, metadata), **joined)
     found.check()
     return found
+
+
+def _references(source: str, metadata: Mapping[str, Any]) -> NormalizedScore | None:
+    low, high = (metadata.get(f"ref_{end}_score") for end in ("min", "max"))
+    if low is None or high is None:
+        return None
+    whose = metadata.get(_REFERENCES)
+    try:
+        return NormalizedScore(float(low), float(high), whose if isinstance(whose, str) else f"ref scores of {source}")
+    except (ConfigError, TypeError, ValueError):
+        warnings.warn(
+            f"{source}: expected its ref_min_score below its ref_max_score, got {low!r} and {high!r}, so scores aren't "
+            "normalised; correct them in its metadata.json.",
+            MbrlWarning,
+            5,
+        )
+        return None
 
 
 def _hint(source: str) -> str:
@@ -173,7 +192,7 @@ def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, de
 
     Args:
         dataset_id: `namespace/name-v0`; the namespace may be left out.
-        dataset: steps whose episodes are whole, or cut at their end.
+        dataset: steps whose episodes are whole, or cut at their end; its `references` become Minari's reference scores.
         algorithm: what chose the actions.
         description: a sentence for whoever finds the dataset.
 
@@ -212,7 +231,10 @@ def write_minari(dataset_id: str, dataset: OfflineDataset, *, algorithm: str, de
             action_space=spaces.Box(low, high, dtype=np.float32),
             env=_spec(dataset),
         )
-    made.storage.update_metadata({_NOTE: dataset.facts.to_json()})
+    notes: dict[str, Any] = {_NOTE: dataset.facts.to_json()}
+    if (scores := dataset.references) is not None:  # Minari itself drops them where it knows no environment's spec
+        notes |= {"ref_min_score": scores.low, "ref_max_score": scores.high, _REFERENCES: scores.source}
+    made.storage.update_metadata(notes)
     return Path(made.storage.data_path).parent
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,6 +81,56 @@ def collect(
         _check_file(Path(output))
     else:
         check_minari_id(output)
+    dataset, cut = record(
+        task, steps, output, act=act, num_envs=num_envs, seed=seed, sim_state=sim_state, allow=allow, progress=progress
+    )
+    dataset = dataset.with_cuts()  # the recording ends here, and every episode with it
+    with keeping(_in_short(dataset)):
+        if as_npz:
+            write_npz(output, dataset)
+            where = Path(output)
+        else:
+            about = (
+                f"{len(dataset)} steps of {task.env_id} with {algorithm} actions, seed {seed}, in {num_envs} environments."
+            )
+            where = write_minari(output, dataset, algorithm=algorithm, description=about)
+    kept = f"{len(dataset)} of {steps} steps are in {where}"
+    if isinstance(cut, EnvironmentFailedError):
+        raise EnvironmentFailedError(f"{str(cut).rstrip('.')} ({kept}).") from cut
+    if cut is not None:
+        raise KeyboardInterrupt(kept) from cut
+    return where
+
+
+def record(
+    task: Task,
+    steps: int,
+    source: str,
+    *,
+    act: Act | None = None,
+    num_envs: int = 1,
+    seed: int = 0,
+    sim_state: bool = True,
+    allow: Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[OfflineDataset, KeyboardInterrupt | EnvironmentFailedError | None]:
+    """Steps the environments of `task` as `collect` does, and writes nothing.
+
+    Args:
+        task: the task to record.
+        steps: real steps in all; a multiple of `num_envs`.
+        source: name of the dataset, for messages.
+        act: as in `collect`, and so are the others.
+        num_envs: `N`, environments stepped at once.
+        seed: seed of the episodes' starts and the random actions.
+        sim_state: whether to keep the simulator's state at each step.
+        allow: modules in which the environment's names may be looked up.
+        progress: function that is told the steps taken so far.
+
+    Returns:
+        The steps in environment units, of which the last of an unfinished episode has no flag, and what ended the recording
+        early, if anything did.
+    """
     experience = VectorExperience(task, num_envs, seed=derived_seed(seed, "collect"), allow=allow)
     parts: list[Transitions] = []
     cut: KeyboardInterrupt | EnvironmentFailedError | None = None
@@ -91,24 +142,9 @@ def collect(
         cut = early
     finally:
         experience.close()
-    last = parts[-1]
-    last.truncated = last.truncated | ~last.terminated  # the recording ends here, and every episode with it
     rows = Transitions.cat(parts)
     rows = rows.select(torch.argsort(rows.extras["episode"], stable=True))  # of several environments they come interleaved
-    dataset = OfflineDataset.from_transitions(rows, task, output)
-    with keeping(_in_short(rows)):
-        if as_npz:
-            write_npz(output, dataset)
-            where = Path(output)
-        else:
-            about = f"{len(rows)} steps of {task.env_id} with {algorithm} actions, seed {seed}, in {num_envs} environments."
-            where = write_minari(output, dataset, algorithm=algorithm, description=about)
-    kept = f"{len(rows)} of {steps} steps are in {where}"
-    if isinstance(cut, EnvironmentFailedError):
-        raise EnvironmentFailedError(f"{str(cut).rstrip('.')} ({kept}).") from cut
-    if cut is not None:
-        raise KeyboardInterrupt(kept) from cut
-    return where
+    return OfflineDataset.from_transitions(rows, task, source), cut
 
 
 def _step(
@@ -133,10 +169,10 @@ def _step(
             progress((tick + 1) * experience.num_envs)
 
 
-def _in_short(rows: Transitions) -> dict[str, float]:
+def _in_short(dataset: OfflineDataset) -> dict[str, float]:
     """A recording in numbers: its steps, its episodes, those that were cut counted too, and their mean return."""
-    episodes = len(rows.extras["episode"].unique())
-    return {"steps": float(len(rows)), "episodes": float(episodes), "return": rows.reward.sum().item() / episodes}
+    episodes, rewards = len(np.unique(dataset.episode)), np.asarray(dataset.reward)
+    return {"steps": float(len(dataset)), "episodes": float(episodes), "return": float(rewards.sum()) / episodes}
 
 
 def _random(task: Task, num_envs: int, seed: int) -> Act:

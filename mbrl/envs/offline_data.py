@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -10,18 +11,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from mbrl.arguments import Count, Natural, Positive, Seed, check_shape
-from mbrl.data import OfflineDataset, Task, Transitions, read_offline, trajectory_weights
+from mbrl.arguments import Count, Natural, Positive, Seed
+from mbrl.data import NormalizedScore, OfflineDataset, Task, Transitions, read_offline, trajectory_weights
 from mbrl.data.dataset_description import describe
 from mbrl.data.rows_in_order import RowsInOrder
-from mbrl.data.task import names_in
 from mbrl.envs.check import check_functions
 from mbrl.envs.dataset_identity import check_same_dataset, dataset_identity
-from mbrl.envs.defaults import known_functions
+from mbrl.envs.offline.asked_task import AskedTask
 from mbrl.envs.planner_data import PlannerData, Requests, TickLoader
-from mbrl.envs.task import function_name, make_task
-from mbrl.errors import ConfigError, DataError, UnsupportedError, UntrustedNameError
-from mbrl.names import check_allowed
+from mbrl.errors import ConfigError, DataError, UnsupportedError
 from mbrl.spec import Configurable
 
 _CHECKED_ROWS = 10_000  # of the dataset, on which known functions must agree
@@ -52,6 +50,8 @@ class OfflineData(Configurable, PlannerData):
             always does; else the dotted name of a function (see `make_task`). A known function must agree with the
             dataset's first 10,000 rows.
         terminated: as `reward`, for termination.
+        done: `terminated` takes a column `done` for the end of the task, as it is in NeoRL's files; None refuses a file with
+            nothing else, since in others it says that a time limit cut the episode too.
         rows: number of rows to use, from the first on; None for all.
         weights: draw the steps of better episodes more often into a planner's batches and as starts of its rollouts, by the
             episodes' `return` or `advantage` (`trajectory_weights`; Hong2023); None draws uniformly. Fits take all alike.
@@ -66,14 +66,18 @@ class OfflineData(Configurable, PlannerData):
         dataset: the recorded steps as read, in environment units.
         task: what is known of the environment.
         transitions: all rows as the library has them, on the CPU.
+        references: returns between which the dataset normalises scores (Minari's reference scores), or None.
         allow: modules in which names may be looked up if these settings came in a file; None, as at first, if the user wrote
-            them. What the dataset names is looked up in no others in either case.
+            them. What the dataset names is looked up in no others in either case, but for `trusted`.
+        trusted: modules that the user trusts (`--allow`), in which names that the dataset notes may be looked up too.
 
     Raises:
         DataError: when first used, if there is no such dataset, it can't be used, or it is of another task.
         ConfigError: if options exclude each other, or the action bounds are missing.
         UntrustedNameError: if the dataset names an environment or function outside `mbrl` and `env_id` doesn't.
     """
+
+    former = MappingProxyType({"done": None, "weights": None, "temperature": None})
 
     def __init__(
         self,
@@ -87,6 +91,7 @@ class OfflineData(Configurable, PlannerData):
         clip_actions: bool = False,
         reward: str = "auto",
         terminated: str = "auto",
+        done: Literal["terminated"] | None = None,
         rows: Count | None = None,
         weights: Literal["return", "advantage"] | None = None,
         temperature: Positive | None = None,
@@ -114,6 +119,7 @@ class OfflineData(Configurable, PlannerData):
         self.clip_actions = clip_actions
         self.reward = reward
         self.terminated = terminated
+        self.done = done
         self.rows = rows
         self.weights = weights
         self.temperature = temperature
@@ -124,6 +130,7 @@ class OfflineData(Configurable, PlannerData):
         self.eval_limit = eval_limit
         self._identity: dict[str, Any] | None = None
         self.allow: Sequence[str] | None = None
+        self.trusted: Sequence[str] = ()
         self._dataset: OfflineDataset | None = None
         self._task: Task | None = None
         self._transitions: Transitions | None = None
@@ -134,7 +141,7 @@ class OfflineData(Configurable, PlannerData):
     def dataset(self) -> OfflineDataset:
         """The dataset as read, in environment units; read when first asked for."""
         if self._dataset is None:
-            dataset = read_offline(self.path)
+            dataset = read_offline(self.path, done=self.done)
             self._dataset = dataset if self.rows is None else dataset.head(self.rows)
         return self._dataset
 
@@ -142,7 +149,8 @@ class OfflineData(Configurable, PlannerData):
     def task(self) -> Task:
         """The task, whose known functions agree with the dataset."""
         if self._task is None:
-            task = self._named_task() if self.env_id is not None else self._noted_task()
+            asked = (self.env_id, self.env_kwargs, self.action_repeat, self.action_low, self.action_high)
+            task = AskedTask(*asked, self.reward, self.terminated, self.allow, self.trusted).of(self.dataset)
             head = self.dataset.head(_CHECKED_ROWS)
             rows = head.transitions(task, clip_actions=self.clip_actions, dtype=torch.float64)
             check_functions(task, rows, f"of {self.dataset.source}")
@@ -161,6 +169,10 @@ class OfflineData(Configurable, PlannerData):
         return self._transitions
 
     @property
+    def references(self) -> NormalizedScore | None:
+        return self.dataset.references
+
+    @property
     def precise_transitions(self) -> Transitions:
         """All rows with the digits of the dataset: in float64 if any of its columns is, else `transitions`.
 
@@ -175,80 +187,6 @@ class OfflineData(Configurable, PlannerData):
     def describe(self) -> list[str]:
         """Describes the dataset before a model is fitted to it, one sentence per fact."""
         return describe(self.dataset, self.task, self.transitions)
-
-    # the task --------------------------------------------------------------------------------------------------------
-
-    def _named_task(self) -> Task:
-        """The task of `env_id`, whose environment is made."""
-        dataset, facts = self.dataset, self.dataset.facts
-        env_id = str(self.env_id)
-        if facts.env_id and facts.env_id != env_id:
-            raise DataError(f"{dataset.source}: expected a dataset of {env_id}, got {facts.env_id}'s; leave env_id out.")
-        kwargs = self.env_kwargs
-        if kwargs is None:
-            kwargs = dict(facts.env_kwargs)
-            self._refuse_untrusted("", kwargs)
-        repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
-        task = make_task(
-            env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat, allow=self.allow
-        )
-        for what, found, wanted in (
-            ("observations", dataset.obs_size, task.obs_size),
-            ("actions", dataset.action_size, task.action_size),
-            ("lower action bounds", facts.action_low, task.action_low),
-            ("upper action bounds", facts.action_high, task.action_high),
-        ):
-            if found is not None and found != wanted:
-                raise DataError(
-                    f"{dataset.source}: expected {what} {wanted}, as {env_id} has, got {found}; check env_id and env_kwargs."
-                )
-        return task
-
-    def _noted_task(self) -> Task:
-        """The task as far as the dataset and the options tell; no environment is made."""
-        dataset, facts = self.dataset, self.dataset.facts
-        low, high = facts.action_low, facts.action_high
-        if self.action_low is not None and self.action_high is not None:
-            given = tuple(self.action_low), tuple(self.action_high)
-            if low is not None and len(given[0]) == len(low) and given != (low, high):
-                raise ConfigError(
-                    f"{dataset.source}: expected no action bounds but its own, {list(low)} to {list(high or ())}, got "
-                    f"{list(given[0])} to {list(given[1])}; leave action_low and action_high out."
-                )
-            low, high = given
-        if low is None or high is None:
-            raise ConfigError(
-                f"{dataset.source}: expected the action bounds, got none there; give env_id, or action_low and action_high."
-            )
-        for name, bounds in (("action_low", low), ("action_high", high)):
-            check_shape(f"{dataset.source}: {name}", bounds, (dataset.action_size,), "give one number per action", DataError)
-        self._refuse_untrusted(facts.env_id, facts.env_kwargs)
-        repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
-        known_reward, known_terminated = known_functions(facts.env_id, facts.env_kwargs)
-        return Task(
-            env_id=facts.env_id,
-            obs_size=dataset.obs_size,
-            action_size=dataset.action_size,
-            action_low=low,
-            action_high=high,
-            env_kwargs=facts.env_kwargs,
-            time_limit=facts.time_limit,
-            action_repeat=repeat,
-            known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward", self.allow),
-            known_terminated=function_name(self.terminated, known_terminated, "terminated", self.allow),
-            allow=None if self.allow is None else tuple(self.allow),
-        )
-
-    def _refuse_untrusted(self, env_id: str, env_kwargs: Any) -> None:
-        """A dataset may come from anywhere; a task that it names could be made into an environment later."""
-        for name, ours in names_in(env_id, env_kwargs).items():
-            try:
-                check_allowed(name, self.allow or (), ours)
-            except UntrustedNameError as error:
-                raise UntrustedNameError(
-                    f"{self.dataset.source}: the dataset says that making its environment imports {name}, and names in a "
-                    "file run nothing by themselves; if you trust it, give env_id and env_kwargs yourself."
-                ) from error
 
     # Lightning -------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 
-from mbrl.data import Task, derived_seed
+from mbrl.data import NormalizedScore, Task, derived_seed
 from mbrl.envs.experience import Experience
 from mbrl.envs.vector_experience import VectorExperience
 from mbrl.errors import ConfigError
@@ -121,6 +121,11 @@ class PlannerData(pl.LightningDataModule):
     @property
     def no_evaluation(self) -> str | None:
         """The reason why a run has no evaluation, and what to do about it; None where it has."""
+        return None
+
+    @property
+    def references(self) -> NormalizedScore | None:
+        """The returns between which scores of this task are normalised; None where nobody says them."""
         return None
 
     def evaluation_request(self, clock: int) -> EvaluationRequest | None:

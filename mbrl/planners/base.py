@@ -228,7 +228,8 @@ class Planner(Predicting, ABC):
                 )
         except EvaluationStopped:
             raise SystemExit(128 + trainer.stop_signal) from None
-        for name, value in returns.summary().items():
+        spread = {"return_std": returns.returns.std().item()} if prefix == "test" and request.episodes > 1 else {}
+        for name, value in {**returns.summary(), **spread}.items():
             self.log(f"{prefix}/{name}", torch.tensor(value, dtype=torch.float32), batch_size=1)
 
     # checkpoint ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -72,6 +73,8 @@ class Dyna(OnlinePlanner, LearnsPolicy):
             `rollout_length`, `[first epoch, last epoch, share before, share after]`, linear in the epoch; then a fit is
             followed by rollouts unless all batches until the next are real.
         real_capacity: real rows kept at most; a shorter run keeps all of its own.
+        keep_sim_state: whether to keep MuJoCo's states with them (float64), so that a dataset made of the buffer has them
+            (`mbrl collect --levels`). It costs memory and changes no number.
         rollout_selector: how actions are chosen in the model (default: a sample of the policy).
         explore_selector: how actions are chosen in the environment after the warm-up (default: a sample of the policy).
         rollout_hooks: applied in order to each model step.
@@ -86,6 +89,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
     """
 
     learner: Learner  # never None here
+    former = MappingProxyType({"keep_sim_state": False})
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         batch_size: Count = 256,
         real_ratio: Share | Sequence[float] = 0.05,
         real_capacity: Count = 1_000_000,
+        keep_sim_state: bool = False,
         rollout_selector: ActionSelector | None = None,
         explore_selector: ActionSelector | None = None,
         rollout_hooks: Sequence[RolloutHook] = (),
@@ -112,7 +117,12 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         finished_rollouts: Literal["auto", "drop", "mask"] = "auto",
     ) -> None:
         super().__init__(
-            dynamics, warmup_steps=warmup_steps, warmup=warmup, refit_every=refit_every, real_capacity=real_capacity
+            dynamics,
+            warmup_steps=warmup_steps,
+            warmup=warmup,
+            refit_every=refit_every,
+            real_capacity=real_capacity,
+            keep_sim_state=keep_sim_state,
         )
         check_schedule(rollout_length)
         check_real_ratio(real_ratio)

@@ -12,7 +12,8 @@ from torch import Tensor
 from mbrl.arguments import Count, Natural
 from mbrl.data import ReplayBuffer, Task, Transitions, ValueFunction, make_generator
 from mbrl.envs.experience import Experience
-from mbrl.errors import CheckpointError, ConfigError, UnsupportedError
+from mbrl.envs.simulator_state import simulator_state_size
+from mbrl.errors import CheckpointError, ConfigError, TaskError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import HasDynamics
@@ -34,6 +35,7 @@ class OnlinePlanner(Planner, HasDynamics):
         warmup: how actions are chosen until then, as in `Dyna`.
         refit_every: real steps between fits.
         real_capacity: real rows kept at most.
+        keep_sim_state: whether the simulator's states are kept with them, as `extras["sim_state"]`.
         float64_extras: names of those of `row_extras` that are kept as float64; the others are float32.
     """
 
@@ -47,6 +49,7 @@ class OnlinePlanner(Planner, HasDynamics):
         warmup: Literal["uniform", "policy"],
         refit_every: Count,
         real_capacity: Count,
+        keep_sim_state: bool = False,
     ) -> None:
         super().__init__()
         self.dynamics = dynamics
@@ -54,6 +57,7 @@ class OnlinePlanner(Planner, HasDynamics):
         self.warmup = warmup
         self.refit_every = refit_every
         self.real_capacity = real_capacity
+        self.keep_sim_state = keep_sim_state
         self._real: ReplayBuffer | None = None
         self._from_memory: tuple[str, ...] = ()  # extras of real rows that come from the memory
 
@@ -64,8 +68,11 @@ class OnlinePlanner(Planner, HasDynamics):
 
         Raises:
             ConfigError: if a fit has no more steps than `warmup_steps`.
+            UnsupportedError: if a fit is to keep simulator states of an environment without.
         """
         super().setup(stage)
+        if stage == "fit":
+            self._state_width()
         steps = getattr(self.trainer.datamodule, "steps", None)  # type: ignore[attr-defined]
         if stage == "fit" and self.learns and steps is not None and steps <= self.warmup_steps:
             raise ConfigError(
@@ -171,7 +178,7 @@ class OnlinePlanner(Planner, HasDynamics):
             task, capacity = self.built_task, self.real_capacity
             data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
             capacity = min(capacity, getattr(data, "steps", capacity))  # a run never needs more rows than it has steps
-            extras = {} if self.dynamics is None else self.dynamics.row_extras(task)
+            extras = {**self._state_width(), **({} if self.dynamics is None else self.dynamics.row_extras(task))}
             remembered, double = self._memory_extras()
             self._real = ReplayBuffer(
                 capacity,
@@ -183,6 +190,17 @@ class OnlinePlanner(Planner, HasDynamics):
                 store_episodes=True,
             )
         return self._real
+
+    def _state_width(self) -> dict[str, int]:
+        """`sim_state` and its width `W`, if it is kept whatever the model asks for; the environment is made once to see."""
+        if not self.keep_sim_state:
+            return {}
+        try:
+            return {"sim_state": simulator_state_size(self.built_task, allow=self.built_task.allow)}
+        except TaskError as error:
+            raise UnsupportedError(
+                f"{type(self).__name__}(keep_sim_state=True): {str(error).rstrip('.')}; leave it out."
+            ) from error
 
     def start_extras(self, snapshot: Tensor | None) -> dict[str, Tensor]:
         """Columns that the model needs besides observations to start from the real environments' present states.
@@ -247,6 +265,14 @@ class OnlinePlanner(Planner, HasDynamics):
         memory.reset(experience.ended)  # before acting, so that a resume with fresh episodes forgets the old ones
         snapshot = snapshot_for(self, experience)
         extras = self.start_extras(snapshot)
+        if self.keep_sim_state:
+            state = experience.snapshot
+            if state is None:
+                raise UnsupportedError(
+                    f"{type(self).__name__}(keep_sim_state=True): expected environments that show their simulator's state, "
+                    "got none of it; let OnlineData make them, or leave it out."
+                )
+            extras["sim_state"] = state
         for name in self._from_memory:
             extras[name] = memory.tensors[name].reshape(memory.n, -1).clone()  # acting may change it in place
         if self.env_steps < self.warmup_steps:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import shutil
 from pathlib import Path
 
 from mbrl.errors import CheckpointError
 from mbrl.replacing import remove
-from mbrl.training.checkpoint import MANIFEST, find_last, put_in_place, read_manifest
-from mbrl.training.files import room_for
+from mbrl.training.checkpoint import MANIFEST, find_last, link_checkpoint, read_manifest
 
 
 def find_best(run: Path) -> Path:
@@ -41,8 +38,6 @@ def best_return(run: Path) -> float:
 def keep_if_best(run: Path) -> None:
     """Keeps the newest checkpoint too, in place of an older best, if its evaluation was better.
 
-    Its files are linked, not copied, where the file system can do that, so they take room once while both are there.
-
     Raises:
         RunFolderError: if the disk is full or can't be written; the older best stays.
     """
@@ -51,16 +46,7 @@ def keep_if_best(run: Path) -> None:
     if last is None or value is None or not value > best_return(run):
         return
     place = last.with_name(last.name.replace("ckpt", "best"))
-    beside, replaced = (place.with_name(f".{place.name}.{why}.unfinished") for why in ("new", "old"))
-    with room_for(f"the best checkpoint in {place.parent}"):
-        remove(beside)
-        beside.mkdir()
-        for path in last.iterdir():
-            try:
-                os.link(path, beside / path.name)
-            except OSError:
-                shutil.copy2(path, beside / path.name)
-        put_in_place(beside, place, replaced)
+    link_checkpoint(last, place)
     for older in _folders(run):
         if older != place:
             (older / MANIFEST).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from lightning_fabric.plugins import CheckpointIO
 
 from mbrl.errors import CheckpointError, MbrlWarning, reading
 from mbrl.replacing import remove
-from mbrl.training.files import sync_folder, write_whole
+from mbrl.training.files import room_for, sync_folder, write_whole
 
 MANIFEST = "manifest.json"
 MODEL = "model.pt"
@@ -104,6 +104,26 @@ def put_in_place(beside: Path, folder: Path, replaced: Path) -> None:
     beside.rename(folder)
     sync_folder(folder.parent)
     remove(replaced)
+
+
+def link_checkpoint(folder: Path, place: Path) -> None:
+    """Keeps a whole checkpoint at another place of its run too, whole or not at all; what was there goes.
+
+    Files are linked, not copied, where the file system can do that, so they take room once while both are there.
+
+    Raises:
+        RunFolderError: if the disk is full or can't be written; what was there stays.
+    """
+    beside, replaced = (place.with_name(f".{place.name}.{why}.unfinished") for why in ("new", "old"))
+    with room_for(f"the checkpoint {place}"):
+        remove(beside)
+        beside.mkdir()
+        for path in folder.iterdir():
+            try:
+                os.link(path, beside / path.name)
+            except OSError:
+                shutil.copy2(path, beside / path.name)
+        put_in_place(beside, place, replaced)
 
 
 def _write_tensors(path: Path, value: Any) -> dict[str, Any]:
@@ -278,7 +298,18 @@ class FolderCheckpointIO(CheckpointIO):
         run = checkpoint.get("mbrl_run", {})
         about = {
             name: run[name]
-            for name in ("clock", "position", "class_path", "model", "data", "trainer", "threads", "ended", "eval_return")
+            for name in (
+                "clock",
+                "position",
+                "class_path",
+                "model",
+                "data",
+                "trainer",
+                "threads",
+                "ended",
+                "eval_return",
+                "eval_episodes",
+            )
             if name in run
         }
         write_checkpoint(Path(path), checkpoint, about)

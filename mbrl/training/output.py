@@ -12,6 +12,7 @@ from typing import Any
 
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
+from mbrl.data import NormalizedScore
 from mbrl.errors import MbrlWarning, shown
 
 
@@ -63,8 +64,10 @@ def plain_warnings() -> Iterator[None]:
         yield
 
 
-def show_metrics(command: str, metrics: Mapping[str, float], folder: Path | None = None) -> None:
-    """Prints the metrics of an evaluation, the mean return with its interval first."""
+def show_metrics(
+    command: str, metrics: Mapping[str, float], folder: Path | None = None, references: NormalizedScore | None = None
+) -> None:
+    """Prints the metrics of an evaluation, the mean return with its interval first, then its score and whose it is."""
     lines = []
     for prefix in ("test/", "eval/"):
         if f"{prefix}return" in metrics:
@@ -73,6 +76,12 @@ def show_metrics(command: str, metrics: Mapping[str, float], folder: Path | None
             if f"{prefix}return_low" in metrics:
                 interval = f", 95 % interval [{metrics[f'{prefix}return_low']:.1f}, {metrics[f'{prefix}return_high']:.1f}]"
             lines.append(f"mean return {metrics[f'{prefix}return']:.1f} over {episodes} episodes{interval}")
+    if references is not None and "test/normalized_score" in metrics:
+        std = metrics.get("test/normalized_score_std")
+        lines.append(
+            f"normalised score {metrics['test/normalized_score']:.1f}{'' if std is None else f' (sd {std:.1f})'}, 0 at "
+            f"{references.low:.6g} and 100 at {references.high:.6g}: {references.source}"
+        )
     lines += [f"{name} {value:.6g}" for name, value in sorted(metrics.items())]
     if folder is not None:
         lines.append(f"written to {folder / 'test.json'}")

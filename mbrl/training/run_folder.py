@@ -120,7 +120,8 @@ def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], f
 def _set_aside(folder: Path) -> None:
     """Moves the configuration and lines of an earlier attempt out of the way, so that each folder describes one run."""
     names = (METRICS, "metrics.csv", "curve.png", "tensorboard/hparams.yaml")
-    left = [path for path in (*(folder / name for name in names), *folder.glob("config*.yaml")) if path.exists()]
+    kept = (path for kind in ("best", "return") for path in folder.glob(f"checkpoints/{kind}-*"))
+    left = [path for path in (*(folder / name for name in names), *folder.glob("config*.yaml"), *kept) if path.exists()]
     if not left:
         return
     number = 1

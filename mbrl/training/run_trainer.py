@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from mbrl.arguments import Count, NonNegative, checked
+from mbrl.data import NormalizedScore
 from mbrl.errors import ConfigError, shown
 from mbrl.planners import Planner
 from mbrl.policies import Learner
@@ -33,6 +34,7 @@ from mbrl.training.checkpoint import FolderCheckpointIO
 from mbrl.training.flags import COMPUTING, check_flags, plainly, trainer_defaults
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.output import quiet, say
+from mbrl.training.reached_checkpoints import thresholds_of
 from mbrl.training.run_folder import METRICS, check_name, default_folder, inside, make_folder, refuse_links
 from mbrl.training.run_lock import held
 
@@ -58,6 +60,7 @@ class RunTrainer(pl.Trainer):
         checkpoint_every: Count = 1000,
         checkpoint_min_ratio: NonNegative = 30.0,
         keep_best: bool = False,
+        keep_at: Mapping[str, Any] | None = None,
         stop_at: float | None = None,
         stop_count: Count = 3,
         progress: bool = True,
@@ -87,7 +90,7 @@ class RunTrainer(pl.Trainer):
         self.tensorboard = tensorboard and logger is not False
         self.extra_loggers = list(logger) if isinstance(logger, Iterable) else [logger] if isinstance(logger, Logger) else []
         self.run_clock = RunClock(log_every, eval_every, stop_at, stop_count)
-        self.checkpointing = CheckpointCallback(checkpoint_every, checkpoint_min_ratio, keep_best)
+        self.checkpointing = CheckpointCallback(checkpoint_every, checkpoint_min_ratio, keep_best, thresholds_of(keep_at))
         self.progress = ProgressCallback() if progress else None
         self.checkpoint_io = FolderCheckpointIO()
         self.settings: dict[str, Any] = {
@@ -96,6 +99,7 @@ class RunTrainer(pl.Trainer):
             "checkpoint_every": checkpoint_every,
             "checkpoint_min_ratio": checkpoint_min_ratio,
             "keep_best": keep_best,
+            "keep_at": None if keep_at is None else {name: list(values) for name, values in keep_at.items()},
             "stop_at": stop_at,
             "stop_count": stop_count,
             "threads": threads,
@@ -111,6 +115,7 @@ class RunTrainer(pl.Trainer):
         self._run_folder: Path | None = None
         self.loaded_from: Path | None = None  # the checkpoint of a model that is handed over with its parameters
         self.tested: Path | None = None  # the checkpoint that the last evaluation was of
+        self.references: NormalizedScore | None = None  # between which the last test was scored
         self._interrupted = False
         self._begin: Callable[[], None] | None = None
         self.hyperparameters: dict[str, Any] = {}  # what `config.yaml` says, for loggers
@@ -182,6 +187,13 @@ class RunTrainer(pl.Trainer):
         planner, clock = self.lightning_module, self.run_clock
         there = isinstance(planner, Planner) and planner.clock == clock.evaluated_at
         return clock.last_return if there and math.isfinite(clock.last_return) else None
+
+    @property
+    def evaluation_episodes(self) -> int | None:
+        """Real episodes of all evaluations so far, of a planner that learns from a dataset; None of others."""
+        planner = self.lightning_module
+        offline = isinstance(planner, Planner) and planner.learns_from == "dataset"
+        return self.run_clock.evaluation_episodes if offline else None
 
     def evaluated(self) -> None:
         """Has the user's callbacks look at an evaluation, such as Lightning's `EarlyStopping`."""
@@ -266,9 +278,9 @@ class RunTrainer(pl.Trainer):
 
     def _config(self, model: Any, datamodule: Any) -> dict[str, Any]:
         """The run as a file that `mbrl fit --config` takes."""
-        trainer = {"folder": str(self.run_folder), **self.settings, **self.given}
-        plain = {name: value for name, value in trainer.items() if isinstance(value, (bool, int, float, str, type(None)))}
-        return {"model": model.spec, "data": datamodule.spec, "trainer": {**plain, **self.described}}
+        given = {name: value for name, value in self.given.items() if isinstance(value, (bool, int, float, str, type(None)))}
+        trainer = {"folder": str(self.run_folder), **self.settings, **given, **self.described}
+        return {"model": model.spec, "data": datamodule.spec, "trainer": trainer}
 
     def _open_loggers(self, position: int) -> None:
         loggers = list(self.extra_loggers)

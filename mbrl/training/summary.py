@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mbrl.data import NormalizedScore
 from mbrl.errors import RunFolderError
 from mbrl.training.checkpoint import MODEL, find_last, read_manifest
 from mbrl.training.files import write_whole
@@ -46,24 +48,51 @@ def write_summary(folder: Path, metrics: MetricsFile, goal: Mapping[str, Any]) -
     return [*where, f"curve       {folder / 'curve.png'}"] if drawn else where
 
 
-def write_test(folder: Path, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
-    """Writes `test.json`: the metrics, and under `checkpoint` what they are of.
+def with_scores(metrics: Mapping[str, float], references: NormalizedScore | None) -> dict[str, float]:
+    """The metrics of a test, with its normalised score if there are references.
+
+    Returns:
+        `test/normalized_score` is that of the mean return, the ends of its interval likewise; `test/normalized_score_std` is
+        the standard deviation over episodes, which is scaled only.
+    """
+    found = dict(metrics)
+    if references is None or "test/return" not in metrics:
+        return found
+    for end in ("", "_low", "_high"):
+        if f"test/return{end}" in metrics:
+            found[f"test/normalized_score{end}"] = references.of(metrics[f"test/return{end}"])
+    if "test/return_std" in metrics:
+        found["test/normalized_score_std"] = references.spread(metrics["test/return_std"])
+    return found
+
+
+def write_test(
+    folder: Path, metrics: Mapping[str, float], checkpoint: Path | None, references: NormalizedScore | None = None
+) -> None:
+    """Writes `test.json`: the metrics, under `checkpoint` what they are of, and under `references` whose scores they have.
 
     Args:
         folder: for the file.
         metrics: numbers by name; one that isn't finite becomes null.
         checkpoint: its folder, named relative to `folder` if it lies there; None for what was in memory, which becomes null.
+            One of a planner that learned from a dataset says how many real episodes its evaluations had taken.
+        references: what `test/normalized_score` is between.
     """
     about: dict[str, Any] | None = None
+    seen: dict[str, int] = {}
     if checkpoint is not None:
         manifest = read_manifest(checkpoint, buffers=False)
+        if (episodes := manifest.get("eval_episodes")) is not None:
+            seen["eval/total_episodes"] = episodes
         about = {
             "path": str(checkpoint.relative_to(folder) if checkpoint.is_relative_to(folder) else checkpoint),
             manifest["clock"]: manifest["position"],
             "sha256": manifest["files"][MODEL]["sha256"],
         }
     numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-    write_whole(folder / "test.json", (json.dumps({**numbers, "checkpoint": about}, indent=1) + "\n").encode())
+    whose = {} if references is None else {"references": asdict(references)}
+    written = {**numbers, **seen, "checkpoint": about, **whose}
+    write_whole(folder / "test.json", (json.dumps(written, indent=1) + "\n").encode())
 
 
 def is_finished(folder: Path, manifest: Mapping[str, Any], length: int | None, goal: Mapping[str, Any]) -> bool:

@@ -27,7 +27,7 @@ from mbrl.training.products.predictions import check_output, in_short, predict_r
 from mbrl.training.resume import check_same, check_threads, find_checkpoint, own_parameters
 from mbrl.training.run_folder import begin_files, inside, is_same, refuse_used
 from mbrl.training.run_trainer import RunTrainer
-from mbrl.training.summary import is_finished, write_summary, write_test
+from mbrl.training.summary import is_finished, with_scores, write_summary, write_test
 from mbrl.training.value_from import value_from
 
 
@@ -48,6 +48,8 @@ class Trainer(RunTrainer):
         checkpoint_every: steps of the planner's clock between checkpoints.
         checkpoint_min_ratio: a checkpoint waits until this many times the duration of the last write has passed.
         keep_best: whether to keep the best evaluation's checkpoint beside the newest; `--ckpt_path best` takes it.
+        keep_at: `{"return": [a, b, …]}`, rising: the first checkpoint whose evaluation's mean return reaches each is kept
+            beside the newest, buffers included, as `checkpoints/return-<a>`.
         stop_at: mean evaluation return at which to end; None uses all steps.
         stop_count: evaluations in a row that must reach it.
         progress: whether to show a progress bar, or lines where there is no terminal.
@@ -110,10 +112,10 @@ class Trainer(RunTrainer):
         at_once = not online and not isinstance(model, GradientModel)
         check_flags(self.given, online=online, at_once=at_once)
         check_callbacks(self.user_callbacks, online=online)
-        if self.checkpointing.keep_best and not online:
+        if self.checkpointing.keeps and not online:
             raise ConfigError(
-                "trainer.keep_best: expected a planner, whose evaluations have returns, got a model; leave it out, or give "
-                "Lightning's ModelCheckpoint the metric to monitor."
+                f"trainer.{self.checkpointing.keeps}: expected a planner, whose evaluations have returns, got a model; "
+                "leave it out, or give Lightning's ModelCheckpoint the metric to monitor."
             )
         self._set_clock(online, at_once)
         self.value = None
@@ -246,11 +248,12 @@ class Trainer(RunTrainer):
         """
         if video and not isinstance(model, Planner):
             raise ConfigError("video: expected a planner, whose episodes can be drawn, got a model; leave it out.")
-        metrics = self._evaluated("test", model, datamodule, ckpt_path, override)
+        self.references = getattr(datamodule, "references", None) if isinstance(model, Planner) else None
+        metrics = with_scores(self._evaluated("test", model, datamodule, ckpt_path, override), self.references)
         if self.is_global_zero:
             with keeping(metrics):
                 self.run_folder.mkdir(parents=True, exist_ok=True)
-                write_test(self.run_folder, metrics, self.tested)
+                write_test(self.run_folder, metrics, self.tested, self.references)
                 if video:
                     from mbrl.training.products.video import record_episode
 

@@ -8,6 +8,7 @@ from mbrl.data import D4RL_REFERENCES, NormalizedScore
 from mbrl.errors import ConfigError
 
 
+@pytest.mark.check("offline-9.5")
 @pytest.mark.parametrize(
     ("name", "score", "spread"),
     [("halfcheetah", 10.311, 0.805), ("hopper", 31.349, 3.073), ("walker2d", 21.748, 2.178), ("ant", 31.522, 2.378)],

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from mbrl.data import DatasetQuality, ReplayBuffer, Transitions, make_generator, mixed_batch, trajectory_weights
+from mbrl.cli import main
+from mbrl.data import (
+    DatasetQuality,
+    NormalizedScore,
+    ReplayBuffer,
+    Transitions,
+    make_generator,
+    mixed_batch,
+    trajectory_weights,
+)
 from mbrl.data.dataset_description import describe
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, DataError
@@ -146,6 +155,29 @@ def test_quality_by_hand() -> None:
     assert (DatasetQuality.of(scaled).tq, DatasetQuality.of(scaled).cells) == (0.5, 6)
     alike = DatasetQuality.of(rows([0.0] * 6))
     assert alike.tq != alike.tq and alike.to_json()["tq"] is None and alike.positive_variance == 0
+
+
+def test_returns_between_references_and_an_unknown_termination(tmp_path: Path) -> None:
+    data = OfflineData(str(record(tmp_path / "rows.npz")))
+    assert "Normalised returns: none, since the dataset has no reference scores." in data.describe()
+    low, high = DatasetQuality.of(data.transitions).quantiles[:: len(DatasetQuality.of(data.transitions).quantiles) - 1]
+    data.dataset.references = NormalizedScore(low, high, "ours")
+    told = " ".join(data.describe())
+    assert "on average, 0 to 100; 0 is a return of" in told and "(ours)" in told
+    assert "when the task ends is unknown" not in told
+    unknown = OfflineData(str(tmp_path / "rows.npz"), terminated="learned")
+    assert "Mind: when the task ends is unknown: no function says it, and no row ends it" in " ".join(unknown.describe())
+
+
+def test_the_figure_of_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check = ["check", "--dataset", str(record(tmp_path / "rows.npz")), "--figure"]
+    assert main([*check, str(tmp_path / "returns.png")]) == 0
+    assert (tmp_path / "returns.png").read_bytes().startswith(b"\x89PNG")
+    assert "figure   " in capsys.readouterr().out
+    for path, told in (("returns.pdf", "ends in .png"), ("no/returns.png", "make it")):
+        assert main([*check, str(tmp_path / path)]) == 2
+        assert told in capsys.readouterr().err
+    assert main(["check", "Pendulum-v1", "--figure", "returns.png"]) == 2
 
 
 def test_what_a_reader_should_mind(tmp_path: Path) -> None:

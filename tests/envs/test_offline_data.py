@@ -5,6 +5,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from mbrl.cli import main
 from mbrl.data import OfflineDataset, TaskFacts, Transitions, write_npz
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.errors import ConfigError, DataError, MbrlWarning, TaskError, UnsupportedError, UntrustedNameError
@@ -103,6 +104,27 @@ def test_a_known_function_that_disagrees_with_the_rows(pendulum, inverted):
 def test_names_in_a_dataset_run_nothing(pendulum, tmp_path, changes):
     with pytest.raises(UntrustedNameError, match=r"noted.npz: .* imports some_module.* give env_id and env_kwargs yourself"):
         _ = OfflineData(with_facts(pendulum, tmp_path, **changes), reward="learned", terminated="learned").task
+
+
+def test_a_trusted_module_names_the_datasets_environment(pendulum, tmp_path, monkeypatch, capsys):
+    """`--allow` is enough to look at a dataset, and to learn from it, without its id; other modules stay refused."""
+    module = "import gymnasium\nfrom gymnasium.envs.classic_control import PendulumEnv\n"
+    module += "gymnasium.register('Mine-v0', entry_point=PendulumEnv, max_episode_steps=200)\n"
+    (tmp_path / "mine_env.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = with_facts(pendulum, tmp_path, env_id="mine_env:Mine-v0")
+    check = ["check", "--dataset", path, "--reward", "learned", "--terminated", "learned"]
+    assert main(check) == 2
+    assert "or mbrl --allow mine_env" in capsys.readouterr().err
+    assert main(["--allow", "mine_env", *check]) == 0
+    assert "Environment: mine_env:Mine-v0." in capsys.readouterr().out
+    assert main(["--allow", "another", *check]) == 2
+    monkeypatch.chdir(tmp_path)
+    fit = ["fit", "--model", "mbrl.models.GaussianEnsemble", "--model.hidden", "[4]", "--model.members", "1"]
+    fit += ["--model.elites", "1", "--data", "mbrl.envs.OfflineData", "--data.path", path, "--trainer.max_epochs", "1"]
+    fit += ["--trainer.tensorboard", "false", "--trainer.progress", "false"]
+    assert main([*fit, "--name", "refused"]) == 2
+    assert main(["--allow", "mine_env", *fit, "--name", "taken"]) == 0
 
 
 def test_options_that_exclude_each_other(pendulum):

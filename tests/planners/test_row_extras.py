@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import mujoco
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from mbrl.data import Generator, Task, Transitions
+from mbrl.envs import OnlineData, make_task
+from mbrl.envs.simulator_state import SimulatorState
+from mbrl.envs.task import make_env
 from mbrl.errors import UnsupportedError
 from mbrl.planners import PETS, Dyna, Memory, RandomShooting
 from mbrl.policies import SAC
 from tests.planners.exact_models import WALK, WalkModel
 from tests.planners.test_dyna import Counted, Recorder, dyna, run
+from tests.training.toy import lines, trainer
 
 
 class Remembers(Recorder):
@@ -148,3 +155,36 @@ class Echo(Recorder):
 def test_a_learner_that_asks_for_nothing_gets_nothing() -> None:
     with pytest.raises(KeyError, match="prev_action"):
         run(dyna(learner=Echo()), 25)
+
+
+REACHER = {"env_id": "Reacher-v5", "env_kwargs": {"max_episode_steps": 10}}
+
+
+def test_simulator_states_are_kept_on_request_and_change_no_number(tmp_path: Path) -> None:
+    kept = {}
+    for asked in (False, True):
+        planner = Dyna(None, SAC(hidden=[4]), warmup_steps=5, refit_every=10, batch_size=4, keep_sim_state=asked)
+        trainer(tmp_path / str(asked)).fit(planner, OnlineData(**REACHER, steps=20, num_envs=2, eval_episodes=1))
+        kept[asked] = planner.real_buffer.all()
+    assert lines(tmp_path / "True") == lines(tmp_path / "False")
+    assert "sim_state" not in kept[False].extras and torch.equal(kept[True].obs, kept[False].obs)
+    state = kept[True].extras["sim_state"]  # 20 x W
+    assert state.dtype is torch.float64
+    env = make_env(make_task(**REACHER))
+    simulator = SimulatorState(env)
+    env.reset(seed=0)
+    simulator.write(state[7].numpy())
+    mujoco.mj_forward(simulator.model, simulator.data)
+    assert np.allclose(env.unwrapped._get_obs()[:6], kept[True].obs[7, :6], atol=1e-5)  # joints and target
+    env.close()
+    planner = Dyna(None, SAC(hidden=[4]), warmup_steps=5, refit_every=10, batch_size=4, keep_sim_state=True)
+    trainer(tmp_path / "True").fit(planner, OnlineData(**REACHER, steps=24, num_envs=2, eval_episodes=1), ckpt_path="last")
+    assert torch.equal(planner.real_buffer.all().extras["sim_state"][:20], state), "over a resume too"
+
+
+def test_an_environment_without_simulator_states_is_refused(tmp_path: Path) -> None:
+    planner = Dyna(None, SAC(hidden=[4]), warmup_steps=5, keep_sim_state=True)
+    told = r"Dyna\(keep_sim_state=True\): expected a MuJoCo environment .*, got PendulumEnv; leave it out"
+    with pytest.raises(UnsupportedError, match=told):
+        trainer(tmp_path).fit(planner, OnlineData("Pendulum-v1", steps=20))
+    assert not (tmp_path / "config.yaml").exists(), "it is told before anything is written"

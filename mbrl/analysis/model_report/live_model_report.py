@@ -1,4 +1,4 @@
-"""`LiveModelReport`: a model's error, what its disagreement is worth, and the return so far, drawn during training."""
+"""`LiveModelReport`: a model's error, what it does to values, disagreement's worth, and the return, during training."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.model_error.open_loop import open_loop_error
 from mbrl.analysis.model_error.open_loop_result import MEAN
 from mbrl.analysis.model_error.uncertainty_against_error import DATASET, UncertaintyAgainstError, uncertainty_against_error
+from mbrl.analysis.model_error.value_error import VALUE, value_error
+from mbrl.analysis.model_error.value_error_result import ValueAwareError
 from mbrl.analysis.png import png
 from mbrl.arguments import Count
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, UnsupportedError
-from mbrl.planners import OnlinePlanner, dynamics_of, evaluating
+from mbrl.planners import LearnsPolicy, OnlinePlanner, dynamics_of, evaluating
 from mbrl.replacing import replacing
 from mbrl.spec import Configurable
 from mbrl.training.callbacks.run import Run
 from mbrl.training.files import room_for
+from mbrl.training.metrics_file import MetricsFile
 from mbrl.uncertainty import MeanDisagreement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FOLDER = "live"  # in the run folder, where there is no TensorBoard
+FOLDER = "live"  # in the run folder
+NUMBERS = "numbers.jsonl"  # in that folder, a line a look
 
 
 class LiveModelReport(Configurable, pl.Callback):
@@ -38,6 +42,10 @@ class LiveModelReport(Configurable, pl.Callback):
 
     Three figures go to TensorBoard (`live/model_error`, `live/disagreement`, `live/return`), with the numbers behind them as
     curves, or, where there is no TensorBoard logger, to `live/` in the run folder, the newest in place of the one before.
+    The numbers of all looks are in `live/numbers.jsonl` of the run folder either way: the model's error, the disagreement of
+    members (none of a model of one), and, of a learner with critics, the value-aware error (`vame_sampled`, `vame_mean`),
+    the standard deviation of values (`value_sd`), and the value's slopes per standard deviation of the observation
+    (`value_slope_mean` and `value_slope_q95` of the gradient, `value_slope_pgd` the largest found); see `value_error`.
     Nothing of the run changes: whatever is drawn comes from generators of the callback's own, made anew from (seed, step),
     and no metric line is written.
 
@@ -125,23 +133,60 @@ class LiveModelReport(Configurable, pl.Callback):
             figures["model_error"].axes[0].set_title(f"Open-loop error on the newest real steps, step {now}", fontsize=11)
             numbers["one_step_error"] = float(ahead.curves[MEAN].median[0])
             numbers[f"error_after_{horizon}_steps"] = float(ahead.curves[MEAN].median[-1])
-            found = uncertainty_against_error(
-                model,
-                episodes,
-                measures=[MeanDisagreement()],
-                generator=make_generator("cpu", planner.seed, "live view", now, "disagreement"),
-                most=self.rows,
-            )
-        (score,) = found.scores
-        if score.spearman is not None:
-            numbers["disagreement_rank_correlation"] = score.spearman
-        if score.measure in found.uncertainty.get(DATASET, {}):
-            numbers["disagreement"] = float(found.uncertainty[DATASET][score.measure].mean())
-            figures["disagreement"] = draw_disagreement(found, score.measure, now)
+            if len(model.drawn_members) > 1:
+                found = uncertainty_against_error(
+                    model,
+                    episodes,
+                    measures=[MeanDisagreement()],
+                    generator=make_generator("cpu", planner.seed, "live view", now, "disagreement"),
+                    most=self.rows,
+                )
+                numbers |= disagreement_of(found)
+                if "disagreement" in numbers:
+                    figures["disagreement"] = draw_disagreement(found, found.scores[0].measure, now)
+            learner = planner.learner if isinstance(planner, LearnsPolicy) else None
+            if learner is not None and learner.has_critics:
+                valued = value_error(
+                    model,
+                    learner,
+                    Transitions.cat(episodes),
+                    generator=make_generator("cpu", planner.seed, "live view", now, "value"),
+                    discount=float(getattr(learner, "discount", 0.99)),
+                    most=self.rows,
+                )
+                numbers |= value_numbers(valued)
         returns = draw_returns(lines)
         if returns is not None:
             figures["return"] = returns
         return figures, numbers
+
+
+def disagreement_of(found: UncertaintyAgainstError) -> dict[str, float]:
+    """The mean disagreement and its rank correlation with the error, as far as they are defined."""
+    (score,) = found.scores
+    numbers = {} if score.spearman is None else {"disagreement_rank_correlation": score.spearman}
+    if score.measure in found.uncertainty.get(DATASET, {}):
+        numbers["disagreement"] = float(found.uncertainty[DATASET][score.measure].mean())
+    return numbers
+
+
+def value_numbers(found: ValueAwareError) -> dict[str, float]:
+    """Numbers of what the model's error does to the value, and of how steep the value is."""
+    numbers = {
+        "vame_sampled": found.vame_sampled,
+        "vame_mean": found.vame_mean,
+        "value_sd": float(found.real.std(correction=0)),
+    }
+    slopes = found.lipschitz[VALUE]
+    if slopes is not None:
+        rows = slopes.rows()
+        named = {
+            "value_slope_mean": rows["gradient"]["mean"],
+            "value_slope_q95": rows["gradient"]["q95"],
+            "value_slope_pgd": rows["pgd"]["max"],
+        }
+        numbers |= {name: slope for name, slope in named.items() if slope is not None}
+    return numbers
 
 
 def newest_episodes(planner: OnlinePlanner, rows: int) -> list[Transitions]:
@@ -206,13 +251,15 @@ def _show(trainer: Run, now: int, figures: Mapping[str, Figure], numbers: Mappin
             board.experiment.add_image(f"live/{name}", pixels(figure), now, dataformats="HWC")
         for name, value in numbers.items():
             board.experiment.add_scalar(f"live/{name}", value, now)
-    if boards:
-        return
     folder = trainer.run_folder / FOLDER
     with room_for(f"the live view in {folder}"):
         folder.mkdir(exist_ok=True)
-        for name, figure in figures.items():
-            _replace(folder / f"{name}.png", png(figure))
+        lines = MetricsFile(folder / NUMBERS)
+        lines.cut(now - 1)  # those of a run that was resumed from before it, which are made anew
+        lines.append({"env_steps": now, **numbers})
+        if not boards:
+            for name, figure in figures.items():
+                _replace(folder / f"{name}.png", png(figure))
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -19,6 +21,7 @@ from mbrl.planners import Planner
 from mbrl.training.best_checkpoint import best_return, keep_if_best
 from mbrl.training.callbacks.run import Run
 from mbrl.training.checkpoint import checkpoint_folders
+from mbrl.training.reached_checkpoints import keep_reached, kept_at, reaches
 
 
 class CheckpointCallback(Checkpoint):
@@ -29,24 +32,32 @@ class CheckpointCallback(Checkpoint):
         min_ratio: a checkpoint waits until this many times the duration of the last write has passed, so that writing
             costs at most 1 / `min_ratio` of the run; 0 never waits.
         keep_best: whether to write one at each evaluation that is the best so far, and to keep it (`best_checkpoint`).
+        keep_at: mean returns, rising; whether to write one at the first evaluation that reaches each, and to keep it
+            (`reached_checkpoints`).
     """
 
-    def __init__(self, every: int, min_ratio: float, keep_best: bool = False) -> None:
+    def __init__(self, every: int, min_ratio: float, keep_best: bool = False, keep_at: Sequence[float] = ()) -> None:
         self.every = every
         self.min_ratio = min_ratio
         self.keep_best = keep_best
+        self.keep_at = keep_at
         self._saved = 0  # position of the newest checkpoint
         self._ended = 0.0  # when writing it ended
         self._duration = 0.0  # and how long it took
+
+    @property
+    def keeps(self) -> str | None:
+        """The setting by which checkpoints are kept for what their evaluations returned; None where there is none."""
+        return "keep_best" if self.keep_best else "keep_at" if self.keep_at else None
 
     # when ------------------------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._saved = position(trainer, pl_module)
-        if self.keep_best and trainer.is_global_zero:
-            if self._is_best(trainer):  # a cut evaluation was made up for
+        if self.keeps and trainer.is_global_zero:
+            if self._is_kept(trainer):  # a cut evaluation was made up for
                 self.save(trainer, pl_module)
-            keep_if_best(trainer.run_folder)  # a kill may have come between the checkpoint and this
+            self._keep(trainer.run_folder)  # a kill may have come between the checkpoint and this
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: Run, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -57,7 +68,7 @@ class CheckpointCallback(Checkpoint):
         waited = time.perf_counter() - self._ended >= self.min_ratio * self._duration
         signal = trainer.stop_signal
         due = trainer.is_last_batch or trainer.should_stop or signal or (steps >= self.every and waited)
-        if steps and (due or self._is_best(trainer)):
+        if steps and (due or self._is_kept(trainer)):
             self.save(trainer, pl_module)
         if signal:
             raise SystemExit(128 + signal)
@@ -77,10 +88,23 @@ class CheckpointCallback(Checkpoint):
         if between and isinstance(exception, EnvironmentFailedError) and self._saved:
             trainer.say(f"a checkpoint holds all that was stepped, up to {self._saved}: resume with --ckpt_path last")
 
-    def _is_best(self, trainer: Run) -> bool:
-        """Tells whether an evaluation at this step was better than that of the checkpoint which is kept."""
-        found = trainer.evaluation
-        return self.keep_best and found is not None and found > best_return(trainer.run_folder)
+    def on_train_end(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        missed = [f"{each:g}" for each in self.keep_at if not kept_at(trainer.run_folder, each).exists()]
+        if missed:
+            trainer.say(f"trainer.keep_at: no evaluation reached a return of {' or '.join(missed)}")
+
+    def _is_kept(self, trainer: Run) -> bool:
+        """Tells whether an evaluation at this step makes its checkpoint one to keep."""
+        found, folder = trainer.evaluation, trainer.run_folder
+        if found is None:
+            return False
+        return (self.keep_best and found > best_return(folder)) or bool(reaches(folder, self.keep_at, found))
+
+    def _keep(self, run: Path) -> None:
+        if self.keep_best:
+            keep_if_best(run)
+        if self.keep_at:
+            keep_reached(run, self.keep_at)
 
     def save(self, trainer: Run, pl_module: pl.LightningModule) -> None:
         """Writes a checkpoint now, then removes the older ones."""
@@ -90,8 +114,7 @@ class CheckpointCallback(Checkpoint):
         trainer.metrics_file.sync()
         trainer.save_checkpoint(folder, weights_only=False)
         if trainer.is_global_zero:
-            if self.keep_best:
-                keep_if_best(trainer.run_folder)
+            self._keep(trainer.run_folder)
             for older in checkpoint_folders(trainer.run_folder):
                 if older != folder:
                     trainer.strategy.remove_checkpoint(older)
@@ -117,6 +140,7 @@ class CheckpointCallback(Checkpoint):
             # a run that met its goal stays ended, whatever happens to it between here and its summary
             "ended": trainer.goal if trainer.should_stop else None,
             "eval_return": trainer.evaluation,
+            "eval_episodes": trainer.evaluation_episodes,
             "versions": {
                 "python": platform.python_version(),
                 "torch": str(torch.__version__),

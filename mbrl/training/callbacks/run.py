@@ -49,6 +49,10 @@ class Run(Protocol):
         """The mean return of an evaluation at this very step; None if there was none."""
 
     @property
+    def evaluation_episodes(self) -> int | None:
+        """Real episodes of all evaluations so far, of a planner that learns from a dataset; None of others."""
+
+    @property
     def lightning_module(self) -> Any:
         """The planner or model that it trains."""
 

@@ -34,6 +34,7 @@ class RunClock(pl.Callback):
         last_return: mean return of the latest evaluation, NaN before the first.
         evaluated_at: the clock at the latest evaluation; −1 before the first, and after a resume.
         evaluation_steps: real steps of all evaluations so far, counted for planners that take no others.
+        evaluation_episodes: their episodes, likewise.
         elapsed: wall-clock seconds of the run, those before a resume included.
     """
 
@@ -46,6 +47,7 @@ class RunClock(pl.Callback):
         self.last_return = math.nan
         self.evaluated_at = -1
         self.evaluation_steps = 0
+        self.evaluation_episodes = 0
         self.elapsed = 0.0
         self._owed: dict[str, float] | None = None  # the line of a step whose evaluation was cut, so far
         self._before = 0
@@ -126,8 +128,8 @@ class RunClock(pl.Callback):
             return
         if self.stop_at is not None:
             raise ConfigError(f"trainer.stop_at: expected evaluations to reach it, got none ({why}); leave stop_at out.")
-        if trainer.checkpointing.keep_best:
-            raise ConfigError(f"trainer.keep_best: expected evaluations to compare, got none ({why}); leave keep_best out.")
+        if keeps := trainer.checkpointing.keeps:
+            raise ConfigError(f"trainer.{keeps}: expected evaluations to compare, got none ({why}); leave {keeps} out.")
         trainer.say(f"no evaluation: {why}")
 
     def _crossed(self, now: int, every: int) -> bool:
@@ -155,7 +157,9 @@ class RunClock(pl.Callback):
         line = {f"eval/{name}": value for name, value in summary.items() if math.isfinite(value)}
         if planner.learns_from == "dataset":
             self.evaluation_steps += int(found.lengths.sum())
+            self.evaluation_episodes += len(found.lengths)
             line["eval/env_steps"] = self.evaluation_steps
+            line["eval/total_episodes"] = self.evaluation_episodes
         line["time/eval_s"] = time.perf_counter() - began
         return line
 
@@ -167,6 +171,7 @@ class RunClock(pl.Callback):
             state["stop_at"] = self.stop_at
         if self.evaluation_steps:
             state["evaluation_steps"] = self.evaluation_steps
+            state["evaluation_episodes"] = self.evaluation_episodes
         if self._owed is not None:
             state["owed"] = self._owed
         return state
@@ -177,4 +182,5 @@ class RunClock(pl.Callback):
         self.last_return, self.evaluated_at = state_dict["last_return"], -1
         self.elapsed = state_dict["elapsed"]
         self.evaluation_steps = state_dict.get("evaluation_steps", 0)
+        self.evaluation_episodes = state_dict.get("evaluation_episodes", 0)
         self._owed = state_dict.get("owed")

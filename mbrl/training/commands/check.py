@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mbrl.arguments import Seed, check_argument
+from mbrl.data.trajectory_weights import episode_returns
 from mbrl.envs import OfflineData, check_environment
 from mbrl.errors import ConfigError
 from mbrl.training.output import tell
+from mbrl.training.products.returns_histogram import check_figure, draw_returns
 
 
 def run(arguments: list[str], allow: Sequence[str]) -> int:
@@ -21,16 +24,19 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     parser.add_argument("--env_kwargs", help="keyword arguments of the environment, as JSON")
     parser.add_argument("--reward", default="auto", help="auto, learned, or the dotted name of a function")
     parser.add_argument("--terminated", default="auto", help="auto, learned, or the dotted name of a function")
+    parser.add_argument("--done", choices=["terminated"], help="take a dataset's column done for the end of the task")
     parser.add_argument("--action_repeat", type=int, help="simulator steps in one real step (default: 1)")
     parser.add_argument("--action_low", type=_numbers, help="lower bounds, such as [-1, -1], of a dataset without")
     parser.add_argument("--action_high", type=_numbers, help="upper bounds, likewise")
     parser.add_argument("--clip_actions", action="store_true", help="take a dataset's actions beyond the bounds for these")
     parser.add_argument("--steps", type=int, help="real steps to take in the environment (default: 1000)")
     parser.add_argument("--seed", type=int, help="of the environment and its random actions (default: 0)")
+    parser.add_argument("--figure", help="a .png for the histogram of a dataset's returns")
     given = parser.parse_args(arguments[1:])
     if given.seed is not None:
         check_argument("--seed", given.seed, Seed)
     _refuse_idle(given)
+    figure: Path | None = None
     kwargs = None if given.env_kwargs is None else json_object("--env_kwargs", given.env_kwargs)
     if given.dataset is not None:
         data = OfflineData(
@@ -43,7 +49,12 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
             clip_actions=given.clip_actions,
             reward=given.reward,
             terminated=given.terminated,
+            done=given.done,
         )
+        data.trusted = allow
+        if given.figure is not None:
+            figure = Path(given.figure)
+            check_figure(figure)
         lines = data.describe()
     elif given.env_id is not None:
         lines = check_environment(
@@ -57,13 +68,16 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         )
     else:
         raise ConfigError("mbrl check: expected an environment's id or --dataset, got neither; give one.")
-    tell("\n".join(lines))
+    tell("\n".join(lines))  # before the figure, which a full disk may refuse
+    if figure is not None:
+        draw_returns(episode_returns(data.transitions), figure, given.dataset, data.references)
+        tell(f"figure   {figure}")
     return 0
 
 
 def _refuse_idle(given: argparse.Namespace) -> None:
     """Refuses options of an environment's steps beside a dataset, and a dataset's beside an environment alone."""
-    names = ("action_low", "action_high", "clip_actions") if given.dataset is None else ("steps", "seed")
+    names = ("action_low", "action_high", "clip_actions", "done", "figure") if given.dataset is None else ("steps", "seed")
     told = [f"--{name}" for name in names if (value := getattr(given, name)) is not None and value is not False]
     if told and (given.env_id is not None or given.dataset is not None):
         looks = "asks a dataset (--dataset)" if given.dataset is None else "takes steps in an environment, alone"

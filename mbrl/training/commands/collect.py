@@ -15,6 +15,7 @@ from mbrl.envs import collect, make_task
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
 from mbrl.planners.evaluation import snapshot_for
+from mbrl.training.commands import collect_levels
 from mbrl.training.commands.check import json_object
 from mbrl.training.load import load_policy
 from mbrl.training.output import say
@@ -22,7 +23,13 @@ from mbrl.training.output import say
 
 def run(arguments: list[str], allow: Sequence[str]) -> int:
     """Records what the arguments name and says where it is."""
-    parser = argparse.ArgumentParser(prog="mbrl collect", description=__doc__)
+    if any(argument.split("=")[0] == collect_levels.OPTION for argument in arguments):
+        return collect_levels.run(arguments, allow)
+    parser = argparse.ArgumentParser(
+        prog="mbrl collect",
+        description=__doc__,
+        epilog=f"mbrl collect {collect_levels.OPTION} makes datasets of several levels from one run; add --help to it.",
+    )
     parser.add_argument("output", help="a .npz file, or the id of a new Minari dataset such as pendulum/random-v0")
     parser.add_argument("--env_id", help="the environment (default: that of --ckpt_path)")
     parser.add_argument("--env_kwargs", help="keyword arguments of the environment, as JSON")

@@ -158,6 +158,8 @@ class MbrlCLI(LightningCLI):
             check_classes(self.config[self.config["subcommand"]].as_dict(), self.allow)
         try:
             super().instantiate_classes()
+            if isinstance(self.datamodule, OfflineData):
+                self.datamodule.trusted = self.allow
             if self.foreign:
                 self.datamodule.allow = self.allow  # its names came in a file
         except MbrlError:
@@ -185,7 +187,7 @@ class MbrlCLI(LightningCLI):
 
     def test(self, **arguments: Any) -> None:
         """`mbrl test`."""
-        show_metrics("test", self.trainer.test(**_with_last(arguments)), self.trainer.run_folder)
+        _show_test(self.trainer, self.trainer.test(**_with_last(arguments)), self.datamodule)
 
     def predict(self, **arguments: Any) -> None:
         """`mbrl predict`."""
@@ -233,10 +235,17 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     data = from_spec(spec, allow, recorded=True)
     data.allow = allow  # its settings came in the checkpoint
     if name == "test":
-        show_metrics(name, trainer.test(model, data, video=given.video), trainer.run_folder)
+        _show_test(trainer, trainer.test(model, data, video=given.video), data)
     else:
         show_metrics(name, trainer.validate(model, data))
     return 0
+
+
+def _show_test(trainer: Trainer, metrics: dict[str, float], data: Any) -> None:
+    """Prints a test, and says why its return has no normalised score where a dataset could have given one."""
+    show_metrics("test", metrics, trainer.run_folder, trainer.references)
+    if "test/return" in metrics and isinstance(data, OfflineData) and data.references is None:
+        say(f"no normalised score: {data.dataset.source} has no reference scores (ref_min_score, ref_max_score of Minari)")
 
 
 def _dataset_for(task: Task, path: str) -> OfflineData:

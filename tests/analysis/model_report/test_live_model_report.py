@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import torch
 import yaml
 from PIL import Image
 
-from mbrl.analysis import LiveModelReport
+from mbrl.analysis import LiveModelReport, value_error
 from mbrl.analysis.model_report.live_model_report import draw_returns, newest_episodes
 from mbrl.cli import main
-from mbrl.data import Transitions
+from mbrl.data import Transitions, make_generator
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import GaussianEnsemble
+from mbrl.planners import Dyna, evaluating
+from mbrl.policies import SAC
 from mbrl.training import summary
 from tests.training.test_kill_and_resume import dyna, fit, same_run
 from tests.training.toy import ToyPlanner, data, trainer
@@ -48,8 +51,10 @@ def test_a_run_with_it_is_the_run_without_it(tmp_path: Path, monkeypatch: pytest
     assert same_run(tmp_path / "without", tmp_path / "with") == []
     assert looked == [20, 40, 60]  # from the warm-up's end on
     names = sorted(item.name for item in (tmp_path / "with/live").iterdir())
-    assert names == ["disagreement.png", "model_error.png", "return.png"]
+    assert names == ["disagreement.png", "model_error.png", "numbers.jsonl", "return.png"]
     for name in names:
+        if name == "numbers.jsonl":
+            continue
         with Image.open(tmp_path / "with/live" / name) as picture:
             assert min(picture.size) > 300
     assert not (tmp_path / "without/live").exists()
@@ -67,7 +72,47 @@ def test_figures_and_curves_in_tensorboard(tmp_path: Path) -> None:
     numbers = {"live/one_step_error", "live/error_after_3_steps", "live/disagreement", "live/disagreement_rank_correlation"}
     assert numbers <= set(tags["scalars"])
     assert all(event.value > 0 for event in events.Scalars("live/one_step_error"))
-    assert not (tmp_path / "live").exists()
+    assert [item.name for item in (tmp_path / "live").iterdir()] == ["numbers.jsonl"]
+
+
+def test_numbers_are_those_of_the_functions_that_a_report_calls(tmp_path: Path) -> None:
+    planner = dyna()
+    trainer(tmp_path, callbacks=[live()]).fit(planner, data(40))
+    lines = [json.loads(line) for line in (tmp_path / "live/numbers.jsonl").read_text().splitlines()]
+    assert [line["env_steps"] for line in lines] == [20, 40]
+    rows = Transitions.cat(newest_episodes(planner, 40))
+    generator = make_generator("cpu", planner.seed, "live view", 40, "value")
+    with evaluating(planner):
+        found = value_error(planner.dynamics, planner.learner, rows, generator=generator, discount=0.99, most=40)
+    slopes = found.lipschitz["value"].rows()
+    assert planner.learner.discount == 0.99
+    expected = {
+        "vame_sampled": found.vame_sampled,
+        "vame_mean": found.vame_mean,
+        "value_sd": float(found.real.std(correction=0)),
+        "value_slope_mean": slopes["gradient"]["mean"],
+        "value_slope_pgd": slopes["pgd"]["max"],
+    }
+    assert {name: lines[-1][name] for name in expected} == expected
+    assert lines[-1]["vame_mean"] > 0
+
+
+def test_lines_after_a_resumed_steps_are_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "live").mkdir()
+    made = [{"env_steps": 10, "one_step_error": 1.0}, {"env_steps": 40, "one_step_error": 2.0}]
+    (tmp_path / "live/numbers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in made) + '{"env_st')
+    trainer(tmp_path, callbacks=[live()]).fit(dyna(), data(25))
+    lines = [json.loads(line) for line in (tmp_path / "live/numbers.jsonl").read_text().splitlines()]
+    assert [line["env_steps"] for line in lines] == [10, 20]
+
+
+def test_a_model_of_one_member_has_no_disagreement(tmp_path: Path) -> None:
+    single = GaussianEnsemble(members=1, elites=1, hidden=[8], max_epochs=1)
+    planner = Dyna(single, SAC(hidden=[8, 8]), warmup_steps=20, rollouts_per_step=4, updates_per_step=1, batch_size=16)
+    trainer(tmp_path, callbacks=[live()]).fit(planner, data(25))
+    (line,) = [json.loads(line) for line in (tmp_path / "live/numbers.jsonl").read_text().splitlines()]
+    assert "vame_sampled" in line and "disagreement" not in line
+    assert not (tmp_path / "live/disagreement.png").exists()
 
 
 def test_from_yaml(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from mbrl.cli import main
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import OfflineData, VectorExperience, collect, make_task
 from mbrl.errors import ConfigError, DataError, UnsupportedError
-from mbrl.models import GaussianEnsemble, Pendulum, SimulatorModel
+from mbrl.models import GaussianEnsemble, GaussianProcess, Pendulum, SimulatorModel
 from mbrl.testing import LinearModel, linear_task
 from mbrl.training import summary
 from mbrl.uncertainty import MeanDisagreement
@@ -228,6 +228,16 @@ def test_a_deterministic_model() -> None:
     for horizon in calibration["horizons"].values():
         assert set(horizon["coverage"].values()) == {None} and horizon["nll_normalised"] is None
     assert found.part("calibration").in_short() == ["Not applicable: the model predicts no noise."]
+
+
+def test_a_gaussian_process(dataset: Path, tmp_path: Path) -> None:
+    model = GaussianProcess(members=3, max_rows=60)
+    trainer(tmp_path / "run", max_epochs=1).fit(model, OfflineData(str(dataset), env_id="Pendulum-v1", env_kwargs=SHORT))
+    assert main(command(tmp_path / "run", dataset)) == 0
+    parts = numbers(tmp_path / "run/report")["parts"]
+    assert [name for name in PARTS if "skipped" in parts[name]] == ["value", "plan"]  # those of a planner
+    assert parts["calibration"]["summary"]["verdict"] != "not applicable: the model predicts no noise"
+    assert parts["uncertainty"]["summary"]["model rollouts"]["MeanDisagreement"]["spearman"] is not None
 
 
 def test_a_model_that_gives_nan_is_reported_with_the_place(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The task that a dataset was recorded in."""
