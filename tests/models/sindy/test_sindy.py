@@ -242,6 +242,19 @@ def test_overlays_go_over_any_preset(preset: str, overlay: str) -> None:
     assert found["init_args"]["aggregate"] == ("median" if "median" in overlay else "drawn")
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        "base/pets pets/cartpole_swingup_20hz sindy/pets_cartpole_swingup",
+        "base/mbpo mbpo/pendulum sindy/dyna_pendulum",
+    ],
+)
+def test_presets_make_their_planners(files: str) -> None:
+    given = [word for name in files.split() for word in ("--config", f"configs/{name}.yaml")]
+    found = parsed(["fit", *given])["model"]["init_args"]["dynamics"]
+    assert found["class_path"] == "mbrl.models.SINDy" and len(found["init_args"]["domain"]) == 2
+
+
 def test_importing_the_models_leaves_pysindy_alone() -> None:
     code = "import sys, mbrl.models; m = mbrl.models.SINDy(); assert 'pysindy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
