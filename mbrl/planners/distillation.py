@@ -83,7 +83,10 @@ def distill(
     if len(visited) < 2:
         raise DataError("distill: expected states that the teacher visits in the model, got none that is finite; refit it.")
     spread = visited.std(0, correction=0)
-    near = [visited + tube * spread * torch.randn(visited.shape, generator=noise, device=visited.device) for _ in range(2)]
+    near = [
+        visited + tube * spread * torch.randn(visited.shape, generator=noise, device=visited.device, dtype=visited.dtype)
+        for _ in range(2)
+    ]
     obs = torch.cat((visited, *near))
     action = teacher.mode(obs)
     saturated = float((action.abs() > SATURATED).double().mean())
