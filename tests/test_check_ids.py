@@ -26,7 +26,7 @@ _UNORDERED_FAMILIES = ("srl", "ravl", "offline")
 # Checks among these that the parts built so far have to reproduce all the same.
 _ORDERED = {
     *("offline-9.1", "offline-9.2", "offline-9.3", "offline-9.5", "offline-9.6", "offline-9.7"),
-    *("ravl-9.1", "ravl-9.2", "ravl-9.3"),
+    *("ravl-9.1", "ravl-9.2", "ravl-9.3", "ravl-9.4", "ravl-9.5", "ravl-9.6"),
     "coplanner-35",
 }
 _UNORDERED_COPLANNER = {f"coplanner-{number}" for number in range(32, 40)}

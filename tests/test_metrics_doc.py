@@ -41,6 +41,8 @@ def test_a_planners_run(run: Path) -> None:
     """
     others = {"plan/value", "plan/halted", "time/plan_s", "rollout/bonus_weight", "rollout/clamped", "model/ends"}
     others |= {"rollout/halted", "rollout/halt_threshold"}  # see tests/planners/rollouts/test_halt_unfamiliar.py
+    others |= {name for name in documented("A planner's run") if name.startswith(("batch/edge_", "batch/inner_"))}
+    others |= {"batch/patched"}  # see tests/analysis/edge_of_reach
     others |= {"model/holdout_loss", "model/budget"}  # see tests/training/test_value_from.py
     others |= {f"{where}/{what}_spread" for where in ("rollout", "explore") for what in ("reward", "uncertainty")}
     assert written(run) == documented("A planner's run") - others
@@ -49,7 +51,8 @@ def test_a_planners_run(run: Path) -> None:
 def test_a_planner_that_learns_from_a_dataset(tmp_path: Path) -> None:
     dataset = record(tmp_path / "data.npz")
     trainer(tmp_path / "run", log_every=20, eval_every=30).fit(offline(), offline_data(dataset))
-    own, shared = documented("A planner that learns from a dataset"), documented("A planner's run")
+    scores = {"score/fitted_q", "score/fitted_q_disagreement"}  # see tests/search/test_offline_search.py
+    own, shared = documented("A planner that learns from a dataset") - scores, documented("A planner's run")
     found = written(tmp_path / "run")
     assert own <= found and found - own <= shared - {"env_steps", "time/steps_per_second"}
     assert not any(name.startswith("train/") for name in found)

@@ -24,7 +24,7 @@ LEARNER = "--model.init_args.learner.init_args"
 SIZES = [
     *("--model.init_args.dynamics.init_args.hidden=[100, 100]", "--model.init_args.dynamics.init_args.batch_size=64"),
     *("--model.init_args.dynamics.init_args.max_epochs=100", f"{LEARNER}.hidden=[128, 128]"),
-    f"{LEARNER}.normalize_obs=false",  # as the preset was when these runs were made
+    *(f"{LEARNER}.normalize_obs=false", f"{LEARNER}.actor_lr_cosine=null"),  # as the preset was when these runs were made
     *(f"{LEARNER}.{rate}_lr=1.0e-3" for rate in ("actor", "critic", "temperature")),
     *("--model.init_args.rollout_length=40", "--model.init_args.rollout_batch=500", "--model.init_args.rollout_every=250"),
     *("--data.init_args.steps=10000", "--trainer.eval_every=2500"),
@@ -33,21 +33,21 @@ ARMS = ("mbpo", "mopo")
 FILE = "offline-pendulum"
 
 
-def dataset(runs: Path) -> Path:
-    """The 2,000 steps, recorded once."""
-    path = runs / "pendulum-random.npz"
+def dataset(runs: Path, env_id: str = "Pendulum-v1", steps: int = STEPS) -> Path:
+    """The steps of random actions, recorded once."""
+    path = runs / f"{env_id.split('-')[0].lower()}-random.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        options = ["--env_id", "Pendulum-v1", "--steps", str(STEPS), "--seed", "100"]
+        options = ["--env_id", env_id, "--steps", str(steps), "--seed", "100"]
         learning.mbrl(["collect", str(path), *options], path.with_suffix(".log"))
     return path
 
 
-def random_return(episodes: int = 100) -> float:
+def random_return(env_id: str = "Pendulum-v1", episodes: int = 100) -> float:
     """Mean return of uniform actions."""
     import gymnasium
 
-    env, total = gymnasium.make("Pendulum-v1"), 0.0
+    env, total = gymnasium.make(env_id), 0.0
     env.action_space.seed(0)
     for episode in range(episodes):
         env.reset(seed=episode)

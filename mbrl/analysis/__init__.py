@@ -1,5 +1,7 @@
 """Analyses of where, how far ahead and how confidently a model is wrong, and of what runs achieved."""
 
+from mbrl.analysis.edge_of_reach.targets import edge_of_reach
+from mbrl.analysis.edge_of_reach.targets_result import EdgeOfReach
 from mbrl.analysis.episodes import split_episodes, windows
 from mbrl.analysis.forecasts.linear_baseline import LinearBaseline
 from mbrl.analysis.model_error.calibration import calibration
@@ -34,12 +36,21 @@ from mbrl.analysis.runs.run_curves import RunCurves, read_curves
 from mbrl.analysis.runs.run_scores import normalized_scores
 from mbrl.analysis.selection.bandit import select_by_bandit
 from mbrl.analysis.selection.bandit_result import BanditSelection
+from mbrl.analysis.selection.fitted_q import fitted_q_evaluation
+from mbrl.analysis.selection.fitted_q_result import FittedQ
+from mbrl.analysis.selection.fitted_q_score import FittedQScore
+from mbrl.analysis.selection.model_return import model_return
+from mbrl.analysis.selection.scores import select_by_scores
+from mbrl.analysis.selection.scores_result import ScoreSelection
 
 __all__ = [
     "REPORT_PARTS",
     "BanditSelection",
     "Calibration",
     "Curve",
+    "EdgeOfReach",
+    "FittedQ",
+    "FittedQScore",
     "Improvement",
     "LearningCurves",
     "LinearBaseline",
@@ -55,6 +66,7 @@ __all__ = [
     "Result",
     "RewardAndTermination",
     "RunCurves",
+    "ScoreSelection",
     "ScoreStatistics",
     "Skipped",
     "Subject",
@@ -62,10 +74,13 @@ __all__ = [
     "ValueAwareError",
     "bootstrap_interval",
     "calibration",
+    "edge_of_reach",
+    "fitted_q_evaluation",
     "interquartile_mean",
     "learning_curves",
     "local_lipschitz",
     "model_equations",
+    "model_return",
     "normalized_scores",
     "one_step_error",
     "open_loop_error",
@@ -77,6 +92,7 @@ __all__ = [
     "reward_and_termination",
     "score_statistics",
     "select_by_bandit",
+    "select_by_scores",
     "split_episodes",
     "uncertainty_against_error",
     "value_error",

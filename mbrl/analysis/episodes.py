@@ -1,4 +1,4 @@
-"""`split_episodes` and `windows`: real episodes as the analyses look at them."""
+"""`split_episodes` and `windows`: real rows and episodes as the analyses look at them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbrl.arguments import check_argument
 from mbrl.data import Transitions, episode_ends
 from mbrl.errors import DataError
 
@@ -27,6 +28,26 @@ def split_episodes(rows: Transitions) -> list[Transitions]:
     lasts = np.flatnonzero(ends).tolist()
     firsts = [0, *(last + 1 for last in lasts[:-1])]
     return [rows.select(slice(first, last + 1)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def check_rows(who: str, rows: Transitions) -> None:
+    """Refuses recorded rows that can't be learned from.
+
+    Raises:
+        ConfigError: if they are no `Transitions`.
+        DataError: if there are none, or one isn't finite.
+    """
+    check_argument(f"{who}(rows=…)", rows, Transitions)
+    if not len(rows):
+        raise DataError(f"{who}: expected recorded rows, got none; give those of a dataset.")
+    for name in ("obs", "action", "reward", "next_obs"):
+        if not bool(torch.isfinite(getattr(rows, name)).all()):
+            raise DataError(f"{who}: expected finite rows, got others in {name}; leave them out.")
+
+
+def first_states(rows: Transitions) -> Tensor:
+    """The state in which each recorded episode begins, `N x S`; `rows` as in `split_episodes`."""
+    return torch.stack([episode.obs[0] for episode in split_episodes(rows)])
 
 
 def check_longest(episodes: list[Transitions], horizon: int) -> int:

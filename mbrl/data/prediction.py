@@ -165,7 +165,11 @@ class ModelStep:
 
 
 class ValueFunction(Protocol):
-    """Interface of whatever values observations: a learner, or any critic."""
+    """Interface of whatever values observations: a learner, or any critic.
+
+    It may also have `slopes(obs, action, critics)`: the gradient of each value in its observation, `J x B x S`, constants,
+    of `obs` `B x S` and an `action` `B x A` that is held fixed. Without it whoever wants them makes a pass per critic.
+    """
 
     def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
         """Values of observations, differentiable in `obs` and `action`.

@@ -13,7 +13,7 @@ from mbrl.models.fitting.fit_run import FitRun
 from mbrl.models.lipschitz_model import LipschitzModel
 from mbrl.models.losses.of_gaussian import gaussian_loss, given_errors, given_loss
 from mbrl.models.target_normalizer import TargetNormalizer, targets_and_largest, targets_of
-from mbrl.models.termination_head import TerminationHead, termination_loss
+from mbrl.models.termination_head import TerminationHead, begin_at_rate, termination_loss
 from mbrl.networks import LogVarBounds
 
 
@@ -135,6 +135,9 @@ class GaussianFit(LipschitzModel):
         self.normalizer.fit(torch.cat((rows.obs, rows.action), -1))
         if self.ends_at_next_obs:
             self.termination_head.fit_normalizer(rows.obs, rows.action, rows.next_obs)
+        if self.predicts_terminated:
+            network = self.termination_head.network if self.ends_at_next_obs else self.network
+            begin_at_rate(network.biases[-1][..., -1], run.rows(slice(None)).terminated)
         if self.normalize_targets:  # over all rows: an event that only the holdout saw would count millions of sd there
             rows = run.rows(slice(None))
             self.target_normalizer.fit(*targets_and_largest(rows, self.predicts_reward))

@@ -1,4 +1,7 @@
-"""`TerminationHead`: networks that say from where a step led whether it ended the task."""
+"""`TerminationHead`: networks that say from where a step led whether it ended the task.
+
+Lin2017: Lin et al., "Focal loss for dense object detection" (section 3.3: the first bias of a rare class).
+"""
 
 from __future__ import annotations
 
@@ -85,3 +88,19 @@ def termination_loss(logit: Tensor, terminated: Tensor) -> Tensor:
     """
     ended = terminated.to(logit.dtype).expand_as(logit)  # E x B
     return F.binary_cross_entropy_with_logits(logit, ended, reduction="none").mean(1)
+
+
+@torch.no_grad()
+def begin_at_rate(bias: Tensor, terminated: Tensor) -> None:
+    """Has logits that were never fitted begin at the share of ends in the data, not at ½, as Lin2017 does for rare classes.
+
+    A short first fit, which has moved them little, else ends half of all rollouts at once where ends are rare.
+
+    Args:
+        bias: of the logits in the last layer, `E x 1`, changed in place. One that isn't 0 everywhere was fitted, and stays.
+        terminated: `N` bool, of all rows; half an end and half a row that goes on are counted beside them, so that data
+            without any don't forbid them.
+    """
+    if not bool(bias.any()):
+        share = (terminated.sum(dtype=torch.float64) + 0.5) / (len(terminated) + 1)
+        bias.copy_(torch.logit(share))

@@ -16,7 +16,7 @@ from mbrl.networks.member_layout import MemberLayout, layout
 from mbrl.networks.neighbour_slopes import neighbour_slope
 from mbrl.networks.normalizer import ROUNDING, Normalizer
 from mbrl.networks.precision import Precision
-from mbrl.networks.relu_stack import ReluStack, xavier_uniform
+from mbrl.networks.relu_stack import Initial, ReluStack, uniform, xavier_uniform
 from mbrl.networks.sparse import Library, PySINDyOptimizer, SparseMap
 from mbrl.networks.stacked_mlp import StackedMLP
 
@@ -26,6 +26,7 @@ __all__ = [
     "ROUNDING",
     "Activation",
     "ConstrainedLayers",
+    "Initial",
     "JacobianPenalty",
     "LeanAdam",
     "Library",
@@ -46,5 +47,6 @@ __all__ = [
     "layout",
     "neighbour_slope",
     "orthonormal",
+    "uniform",
     "xavier_uniform",
 ]

@@ -14,12 +14,13 @@ from mbrl.arguments import Count, Items, checked
 from mbrl.networks.activations import check_pairs, group_sort
 from mbrl.networks.precision import Precision
 
+Initial = Literal["mbpo", "ravl"]  # whose authors' first weights: see `ReluStack`
+
 
 class ReluStack(nn.Module):
     """The hidden layers of `J` networks: products and ReLU, one batched call per layer.
 
-    The last layer is its owner's, since the fast way to compute it depends on how narrow it is. Weights are Xavier
-    uniform (gain 1) and biases 0, as in the MBPO authors' code.
+    The last layer is its owner's, since the fast way to compute it depends on how narrow it is.
 
     Args:
         copies: `J`, how many networks.
@@ -27,6 +28,8 @@ class ReluStack(nn.Module):
         generator: draws the weights (on the CPU).
         precision: `"bf16"` multiplies in bfloat16, with float32 parameters.
         activation: `"relu"`, or `"groupsort"` for weights that are kept orthogonal.
+        initial: first weights: `"mbpo"` draws them Xavier uniform (gain 1), with biases 0, as the MBPO authors' code does;
+            `"ravl"` uniformly in ±1 / √in, with biases 0.1, as the codes of EDAC and RAVL do.
 
     Raises:
         ConfigError: if there is no hidden layer, a size is not positive, or the precision is neither of the two.
@@ -40,6 +43,7 @@ class ReluStack(nn.Module):
         generator: torch.Generator,
         precision: Precision = "fp32",
         activation: Literal["relu", "groupsort"] = "relu",
+        initial: Initial = "mbpo",
     ) -> None:
         super().__init__()
         self.copies = copies
@@ -49,8 +53,13 @@ class ReluStack(nn.Module):
         self.weights = nn.ParameterList()  # J x in x out each
         self.biases = nn.ParameterList()  # J x 1 x out each
         for size_in, size_out in pairwise(sizes):
-            self.weights.append(nn.Parameter(xavier_uniform((copies, size_in, size_out), size_in + size_out, generator)))
-            self.biases.append(nn.Parameter(torch.zeros(copies, 1, size_out, dtype=torch.float32)))
+            shape, bias = (copies, size_in, size_out), 0.0
+            if initial == "mbpo":
+                weight = xavier_uniform(shape, size_in + size_out, generator)
+            else:
+                weight, bias = uniform(shape, 1 / math.sqrt(size_in), generator), 0.1
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.full((copies, 1, size_out), bias, dtype=torch.float32)))
 
     def forward(self, x: Tensor, *, frozen: bool = False, weights: Sequence[Tensor] | None = None) -> Tensor:
         """Last hidden layers of all networks.
@@ -76,8 +85,41 @@ class ReluStack(nn.Module):
             hidden = hidden.relu_() if self.activation == "relu" else group_sort(hidden)
         return hidden.to(x.dtype)
 
+    def activations(self, x: Tensor, weights: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Outputs of each hidden layer, `J x B x units`, constants, in the dtype that they are computed in.
+
+        `x` is `B x in`, `weights` as in `forward`.
+        """
+        dtype = torch.bfloat16 if self.precision == "bf16" else x.dtype
+        hidden, found = x.expand(self.copies, *x.shape[-2:]).to(dtype), []  # J x B x in
+        with torch.no_grad():
+            for weight, bias in zip(weights or self.weights, self.biases, strict=True):
+                hidden = torch.baddbmm(bias.to(dtype), hidden, weight.to(dtype)).relu_()  # J x B x units
+                found.append(hidden)
+        return found
+
+    def pulled_back(self, along: Tensor, hidden: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
+        """The gradient of ⟨`along`, last hidden layer⟩ in the input, `J x B x in`, for ReLU alone.
+
+        It is differentiable in `along` and the weights, and constant in the input, since ReLU has no curvature. Autograd
+        doesn't know that: to differentiate its gradient it goes back through the forward pass too, with zeros.
+
+        Args:
+            along: `J x B x units`.
+            hidden: `activations` at the input.
+            weights: as in `forward`.
+        """
+        for weight, active in zip(reversed(list(weights or self.weights)), reversed(hidden), strict=True):
+            along = torch.ops.aten.threshold_backward(along.to(active.dtype), active, 0)
+            along = along @ weight.to(active.dtype).mT
+        return along
+
 
 def xavier_uniform(shape: Sequence[int], fans: int, generator: torch.Generator) -> Tensor:
     """Uniform in ±√(6 / fans), where `fans` is the number of inputs and outputs together (gain 1)."""
-    bound = math.sqrt(6.0 / fans)
+    return uniform(shape, math.sqrt(6.0 / fans), generator)
+
+
+def uniform(shape: Sequence[int], bound: float, generator: torch.Generator) -> Tensor:
+    """Uniform in ±`bound`."""
     return torch.empty(*shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)

@@ -25,9 +25,11 @@ from mbrl.planners.plans.objective import PlanObjective
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.clamp_to_data import ClampToData
 from mbrl.planners.rollouts.data_range import DataRange
+from mbrl.planners.rollouts.edge_values import EdgeValues
 from mbrl.planners.rollouts.halt_unfamiliar import HaltUnfamiliar
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
+from mbrl.planners.rollouts.oracle_patch import OraclePatch
 from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicyMode, PolicySample, Situation
@@ -47,6 +49,7 @@ __all__ = [
     "DataRange",
     "Distilled",
     "Dyna",
+    "EdgeValues",
     "EpisodeReturns",
     "FixedPolicy",
     "GradientShooting",
@@ -59,6 +62,7 @@ __all__ = [
     "OfflineDyna",
     "OfflinePlanner",
     "OnlinePlanner",
+    "OraclePatch",
     "PenaltyWeight",
     "Plan",
     "PlanObjective",

@@ -9,6 +9,7 @@ from mbrl.data import ReplayBuffer, Transitions
 from mbrl.errors import NotBuiltError, UnsupportedError
 from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import dynamics_of
+from mbrl.policies import Learner
 
 
 class OfflinePlanner(Planner):
@@ -97,6 +98,9 @@ class OfflinePlanner(Planner):
         """Makes one update of what acts; when due by `updates`, fits and imagines before it."""
 
     def on_fit_start(self) -> None:
-        """Takes the dataset in, then restores all that a checkpoint holds."""
+        """Takes the dataset in, then restores all that a checkpoint holds; says if the learner plans another length."""
         self.take(self.trainer.datamodule.transitions)  # type: ignore[attr-defined]
         super().on_fit_start()
+        learner: Learner | None = getattr(self, "learner", None)
+        if learner is not None:
+            learner.check_length(self.trainer.datamodule.steps)  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ from mbrl.planners.evaluation import snapshot_for
 from mbrl.planners.fitting import fit_to
 from mbrl.planners.memory import Memory
 from mbrl.planners.rollouts.imagination import REAL_ROWS
+from mbrl.policies import Learner
 
 
 class OnlinePlanner(Planner, HasDynamics):
@@ -35,10 +36,12 @@ class OnlinePlanner(Planner, HasDynamics):
         warmup: how actions are chosen until then, as in `Dyna`.
         refit_every: real steps between fits.
         real_capacity: real rows kept at most.
+        updates_per_step: updates of its learner, if there is one, for each real step after the warm-up.
         keep_sim_state: whether the simulator's states are kept with them, as `extras["sim_state"]`.
         float64_extras: names of those of `row_extras` that are kept as float64; the others are float32.
     """
 
+    updates_per_step: int = 0
     float64_extras: Collection[str] = ()
 
     def __init__(
@@ -66,6 +69,8 @@ class OnlinePlanner(Planner, HasDynamics):
     def setup(self, stage: str) -> None:
         """Builds as every planner does, and refuses a run that would end before the planner learns anything.
 
+        Its learner hears how many updates a fit makes (`Learner.check_length`).
+
         Raises:
             ConfigError: if a fit has no more steps than `warmup_steps`.
             UnsupportedError: if a fit is to keep simulator states of an environment without.
@@ -80,6 +85,11 @@ class OnlinePlanner(Planner, HasDynamics):
                 f"data.init_args.steps {steps} and model.init_args.warmup_steps {self.warmup_steps}; raise the first or "
                 "lower the second."
             )
+        learner: Learner | None = getattr(self, "learner", None)
+        if stage == "fit" and steps is not None and learner is not None and self.updates_per_step > 0:
+            envs = getattr(self.trainer.datamodule, "num_envs", 1)  # type: ignore[attr-defined]
+            warmup = -(-self.warmup_steps // envs) * envs  # in whole ticks, the last of which learns nothing either
+            learner.check_length(self.updates_per_step * (steps - warmup))
 
     @property
     def never_fitted(self) -> bool:

@@ -105,6 +105,8 @@ class CriticContext:
         model_rows: the rows of the batch that are the model's, the others being real.
         generator: the term's own stream; it moves no other.
         report: takes metrics by name, scalar tensors on the device; the planner adds where they come from.
+        values: values `J x B` of the batch's own actions by `critics`, with their graph, where the learner has them already:
+            `batch_values` gives these, so that a term needn't compute them again.
     """
 
     critics: Critics
@@ -115,6 +117,11 @@ class CriticContext:
     model_rows: slice
     generator: Generator
     report: Callable[[Mapping[str, Tensor]], None]
+    values: Tensor | None = None
+
+    def batch_values(self, batch: Transitions) -> Tensor:
+        """Values `J x B` of a batch's own actions, differentiable in the critics' parameters."""
+        return self.critics(batch.obs, batch.action) if self.values is None else self.values
 
 
 class CriticTerm(Part, ABC):
@@ -155,8 +162,9 @@ class BoundCriticTerm:
         policy: Policy,
         temperature: Tensor,
         discount: float,
+        values: Tensor | None = None,
     ) -> Tensor:
-        place = (self.model_rows, self.generator, self.report)
+        place = (self.model_rows, self.generator, self.report, values)
         return self.term(batch, CriticContext(critics, target_critics, policy, temperature, discount, *place))
 
 
@@ -192,6 +200,12 @@ class Learner(Configurable, nn.Module, ABC):
     @abstractmethod
     def make_optimizers(self) -> list[Optimizer]:
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
+
+    def check_length(self, updates: int) -> None:
+        """Hears how many updates the run makes, and warns (`MbrlWarning`) if a schedule of its own has another length.
+
+        Planners call it when a fit begins or goes on. By default nothing.
+        """
 
     def fit_inputs(self, rows: Transitions) -> None:
         """Takes statistics of real rows, such as those of an observation normaliser; by default nothing.

@@ -80,7 +80,7 @@ class Conservative(CriticTerm):
             log_density = torch.cat((log_now, log_later, log_uniform))  # 3n x B
         tried = context.critics(torch.cat((here, there, here)), torch.cat((now, later, uniform)))  # J x 3n x B
         soft = self.temperature * torch.logsumexp(tried / self.temperature - log_density, 1).mean(-1)  # J
-        values = context.critics(batch.obs, batch.action)  # J x B
+        values = context.batch_values(batch)  # J x B
         real = torch.cat((values[:, :start], values[:, stop:]), 1).mean(-1)  # J
         context.report({"conservative_gap": (soft - real).detach().mean()})
         return self.weight * (soft - real).sum()

@@ -11,10 +11,12 @@ from mbrl.arguments import Count, Widths, check_shape, checked
 from mbrl.networks import (
     ACTIVATION_SLOPES,
     ConstrainedLayers,
+    Initial,
     LipschitzConstraint,
     Normalizer,
     Precision,
     ReluStack,
+    uniform,
     xavier_uniform,
 )
 
@@ -31,6 +33,8 @@ class Critics(nn.Module):
         precision: see `ReluStack`.
         normalizer: of observations, which it may share with others; None takes them as they are.
         constraint: keeps all layers within a Lipschitz budget; one that asks for GroupSort between layers gets it.
+        initial: first weights, see `ReluStack`; `"ravl"` draws weights and biases of the last layer uniformly in ±3e-3, so
+            that all values begin near 0.
     """
 
     @checked
@@ -44,6 +48,7 @@ class Critics(nn.Module):
         precision: Precision = "fp32",
         normalizer: Normalizer | None = None,
         constraint: LipschitzConstraint | None = None,
+        initial: Initial = "mbpo",
     ) -> None:
         super().__init__()
         self.normalizer = normalizer
@@ -53,10 +58,15 @@ class Critics(nn.Module):
         activation: Literal["relu", "groupsort"] = "relu"
         if constraint is not None and constraint.activation == "groupsort":
             activation = "groupsort"
-        self.hidden = ReluStack(count, (obs_size + action_size, *hidden), generator, precision, activation)
+        self.hidden = ReluStack(count, (obs_size + action_size, *hidden), generator, precision, activation, initial)
         units = hidden[-1]
-        self.head_weight = nn.Parameter(xavier_uniform((count, 1, units), units + 1, generator))  # J x 1 x units
-        self.head_bias = nn.Parameter(torch.zeros(count, 1, dtype=torch.float32))  # J x 1
+        if initial == "mbpo":
+            weight = xavier_uniform((count, 1, units), units + 1, generator)
+            bias = torch.zeros(count, 1, dtype=torch.float32)
+        else:
+            weight, bias = uniform((count, 1, units), 3e-3, generator), uniform((count, 1), 3e-3, generator)
+        self.head_weight = nn.Parameter(weight)  # J x 1 x units
+        self.head_bias = nn.Parameter(bias)  # J x 1
         self.constrained = None if constraint is None else constraint.constrain(self._raw_weights(), activation)
 
     def _raw_weights(self) -> list[Tensor]:
@@ -86,6 +96,39 @@ class Critics(nn.Module):
         if layers is None:
             layers = ConstrainedLayers(self._raw_weights(), ACTIVATION_SLOPES[self.hidden.activation], 1, None)
         return layers.bound(self._raw_weights())
+
+    def slopes(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Gradients of all values in the observation, `J x B x S`, constants, of `obs` `B x S` and `action` `B x A`.
+
+        Each critic gets rows of its own, so that one backward pass serves all.
+        """
+        with torch.enable_grad():
+            at = obs.detach().expand(self.count, *obs.shape).clone().requires_grad_()  # J x B x S
+            values = self(at, action.detach().expand(self.count, *action.shape), frozen=True, own_rows=True)  # J x B
+            (found,) = torch.autograd.grad(values.sum(), at)
+        return found
+
+    def action_slopes(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Gradients of all values in the action, `J x B x A`, differentiable in the parameters.
+
+        Args:
+            obs: `B x S`.
+            action: `B x A` in [−1, 1].
+        """
+        if self.hidden.activation != "relu":
+            at = action.detach().expand(self.count, *action.shape).clone().requires_grad_()  # J x B x A
+            values = self(obs.expand(self.count, *obs.shape), at, own_rows=True)  # J x B
+            (found,) = torch.autograd.grad(values.sum(), at, create_graph=True)
+            return found
+        seen = obs if self.normalizer is None else self.normalizer(obs)
+        both = torch.cat((seen, action), -1).detach()  # B x (S+A)
+        used, head = None, self.head_weight  # J x 1 x units
+        if self.constrained is not None:
+            *used, head = self.constrained(self._raw_weights())
+            head = head.mT
+        hidden = self.hidden.activations(both, used)
+        along = head.expand(-1, len(both), -1)  # J x B x units
+        return self.hidden.pulled_back(along, hidden, used)[..., self.obs_size :].to(both.dtype)
 
     def forward(self, obs: Tensor, action: Tensor, *, frozen: bool = False, own_rows: bool = False) -> Tensor:
         """Values of all critics.

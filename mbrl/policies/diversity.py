@@ -54,12 +54,8 @@ class Diversity(CriticTerm):
     def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
         if self.eta == 0:
             return batch.reward.new_zeros(())
-        count = context.critics.count  # J
-        self._check_sizes(count, batch.action.shape[-1])
-        action = batch.action.detach().expand(count, *batch.action.shape).clone().requires_grad_()  # J x B x A
-        values = context.critics(batch.obs.expand(count, *batch.obs.shape), action, own_rows=True)  # J x B
-        (slopes,) = torch.autograd.grad(values.sum(), action, create_graph=True)  # J x B x A
-        alike = similarity(slopes).mean()
+        self._check_sizes(context.critics.count, batch.action.shape[-1])
+        alike = similarity(context.critics.action_slopes(batch.obs, batch.action)).mean()
         context.report({"diversity": alike.detach()})
         return self.eta * alike
 

@@ -101,15 +101,20 @@ class RobustValue(CriticTerm):
         if self.sd is None:
             raise NotBuiltError("RobustValue was called before it saw real rows; call fitted(model, rows) after each refit.")
         radius = self.eps * self.sd.to(batch.obs.device)  # S
-        action = context.policy.mode(batch.obs).detach() if self.reference == "policy_action" else batch.action  # B x A
-        clean = context.critics(batch.obs, action)  # J x B
+        action = batch.action  # B x A
+        if self.reference == "policy_action":
+            with torch.no_grad():
+                action = context.policy.mode(batch.obs)
+            clean = context.critics(batch.obs, action)  # J x B
+        else:
+            clean = context.batch_values(batch)
         obs = batch.obs.expand(len(clean), *batch.obs.shape)  # J x B x S
 
         def values(states: Tensor, frozen: bool = True) -> Tensor:
             chosen = action.expand(len(clean), *action.shape)
             if self.reference != "same_action":
-                chosen = context.policy.mode(states)  # J x B x A
-                chosen = chosen if frozen else chosen.detach()
+                with torch.set_grad_enabled(frozen and torch.is_grad_enabled()):  # else the actor's step is none of it
+                    chosen = context.policy.mode(states)  # J x B x A
             return context.critics(states, chosen, frozen=frozen, own_rows=True)
 
         worst = self.worst_states(values, obs, clean.detach(), radius)

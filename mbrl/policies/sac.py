@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
@@ -32,10 +33,11 @@ from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
 from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
-from mbrl.errors import ConfigError, NotBuiltError
-from mbrl.networks import LeanAdam, LipschitzConstraint, Normalizer, Precision
+from mbrl.errors import ConfigError, MbrlWarning, NotBuiltError
+from mbrl.networks import Initial, LeanAdam, LipschitzConstraint, Normalizer, Precision
 from mbrl.policies.base import BoundCriticTerm, Learner
 from mbrl.policies.critics import Critics
+from mbrl.policies.reward_size import tell_if_entropy_is_lost
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 
@@ -71,12 +73,24 @@ class SAC(Learner):
             MOBILE do.
         target_floor: smallest target, in units of values (the reward's); lower targets are raised to it. MOBILE takes 0,
             which is right only where no return is negative. None, or a floor below all returns, changes nothing.
+        initial: first weights: `"mbpo"`, or `"ravl"` as the codes of EDAC and RAVL draw them, whose policy begins alike in
+            all states and whose values begin near 0; see `ReluStack`, `TanhGaussianPolicy` and `Critics`.
+        actor_lr_cosine: updates over which the actor's step size falls from `actor_lr` to 0, along half a cosine, as in
+            published settings of MOPO, MOBILE and COMBO; after them the policy stays. It is meant to be the length of the
+            run, which says so if it isn't. None keeps the step size. Fewer settle the policy sooner.
 
     Raises:
         ConfigError: if an option lies outside its range.
     """
 
-    former = {"normalize_obs": False, "critic_constraint": None, "backup_entropy": True, "target_floor": None}  # noqa: RUF012 - nobody changes it
+    former = {  # noqa: RUF012 - nobody changes it
+        "normalize_obs": False,
+        "critic_constraint": None,
+        "backup_entropy": True,
+        "target_floor": None,
+        "initial": "mbpo",
+        "actor_lr_cosine": None,
+    }
 
     policy: TanhGaussianPolicy
     critics: Critics
@@ -104,6 +118,8 @@ class SAC(Learner):
         critic_constraint: LipschitzConstraint | None = None,
         backup_entropy: bool = True,
         target_floor: float | None = None,
+        initial: Initial = "mbpo",
+        actor_lr_cosine: Count | None = None,
     ) -> None:
         super().__init__()
         self.hidden = tuple(hidden)
@@ -126,7 +142,10 @@ class SAC(Learner):
             )
         self.critic_constraint = critic_constraint
         self.backup_entropy, self.target_floor = backup_entropy, target_floor
+        self.initial: Initial = initial
+        self.actor_lr_cosine = actor_lr_cosine
         self.updates = 0
+        self._rewards_seen = False  # whether their size was looked at, which is said once
         self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
         self._followed: tuple[list[Tensor], list[Tensor]] | None = None
 
@@ -136,8 +155,9 @@ class SAC(Learner):
         generator = make_generator("cpu", seed, "sac", "init")
         sizes = (task.obs_size, task.action_size, generator, self.hidden)
         normalizer = Normalizer(task.obs_size) if self.normalize_obs else None  # one, which all three share
-        self.policy = TanhGaussianPolicy(*sizes, self.log_sigma, self.log_sigma_range, self.precision, normalizer)
-        self.critics = Critics(*sizes, self.critic_count, self.precision, normalizer, self.critic_constraint)
+        shape = (self.log_sigma, self.log_sigma_range)
+        self.policy = TanhGaussianPolicy(*sizes, *shape, self.precision, normalizer, self.initial)
+        self.critics = Critics(*sizes, self.critic_count, self.precision, normalizer, self.critic_constraint, self.initial)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.target_critics.normalizer = normalizer
         if self.automatic_entropy_target:
@@ -148,6 +168,7 @@ class SAC(Learner):
             fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
             self.register_buffer("log_temperature", torch.tensor(fixed, dtype=torch.float32))
         self.updates = 0
+        self._rewards_seen = False
         self._optimizers = None
         self._followed = None
 
@@ -197,7 +218,7 @@ class SAC(Learner):
         target = self.target(batch, generator)  # B
         values = self.critics(batch.obs, batch.action)  # J x B
         critic_loss = (values - target).square().mean(-1).sum() * self.critic_weight
-        own = (self.critics, self.target_critics, self.policy, temperature, self.discount)
+        own = (self.critics, self.target_critics, self.policy, temperature, self.discount, values)
         for term in critic_terms:
             critic_loss = critic_loss + term(batch, *own)
         penalty = self.critics.penalty(batch.obs, batch.action)
@@ -216,6 +237,8 @@ class SAC(Learner):
         entropy = -log_prob.detach().mean()
         if self.fixed_temperature is None:
             self.log_temperature.grad = entropy - self.entropy_target  # of −log α · mean(log π + H̄)
+        if self.actor_lr_cosine is not None:
+            actor_optimizer.param_groups[0]["lr"] = self.actor_lr * half_cosine(self.updates / self.actor_lr_cosine)
         actor_optimizer.advance()
 
         self.updates += 1
@@ -229,8 +252,23 @@ class SAC(Learner):
             "q_mean": values.detach().mean(),
         }
 
+    def check_length(self, updates: int) -> None:
+        planned = self.actor_lr_cosine
+        if planned is not None and planned != updates:
+            warnings.warn(
+                f"SAC: expected actor_lr_cosine to be the run's {updates} updates, got {planned}, so that at its end the "
+                f"actor's step size is {half_cosine(updates / planned):.2g} of actor_lr; set actor_lr_cosine to {updates}, "
+                "or to null for a constant one.",
+                MbrlWarning,
+                stacklevel=2,
+            )
+
     def fit_inputs(self, rows: Transitions) -> None:
         self._need_build()
+        if self.updates == 0 and not self._rewards_seen:
+            self._rewards_seen = True
+            lr = self.temperature_lr if self.fixed_temperature is None else None
+            tell_if_entropy_is_lost(rows.reward, self.log_temperature.exp().item(), lr)
         if self.policy.normalizer is not None:
             self.policy.normalizer.fit(rows.obs)
 
@@ -270,14 +308,27 @@ class SAC(Learner):
             NotBuiltError: before `build`.
             ConfigError: for other critics.
         """
+        asked = self._asked(critics)
+        if action is None:
+            action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
+        values = [each(obs, action, frozen=True) for each in asked]
+        return values[0] if len(values) == 1 else torch.cat(values)
+
+    def slopes(self, obs: Tensor, action: Tensor, critics: CriticsAsked = "online") -> Tensor:
+        """Gradients of each value in `obs` `B x S`, `J x B x S`, at a fixed `action` `B x A`; `critics` as in `value`."""
+        return torch.cat([each.slopes(obs, action) for each in self._asked(critics)])
+
+    def _asked(self, critics: CriticsAsked) -> list[Critics]:
         self._need_build()
         if critics not in get_args(CriticsAsked):
             raise ConfigError(f"SAC.value: expected critics to be online, target or both, got {critics!r}; ask for online.")
-        if action is None:
-            action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
-        if critics == "both":
-            return torch.cat([each(obs, action, frozen=True) for each in (self.critics, self.target_critics)])
-        return (self.critics if critics == "online" else self.target_critics)(obs, action, frozen=True)
+        both = {"online": self.critics, "target": self.target_critics}
+        return list(both.values()) if critics == "both" else [both[critics]]
+
+
+def half_cosine(share: float) -> float:
+    """½(1 + cos πx): 1 at a share of 0, and 0 from 1 on."""
+    return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
 def soft_target(

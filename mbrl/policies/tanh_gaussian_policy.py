@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from mbrl.arguments import Range, Widths, check_shape, checked
 from mbrl.data import Generator, draw_normal
-from mbrl.networks import Normalizer, Precision, ReluStack, xavier_uniform
+from mbrl.networks import Initial, Normalizer, Precision, ReluStack, uniform, xavier_uniform
 from mbrl.policies.base import Policy
 
 # Rows per pass without gradients on the CPU: a layer's output then stays in a core's second-level cache, where fresh
@@ -63,6 +63,8 @@ class TanhGaussianPolicy(Policy):
         log_sigma_range: smallest and largest log σ. A higher floor keeps more exploration noise.
         precision: see `ReluStack`.
         normalizer: of observations, which it may share with others; None takes them as they are.
+        initial: first weights, see `ReluStack`; `"ravl"` draws weights and biases of both heads uniformly in ±1e-3, so that
+            all states begin with nearly the same distribution of mean 0 and sd 1.
 
     Raises:
         ConfigError: if an option is not one of those above.
@@ -79,6 +81,7 @@ class TanhGaussianPolicy(Policy):
         log_sigma_range: Range = (-20.0, 2.0),
         precision: Precision = "fp32",
         normalizer: Normalizer | None = None,
+        initial: Initial = "mbpo",
     ) -> None:
         super().__init__()
         self.normalizer = normalizer
@@ -86,17 +89,21 @@ class TanhGaussianPolicy(Policy):
         self.action_size = action_size
         self.log_sigma = log_sigma
         self.log_sigma_range = (float(log_sigma_range[0]), float(log_sigma_range[1]))
-        self.hidden = ReluStack(1, (obs_size, *hidden), generator, precision)
-        units = hidden[-1]
-        weight = xavier_uniform((2 * action_size, units), units + 2 * action_size, generator)
+        self.hidden = ReluStack(1, (obs_size, *hidden), generator, precision, initial=initial)
+        heads, units = 2 * action_size, hidden[-1]
+        if initial == "mbpo":
+            weight, bias = xavier_uniform((heads, units), units + heads, generator), torch.zeros(heads, dtype=torch.float32)
+        else:
+            weight, bias = uniform((heads, units), 1e-3, generator), uniform((heads,), 1e-3, generator)
         self.head_weight = nn.Parameter(weight)  # 2A x units
-        self.head_bias = nn.Parameter(torch.zeros(2 * action_size, dtype=torch.float32))
+        self.head_bias = nn.Parameter(bias)  # 2A
 
     def distribution(self, obs: Tensor, *, frozen: bool = False) -> tuple[Tensor, Tensor]:
         """The Gaussian before the squashing.
 
         Args:
-            obs: `B x S`, any leading dims; a first one that is `expand`ed costs no more than one of its copies.
+            obs: `B x S`, any leading dims; a first one that is `expand`ed costs no more than one of its copies, where no
+                gradient in it is asked for.
             frozen: whether to treat the parameters as constants.
 
         Returns:
@@ -106,7 +113,8 @@ class TanhGaussianPolicy(Policy):
             ShapeError: if the last dim is not `S`.
         """
         check_shape("TanhGaussianPolicy(obs)", obs, ("B", self.obs_size), "build the policy for the task of obs")
-        if obs.ndim > 2 and obs.stride(0) == 0:  # several samples of each state: the network sees it once
+        if obs.ndim > 2 and obs.stride(0) == 0 and not obs.requires_grad:
+            # Several samples of each state: the network sees it once. A gradient would reach the first copy alone.
             mean, log_sigma = self.distribution(obs[0], frozen=frozen)
             return mean.expand(obs.shape[0], *mean.shape), log_sigma.expand(obs.shape[0], *mean.shape)
         rows = obs if obs.ndim == 2 else obs.reshape(-1, self.obs_size)  # B x S

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from mbrl.data import Task, Transitions
 from mbrl.models import DynamicsModel
 from mbrl.planners import BatchContext, BatchHook
@@ -11,7 +13,7 @@ from mbrl.policies import SAC
 from mbrl.testing.clauses import Clauses, forget, noise, some_rows
 from mbrl.testing.linear_model import linear_model_of
 
-REAL, ROWS = 12, 32
+REAL, ROWS, LENGTH = 12, 32, 5
 
 
 def check_batch_hook(make: Callable[[], BatchHook], task: Task, dynamics: DynamicsModel | None = None) -> None:
@@ -39,9 +41,9 @@ def check_batch_hook(make: Callable[[], BatchHook], task: Task, dynamics: Dynami
 
     def changed(one: BatchHook) -> tuple[Transitions, BatchContext]:
         context = BatchContext(learner, dynamics, noise("hook"), slice(REAL, ROWS))
-        return one(some_rows(task, ROWS), context), context
+        return one(_some_batch(task), context), context
 
-    batch, context = some_rows(task, ROWS), BatchContext(learner, dynamics, noise("hook"), slice(REAL, ROWS))
+    batch, context = _some_batch(task), BatchContext(learner, dynamics, noise("hook"), slice(REAL, ROWS))
     weights = dict(learner.state_dict())
     with clauses.untouched("a hook", the_batch_that_comes=batch, the_learner=weights):
         made = hook(batch, context)
@@ -67,3 +69,18 @@ def check_batch_hook(make: Callable[[], BatchHook], task: Task, dynamics: Dynami
     forget(hook)
     forget(fresh)
     clauses.equal(changed(hook)[0], changed(fresh)[0], "reset forgets what a hook has learned")
+
+
+def _some_batch(task: Task) -> Transitions:
+    """Real rows, then those of rollouts of `LENGTH` steps, with the extras of a planner's batch."""
+    batch = some_rows(task, ROWS)
+    number = torch.arange(ROWS) - REAL
+    imagined, last = number >= 0, number % LENGTH == LENGTH - 1
+    cut = torch.where(imagined, last, batch.truncated) & ~batch.terminated
+    columns = {
+        "rollout": torch.where(imagined, number // LENGTH, -1),
+        "depth": torch.where(imagined, number % LENGTH, -1),
+        "cut": cut,
+    }
+    batch.extras.update({name: column.to(batch.obs.dtype).unsqueeze(-1) for name, column in columns.items()})
+    return batch

@@ -51,6 +51,8 @@ def keep_reached(run: Path, thresholds: Sequence[float]) -> None:
     Raises:
         RunFolderError: if the disk is full or can't be written.
     """
+    if all(kept_at(run, each).exists() for each in thresholds):
+        return
     last = find_last(run)
     value = None if last is None else read_manifest(last, buffers=False).get("eval_return")
     if last is None or value is None:

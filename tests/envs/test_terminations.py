@@ -98,3 +98,23 @@ def test_any_leading_dims(name: str) -> None:
     assert out.shape == (2, 3, 5)
     assert out.dtype is torch.bool
     assert torch.equal(out.flatten(), getattr(terminations, name)(*[obs.reshape(-1, 11)] * 3))
+
+
+@pytest.mark.check("ravl-9.6")
+@pytest.mark.parametrize(
+    ("place", "value", "done"),
+    [
+        (0, 0.69, True),
+        (0, 0.71, False),
+        (1, 0.21, True),
+        (1, -0.21, True),
+        (1, 0.19, False),
+        (5, -150.0, True),
+        (7, math.nan, True),
+    ],
+)
+def test_hopper_at_its_published_edges(place: int, value: float, done: bool) -> None:
+    healthy = row(1.2)
+    reached = healthy.clone()
+    reached[0, place] = value
+    assert bool(terminations.hopper(healthy, healthy, reached)) == done

@@ -184,3 +184,26 @@ def test_only_where_a_termination_is_learned() -> None:
     assert model.predict_step(falls(4)).keys() == {"mean", "var", "terminated_logit"}
     weights = {id(group["params"][0]): group["weight_decay"] for group in model.parameter_groups()[:-1]}
     assert len(weights) == 3 and all(len(group["params"]) == 2 for group in model.parameter_groups()[:-1])
+
+
+@pytest.mark.parametrize("where", ["next_obs", "obs_action"])
+@pytest.mark.parametrize("ends", [0, 3])
+def test_a_first_fit_begins_at_the_share_of_ends_and_a_later_one_where_it_stood(where: str, ends: int) -> None:
+    rows = falls(400)
+    rows.terminated = torch.arange(400) < ends
+    model = ensemble(where, lr=1e-9, max_epochs=1)
+    model.build(TASK, 0)
+
+    def share() -> float:
+        with torch.no_grad():
+            logit = model.predict(rows.obs, rows.action).terminated_logit
+        assert logit is not None
+        return float(logit.sigmoid().mean())
+
+    assert share() == pytest.approx(0.5, abs=0.1)
+    model.refit(rows, make_generator("cpu", 0, "fit"))
+    assert share() == pytest.approx((ends + 0.5) / 401, rel=0.6)
+    before = share()
+    rows.terminated = torch.arange(400) < 200
+    model.refit(rows, make_generator("cpu", 1, "fit"))
+    assert share() == pytest.approx(before, rel=0.05)

@@ -338,3 +338,34 @@ def test_neighbour_slopes_are_those_of_a_linear_map_in_any_rotation() -> None:
     doubled = torch.cat((x, x)), torch.cat((noisy, 3 * x))  # each row twice, with other noise
     assert neighbour_slope(*doubled, generator) < 3.5
     assert neighbour_slope(x[:1].expand(10, 2), x[:10], generator) == 0.0
+
+
+@pytest.mark.parametrize(("budget", "norm"), [(0.5, False), (50.0, False), (0.5, True), (50.0, True), (None, False)])
+def test_the_gradient_of_a_scaled_weight_is_that_of_its_formula(budget: float | None, norm: bool) -> None:
+    generator = make_generator("cpu", 7)
+    weights = [torch.randn(2, 4, 3, generator=generator, dtype=torch.float64) for _ in range(2)]
+    constraint = SpectralNorm("auto" if budget is None else budget) if norm else SpectralClip(budget or "auto")
+    layers = constraint.constrain([weights[0], weights[1].mT], "relu").double()
+    limit = torch.tensor(torch.inf if budget is None else budget, dtype=torch.float64).sqrt()
+
+    def plainly(weight: torch.Tensor) -> torch.Tensor:
+        left, right = layers.get_buffer("left0"), layers.get_buffer("right0")
+        if budget is None:
+            return weight
+        factor = limit / (left.mT @ weight @ right)
+        return weight * (factor if norm else factor.clamp(max=1.0))
+
+    at = weights[0].clone().requires_grad_()
+    push = torch.randn(at.shape, generator=generator, dtype=torch.float64)
+    found, wanted = layers.layer(0, at, limit), plainly(at)
+    torch.testing.assert_close(found, wanted)
+    ours, theirs = (torch.autograd.grad((each * push).sum(), at)[0] for each in (found, wanted))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("constraint", [SpectralClip(1.0), SpectralNorm(1.0)], ids=lambda part: type(part).__name__)
+def test_a_weight_of_zeros_has_a_finite_gradient(constraint: SpectralClip | SpectralNorm) -> None:
+    layers = constraint.constrain([torch.zeros(1, 3, 3), torch.zeros(1, 3, 1)], "relu")
+    at = torch.zeros(1, 3, 3, requires_grad=True)
+    layers.layer(0, at, torch.tensor(1.0)).sum().backward()
+    assert at.grad is not None and not bool(at.grad.isnan().any())

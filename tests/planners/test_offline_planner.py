@@ -122,6 +122,7 @@ def test_a_finished_run_says_so_and_goes_on_for_more(tmp_path: Path, dataset: Pa
     trainer(tmp_path / "part").fit(offline(), offline_data(dataset, 30), ckpt_path="last")
     whole, part = (lines(tmp_path / name, "updates") for name in ("whole", "part"))
     assert whole[-1].pop("eval/env_steps") == 100 and part[-1].pop("eval/env_steps") == 150  # one at its first end too
+    assert whole[-1].pop("eval/total_episodes") == 4 and part[-1].pop("eval/total_episodes") == 6
     assert part[-1] == whole[-1]
 
 

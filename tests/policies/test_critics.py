@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from mbrl.data import make_generator
 from mbrl.errors import ShapeError
-from mbrl.networks import LipschitzConstraint, Orthogonal, SpectralClip, SpectralNorm
+from mbrl.networks import LipschitzConstraint, Normalizer, Orthogonal, SpectralClip, SpectralNorm
 from mbrl.policies import Critics
 
 
@@ -119,3 +121,38 @@ def test_the_bound_of_free_critics_is_the_product_of_their_norms() -> None:
     critics = Critics(3, 2, make_generator("cpu", 0), (16, 16), 2)
     norms = [torch.linalg.matrix_norm(w.double(), 2) for w in (*critics.hidden.weights, critics.head_weight)]
     torch.testing.assert_close(critics.lipschitz_bound(), torch.stack(norms).prod(0).detach())
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "bf16": {"precision": "bf16"},
+    "normalised": {"normalizer": True},
+    "clipped": {"constraint": SpectralClip(0.5)},
+    "groupsort": {"constraint": Orthogonal(2.0)},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slopes_of_all_critics_at_once_are_those_of_one_after_the_other(kind: str) -> None:
+    options = dict(KINDS[kind])
+    if options.pop("normalizer", False):
+        options["normalizer"] = Normalizer(3)
+        options["normalizer"].fit(torch.randn(20, 3, generator=make_generator("cpu", 5)) * 7)
+    critics = Critics(3, 2, make_generator("cpu", 0), (16, 8), 4, **options)
+    generator = make_generator("cpu", 1)
+    obs, action = torch.randn(6, 3, generator=generator), torch.rand(6, 2, generator=generator) * 2 - 1
+    at, chosen = obs.clone().requires_grad_(), action.clone().requires_grad_()
+    values = critics(at, chosen)  # J x B
+    pairs = [torch.autograd.grad(each.sum(), (at, chosen), create_graph=True) for each in values]
+    of_obs, of_action = (torch.stack(each) for each in zip(*pairs, strict=True))
+    assert torch.equal(critics.slopes(obs, action), of_obs) and not critics.slopes(obs, action).requires_grad
+    found = critics.action_slopes(obs, action)
+    torch.testing.assert_close(found, of_action, rtol=0, atol=0 if kind == "plain" else 1e-6)
+    weight = torch.randn(found.shape, generator=generator)
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), list(critics.parameters()), allow_unused=True),
+        torch.autograd.grad((of_action * weight).sum(), list(critics.parameters()), allow_unused=True),
+        strict=True,
+    ):
+        none = torch.zeros(()) if theirs is None else torch.zeros_like(theirs)
+        torch.testing.assert_close(none if ours is None else ours, none if theirs is None else theirs, rtol=1e-2, atol=1e-6)

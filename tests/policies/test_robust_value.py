@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.policies import SAC, BoundCriticTerm, CriticContext, RobustValue
+from mbrl.policies.robust_value import slopes
 
 W = torch.tensor([[1.0, -2.0, 0.5], [0.25, 0.0, 3.0]])  # J x S
 U = torch.tensor([[2.0], [-1.0]])  # J x A
@@ -177,3 +178,33 @@ def test_every_counts_updates_and_the_state_goes_on() -> None:
 def test_wrong_numbers_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"RobustValue\\({next(iter(wrong))}=…\\): expected"):
         RobustValue(**wrong)
+
+
+def test_each_critic_is_attacked_along_its_own_gradient() -> None:
+    sac, obs = learner(), batch(4).obs
+
+    def values(states: Tensor) -> Tensor:
+        return sac.critics(states, sac.policy.mode(states), frozen=True, own_rows=True)
+
+    found, said = slopes(values, obs.expand(2, *obs.shape))
+    for j in range(2):
+        at = obs.clone().requires_grad_()
+        value = sac.critics(at, sac.policy.mode(at), frozen=True)[j]
+        torch.testing.assert_close(found[j], torch.autograd.grad(value.sum(), at)[0])
+        torch.testing.assert_close(said[j], value.detach())
+
+
+@pytest.mark.parametrize("reference", ["batch_action", "policy_action"])
+def test_values_that_the_learner_has_are_not_computed_again(reference: str) -> None:
+    sac, rows = learner(), batch(16)
+    term = RobustValue(1.0, 0.1, reference=reference, attack="fgsm_two_sided")  # type: ignore[arg-type]
+    term.fitted(None, rows)
+    found = []
+    for shared in (False, True):
+        place = context(sac.critics, sac.policy)
+        if shared:
+            place.values = sac.critics(rows.obs, rows.action)
+        said = term(rows, place)
+        found.append([said, *torch.autograd.grad(said, list(sac.critics.parameters()))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)

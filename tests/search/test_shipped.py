@@ -27,7 +27,13 @@ def shipped(name: str) -> SearchFile:
 
 
 def test_what_is_shipped() -> None:
-    assert FILES == ["coplanner_pendulum.yaml", "ensemble_dataset.yaml", "mbpo_pendulum.yaml", "model_kinds.yaml"]
+    assert FILES == [
+        "coplanner_pendulum.yaml",
+        "ensemble_dataset.yaml",
+        "mbpo_pendulum.yaml",
+        "model_kinds.yaml",
+        "offline.yaml",
+    ]
 
 
 @pytest.mark.parametrize("name", FILES)

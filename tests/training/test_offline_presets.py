@@ -13,9 +13,11 @@ import mbrl
 from mbrl.cli import main
 from mbrl.envs import collect, make_task
 from mbrl.planners import OfflineDyna
+from mbrl.policies import SAC
 
 METHODS = sorted(path.stem for path in Path("configs/offline").glob("*.yaml"))
 WITHOUT_MODEL = {"bc", "edac", "sac_n"}
+LIKE_RAVL = {"edac", "ravl", "sac_n"}  # first weights, bounds of log σ, and a constant step size
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,8 @@ def test_a_preset_learns_and_acts(method: str, dataset: Path, tmp_path: Path) ->
         rollouts = {"rollout_batch": 16, "rollout_every": 6, "rollout_length": 2}
         model = {"hidden": [8], "members": 3, "elites": 2, "max_epochs": 1, "weight_decay": 0.0}
         small["model"]["init_args"] |= {**rollouts, "dynamics": {"init_args": model}}
+    if method not in (*LIKE_RAVL, "bc"):
+        small["model"]["init_args"]["learner"]["init_args"]["actor_lr_cosine"] = 12  # else the run says that it differs
     if method == "sac_n":
         small["model"]["init_args"]["learner"]["init_args"]["critics"] = 4
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
@@ -44,6 +48,10 @@ def test_a_preset_learns_and_acts(method: str, dataset: Path, tmp_path: Path) ->
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["updates"] for line in lines if "eval/return" in line] == [6, 12]
     policy = mbrl.load_policy(tmp_path / "run")
+    learner = policy.learner
+    if isinstance(learner, SAC):
+        theirs = ("ravl", (-5.0, 2.0), None) if method in LIKE_RAVL else ("mbpo", (-20.0, 2.0), 12)
+        assert (learner.initial, tuple(learner.log_sigma_range), learner.actor_lr_cosine) == theirs
     assert isinstance(policy, OfflineDyna) and (policy.dynamics is None) == (method in WITHOUT_MODEL)
     action = torch.as_tensor(policy.predict(torch.zeros(10).numpy()))
     assert action.shape == (2,) and bool((action.abs() <= 1).all())

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from mbrl.data import Generator, Transitions
-from mbrl.models import GaussianEnsemble
-from mbrl.planners import Dyna, OfflineDyna, UncertaintyPenalty
+from mbrl.models import Blend, GaussianEnsemble, Pendulum
+from mbrl.planners import BatchPenalty, Dyna, OfflineDyna, UncertaintyPenalty
 from mbrl.policies import SAC, BoundCriticTerm
 from mbrl.spec import Part
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint
-from mbrl.uncertainty import MaxAleatoric
+from mbrl.uncertainty import MaxAleatoric, ValueSpread
 from tests.planners.offline import offline, offline_data, record
 from tests.training.test_kill_and_resume import same_state
 from tests.training.toy import data, in_child, lines, trainer
@@ -97,10 +97,24 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fit]:
         planner = OfflineDyna(model, SAC(hidden=[8, 8]), rollout_hooks=[penalty], **sizes)
         trainer(folder, **options).fit(planner, offline_data(dataset, STEPS), ckpt_path=ckpt_path)
 
-    return {"no model": fit_alone, "part in a learner": fit_part, "offline": fit_offline, "OfflineDyna": fit_offline_dyna}
+    def fit_blend(folder: Path, ckpt_path: str | None = None, **options: Any) -> None:
+        model = GaussianEnsemble(hidden=[8], members=3, elites=2, weight_decay=0.0, max_epochs=2, batch_size=16)
+        sizes = {"rollout_batch": 8, "rollout_length": 3, "rollout_every": 10, "retain": 2, "batch_size": 16}
+        learner = SAC(hidden=[8, 8], initial="ravl", actor_lr_cosine=STEPS)
+        hooks = [BatchPenalty(ValueSpread(samples=2), weight=1.0)]
+        planner = OfflineDyna(Blend(model, Pendulum(), 0.5), learner, batch_hooks=hooks, **sizes)
+        trainer(folder, **options).fit(planner, offline_data(dataset, STEPS), ckpt_path=ckpt_path)
+
+    return {
+        "no model": fit_alone,
+        "part in a learner": fit_part,
+        "offline": fit_offline,
+        "OfflineDyna": fit_offline_dyna,
+        "Blend": fit_blend,
+    }
 
 
-CLOCKS = {"offline": "updates", "OfflineDyna": "updates"}
+CLOCKS = {"offline": "updates", "OfflineDyna": "updates", "Blend": "updates"}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +126,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, fits: dict[str, Fit]) -> 
     return folders
 
 
-@pytest.mark.parametrize("kind", ["no model", "part in a learner", "offline", "OfflineDyna"])
+@pytest.mark.parametrize("kind", ["no model", "part in a learner", "offline", "OfflineDyna", "Blend"])
 @pytest.mark.parametrize("at", [4, 34, 60])
 def test_killed_and_resumed_equals_unbroken(
     fits: dict[str, Fit], unbroken: dict[str, Path], tmp_path: Path, kind: str, at: int

@@ -45,6 +45,7 @@ def spread(prediction: Prediction, measure: ValueSpread, sample: Sample | None =
     return measure(prediction, drawn, sample or where(), make_generator("cpu", "spread"))
 
 
+@pytest.mark.check("ravl-9.5")
 @pytest.mark.parametrize("samples", [1, 10])
 def test_it_is_the_unbiased_sd_of_the_least_critics_values(samples: int) -> None:
     found = spread(said(Q), ValueSpread(samples=samples))

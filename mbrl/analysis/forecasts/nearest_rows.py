@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,13 +18,23 @@ class NearestRows:
     Args:
         table: `T` training rows.
         episode: `T` int64, their episodes, where rows of the query's own don't count.
+        columns: gives the points `B x D` of rows, between which distances are; those of observation and action by default.
+        units: rows whose standard deviations are the columns' units; None takes the table's.
     """
 
-    def __init__(self, table: Transitions, episode: Tensor | None) -> None:
-        x = columns_of(table)
-        sd = x.std(0, correction=0)
-        self.kept = sd > 1e-6 * x.abs().amax(0)  # a constant column says nothing of distance
-        self.mean, self.sd = x.mean(0)[self.kept], sd[self.kept]
+    def __init__(
+        self,
+        table: Transitions,
+        episode: Tensor | None,
+        columns: Callable[[Transitions], Tensor] | None = None,
+        units: Transitions | None = None,
+    ) -> None:
+        self.columns = columns or columns_of
+        x = self.columns(table)
+        like = x if units is None else self.columns(units).to(x.device)
+        sd = like.std(0, correction=0)
+        self.kept = sd > 1e-6 * like.abs().amax(0)  # a constant column says nothing of distance
+        self.mean, self.sd = like.mean(0)[self.kept], sd[self.kept]
         self.points = (x[:, self.kept] - self.mean) / self.sd  # T x D
         self.squares = self.points.square().sum(-1)  # T
         self.episode = None if episode is None else episode.to(self.points.device)
@@ -34,7 +46,7 @@ class NearestRows:
             rows: `B`.
             episode: `B` int64, the episodes that `rows` are from, or None if from none of the table's.
         """
-        points = (columns_of(rows).to(self.points.device)[:, self.kept] - self.mean) / self.sd  # B x D
+        points = (self.columns(rows).to(self.points.device)[:, self.kept] - self.mean) / self.sd  # B x D
         return torch.cat([self._block(points, episode, at) for at in range(0, len(points), _QUERIES)]).cpu()
 
     def _block(self, points: Tensor, episode: Tensor | None, at: int) -> Tensor:

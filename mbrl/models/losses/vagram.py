@@ -112,11 +112,15 @@ def value_slopes(value: ValueFunction, rows: Transitions, critics: CriticsAsked,
         fixed: whether the policy's action is held fixed, where `value` has a policy.
     """
     policy = getattr(value, "policy", None) if fixed else None
+    in_one_pass = getattr(value, "slopes", None)
     found = []
     for part in torch.arange(len(rows), device=rows.obs.device).split(_ROWS):
         obs = rows.next_obs[part].detach().requires_grad_()  # B x S
         with torch.no_grad():
             action = None if policy is None else policy.mode(obs.detach(), rows.action[part])
+        if action is not None and in_one_pass is not None:
+            found.append(in_one_pass(obs, action, critics))
+            continue
         with torch.enable_grad():
             values = value.value(obs, action, critics)  # J x B
             found.append(torch.stack([_gradient(each.sum(), obs) for each in values]))

@@ -7,9 +7,11 @@ Gouk2021: "Regularisation of neural networks by enforcing Lipschitz continuity".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstraint
@@ -42,6 +44,35 @@ class SpectralNorm(LipschitzConstraint):
         return SpectralLayers(weights, slope, columns, self.budget, largest=torch.inf)
 
 
+class _Scaled(torch.autograd.Function):
+    """W · min(largest, K / σ) with σ = uᵀWv, where u and v are constants, and W where K is infinite: no budget yet.
+
+    With f the factor and G the gradient that arrives, that of W is f G − (f / σ) ⟨G, W⟩ u vᵀ, without the second part where
+    f is `largest`. Written by hand it passes over the weights half as often as what autograd makes of the line above, and
+    vectors are multiplied as rows: batched products with one column take eight times as long as those with one row
+    (7 x 200 x 200, an AMD EPYC, one thread, torch 2.13).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, left: Tensor, right: Tensor, limit: Tensor, largest: float) -> Tensor:
+        least = torch.finfo(weight.dtype).tiny
+        norm = ((left.mT @ weight) * right.mT).sum(-1, keepdim=True).clamp_min(least)  # E x 1 x 1
+        wanted = torch.where(torch.isinf(limit), norm, limit) / norm
+        factor = wanted.clamp_max(largest)
+        moves = (wanted <= largest) & torch.isfinite(limit) & (norm > least)
+        slope = torch.where(moves, factor / norm, torch.zeros_like(factor))
+        ctx.save_for_backward(weight, left, right, factor, slope)
+        return weight * factor
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc, untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, left, right, factor, slope = ctx.saved_tensors
+        along = (gradient * weight).sum((1, 2), keepdim=True)  # E x 1 x 1: ⟨G, W⟩
+        found = torch.addcmul(gradient * factor, left * (along * slope), right.mT, value=-1.0)
+        return found, None, None, None, None
+
+
 class SpectralLayers(ConstrainedLayers):
     """Layers that are scaled by their spectral norms, each member by its own.
 
@@ -66,17 +97,15 @@ class SpectralLayers(ConstrainedLayers):
 
     def layer(self, index: int, weight: Tensor, limit: Tensor) -> Tensor:
         left, right = self.get_buffer(f"left{index}"), self.get_buffer(f"right{index}")
-        norm = (left.mT @ (weight @ right)).clamp_min(torch.finfo(weight.dtype).tiny)  # E x 1 x 1; vectors are constants
-        free = torch.isinf(limit)  # no budget yet: as it is, and no infinity in a gradient
-        factor = torch.where(free, norm.detach(), limit) / norm
-        return weight * torch.where(free, torch.ones_like(factor), factor).clamp_max(self.largest)
+        scaled: Tensor = _Scaled.apply(weight, left, right, limit, self.largest)
+        return scaled
 
     @torch.no_grad()
     def advance(self, weights: Sequence[Tensor]) -> None:
         for i, weight in enumerate(self.constrained(weights)):
             left, right = self.get_buffer(f"left{i}"), self.get_buffer(f"right{i}")
-            F.normalize(weight @ right, dim=1, out=left)
-            F.normalize(weight.mT @ left, dim=1, out=right)
+            left.copy_(F.normalize(right.mT @ weight.mT, dim=-1).mT)
+            right.copy_(F.normalize(left.mT @ weight, dim=-1).mT)
 
     @torch.no_grad()
     def refresh(self, weights: Sequence[Tensor]) -> None:

@@ -64,6 +64,8 @@ def _words(kind: str) -> str | None:
     name = re.sub(r"\[.*", "", kind.removeprefix("<class '").removesuffix("'>"))
     if name in ("collections.abc.Sequence", "list", "tuple"):
         return "a list"
+    if name == "collections.abc.Mapping":
+        return "a mapping"
     if name == "NoneType":
         return "null"
     return described(getattr(builtins, name)) if hasattr(builtins, name) else None

@@ -85,7 +85,7 @@ def make_levels(
     source = _Source.of(run, allow)
     named = namespace if namespace is not None else f"mbrl/{source.task.env_id.rpartition(':')[2].replace('/', '-').lower()}"
     if not re.fullmatch(r"[-\w][-\w/]*[-\w]", named):  # what Minari takes
-        raise ConfigError(f"namespace: expected two or more letters, digits, -, _ and /, got {named!r}; rename it.")
+        raise ConfigError(f"namespace: expected two or more letters, digits, -, _ and /, got {named!r}; give another.")
     for level in levels:
         check_minari_id(f"{named}/{level}-v0")
     references = reference_returns(source.planner, source.task, episodes=episodes, seed=seed, allow=source.allow)

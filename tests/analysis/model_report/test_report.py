@@ -24,7 +24,9 @@ from mbrl.cli import main
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import OfflineData, VectorExperience, collect, make_task
 from mbrl.errors import ConfigError, DataError, UnsupportedError
-from mbrl.models import GaussianEnsemble, GaussianProcess, Pendulum, SimulatorModel
+from mbrl.models import Blend, GaussianEnsemble, GaussianProcess, Pendulum, SimulatorModel
+from mbrl.planners import OfflineDyna
+from mbrl.policies import SAC
 from mbrl.testing import LinearModel, linear_task
 from mbrl.training import summary
 from mbrl.uncertainty import MeanDisagreement
@@ -122,6 +124,19 @@ class Page(HTMLParser):
 
 
 # end to end --------------------------------------------------------------------------------------------------------------
+
+
+def test_of_a_run_that_blends_models(dataset: Path, tmp_path: Path) -> None:
+    model = GaussianEnsemble(hidden=[8], members=3, elites=2, weight_decay=0.0, max_epochs=1)
+    planner = OfflineDyna(
+        Blend(model, Pendulum(), 0.5), SAC(hidden=[8]), rollout_batch=8, rollout_length=2, rollout_every=5, batch_size=16
+    )
+    offline = OfflineData(str(dataset), env_id="Pendulum-v1", env_kwargs=SHORT, steps=10, eval_episodes=0)
+    trainer(tmp_path / "run").fit(planner, offline)
+    assert main(command(tmp_path / "run", dataset)) == 0
+    found = numbers(tmp_path / "run" / "report")["parts"]
+    assert list(found) == PARTS
+    assert not any("skipped" in part for part in found.values())
 
 
 def test_of_a_model_alone(model_run: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

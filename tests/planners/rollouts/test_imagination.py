@@ -97,6 +97,7 @@ def test_oracle_rollouts_end_where_the_simulator_ends() -> None:
 
 
 @pytest.mark.check("coplanner-28")
+@pytest.mark.check("ravl-9.6")
 @pytest.mark.parametrize("drop", [True, False])
 def test_terminated_rows_have_no_successors(drop: bool) -> None:
     model = WalkModel(noise=0.05)

@@ -30,6 +30,10 @@ KNOWN = ["trainer.eval_every", "trainer.folder", "horizon", "plans"]
             "Subcommand 'fit' does not accept option 'trainer.eval_evry'",
             "trainer.eval_evry: expected a setting that exists, got this one; did you mean trainer.eval_every?",
         ),
+        (
+            _not_of("trainer.keep_at", "collections.abc.Mapping[str, typing.Any], <class 'NoneType'>", "[1, 2]"),
+            "trainer.keep_at: expected a mapping, or null, got [1, 2].",
+        ),
         ("Option 'x' is not accepted", "x: expected a setting that exists, got this one; choose one of horizon, plans."),
         (
             'Parser key "model":\n  Does not validate against any of the Union subtypes\n  Errors:\n'

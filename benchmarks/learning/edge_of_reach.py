@@ -1,0 +1,166 @@
+"""The edge of reach (Sims2024): what rollout length and the quality of the model do to learning from a random dataset.
+
+    python benchmarks/learning/edge_of_reach.py run length --seeds 0 1 2 --workers 2     # one to two hours of a core
+    python benchmarks/learning/edge_of_reach.py run rows --arms learned-2-1 learned-2-5  # its control
+    python benchmarks/learning/edge_of_reach.py run quality --seeds 0 1 2 --workers 2    # about six hours of a core
+    python benchmarks/learning/edge_of_reach.py draw length
+
+`length`: Pendulum-v1, 2,000 random steps, no penalty, 6,000 updates; 500 rollouts a round, of 1 to 40 steps, of a learned
+or the exact model; 2 or 10 critics, which see observations as they are, as the published methods' do. Longer rollouts reach
+further, and are more rows: `rows` is the same with rounds of 20,000 steps throughout. `quality`: Reacher-v5, 10,000
+random steps, rollouts of 5 steps, 20,000 updates; MOPO, MOBILE and RAVL with models from untrained by learned to exact
+(`Blend`). `arms.py` says what `run` does and keeps.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # the scripts beside this one
+import arms
+import offline
+import run as learning
+
+ROLLOUTS, ROUND = 500, 20_000  # rollouts or model steps in a round
+LENGTHS = (1, 5, 10, 20, 40)
+CRITICS = (2, 10)
+MODELS = ("learned", "exact")
+METHODS = ("mopo", "mobile", "ravl")
+LEARNER, DYNAMICS = "--model.init_args.learner.init_args", "--model.init_args.dynamics"
+SIZES = [
+    f"{LEARNER}.hidden=[128, 128]",
+    *(f"{LEARNER}.{rate}_lr=1.0e-3" for rate in ("actor", "critic", "temperature")),
+    "--model.init_args.rollout_every=250",
+    "--trainer.eval_every=2000",
+]
+ENSEMBLE = {"hidden": [100, 100], "batch_size": 64, "max_epochs": 100}
+Q_MEAN = "learner/q_mean"  # of the last batch before an evaluation: recorded and imagined rows
+
+
+def spec(name: str, **settings: object) -> dict[str, object]:
+    """A dynamics model as a configuration writes it."""
+    return {"class_path": f"mbrl.models.{name}", "init_args": settings}
+
+
+def learned(**settings: object) -> dict[str, object]:
+    """The small ensemble of both experiments."""
+    return spec("GaussianEnsemble", members=7, elites=5, **{**ENSEMBLE, **settings})
+
+
+def model(found: dict[str, object]) -> str:
+    """The option that sets the dynamics model."""
+    return f"{DYNAMICS}={json.dumps(found)}"
+
+
+def length_arms(equal_rows: bool) -> dict[str, arms.Arm]:
+    """Model, critics and rollout length, without any penalty; as many rollouts in each arm, or as many rows."""
+    made = {}
+    for name, found in zip(MODELS, (learned(), spec("Pendulum")), strict=True):
+        for critics in CRITICS:
+            for length in LENGTHS:
+                settings = [
+                    *(*SIZES, f"{LEARNER}.normalize_obs=false", f"{LEARNER}.critics={critics}", model(found)),
+                    *(f"--model.init_args.rollout_length={length}", "--data.init_args.steps=6000"),
+                    f"--model.init_args.rollout_batch={ROUND // length if equal_rows else ROLLOUTS}",
+                ]
+                made[f"{name}-{critics}-{length}"] = arms.Arm(["configs/base/offline.yaml"], settings)
+    return made
+
+
+def qualities() -> dict[float, dict[str, object]]:
+    """Models from 0 (untrained, but for the data's units) by 1 (learned) to 2 (exact); equally many members in each."""
+    untrained, exact = learned(max_epochs=1, lr=1e-30), spec("SimulatorModel")
+    lower = {weight: spec("Blend", first=untrained, second=learned(), weight=weight) for weight in (0.0, 0.5, 1.0)}
+    return {**lower, **{1 + w: spec("Blend", first=learned(), second=exact, weight=w) for w in (0.5, 1.0)}}
+
+
+def quality_arms() -> dict[str, arms.Arm]:
+    """Method and quality of the model."""
+    made = {}
+    for method in METHODS:
+        files = ["configs/base/offline.yaml", f"configs/offline/{method}.yaml"]
+        for quality, found in qualities().items():
+            rollouts = ["--model.init_args.rollout_length=5", f"--model.init_args.rollout_batch={2 * ROLLOUTS}"]
+            settings = [*SIZES, *rollouts, model(found), "--data.init_args.steps=20000"]
+            made[f"{method}-{quality:g}"] = arms.Arm(files, settings)
+    return made
+
+
+TASKS = {"length": ("Pendulum-v1", 2000), "rows": ("Pendulum-v1", 2000), "quality": ("Reacher-v5", 10_000)}
+
+
+def found_of(file: str) -> dict[str, list[tuple[float, float]]]:
+    """Return and mean value at the end of each seed's run, by arm."""
+    last = {(row["name"], row["seed"]): float(row[Q_MEAN]) for row in learning.read(learning.RESULTS / f"{file}.curve.csv")}
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row in learning.read(learning.RESULTS / f"{file}.test.csv"):
+        found[row["name"]].append((float(row["test_return"]), last[row["name"], row["seed"]]))
+    return dict(found)
+
+
+def draw(file: str, task: str) -> None:
+    """Writes `results/FILE.png`: returns and mean values against rollout length or quality, and prints them."""
+    from matplotlib.figure import Figure
+
+    found, (env_id, steps) = found_of(file), TASKS[task]
+    if task != "quality":
+        places: list[float] = list(range(len(LENGTHS)))
+        ticks, label = [str(length) for length in LENGTHS], "steps of a rollout"
+        lines = {f"{name} model, {n} critics": [f"{name}-{n}-{k}" for k in LENGTHS] for name in MODELS for n in CRITICS}
+    else:
+        places = list(qualities())
+        ticks, label = ["untrained", "", "learned", "", "exact"], "dynamics model"
+        lines = {method.upper(): [f"{method}-{quality:g}" for quality in places] for method in METHODS}
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for i, (name, names) in enumerate(lines.items()):
+        style, colour = ("-", "--", "-.", ":")[i], f"C{i}"
+        shift = 0.04 * (i - (len(lines) - 1) / 2) * (places[1] - places[0])  # so that equal points stay apart
+        shown = [(x + shift, found[arm]) for x, arm in zip(places, names, strict=True) if arm in found]
+        for column, panel in enumerate(panels):
+            means = [sum(run[column] for run in runs) / len(runs) for _, runs in shown]
+            panel.plot([x for x, _ in shown], means, style, color=colour, label=name)
+            dots = [(x, run[column]) for x, runs in shown for run in runs]
+            panel.plot([x for x, _ in dots], [y for _, y in dots], "o", markersize=3, color=colour)
+    limits = ((offline.random_return(env_id), "random actions"), (0.0, "no reward is above 0"))
+    for panel, (level, said) in zip(panels, limits, strict=True):
+        panel.axhline(level, color="0.6", linewidth=0.8)
+        panel.annotate(
+            said, (1, level), xycoords=("axes fraction", "data"), fontsize=8, color="0.4", ha="right", va="bottom"
+        )
+        panel.set_xticks(places, ticks)
+        panel.set_xlabel(label)
+        panel.grid(color="0.9")
+    panels[0].set_ylabel("test return of the last checkpoint")
+    panels[1].set_ylabel("mean value of a batch's actions")
+    panels[1].set_yscale("symlog", linthresh=100)
+    figure.suptitle(f"{env_id}, learned from {steps:,} random steps (lines: means, dots: seeds)", fontsize=11)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.savefig(learning.RESULTS / f"{file}.png", dpi=150)
+    for arm, runs in found.items():
+        print(f"{arm}: return {', '.join(f'{one:.0f}' for one, _ in runs)}; mean Q {', '.join(f'{q:.3g}' for _, q in runs)}")
+
+
+def main() -> None:
+    """Reads the command line."""
+    every = {"length": length_arms(False), "rows": length_arms(True), "quality": quality_arms()}
+    names = dict.fromkeys(name for found in every.values() for name in found)
+    given = arms.parser(__doc__, list(names), list(TASKS)).parse_args()
+    file = f"edge-of-reach-{given.task}"
+    if given.what == "draw":
+        draw(file, given.task)
+        return
+    data = offline.dataset(given.runs, *TASKS[given.task])
+    chosen = {
+        name: arms.Arm(arm.configs, [f"--data.init_args.path={data}", *arm.overrides])
+        for name, arm in every[given.task].items()
+        if name in given.arms
+    }
+    arms.run(file, chosen, given.seeds, given.runs, given.workers, [Q_MEAN])
+
+
+if __name__ == "__main__":
+    main()

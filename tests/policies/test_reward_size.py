@@ -1,0 +1,91 @@
+"""Rewards beside which the entropy means nothing are said before the first update, online and offline alike."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from mbrl.data import Task, Transitions
+from mbrl.envs import OnlineData
+from mbrl.errors import MbrlWarning
+from mbrl.planners import Dyna, OfflineDyna
+from mbrl.policies import SAC
+from tests.planners.offline import offline_data, record
+from tests.training.toy import trainer
+
+TASK = Task("", obs_size=3, action_size=2, action_low=(-1, -1), action_high=(1, 1))
+SAID = (
+    r"no larger than 1000 times the temperature, got .* multiply rewards by about [\d.e-]+ in the dataset or the environment"
+)
+
+
+def seen(size: float, updates: int = 0, **options: object) -> list[str]:
+    learner = SAC(hidden=[8], **options)  # type: ignore[arg-type]
+    learner.build(TASK, 0)
+    learner.updates = updates
+    obs, ends = torch.zeros(4, 3), torch.zeros(4, dtype=torch.bool)
+    rows = Transitions(obs, torch.zeros(4, 2), size * torch.tensor([1.0, -1.0, 0.5, -1.5]), obs, ends, ends)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", MbrlWarning)
+        learner.fit_inputs(rows)
+        learner.fit_inputs(rows)  # an offline planner shows the dataset, and shows it again after the fit: it is said once
+    return [str(one.message) for one in told]
+
+
+def test_numbers_and_advice() -> None:
+    (said,) = seen(2e4)
+    assert "got 2e+04 at a temperature of 1" in said
+    assert "needs 33012 updates to follow" in said  # ln(2e4) / 3e-4
+    assert "multiply rewards by about 0.0001" in said
+    (fixed,) = seen(1e3, temperature=0.2)
+    assert "at a temperature of 0.2, which stays so, being fixed" in fixed
+
+
+def test_who_has_nothing_to_hear() -> None:
+    assert seen(1000.0) == []
+    assert seen(2e4, initial_temperature=100.0) == []
+    assert seen(2e4, temperature=0.0) == [], "who asks for no entropy misses none"
+    assert seen(2e4, updates=1) == [], "a run that goes on has heard it"
+    assert seen(float("nan")) == []
+
+
+def test_an_offline_run_says_it(tmp_path: Path) -> None:
+    path = record(tmp_path / "pendulum.npz")
+    data = offline_data(path)
+    data.setup("fit")
+    planner = OfflineDyna(None, SAC(hidden=[8]), real_ratio=1.0, batch_size=8)
+    planner.build(data.task)
+    large = replace(data.transitions, reward=data.transitions.reward * 1e4)
+    with pytest.warns(MbrlWarning, match=SAID):
+        planner.take(large)
+
+
+class Large(gymnasium.RewardWrapper):  # type: ignore[type-arg]
+    """Rewards in another unit."""
+
+    def reward(self, reward: object) -> float:
+        return float(np.asarray(reward)) * 1e4
+
+
+def large_pendulum() -> gymnasium.Env:  # type: ignore[type-arg]
+    return Large(gymnasium.make("Pendulum-v1"))
+
+
+def test_an_online_run_says_it(tmp_path: Path) -> None:
+    gymnasium.register("LargePendulum-v0", large_pendulum, max_episode_steps=10)
+    try:
+        planner = Dyna(None, SAC(hidden=[8]), warmup_steps=5, batch_size=8)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", MbrlWarning)
+            trainer(tmp_path / "run").fit(planner, OnlineData("LargePendulum-v0", steps=12, eval_episodes=1))
+        (said,) = (str(one.message) for one in told if one.category is MbrlWarning)
+        assert re.search(SAID, said)
+    finally:
+        gymnasium.registry.pop("LargePendulum-v0")
