@@ -39,7 +39,7 @@ def test_a_planners_run(run: Path) -> None:
 
     `model/ends` is of tasks whose termination is learned (tests/planners/test_ends.py).
     """
-    others = {"plan/value", "time/plan_s", "rollout/bonus_weight", "rollout/clamped", "model/ends"}
+    others = {"plan/value", "plan/halted", "time/plan_s", "rollout/bonus_weight", "rollout/clamped", "model/ends"}
     others |= {"rollout/halted", "rollout/halt_threshold"}  # see tests/planners/rollouts/test_halt_unfamiliar.py
     others |= {name for name in documented("A planner's run") if name.startswith(("batch/edge_", "batch/inner_"))}
     others |= {"batch/patched"}  # see tests/analysis/edge_of_reach

@@ -20,6 +20,7 @@ from mbrl.analysis.model_error.uncertainty_against_error_result import Uncertain
 from mbrl.analysis.model_error.value_error import value_error
 from mbrl.analysis.model_error.value_error_result import ValueAwareError
 from mbrl.analysis.model_report.live_model_report import LiveModelReport
+from mbrl.analysis.model_report.model_equations import ModelEquations, model_equations
 from mbrl.analysis.model_report.report import report
 from mbrl.analysis.model_report.report_files import Report
 from mbrl.analysis.model_report.report_parts import REPORT_PARTS, ReportPart
@@ -55,6 +56,7 @@ __all__ = [
     "LinearBaseline",
     "LipschitzEstimate",
     "LiveModelReport",
+    "ModelEquations",
     "OneStepError",
     "OpenLoopError",
     "PerformanceProfiles",
@@ -77,6 +79,7 @@ __all__ = [
     "interquartile_mean",
     "learning_curves",
     "local_lipschitz",
+    "model_equations",
     "model_return",
     "normalized_scores",
     "one_step_error",

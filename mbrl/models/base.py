@@ -31,12 +31,12 @@ from mbrl.data import (
 )
 from mbrl.errors import UnsupportedError
 from mbrl.models.capabilities import Exact, WantsValueFunction
-from mbrl.models.model_module import ModelModule
+from mbrl.models.domains.model import DomainModel
 from mbrl.models.obs_state import ObsState
 from mbrl.parts import reset_parts
 
 
-class DynamicsModel(ModelModule, ABC):
+class DynamicsModel(DomainModel, ABC):
     """Predicts one step of a task, and steps a batch of rollouts with what it predicts.
 
     A model of observations implements `predict` (and `make_parameters`, if it has any); everything else follows. One whose
@@ -45,6 +45,9 @@ class DynamicsModel(ModelModule, ABC):
     `step`, `particles` and `predict_rows`, and honours `project` and `halted`. Lightning runs any of them alone on a dataset
     (`ModelModule`). All answer from `build` on, before a fit by their prior: fresh weights, or in closed form "nothing
     changes", with variance 1 where they will have one.
+
+    Args:
+        domain: sets of states in which its rollouts are kept, or behind which they end: `UnitCircle`, `Box`.
 
     Attributes:
         fitting: `"gradient"` (see `GradientModel`), `"closed_form"` (implements `refit` by one solve) or `"fixed"`.
@@ -67,6 +70,8 @@ class DynamicsModel(ModelModule, ABC):
     def build(self, task: Task, seed: int = 0) -> None:
         """Makes the parameters for `task`; the same seed gives the same parameters."""
         check_argument(f"{type(self).__name__}.build(task=…)", task, Task)
+        for part in self.domain:
+            part.check(task)
         self.task, self.seed = task, seed
         reset_parts(self)
         with default_draws(seed, "dynamics", "default init"):
@@ -122,29 +127,6 @@ class DynamicsModel(ModelModule, ABC):
         """The all-member prediction of `B` real rows, `E x B x …`, from where `start` puts them, extras and all."""
         state = self.start(rows, torch.Generator())  # which draws nothing: members are drawn to follow, or by a step
         return self.predict_from(state, rows.action) if isinstance(state, ObsState) else self.predict(rows.obs, rows.action)
-
-    def project(self, next_obs: Tensor) -> Tensor:
-        """Puts sampled next observations (`B x S`, any leading dims) where states can be, such as onto the unit circle.
-
-        It is applied once to what is sampled, before reward and termination. By default nothing changes.
-        """
-        return next_obs
-
-    def halted(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor | None:
-        """Says which rollouts end behind this step without a termination, as by a time limit; None, the default: none.
-
-        For models that know where they aren't to be trusted. Whoever steps the model stops there: a halted rollout is
-        stored as truncated, and a plan earns nothing more.
-
-        Args:
-            obs: `B x S`; `B` stands for any number of leading dims.
-            action: `B x A` in [−1, 1].
-            next_obs: `B x S`, projected.
-
-        Returns:
-            `B` bool.
-        """
-        return None
 
     @torch.no_grad()
     def score(self, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
@@ -288,7 +270,7 @@ class DynamicsModel(ModelModule, ABC):
             terminated = logit > 0
             if noise.shape[-1] > task.obs_size + 1:  # by its probability, or an end that is rare would never come
                 terminated = torch.special.ndtr(noise[..., task.obs_size + 1]) < torch.sigmoid(logit)
-        return next_obs, reward, terminated
+        return next_obs, *self.leaving(next_obs, reward, terminated)
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
         """Steps through an open-loop plan `B x H x A`; rollouts that end are stepped on and left to the caller."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from mbrl.data import Prediction, Task, Transitions, ValueFunction
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
+from mbrl.models.domains import Domain
 
 
 class Blend(DynamicsModel, HasMembers, Differentiable):
@@ -32,6 +33,7 @@ class Blend(DynamicsModel, HasMembers, Differentiable):
         second: another one. One that starts from a simulator's state is asked from observations instead, where these
             determine it.
         weight: w in [0, 1]; more is nearer to `second`.
+        domain: as of `DynamicsModel`, beside those of the two.
 
     Attributes:
         members: `E`, the larger number of the two.
@@ -41,11 +43,14 @@ class Blend(DynamicsModel, HasMembers, Differentiable):
         ConfigError: if both have members, but not equally many.
     """
 
+    former = {"domain": []}  # noqa: RUF012 - nobody changes it
     first: DynamicsModel
     second: DynamicsModel
 
-    def __init__(self, first: DynamicsModel, second: DynamicsModel, weight: Share = 0.5) -> None:
-        super().__init__()
+    def __init__(
+        self, first: DynamicsModel, second: DynamicsModel, weight: Share = 0.5, domain: Sequence[Domain] = ()
+    ) -> None:
+        super().__init__(domain)
         numbers = [_members(model) for model in (first, second)]
         if min(numbers) > 1 and numbers[0] != numbers[1]:
             raise ConfigError(
@@ -124,15 +129,21 @@ class Blend(DynamicsModel, HasMembers, Differentiable):
     def project(self, next_obs: Tensor) -> Tensor:
         for model in self.asked:
             next_obs = model.project(next_obs)
-        return next_obs
+        return super().project(next_obs)
 
     def halted(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor | None:
         """As the models say; a rollout that either halts is halted."""
-        halts: Tensor | None = None
+        halts = super().halted(obs, action, next_obs)
         for model in self.asked:
             halt = model.halted(obs, action, next_obs)
             halts = halt if halts is None else halts if halt is None else halts | halt
         return halts
+
+    def leaving(self, next_obs: Tensor, reward: Tensor, terminated: Tensor) -> tuple[Tensor, Tensor]:
+        """As the models' domains say, and its own."""
+        for model in self.asked:
+            reward, terminated = model.leaving(next_obs, reward, terminated)
+        return super().leaving(next_obs, reward, terminated)
 
     @property
     def drawn_members(self) -> Tensor:

@@ -17,6 +17,7 @@ from mbrl.networks.neighbour_slopes import neighbour_slope
 from mbrl.networks.normalizer import ROUNDING, Normalizer
 from mbrl.networks.precision import Precision
 from mbrl.networks.relu_stack import Initial, ReluStack, uniform, xavier_uniform
+from mbrl.networks.sparse import Library, PySINDyOptimizer, SparseMap
 from mbrl.networks.stacked_mlp import StackedMLP
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Initial",
     "JacobianPenalty",
     "LeanAdam",
+    "Library",
     "LipMLP",
     "LipschitzConstraint",
     "LogVarBounds",
@@ -35,7 +37,9 @@ __all__ = [
     "Normalizer",
     "Orthogonal",
     "Precision",
+    "PySINDyOptimizer",
     "ReluStack",
+    "SparseMap",
     "SpectralClip",
     "SpectralNorm",
     "StackedMLP",

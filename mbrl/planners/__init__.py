@@ -2,8 +2,10 @@
 
 from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans, dynamics_of
+from mbrl.planners.distillation import Distilled, distill
 from mbrl.planners.dyna import Dyna
 from mbrl.planners.evaluation import EpisodeReturns, evaluate, evaluating
+from mbrl.planners.fixed_policy import FixedPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.offline_dyna import OfflineDyna
 from mbrl.planners.offline_planner import OfflinePlanner
@@ -45,9 +47,11 @@ __all__ = [
     "BatchPenalty",
     "ClampToData",
     "DataRange",
+    "Distilled",
     "Dyna",
     "EdgeValues",
     "EpisodeReturns",
+    "FixedPolicy",
     "GradientShooting",
     "HaltUnfamiliar",
     "HasDynamics",
@@ -75,6 +79,7 @@ __all__ = [
     "UncertaintyPenalty",
     "best_candidate",
     "check_measure",
+    "distill",
     "dynamics_of",
     "evaluate",
     "evaluating",

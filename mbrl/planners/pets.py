@@ -207,6 +207,8 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
             )
         if explore:
             self.metrics.add({"plan/value": plan.value.mean(), "time/plan_s": perf_counter() - began})
+            if plan.halted is not None:
+                self.metrics.add({"plan/halted": plan.halted})
         return plan.actions[:, 0].clone(), memory
 
     @torch.no_grad()
@@ -229,11 +231,12 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         measuring = None
         if self.uncertainty is not None:
             measuring = InterleavedGenerator(memory.decision_generators("uncertainty", device))
+        halts: list[Tensor] = []
         problem = PlanProblem(
             horizon=self.horizon,
             action_size=self.built_task.action_size,
             generators=memory.decision_generators("plans", device),
-            returns=lambda actions: self.objective.returns(state, actions, measuring),
+            returns=lambda actions: self.objective.returns(state, actions, measuring, halts),
             like=obs,
             explore=explore,
             policy_plans=None if self.learner is None else self._policy_plans(state, memory, device),
@@ -243,6 +246,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
             for name, tensor in memory.tensors.items()
         }
         plan = self.optimizer.optimize(problem, warm)
+        plan.halted = torch.stack(halts).mean() if halts else None
         memory.tensors.update({_PLAN + name: tensor for name, tensor in plan.warm.items()})
         memory.decisions += 1
         return plan

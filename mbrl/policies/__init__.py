@@ -1,18 +1,20 @@
 """Actors, critics, and the learners that update them."""
 
-from mbrl.policies.base import BoundCriticTerm, CriticContext, CriticTerm, Learner, Policy
+from mbrl.policies.base import BoundCriticTerm, BuildablePolicy, CriticContext, CriticTerm, Learner, Policy
 from mbrl.policies.behavior_cloning import BC
 from mbrl.policies.conservative import Conservative
 from mbrl.policies.critics import Critics
 from mbrl.policies.diversity import Diversity
 from mbrl.policies.robust_value import RobustValue
 from mbrl.policies.sac import SAC
+from mbrl.policies.sparse_policy import SparsePolicy
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 __all__ = [
     "BC",
     "SAC",
     "BoundCriticTerm",
+    "BuildablePolicy",
     "Conservative",
     "CriticContext",
     "CriticTerm",
@@ -21,5 +23,6 @@ __all__ = [
     "Learner",
     "Policy",
     "RobustValue",
+    "SparsePolicy",
     "TanhGaussianPolicy",
 ]

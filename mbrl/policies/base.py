@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mbrl.data import CriticsAsked, Generator, Task, Transitions
+from mbrl.data import CriticsAsked, Generator, Task, TaskBound, Transitions
 from mbrl.errors import UnsupportedError
 from mbrl.policies.critics import Critics
 from mbrl.spec import Configurable, Part
@@ -73,6 +73,18 @@ class Policy(nn.Module, ABC):
     def mode_sequence(self, obs: Tensor, prev_action: Tensor | None, length: int) -> Tensor:
         """The deterministic actions `B x length x A`, of which the first is `mode`; arguments as in `sequence`."""
         return _held(self.mode(obs, prev_action), length)
+
+
+class BuildablePolicy(TaskBound, Configurable, Policy, ABC):
+    """A policy that a spec describes, for planners that take one without a learner; its constructor takes plain data only.
+
+    Attributes:
+        task: what it acts in, once built.
+    """
+
+    @abstractmethod
+    def build(self, task: Task, seed: int = 0) -> None:
+        """Makes the parameters and buffers for `task`, and remembers it; the same seed gives the same ones."""
 
 
 def _held(action: Tensor, length: int) -> Tensor:

@@ -269,11 +269,12 @@ class _Suite(StateClauses):
             self.shaped(halt, (ROWS,), "halted")
             self.equal(step.halt, halt, clause)
         self.moving(step)
-        known = self.task.reward(obs, action, step.next_obs)
-        if known is not None:
-            self.close(step.reward, known, "a known reward is the task's, on the sampled next observation")
-        known = self.task.terminated(obs, action, step.next_obs)
-        if known is not None:
+        reward, terminated = (known(obs, action, step.next_obs) for known in (self.task.reward, self.task.terminated))
+        fee, ended = self.model.leaving(step.next_obs, torch.zeros_like(step.reward), torch.zeros_like(step.terminated))
+        if reward is not None:
+            self.close(step.reward, reward + fee, "a known reward is the task's, on the sampled next observation")
+        if terminated is not None:
+            known = terminated | ended
             self.equal(step.terminated, known, "a known termination is the task's, on the sampled next observation")
 
     def rollouts(self) -> None:

@@ -93,6 +93,7 @@ def report(
     )  # fmt: skip
     if progress is not None and isinstance(module, Planner) and module.never_fitted:
         progress(f"the planner is {looked_at['planner']}")
+    parts = [part for part in parts if isinstance(model, part.kind)]
     found: dict[str, Result | Skipped] = {}
     with evaluating(module):
         for part in sorted(parts, key=lambda part: not part.acts):

@@ -23,10 +23,12 @@ from mbrl.analysis.model_error.uncertainty_against_error_result import Uncertain
 from mbrl.analysis.model_error.value_error import value_error
 from mbrl.analysis.model_error.value_error_result import ValueAwareError
 from mbrl.analysis.model_report.default_measures import default_measures
+from mbrl.analysis.model_report.model_equations import ModelEquations, model_equations
 from mbrl.analysis.model_report.recorded_outcome import recorded_outcome
 from mbrl.analysis.model_report.subject import Subject
 from mbrl.analysis.result import Result, Skipped
 from mbrl.errors import UnsupportedError
+from mbrl.models import DynamicsModel, SINDy
 
 _HORIZONS = (1, 5, 10, 25)  # at which forecasts are judged, and at the report's own
 _DEPTH = 10  # steps of the model's rollouts, at most
@@ -42,6 +44,7 @@ class ReportPart:
         sizes: how many rows, windows and draws it takes, by the argument of `make`.
         quick: the same for a quick report.
         acts: whether it lets the planner act; it is then made before those that look at `Subject.policy_rows`.
+        kind: of model that it looks at; reports of others have no such part.
     """
 
     result: type[Result]
@@ -49,6 +52,7 @@ class ReportPart:
     sizes: Mapping[str, int]
     quick: Mapping[str, int]
     acts: bool = False
+    kind: type[DynamicsModel] = DynamicsModel
 
 
 def _open_loop(of: Subject, generator: torch.Generator, **sizes: Any) -> Result:
@@ -107,6 +111,10 @@ def _value(of: Subject, generator: torch.Generator, **sizes: Any) -> Result:
     )
 
 
+def _equations(of: Subject, generator: torch.Generator) -> Result:
+    return model_equations(of.model, of.names)
+
+
 REPORT_PARTS: tuple[ReportPart, ...] = (
     ReportPart(OpenLoopError, _open_loop, {"most": 500, "particles": 10}, {"most": 100, "particles": 4}),
     ReportPart(OneStepError, _one_step, {"most": 5000}, {"most": 500}),
@@ -120,4 +128,5 @@ REPORT_PARTS: tuple[ReportPart, ...] = (
     ReportPart(
         PlanOutcome, recorded_outcome, {"decisions": 10, "environments": 4}, {"decisions": 3, "environments": 1}, acts=True
     ),
+    ReportPart(ModelEquations, _equations, {}, {}, kind=SINDy),
 )  # fmt: skip

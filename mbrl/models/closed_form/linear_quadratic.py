@@ -11,6 +11,7 @@ from mbrl.arguments import check_shape
 from mbrl.data import Task
 from mbrl.errors import ConfigError, TaskError
 from mbrl.models.closed_form.base import ClosedForm
+from mbrl.models.domains import Domain
 
 Matrix = Sequence[Sequence[float]]
 
@@ -45,11 +46,13 @@ class LinearQuadratic(ClosedForm):
         action_matrix: G, `S x A` numbers.
         state_cost: Q, `S x S` numbers, symmetric, no eigenvalue below 0; more asks for smaller states. Default 1.
         action_cost: R, `A x A` numbers, likewise; more asks for smaller actions. Default 0.1 times 1.
+        domain: as of `DynamicsModel`.
 
     Raises:
         ConfigError: if the sizes don't fit each other, or a cost can be negative.
     """
 
+    former = {"domain": []}  # noqa: RUF012 - nobody changes it
     state: Tensor
     action: Tensor
     state_weight: Tensor
@@ -61,8 +64,9 @@ class LinearQuadratic(ClosedForm):
         action_matrix: Matrix,
         state_cost: Matrix | None = None,
         action_cost: Matrix | None = None,
+        domain: Sequence[Domain] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(domain)
         state, action = system_matrices("LinearQuadratic", state_matrix, action_matrix)
         self.matrices = {
             "state": state,

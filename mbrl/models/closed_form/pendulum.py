@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from mbrl.data import Task
 from mbrl.envs import rewards
 from mbrl.errors import TaskError
 from mbrl.models.closed_form.base import ClosedForm
+from mbrl.models.domains import Domain
 
 ENV_ID = "Pendulum-v1"
 
@@ -28,10 +31,13 @@ class Pendulum(ClosedForm):
         dt: seconds in a simulator step.
         max_speed: at which θ̇ is clipped, rad/s.
         max_torque: at which u is clipped, N m; the task's action bound.
+        domain: as of `DynamicsModel`.
 
     Raises:
         ConfigError: if a number isn't positive and finite.
     """
+
+    former = {"domain": []}  # noqa: RUF012 - nobody changes it
 
     def __init__(
         self,
@@ -41,8 +47,9 @@ class Pendulum(ClosedForm):
         dt: Positive = 0.05,
         max_speed: Positive = 8.0,
         max_torque: Positive = 2.0,
+        domain: Sequence[Domain] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(domain)
         constants = {"g": g, "m": m, "l": l, "dt": dt, "max_speed": max_speed, "max_torque": max_torque}
         self.constants = constants
         self.fall = 3 * g / (2 * l)  # 1/s²

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne
 from mbrl.data import Task, Transitions, ValueFunction
 from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.models.domains import Domain
 from mbrl.models.fitting.explained import explained_share
 from mbrl.models.fitting.fit_alone import FitAlone
 from mbrl.models.fitting.fit_run import FitRun
@@ -44,6 +46,7 @@ class GradientModel(FitAlone):
         max_epochs: epochs of a fit at most, None for no cap; a slow improvement alone never ends one.
         max_updates: updates of a fit at most, None for no cap.
         loss: what weighs the errors of the mean, such as `VaGraM`; None is the model's own loss.
+        domain: as of `DynamicsModel`.
 
     Attributes:
         model_loss: the argument `loss`.
@@ -53,7 +56,7 @@ class GradientModel(FitAlone):
         UnsupportedError: for a loss beside a model that has no use for one.
     """
 
-    former = {"loss": None}  # noqa: RUF012 - nobody changes it
+    former = {"loss": None, "domain": []}  # noqa: RUF012 - nobody changes it
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "gradient"
 
     def __init__(
@@ -73,8 +76,9 @@ class GradientModel(FitAlone):
         max_epochs: Count | None = 1000,
         max_updates: Count | None = None,
         loss: ModelLoss | None = None,
+        domain: Sequence[Domain] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(domain)
         if holdout == 0 and max_epochs is None and max_updates is None:
             raise ConfigError(f"{self._with('holdout')}: expected max_epochs or max_updates beside 0, got neither; set one.")
         if holdout == 0 and best_weights != "never":

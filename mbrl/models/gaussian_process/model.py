@@ -14,6 +14,7 @@ Wilson2021: "Pathwise conditioning of Gaussian processes" (JMLR 2021).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -25,6 +26,7 @@ from mbrl.data.streams import generator_on
 from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
+from mbrl.models.domains import Domain
 from mbrl.models.fitting.explained import explained_share
 from mbrl.models.gaussian_process.kernels import Hyperparameters, KernelName
 from mbrl.models.gaussian_process.paths import Paths
@@ -62,11 +64,13 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         frequencies: of the random features of drawn functions, shared by members; more are closer to the kernel, and slower.
         learn_reward: whether the reward is predicted too; `"auto"` if the task has no known reward.
         chunk_rows: rows that a prediction without gradients computes at once; their kernels should fit the cache.
+        domain: as of `DynamicsModel`.
 
     Raises:
         ConfigError: for a number out of range, or options that contradict each other.
     """
 
+    former = {"domain": []}  # noqa: RUF012 - nobody changes it
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "closed_form"
 
     def __init__(
@@ -84,8 +88,9 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         frequencies: Count = 256,
         learn_reward: Literal["auto"] | bool = "auto",
         chunk_rows: Count = 200,
+        domain: Sequence[Domain] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(domain)
         self.members = members
         self.inference: Literal["exact", "sparse"] = inference
         self.kernel: KernelName = kernel

@@ -20,7 +20,7 @@ What is exact, and what isn't:
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -36,6 +36,7 @@ from mbrl.envs.vector_experience import in_env_units
 from mbrl.errors import DataError, UnsupportedError
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Exact
+from mbrl.models.domains import Domain
 from mbrl.models.simulator.state import SimState
 
 if TYPE_CHECKING:
@@ -57,13 +58,16 @@ class SimulatorModel(DynamicsModel, Exact):
             environments that are stepped one after the other use one.
         batched: whether environments that can be are stepped as a batch. False steps them one after the other, several
             times slower, and exact step by step too: a state then keeps the solver's warm start (not dm_control's).
+        domain: as of `DynamicsModel`; none that projects.
 
     Raises:
         ConfigError: if `threads` isn't a whole number from 1 up.
     """
 
-    def __init__(self, threads: Count | None = None, batched: bool = True) -> None:
-        super().__init__()
+    former = {"domain": []}  # noqa: RUF012 - nobody changes it
+
+    def __init__(self, threads: Count | None = None, batched: bool = True, domain: Sequence[Domain] = ()) -> None:
+        super().__init__(domain)
         self.threads = threads
         self.batched = batched
         self._physics: Physics | None = None
@@ -75,9 +79,10 @@ class SimulatorModel(DynamicsModel, Exact):
 
         Raises:
             TaskError: if the environment can't be made.
-            UnsupportedError: if it isn't MuJoCo's, the model's steps don't come out as its own, or a subclass projects.
+            UnsupportedError: if it isn't MuJoCo's, the model's steps don't come out as its own, or something projects.
         """
-        if type(self).project is not DynamicsModel.project:
+        projects = any(type(part).project is not Domain.project for part in self.domain)
+        if projects or type(self).project is not DynamicsModel.project:
             raise UnsupportedError(
                 f"{type(self).__name__}: expected the simulator's own states, got a project, which can't change them; leave "
                 "it out."
@@ -215,6 +220,7 @@ class SimulatorModel(DynamicsModel, Exact):
         frames = self.physics.run(state.physics.numpy(), rest, self._commands(given), np.float64 if exact else np.float32)
         steps = _steps(state, actions, frames, "prediction" in want)
         for step in steps:
+            step.reward, step.terminated = self.leaving(step.next_obs, step.reward, step.terminated)
             step.halt = self.halted(step.obs, step.action, step.next_obs)
         return steps
 

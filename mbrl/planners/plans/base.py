@@ -65,11 +65,13 @@ class Plan:
         actions: `N x H x A` in [−1, 1]; the first are executed.
         value: `N`, the return that the model promises: of `actions` where they were evaluated, else of the best plan seen.
         warm: what the next decision starts from, `N x …` by name, the names of `PlanOptimizer.warm_start`.
+        halted: share of all particles tried that the model halted, a scalar; None of a model that halts none.
     """
 
     actions: Tensor
     value: Tensor
     warm: dict[str, Tensor] = field(default_factory=dict)
+    halted: Tensor | None = None
 
 
 class PlanOptimizer(Part, ABC):

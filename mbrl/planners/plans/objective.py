@@ -51,7 +51,9 @@ class PlanObjective:
     value: ValueFunction | None = None
     termination_cost: float = 0.0
 
-    def returns(self, state: ModelState, actions: Tensor, noise: Generator | None = None) -> Tensor:
+    def returns(
+        self, state: ModelState, actions: Tensor, noise: Generator | None = None, halts: list[Tensor] | None = None
+    ) -> Tensor:
         """The return of each plan; −inf where a particle's states or rewards stop being finite before it ends.
 
         Such a plan left what the model can predict; counted as zero it would beat every plan with a negative return.
@@ -60,6 +62,7 @@ class PlanObjective:
             state: where the plans begin, `N` rows; its generator draws the model's noise.
             actions: `N x K x H x A` in [−1, 1].
             noise: what the uncertainty measure draws from, for measures that draw.
+            halts: takes the share of particles that the model halted, a scalar, if it halts any.
 
         Returns:
             `N x K`, differentiable in `actions` if the model is and gradients are enabled.
@@ -85,13 +88,17 @@ class PlanObjective:
                 total = weight * reward
                 alive = ~step.ended
                 fine = step.finite
+                halted = step.halt
             else:
                 total = torch.where(alive, torch.add(total, reward, alpha=weight), total)
                 fine = fine & (step.finite | ~alive)
+                halted = None if halted is None or step.halt is None else halted | (step.halt & alive)
                 alive = alive & ~step.ended
             weight *= self.discount
             last = step.next_obs
         assert total is not None  # a horizon is at least 1
+        if halts is not None and halted is not None:
+            halts.append(halted.double().mean())
         if self.terminal_value is not None:
             total = torch.where(alive, torch.add(total, self.terminal_value(last), alpha=weight), total)
         fine = fine & torch.isfinite(total)

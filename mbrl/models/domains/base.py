@@ -1,0 +1,38 @@
+"""`Domain`: the contract of what is known of the states that a model samples."""
+
+from __future__ import annotations
+
+from abc import ABC
+
+from torch import Tensor
+
+from mbrl.data import Task
+from mbrl.spec import Part
+
+
+class Domain(Part, ABC):
+    """A set of states in which a model's rollouts stay, because it puts them there or ends those that leave.
+
+    Any model takes some (`DynamicsModel(domain=…)`). They see what was sampled, once, before reward and termination: first
+    all of them project, in their order, then all look who left. By default nothing happens.
+
+    Attributes:
+        penalty: taken off the reward of a step that `ended` ends, reward units.
+    """
+
+    penalty: float = 0.0
+
+    def check(self, task: Task) -> None:
+        """Refuses a task whose observations it can't be a domain of (`ConfigError`); called by a model's `build`."""
+
+    def project(self, next_obs: Tensor) -> Tensor:
+        """Puts sampled next observations (`B x S`, any leading dims) into the set; twice is the same as once."""
+        return next_obs
+
+    def halted(self, next_obs: Tensor) -> Tensor | None:
+        """Says which rollouts stop at `next_obs` (`B x S`) as by a time limit, `B` bool; None: none ever."""
+        return None
+
+    def ended(self, next_obs: Tensor) -> Tensor | None:
+        """Says which rollouts the task counts as over at `next_obs` (`B x S`), `B` bool; None: none ever."""
+        return None

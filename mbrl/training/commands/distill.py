@@ -1,0 +1,91 @@
+"""`mbrl distill`: the policy of a run as a sparse sum that can be read, saved as a run of its own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+
+from mbrl.arguments import check_whole
+from mbrl.data import ReplayBuffer, Transitions, make_generator
+from mbrl.errors import ConfigError, reading
+from mbrl.networks import Library
+from mbrl.planners import FixedPolicy, LearnsPolicy, Planner, dynamics_of
+from mbrl.planners.distillation import distill
+from mbrl.policies import SparsePolicy
+from mbrl.spec import from_spec
+from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.load import module_of
+from mbrl.training.output import plain_warnings, quiet, say
+from mbrl.training.resume import checkpoint_at
+from mbrl.training.trainer import Trainer
+
+_STARTS = 64  # rows of the run at which rollouts begin
+
+
+def run(arguments: list[str], allow: Sequence[str]) -> int:
+    """Distils the run that the arguments name, evaluates the result in its environment, and says what came of it."""
+    parser = argparse.ArgumentParser(prog="mbrl distill", description=__doc__)
+    parser.add_argument(
+        "run", help="a run folder, a checkpoint folder, or its model.pt, of a planner with a learner and a model"
+    )
+    parser.add_argument(
+        "--folder", required=True, help="the run folder of the distilled policy; mbrl test and collect take it"
+    )
+    parser.add_argument("--degree", type=int, default=3, help="of the library's monomials (default: 3)")
+    parser.add_argument("--steps", type=int, default=200, help="steps of the rollouts in the model (default: 200)")
+    given = parser.parse_args(arguments[1:])
+    check_whole("--degree", given.degree)
+    check_whole("--steps", given.steps)
+    path = checkpoint_at(given.run)
+    checkpoint = read_checkpoint(path, buffers=True)
+    planner = module_of({**checkpoint, "mbrl_buffers": {}}, path, allow)
+    model = dynamics_of(planner)
+    if not isinstance(planner, Planner) or not isinstance(planner, LearnsPolicy) or planner.learner is None or model is None:
+        raise ConfigError(
+            f"mbrl distill: expected the run of a planner with a learner and a dynamics model, got a "
+            f"{type(planner).__name__} without; give another, such as one of Dyna."
+        )
+    starts = _starts(checkpoint, planner)
+    found = distill(
+        planner.learner.policy, model, starts, SparsePolicy(Library(given.degree, bias=False)), steps=given.steps
+    )
+    say("\n".join(found.policy.equations()))
+    say(
+        f"{found.terms} coefficients at threshold {found.threshold:g}, alpha {found.alpha:g}; error {found.error:.3g} of "
+        f"actions in [-1, 1]; return in the model {found.model_return:.6g}, the network's {found.teacher_return:.6g}"
+    )
+    with reading("the data of a run in the checkpoint"):
+        spec = checkpoint["mbrl_run"]["data"]
+        settings = spec["init_args"]
+    if "path" in settings:
+        raise ConfigError("mbrl distill: expected a run in environments, got one on a dataset; use distill() from Python.")
+    data = from_spec({**spec, "init_args": {**settings, "steps": 1, "num_envs": 1}}, allow, recorded=True)
+    data.allow = allow
+    with quiet("pytorch_lightning"), plain_warnings():
+        Trainer(given.folder, progress=False, tensorboard=False).fit(FixedPolicy(found.policy), data)
+    say(f"the policy is in {given.folder}: mbrl test --ckpt_path {given.folder}")
+    return 0
+
+
+def _starts(checkpoint: dict, planner: Planner) -> Transitions:  # type: ignore[type-arg]
+    """Real rows of the run, drawn."""
+    state = checkpoint["mbrl_buffers"].get("real")
+    if state is None:
+        raise ConfigError("mbrl distill: expected a run that keeps its real steps, got none of them; give one of Dyna.")
+    task, model = planner.built_task, dynamics_of(planner)
+    extras = {} if model is None else model.row_extras(task)
+    learner = planner.learner.row_extras(task) if isinstance(planner, LearnsPolicy) and planner.learner else {}
+    buffer = ReplayBuffer(
+        int(state["capacity"]),
+        task.obs_size,
+        task.action_size,
+        extras={**extras, **learner},
+        float64=tuple(extras),
+        store_episodes=True,
+    )
+    buffer.load_state_dict(state)
+    rows = buffer.all()
+    picked = torch.randint(len(rows), (min(_STARTS, len(rows)),), generator=make_generator("cpu", planner.seed, "distill"))
+    return rows.select(picked)
