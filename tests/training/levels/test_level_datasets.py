@@ -111,6 +111,16 @@ def test_the_density_of_uniform_actions(size: int, log_prob: float) -> None:
     assert UniformActions(task).log_prob == pytest.approx(log_prob, abs=5e-7)
 
 
+@pytest.mark.usefixtures("_references")
+def test_no_two_levels_share_their_draws(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a medium-expert dataset would hold the same noise twice."""
+    seeds = []
+    real = level_datasets._sampling
+    monkeypatch.setattr(level_datasets, "_sampling", lambda planner, seed: seeds.append(seed) or real(planner, seed))
+    make_levels(run, ["medium", "expert"], namespace="noise", steps=3)
+    assert len(set(seeds)) == 2
+
+
 def test_actions_are_samples_of_the_policy(run: Path) -> None:
     source = level_datasets._Source.of(run, ())
     experience = VectorExperience(source.task, 1, seed=0)
