@@ -165,6 +165,9 @@ def test_quality_by_hand() -> None:
     assert DatasetQuality.of(twice).saco == 0.5 and DatasetQuality.of(twice, reference=rows()).saco == 0.5
     scaled = rows([1e4 * r for r in (1, 1, 4, 1, 1, 1)], torch.arange(6.0)[:, None] * 1e-3)
     assert (DatasetQuality.of(scaled).tq, DatasetQuality.of(scaled).cells) == (0.5, 6)
+    close = rows(obs=torch.tensor([0, 0.04, 0.06, 0.5, 0.54, 1])[:, None])
+    close.action[:] = 0.0
+    assert DatasetQuality.of(close).cells == 3, "of ten"
     still = rows(obs=torch.zeros(6, 1))  # a column that is constant in the reference has one cell, in whatever unit
     still.action[:] = 0.0
     for unit in (1e-3, 1.0, 1e3):
@@ -215,5 +218,8 @@ def test_what_a_reader_should_mind(tmp_path: Path) -> None:
     none = rows()
     none.truncated[:] = False
     assert "no row says that an episode ended" in " ".join(describe(data.dataset, data.task, none))
+    by_task = rows()
+    by_task.terminated[5] = True
+    assert "no end" not in " ".join(describe(data.dataset, data.task, by_task))
     assert "there is one step" in " ".join(describe(data.dataset, data.task, rows().select(slice(0, 1))))
     assert "drawn as from 100 even ones" in " ".join(data.describe())
