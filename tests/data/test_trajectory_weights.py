@@ -54,6 +54,8 @@ def test_units_of_reward_and_observation_do_not_matter() -> None:
         found = trajectory_weights(rows(), by, 0.1)  # type: ignore[arg-type]
         other = rows([1e4 * r for r in (1, 1, 4, 1, 1, 1)], torch.arange(6.0)[:, None] * 1e-3 + 5)
         assert torch.allclose(trajectory_weights(other, by, 0.1), found, rtol=1e-3), by  # type: ignore[arg-type]
+        tiny = rows(obs=torch.arange(6.0)[:, None] * 1e-12)
+        assert torch.allclose(trajectory_weights(tiny, by, 0.1), found, rtol=1e-3), by  # type: ignore[arg-type]
 
 
 def test_returns_that_are_alike_are_uniform() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import minari
@@ -128,6 +130,14 @@ def test_actions_are_samples_of_the_policy(run: Path) -> None:
     wanted, _ = policy.sample(experience.obs, make_generator("cpu", 3, "levels", "actions"))
     assert torch.equal(level_datasets._sampling(source.planner, 3)(experience), wanted)
     experience.close()
+
+
+def test_an_episode_without_a_limit_is_cut_after_1000_steps(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = level_datasets._Source.of(run, ()).task
+    assert task.time_limit == 10
+    endless = SimpleNamespace(built_task=replace(task, time_limit=None), env_steps=60)
+    monkeypatch.setattr(level_datasets, "_planner", lambda *arguments, **options: endless)
+    assert level_datasets._Source.of(run, ()).task.time_limit == 1000
 
 
 def test_references_of_uniform_actions_and_the_policy(run: Path) -> None:
