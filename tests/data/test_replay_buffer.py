@@ -463,3 +463,11 @@ def test_weighted_rows_are_not_forgotten_and_a_state_brings_no_weights():
         buffer.keep_newest(2)
     buffer.load_state_dict(state)
     assert set(buffer.sample(200, make_generator("cpu", 0)).row.tolist()) == set(range(5))
+
+
+def test_a_row_without_weight_is_not_drawn_by_the_smallest_number_either(monkeypatch):
+    buffer = ReplayBuffer(4, S, A)
+    buffer.add(steps(0, 4))
+    buffer.weigh(torch.tensor([0.0, 1, 0, 1]))
+    monkeypatch.setattr(torch, "rand", lambda n, **options: torch.tensor([0.0, 0.5], dtype=torch.float64))
+    assert buffer.sample(2, make_generator("cpu", 0)).row.tolist() == [1, 3]

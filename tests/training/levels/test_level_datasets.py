@@ -123,6 +123,16 @@ def test_no_two_levels_share_their_draws(run: Path, monkeypatch: pytest.MonkeyPa
     assert len(set(seeds)) == 2
 
 
+def test_uniform_actions_have_the_whole_range() -> None:
+    task = Task(env_id="", obs_size=1, action_size=2, action_low=(-3.0, 0.0), action_high=(3.0, 1.0))
+    actor = UniformActions(task)
+    memory = actor.memory(4000, make_generator("cpu", 0))
+    action, _ = actor.act(torch.zeros(4000, 1), memory, explore=False)
+    assert action.shape == (4000, 2)
+    for end, share in ((-1.0, 0.0), (-0.5, 0.25), (0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
+        assert (action < end).float().mean().item() == pytest.approx(share, abs=0.02)
+
+
 def test_actions_are_samples_of_the_policy(run: Path) -> None:
     source = level_datasets._Source.of(run, ())
     experience = VectorExperience(source.task, 1, seed=0)
