@@ -26,6 +26,7 @@ SIZES = [
     *("--model.init_args.dynamics.init_args.max_epochs=100", f"{LEARNER}.hidden=[128, 128]"),
     *(f"{LEARNER}.normalize_obs=false", f"{LEARNER}.actor_lr_cosine=null"),  # as the preset was when these runs were made
     *(f"{LEARNER}.{rate}_lr=1.0e-3" for rate in ("actor", "critic", "temperature")),
+    f"{LEARNER}.critic_loss=half",  # likewise
     *("--model.init_args.rollout_length=40", "--model.init_args.rollout_batch=500", "--model.init_args.rollout_every=250"),
     *("--data.init_args.steps=10000", "--trainer.eval_every=2500"),
 ]

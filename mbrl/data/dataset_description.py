@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from mbrl.data.dataset_quality import DatasetQuality
 from mbrl.data.normalized_score import NormalizedScore
 from mbrl.data.offline_dataset import OfflineDataset
@@ -72,6 +74,8 @@ def _warnings(rows: Transitions, task: Task) -> list[str]:
     elif cut:
         few = "1 episode has" if cut == 1 else f"{cut} episodes have"
         said.append(f"Mind: {few} no end, where the recording stopped; the return is that of the steps there are.")
+    if "weight" in rows.extras:
+        said += _heavy(rows)
     still = (rows.action == rows.action[:1]).all(0).nonzero()[:, 0].tolist()  # columns of the action
     if still and len(rows) > 1:
         said.append(f"Mind: action {still} never changes, so that nothing can be learned of what it does.")
@@ -79,3 +83,17 @@ def _warnings(rows: Transitions, task: Task) -> list[str]:
     if at_bound > 0.5:
         said.append(f"Mind: {100 * at_bound:.0f} % of the actions lie on a bound; were they clipped?")
     return said
+
+
+def _heavy(rows: Transitions) -> list[str]:
+    """The episode, of several, that is most of what is drawn."""
+    numbers, which, steps = rows.extras["episode"].unique(return_inverse=True, return_counts=True)
+    share = torch.zeros(len(numbers), dtype=torch.float64).index_add_(0, which, rows.extras["weight"])
+    most = int(share.argmax())
+    if len(numbers) == 1 or share[most] <= 0.5:
+        return []
+    length = "1 step" if steps[most] == 1 else f"{steps[most]} steps"
+    return [
+        f"Mind: episode {numbers[most]}, of {length}, is drawn {100 * share[most]:.0f} % of the time; raise temperature, or "
+        "leave it out if it was cut short."
+    ]

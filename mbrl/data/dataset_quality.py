@@ -90,7 +90,7 @@ def occupied_cells(rows: Transitions, reference: Transitions | None = None) -> i
     """
     of = _columns(rows if reference is None else reference)
     low, high = of.amin(0), of.amax(0)  # S + A
-    width = torch.where(high > low, high - low, 1.0)
+    width = torch.where(high > low, high - low, torch.inf)  # of what is constant, one for all numbers
     cell = ((_columns(rows) - low) / width * _BINS).floor().clamp(0, _BINS - 1).to(torch.uint8)  # N x (S + A)
     return len(cell.unique(dim=0))
 

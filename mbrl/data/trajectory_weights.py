@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from mbrl.data.transitions import Transitions
+from mbrl.errors import DataError
+
+_RANK = 1e-9  # of a column beside the largest: below it says nothing that the others don't
 
 
 def trajectory_weights(rows: Transitions, by: Literal["return", "advantage"], temperature: float) -> Tensor:
@@ -20,13 +23,17 @@ def trajectory_weights(rows: Transitions, by: Literal["return", "advantage"], te
     the least and the greatest of the dataset. So units of reward don't matter, and an episode is drawn in proportion to its
     length times that number. Where all are worth the same, rows are drawn uniformly.
 
-    An episode that the file ends in counts with the rewards that it has.
+    An episode that the file ends in counts with the rewards that it has; where rewards are negative, one that is cut short
+    looks better than it is.
 
     Args:
         rows: `N` recorded steps with `extras["episode"]`, the steps of an episode in their order.
         by: `return` takes the undiscounted return; `advantage` takes off what a linear regression of the returns on the
             episodes' first observations expects of each.
         temperature: raising it draws more evenly: all rows alike in the limit.
+
+    Raises:
+        DataError: for `advantage` of so few episodes that a regression explains any returns.
     """
     _, which = rows.extras["episode"].unique(return_inverse=True)  # N
     worth = episode_returns(rows)  # episodes
@@ -39,7 +46,13 @@ def trajectory_weights(rows: Transitions, by: Literal["return", "advantage"], te
         scale = obs.abs().amax(0)
         obs = obs / torch.where(scale > 0, scale, 1.0)  # so that no unit of an observation decides what counts as zero
         known = torch.cat([torch.ones_like(obs[:, :1]), obs], -1)
-        worth = worth - known @ (torch.linalg.pinv(known, rtol=1e-9) @ worth)
+        free = int(torch.linalg.matrix_rank(known, rtol=_RANK))
+        if 1 < len(worth) <= free:
+            raise DataError(
+                f"trajectory_weights(by='advantage'): expected more than {free} episodes, since a regression on their first "
+                f"observations explains any returns of that many, got {len(worth)}; record more, or take weights: return."
+            )
+        worth = worth - known @ (torch.linalg.pinv(known, rtol=_RANK) @ worth)
     spread = worth.max() - worth.min()
     none = spread <= 1e-6 * episode_returns(rows).abs().max()
     # rewards are float32: a spread within their rounding is none

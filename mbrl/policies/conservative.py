@@ -27,7 +27,7 @@ class Conservative(CriticTerm):
 
     Args:
         weight: w, against squared errors of values: with rewards c times as large, c times the weight does the same.
-            Higher is more pessimistic off the data.
+            Higher is more pessimistic off the data. Beside `SAC(critic_loss="half")` it counts twice.
         temperature: τ in units of values; lower comes nearer to the largest value alone.
         actions: n; more is a better estimate, and costs three values of every critic each.
         states: `"mix"` takes all rows of the batch for the first mean, `"model"` the model's alone.

@@ -25,6 +25,8 @@ class Diversity(CriticTerm):
     Args:
         eta: η, beside the sum of the critics' squared errors, which grows with the square of the reward's unit: choose
             it by the task. Higher spreads the critics further, and makes their minimum more pessimistic; 0 adds nothing.
+            Published values stand beside whole squared errors, `SAC(critic_loss="full")`; beside `"half"` of them η counts
+            twice.
 
     Raises:
         ConfigError: for a negative `eta`.

@@ -436,3 +436,38 @@ def test_a_state_that_is_none_is_refused(change) -> None:
     del state["added"]
     with pytest.raises(CheckpointError, match="got none"):
         buffer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("added", [4, 7, 12])  # part of the ring, all of it, and past its seam
+@pytest.mark.parametrize("n", [0, 1, 3, 7, 9])
+def test_the_newest_rows_are_kept_in_their_order_and_the_ring_goes_on(added, n):
+    buffer = ReplayBuffer(7, S, A, store_episodes=True)
+    buffer.add(steps(0, added, episode=2))
+    kept = min(n, len(buffer))
+    buffer.keep_newest(n)
+    assert_is(buffer.all(), range(added - kept, added))
+    assert (len(buffer), buffer.capacity, buffer.added) == (kept, 7, added)
+    assert buffer.all().extras["episode"].tolist() == [2] * kept
+    buffer.add(steps(added, 5, episode=3))
+    assert_is(buffer.all(), range(added + 5 - min(kept + 5, 7), added + 5))
+    assert buffer.all().extras["episode"].tolist() == ([2] * kept + [3] * 5)[-7:]
+
+
+def test_weighted_rows_are_not_forgotten_and_a_state_brings_no_weights():
+    buffer = ReplayBuffer(5, S, A)
+    buffer.add(steps(0, 5))
+    state = buffer.state_dict()
+    buffer.weigh(torch.tensor([0.0, 0, 1, 0, 0]))
+    assert set(buffer.sample(50, make_generator("cpu", 0)).row.tolist()) == {2}
+    with pytest.raises(DataError, match="keep_newest: expected rows without weights"):
+        buffer.keep_newest(2)
+    buffer.load_state_dict(state)
+    assert set(buffer.sample(200, make_generator("cpu", 0)).row.tolist()) == set(range(5))
+
+
+def test_a_row_without_weight_is_not_drawn_by_the_smallest_number_either(monkeypatch):
+    buffer = ReplayBuffer(4, S, A)
+    buffer.add(steps(0, 4))
+    buffer.weigh(torch.tensor([0.0, 1, 0, 1]))
+    monkeypatch.setattr(torch, "rand", lambda n, **options: torch.tensor([0.0, 0.5], dtype=torch.float64))
+    assert buffer.sample(2, make_generator("cpu", 0)).row.tolist() == [1, 3]

@@ -54,6 +54,8 @@ def test_units_of_reward_and_observation_do_not_matter() -> None:
         found = trajectory_weights(rows(), by, 0.1)  # type: ignore[arg-type]
         other = rows([1e4 * r for r in (1, 1, 4, 1, 1, 1)], torch.arange(6.0)[:, None] * 1e-3 + 5)
         assert torch.allclose(trajectory_weights(other, by, 0.1), found, rtol=1e-3), by  # type: ignore[arg-type]
+        tiny = rows(obs=torch.arange(6.0)[:, None] * 1e-12)
+        assert torch.allclose(trajectory_weights(tiny, by, 0.1), found, rtol=1e-3), by  # type: ignore[arg-type]
 
 
 def test_returns_that_are_alike_are_uniform() -> None:
@@ -73,6 +75,18 @@ def test_advantage_takes_off_what_the_first_observation_tells() -> None:
     g = (left - left.min()) / (left.max() - left.min())
     expected = (g[EPISODES] / 0.1).softmax(0)
     assert torch.allclose(trajectory_weights(rows(), "advantage", 0.1), expected, rtol=1e-6)
+
+
+def test_an_advantage_that_the_first_observations_explain_whatever_it_is_is_refused() -> None:
+    """A line through three points of two columns leaves no advantage of any returns: all rows would count alike."""
+    obs = torch.stack((torch.arange(6.0), torch.tensor([0.0, 1, 5, -3, 0, 0])), 1)
+    with pytest.raises(DataError, match=r"expected more than 3 episodes, .* got 3; .* weights: return"):
+        trajectory_weights(rows(obs=obs), "advantage", 0.1)
+    obs[:, 1] = 2 * obs[:, 0] - 1  # which knows nothing that the first column doesn't
+    assert not trajectory_weights(rows(obs=obs), "advantage", 0.1).allclose(torch.full((6,), 1 / 6, dtype=torch.float64))
+    alone = rows()
+    alone.extras["episode"] = torch.zeros(6, dtype=torch.int64)
+    assert trajectory_weights(alone, "advantage", 0.1).allclose(torch.full((6,), 1 / 6, dtype=torch.float64))
 
 
 def buffer() -> ReplayBuffer:
@@ -153,6 +167,15 @@ def test_quality_by_hand() -> None:
     assert DatasetQuality.of(twice).saco == 0.5 and DatasetQuality.of(twice, reference=rows()).saco == 0.5
     scaled = rows([1e4 * r for r in (1, 1, 4, 1, 1, 1)], torch.arange(6.0)[:, None] * 1e-3)
     assert (DatasetQuality.of(scaled).tq, DatasetQuality.of(scaled).cells) == (0.5, 6)
+    close = rows(obs=torch.tensor([0, 0.04, 0.06, 0.5, 0.54, 1])[:, None])
+    close.action[:] = 0.0
+    assert DatasetQuality.of(close).cells == 3, "of ten"
+    still = rows(obs=torch.zeros(6, 1))  # a column that is constant in the reference has one cell, in whatever unit
+    still.action[:] = 0.0
+    for unit in (1e-3, 1.0, 1e3):
+        moving = rows(obs=unit * torch.linspace(0, 1, 6)[:, None])
+        moving.action[:] = 0.0
+        assert DatasetQuality.of(moving, reference=still).cells == 1
     alike = DatasetQuality.of(rows([0.0] * 6))
     assert alike.tq != alike.tq and alike.to_json()["tq"] is None and alike.positive_variance == 0
 
@@ -190,8 +213,15 @@ def test_what_a_reader_should_mind(tmp_path: Path) -> None:
         and "action [0] never changes" in told
         and "100 % of the actions lie on a bound" in told
     )
+    heavy = rows([-100.0, -100, -1, -90, -90, -90])  # where rewards are negative a fragment looks best
+    heavy.extras["weight"] = trajectory_weights(heavy, "return", 0.1)
+    assert "Mind: episode 1, of 1 step, is drawn 100 % of the time" in " ".join(describe(data.dataset, data.task, heavy))
+    assert "of the time" not in " ".join(data.describe())
     none = rows()
     none.truncated[:] = False
     assert "no row says that an episode ended" in " ".join(describe(data.dataset, data.task, none))
+    by_task = rows()
+    by_task.terminated[5] = True
+    assert "no end" not in " ".join(describe(data.dataset, data.task, by_task))
     assert "there is one step" in " ".join(describe(data.dataset, data.task, rows().select(slice(0, 1))))
     assert "drawn as from 100 even ones" in " ".join(data.describe())

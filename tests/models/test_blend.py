@@ -141,3 +141,33 @@ def test_unequal_numbers_of_members_and_weights_beyond_its_range_are_refused() -
         Blend(ensemble(), ensemble(members=2))
     with pytest.raises(ConfigError, match="weight"):
         Blend(ensemble(), Pendulum(), 1.5)
+
+
+@pytest.mark.parametrize(("weight", "elites"), [(0.4, 1), (0.5, 1), (0.6, 2)])
+def test_members_are_drawn_as_of_the_model_of_more_weight(weight: float, elites: int) -> None:
+    blend = Blend(ensemble(elites=1), ensemble(elites=2), weight)
+    blend.build(TASK)
+    assert len(blend.drawn_members) == elites
+
+
+def test_what_either_projects_or_halts_is_projected_or_halted() -> None:
+    class Part(LinearModel):
+        """Halts beyond a bound on its own dimension, which it clips at 2."""
+
+        def __init__(self, dim: int) -> None:
+            super().__init__()
+            self.dim = dim
+
+        def project(self, next_obs: torch.Tensor) -> torch.Tensor:
+            clipped = next_obs.clone()
+            clipped[..., self.dim].clamp_(-2, 2)
+            return clipped
+
+        def halted(self, obs: torch.Tensor, action: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+            return next_obs[..., self.dim].abs() > 1
+
+    blend = Blend(Part(0), Part(1), 0.5)
+    blend.build(linear_task())
+    led_to = torch.tensor([[3.0, 0.0], [0.0, 3.0], [0.5, -0.5]])
+    assert torch.equal(blend.project(led_to), led_to.clamp(-2, 2))
+    assert blend.halted(led_to, led_to[:, :1], led_to).tolist() == [True, True, False]  # type: ignore[union-attr]

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from mbrl.data import Transitions
 from mbrl.errors import ConfigError
 from mbrl.models import Blend, GaussianEnsemble, Pendulum
-from mbrl.planners import OfflineDyna, UncertaintyPenalty
+from mbrl.planners import BatchContext, BatchHook, OfflineDyna, UncertaintyPenalty
 from mbrl.policies import SAC
 from mbrl.uncertainty import MeanDisagreement
 from tests.planners.offline import offline_data, record
@@ -42,10 +43,13 @@ def test_the_newest_rounds_are_kept_and_no_others(tmp_path: Path) -> None:
 
 def test_rounds_of_unequal_length_are_forgotten_whole(tmp_path: Path) -> None:
     planner = began(tmp_path, rollout_length=[0, 3, 1, 3], retain=2)  # one step more in each epoch of three updates
-    kept = []
+    kept, before = [], torch.zeros(0, 3)
     for _ in range(12):
+        if planner.updates % 3 == 0 and planner.updates:
+            before = planner.model_buffer.all().obs[-planner._rounds[-1] :].clone()
         planner.tick()
         kept.append(len(planner.model_buffer))
+        assert torch.equal(planner.model_buffer.all().obs[: len(before)], before), "of the round before all rows, first"
     assert kept[::3] == [8 * 1, 8 * (1 + 1), 8 * (1 + 2), 8 * (2 + 3)]
     rows = planner.model_buffer.all()
     assert set(rows.extras["depth"].flatten().tolist()) == {0.0, 1.0, 2.0}
@@ -82,3 +86,43 @@ def test_settings_of_rollouts_without_a_model_are_refused() -> None:
     OfflineDyna(None, SAC(hidden=[8]), real_ratio=1)
     with pytest.raises(ConfigError, match="without a model there are none, got retain 3"):
         OfflineDyna(None, SAC(hidden=[8]), retain=3)
+
+
+class OfModelRows(BatchHook):
+    """Changes nothing but the model's rows, and asks no model for it."""
+
+    needs_dynamics = False
+    needs_model_rows = True
+
+    def __call__(self, batch: Transitions, context: BatchContext) -> Transitions:
+        return batch
+
+
+def test_a_hook_for_model_rows_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    task = offline_data(record(tmp_path / "rows.npz")).task
+    hooks = [OfModelRows()]
+    made(batch_hooks=hooks).build(task)
+    for idle in (made(batch_hooks=hooks, real_ratio=1.0), OfflineDyna(None, SAC(hidden=[8]), batch_hooks=hooks)):
+        with pytest.raises(ConfigError, match="expected batches with rows of the model for OfModelRows"):
+            idle.build(task)
+
+
+def test_rollouts_as_long_as_the_longest_episode_are_taken(tmp_path: Path) -> None:
+    began(tmp_path, rollout_length=25)
+    for number, schedule in enumerate(([0, 1, 26, 1], [0, 1, 1, 26])):
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(ConfigError, match="got rollout_length 26"):
+            began(tmp_path / str(number), rollout_length=schedule)
+    (tmp_path / "real").mkdir()
+    began(tmp_path / "real", rollout_length=26, real_ratio=1.0)  # which rolls nothing out
+
+
+def test_the_share_of_real_rows_follows_its_schedule(tmp_path: Path) -> None:
+    planner = began(tmp_path, real_ratio=[0, 2, 1.0, 0.25])  # epochs of three updates
+    seen, kept = [], []
+    for _ in range(9):
+        planner.tick()
+        seen.append(planner.learning.real_rows)
+        kept.append(len(planner.model_buffer))
+    assert seen == [16] * 3 + [10] * 3 + [4] * 3
+    assert kept == [0] * 3 + [16] * 3 + [32] * 3, "nothing is imagined that no batch holds"

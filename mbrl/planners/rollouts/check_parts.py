@@ -54,15 +54,15 @@ def check_parts(
             hook.check(dynamics)
         if rolls_out:  # at some time
             dynamics.check_known()
-        rows_asked: list[RolloutHook | BatchHook] = [hook for hook in batch_hooks if hook.needs_model_rows]
-        idle = [] if rolls_out else [type(hook).__name__ for hook in (*rollout_hooks, *rows_asked)]
-        if idle:
-            raise ConfigError(
-                f"{who}: expected batches with rows of the model for {idle[0]}, got real_ratio {real_ratio}; lower "
-                "it, or leave the hook out."
-            )
         if rolls_out:
             check_imaginable(learner, dynamics.built_task)
+    rows_asked: list[RolloutHook | BatchHook] = [hook for hook in batch_hooks if hook.needs_model_rows]
+    idle = [] if rolls_out else [type(hook).__name__ for hook in (*rollout_hooks, *rows_asked)]
+    if idle:
+        got, advice = ("no model", "give one") if dynamics is None else (f"real_ratio {real_ratio}", "lower it")
+        raise ConfigError(
+            f"{who}: expected batches with rows of the model for {idle[0]}, got {got}; {advice}, or leave the hook out."
+        )
     for term in critic_terms:
         term.check(dynamics, learner)
 

@@ -202,8 +202,8 @@ def _made(level: str, source: _Source, settings: _Settings) -> tuple[OfflineData
 
 def _recorded(level: str, planner: OnlinePlanner | None, source: _Source, settings: _Settings) -> OfflineDataset:
     if level not in settings.recorded:
-        act = None if planner is None else _sampling(planner, settings.seed)
-        seed, allow = derived_seed(settings.seed, level), source.allow
+        seed, allow = derived_seed(settings.seed, level), source.allow  # or two levels would hold the same noise
+        act = None if planner is None else _sampling(planner, seed)
         rows, cut = record(source.task, settings.steps, level, act=act, seed=seed, sim_state=settings.sim_state, allow=allow)
         if cut is not None:
             raise cut

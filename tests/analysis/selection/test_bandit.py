@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch import Tensor
 
 from mbrl.analysis import BanditSelection, select_by_bandit
 from mbrl.analysis.selection.bandit import _pulled
@@ -45,6 +48,29 @@ def test_returns_are_scaled_so_that_the_bonus_means_the_same_in_any_units() -> N
     arms = [torch.tensor(arm, dtype=torch.float64) for arm in ARMS]
     chosen = _pulled(arms, [0.5] * 200, 10.0, 70.0, 2.0)
     assert chosen.shape == (200,) and int(chosen[-1]) == 7
+
+
+def told(arms: list[Tensor], luck: list[float], bonus: float) -> list[int]:
+    """The best mean's arm after each pull, by the rule as it is written."""
+    seen: list[list[float]] = [[] for _ in arms]
+    best = []
+    for t, draw in enumerate(luck, 1):
+        bound = [sum(one) / len(one) + math.sqrt(bonus * math.log(t) / len(one)) if one else math.inf for one in seen]
+        pulled = bound.index(max(bound))
+        seen[pulled].append(arms[pulled][int(draw * len(arms[pulled]))].item())
+        mean = [sum(one) / len(one) if one else -math.inf for one in seen]
+        best.append(mean.index(max(mean)))
+    return best
+
+
+@pytest.mark.parametrize("bonus", [0.0, 0.5, 2.0])
+def test_pulls_are_those_of_the_upper_confidence_bound(bonus: float) -> None:
+    """Unlucky once, the better arm is pulled again for its bonus alone: never without one."""
+    arms = [torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64), torch.tensor([0.4, 0.40625], dtype=torch.float64)]
+    luck = [0.0, *torch.rand(80, generator=make_generator("cpu", 2), dtype=torch.float64).tolist()]
+    found = _pulled(arms, luck, 0.0, 1.0, bonus).tolist()
+    assert found == told(arms, luck, bonus)
+    assert (found[-1] == 0) == (bonus > 0)
 
 
 def test_a_policy_without_a_pull_is_never_reported() -> None:

@@ -71,6 +71,23 @@ def test_the_threshold_is_the_largest_disagreement_at_one_input(pessimism: float
     assert torch.equal(made_of.reward, torch.where(torch.tensor(ended), torch.tensor(-1.0), step.reward))
 
 
+def test_rollouts_that_ended_before_do_not_count_in_the_share() -> None:
+    hook, model = ready()
+    step, _, said = one_step(hook, model, [0.2, 0.6, 0.6, 0.7])
+    alive = torch.tensor([True, True, False, False])
+    hook(step, RolloutContext(1, model, torch.Generator(), alive=alive, report=lambda found: said.update(found)))
+    assert float(said["halted"]) == 0.5
+
+
+def test_what_the_task_ended_stays_ended() -> None:
+    hook, model = ready()
+    step, _, _ = one_step(hook, model, [0.1, 0.2, 0.9])
+    ended = replace(step, terminated=torch.tensor([True, False, True]))
+    made_of = hook(ended, RolloutContext(0, model, torch.Generator()))
+    assert made_of.terminated.tolist() == [True, False, True]
+    assert torch.equal(made_of.reward[:2], step.reward[:2]), "an end that is familiar costs nothing"
+
+
 def test_it_is_over_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mbrl.planners.rollouts.halt_unfamiliar._CHUNK", 2)
     assert float(ready()[0].state_dict()["largest"]) == pytest.approx(0.5)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import minari
@@ -111,6 +113,26 @@ def test_the_density_of_uniform_actions(size: int, log_prob: float) -> None:
     assert UniformActions(task).log_prob == pytest.approx(log_prob, abs=5e-7)
 
 
+@pytest.mark.usefixtures("_references")
+def test_no_two_levels_share_their_draws(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a medium-expert dataset would hold the same noise twice."""
+    seeds = []
+    real = level_datasets._sampling
+    monkeypatch.setattr(level_datasets, "_sampling", lambda planner, seed: seeds.append(seed) or real(planner, seed))
+    make_levels(run, ["medium", "expert"], namespace="noise", steps=3)
+    assert len(set(seeds)) == 2
+
+
+def test_uniform_actions_have_the_whole_range() -> None:
+    task = Task(env_id="", obs_size=1, action_size=2, action_low=(-3.0, 0.0), action_high=(3.0, 1.0))
+    actor = UniformActions(task)
+    memory = actor.memory(4000, make_generator("cpu", 0))
+    action, _ = actor.act(torch.zeros(4000, 1), memory, explore=False)
+    assert action.shape == (4000, 2)
+    for end, share in ((-1.0, 0.0), (-0.5, 0.25), (0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
+        assert (action < end).float().mean().item() == pytest.approx(share, abs=0.02)
+
+
 def test_actions_are_samples_of_the_policy(run: Path) -> None:
     source = level_datasets._Source.of(run, ())
     experience = VectorExperience(source.task, 1, seed=0)
@@ -118,6 +140,14 @@ def test_actions_are_samples_of_the_policy(run: Path) -> None:
     wanted, _ = policy.sample(experience.obs, make_generator("cpu", 3, "levels", "actions"))
     assert torch.equal(level_datasets._sampling(source.planner, 3)(experience), wanted)
     experience.close()
+
+
+def test_an_episode_without_a_limit_is_cut_after_1000_steps(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = level_datasets._Source.of(run, ()).task
+    assert task.time_limit == 10
+    endless = SimpleNamespace(built_task=replace(task, time_limit=None), env_steps=60)
+    monkeypatch.setattr(level_datasets, "_planner", lambda *arguments, **options: endless)
+    assert level_datasets._Source.of(run, ()).task.time_limit == 1000
 
 
 def test_references_of_uniform_actions_and_the_policy(run: Path) -> None:
