@@ -33,7 +33,7 @@ from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
 from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
-from mbrl.errors import ConfigError, MbrlWarning, NotBuiltError
+from mbrl.errors import ConfigError, MbrlWarning, NotBuiltError, UnsupportedError
 from mbrl.networks import Initial, LeanAdam, LipschitzConstraint, Normalizer, Precision
 from mbrl.policies.base import BoundCriticTerm, Learner
 from mbrl.policies.critics import Critics
@@ -76,8 +76,9 @@ class SAC(Learner):
         initial: first weights: `"mbpo"`, or `"ravl"` as the codes of EDAC and RAVL draw them, whose policy begins alike in
             all states and whose values begin near 0; see `ReluStack`, `TanhGaussianPolicy` and `Critics`.
         actor_lr_cosine: updates over which the actor's step size falls from `actor_lr` to 0, along half a cosine, as in
-            published settings of MOPO, MOBILE and COMBO; after them the policy stays. It is meant to be the length of the
-            run, which says so if it isn't. None keeps the step size. Fewer settle the policy sooner.
+            published settings of MOPO, MOBILE and COMBO; after them the policy stays. `"auto"` takes as many as the run
+            makes, and one that is resumed for longer goes on along the longer one's. A run of another length than a number
+            says so. None keeps the step size. Fewer settle the policy sooner.
 
     Raises:
         ConfigError: if an option lies outside its range.
@@ -119,7 +120,7 @@ class SAC(Learner):
         backup_entropy: bool = True,
         target_floor: float | None = None,
         initial: Initial = "mbpo",
-        actor_lr_cosine: Count | None = None,
+        actor_lr_cosine: Literal["auto"] | Count | None = None,
     ) -> None:
         super().__init__()
         self.hidden = tuple(hidden)
@@ -144,6 +145,7 @@ class SAC(Learner):
         self.backup_entropy, self.target_floor = backup_entropy, target_floor
         self.initial: Initial = initial
         self.actor_lr_cosine = actor_lr_cosine
+        self.cosine_updates = None if isinstance(actor_lr_cosine, str) else actor_lr_cosine  # "auto" waits for the run
         self.updates = 0
         self._rewards_seen = False  # whether their size was looked at, which is said once
         self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
@@ -208,10 +210,15 @@ class SAC(Learner):
 
         Raises:
             NotBuiltError: before `build` and `make_optimizers`.
+            UnsupportedError: with `actor_lr_cosine="auto"` outside a run.
         """
         if self._optimizers is None:
             self._need_build()
             raise NotBuiltError("SAC.update was called before make_optimizers(), whose optimisers it steps; call it first.")
+        if self.actor_lr_cosine == "auto" and self.cosine_updates is None:
+            raise UnsupportedError(
+                "SAC(actor_lr_cosine='auto'): expected a run, whose length it takes, got none; set a number."
+            )
         critic_optimizer, actor_optimizer = self._optimizers
         temperature = self.log_temperature.detach().exp()
 
@@ -237,8 +244,8 @@ class SAC(Learner):
         entropy = -log_prob.detach().mean()
         if self.fixed_temperature is None:
             self.log_temperature.grad = entropy - self.entropy_target  # of −log α · mean(log π + H̄)
-        if self.actor_lr_cosine is not None:
-            actor_optimizer.param_groups[0]["lr"] = self.actor_lr * half_cosine(self.updates / self.actor_lr_cosine)
+        if self.cosine_updates is not None:
+            actor_optimizer.param_groups[0]["lr"] = self.actor_lr * half_cosine(self.updates / self.cosine_updates)
         actor_optimizer.advance()
 
         self.updates += 1
@@ -254,11 +261,13 @@ class SAC(Learner):
 
     def check_length(self, updates: int) -> None:
         planned = self.actor_lr_cosine
-        if planned is not None and planned != updates:
+        if planned == "auto":
+            self.cosine_updates = updates
+        elif planned is not None and planned != updates:
             warnings.warn(
                 f"SAC: expected actor_lr_cosine to be the run's {updates} updates, got {planned}, so that at its end the "
-                f"actor's step size is {half_cosine(updates / planned):.2g} of actor_lr; set actor_lr_cosine to {updates}, "
-                "or to null for a constant one.",
+                f"actor's step size is {half_cosine(updates / planned):.2g} of actor_lr; set actor_lr_cosine to auto, or to "
+                "null for a constant one.",
                 MbrlWarning,
                 stacklevel=2,
             )

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mbrl.data import Task, Transitions, make_generator
-from mbrl.errors import ConfigError, MbrlWarning
+from mbrl.errors import ConfigError, MbrlWarning, UnsupportedError
 from mbrl.planners import Dyna, OfflineDyna, Planner
 from mbrl.policies import SAC
 from tests.planners.offline import offline_data, record
@@ -56,7 +56,9 @@ def test_none_changes_nothing() -> None:
     for _ in range(3):
         learner.update(rows(), make_generator("cpu", "noise"))
     assert actor.param_groups[0]["lr"] == 1e-2
-    with pytest.raises(ConfigError, match=r"SAC\(actor_lr_cosine=…\): expected a whole number of at least 1, or None"):
+    with pytest.raises(
+        ConfigError, match=r"SAC\(actor_lr_cosine=…\): expected auto, or a whole number of at least 1, or None"
+    ):
         SAC(actor_lr_cosine=0)
 
 
@@ -89,11 +91,30 @@ def test_an_offline_run_of_another_length_says_so(tmp_path: Path) -> None:
     (said,) = told(tmp_path / "run", planner, rows)
     assert said == (
         "SAC: expected actor_lr_cosine to be the run's 60 updates, got 80, so that at its end the actor's step size is 0.15 "
-        "of actor_lr; set actor_lr_cosine to 60, or to null for a constant one."
+        "of actor_lr; set actor_lr_cosine to auto, or to null for a constant one."
     )
     fitting = OfflineDyna(None, SAC(hidden=[8], actor_lr_cosine=60), real_ratio=1.0, batch_size=8)
     assert told(tmp_path / "fitting", fitting, offline_data(tmp_path / "pendulum.npz")) == []
     assert fitting.learner.updates == 60  # type: ignore[attr-defined]
+
+
+def test_auto_is_the_length_of_the_run(tmp_path: Path) -> None:
+    fitted = []
+    record(tmp_path / "pendulum.npz")
+    for name, cosine in (("auto", "auto"), ("number", 60)):
+        learner = SAC(hidden=[8], actor_lr_cosine=cosine)  # type: ignore[arg-type]
+        planner = OfflineDyna(None, learner, real_ratio=1.0, batch_size=8)
+        assert told(tmp_path / name, planner, offline_data(tmp_path / "pendulum.npz")) == []
+        fitted.append(list(learner.policy.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(*fitted, strict=True))
+
+
+def test_auto_without_a_run_is_refused() -> None:
+    learner = SAC(hidden=[8], actor_lr_cosine="auto")
+    learner.build(TASK, 0)
+    learner.make_optimizers()
+    with pytest.raises(UnsupportedError, match=r"SAC\(actor_lr_cosine='auto'\): expected a run, whose length it takes"):
+        learner.update(rows(), make_generator("cpu", "noise"))
 
 
 @pytest.mark.parametrize("envs", [1, 4])

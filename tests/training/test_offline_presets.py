@@ -38,8 +38,6 @@ def test_a_preset_learns_and_acts(method: str, dataset: Path, tmp_path: Path) ->
         rollouts = {"rollout_batch": 16, "rollout_every": 6, "rollout_length": 2}
         model = {"hidden": [8], "members": 3, "elites": 2, "max_epochs": 1, "weight_decay": 0.0}
         small["model"]["init_args"] |= {**rollouts, "dynamics": {"init_args": model}}
-    if method not in (*LIKE_RAVL, "bc"):
-        small["model"]["init_args"]["learner"]["init_args"]["actor_lr_cosine"] = 12  # else the run says that it differs
     if method == "sac_n":
         small["model"]["init_args"]["learner"]["init_args"]["critics"] = 4
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
@@ -50,7 +48,7 @@ def test_a_preset_learns_and_acts(method: str, dataset: Path, tmp_path: Path) ->
     policy = mbrl.load_policy(tmp_path / "run")
     learner = policy.learner
     if isinstance(learner, SAC):
-        theirs = ("ravl", (-5.0, 2.0), None) if method in LIKE_RAVL else ("mbpo", (-20.0, 2.0), 12)
+        theirs = ("ravl", (-5.0, 2.0), None) if method in LIKE_RAVL else ("mbpo", (-20.0, 2.0), "auto")
         assert (learner.initial, tuple(learner.log_sigma_range), learner.actor_lr_cosine) == theirs
     assert isinstance(policy, OfflineDyna) and (policy.dynamics is None) == (method in WITHOUT_MODEL)
     action = torch.as_tensor(policy.predict(torch.zeros(10).numpy()))

@@ -52,7 +52,7 @@ class ReportPart:
     sizes: Mapping[str, int]
     quick: Mapping[str, int]
     acts: bool = False
-    kind: type[DynamicsModel] = DynamicsModel
+    kind: type = DynamicsModel
 
 
 def _open_loop(of: Subject, generator: torch.Generator, **sizes: Any) -> Result:

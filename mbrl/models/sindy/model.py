@@ -79,6 +79,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
 
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "closed_form"
     sound: Tensor
+    was_fitted: Tensor
 
     def __init__(
         self,

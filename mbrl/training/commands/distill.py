@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -69,7 +70,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     return 0
 
 
-def _starts(checkpoint: dict, planner: Planner) -> Transitions:  # type: ignore[type-arg]
+def _starts(checkpoint: dict[str, Any], planner: Planner) -> Transitions:
     """Real rows of the run, drawn."""
     state = checkpoint["mbrl_buffers"].get("real")
     if state is None:
