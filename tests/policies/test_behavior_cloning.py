@@ -140,6 +140,7 @@ def test_offline_dyna_trains_loads_and_resumes_it(tmp_path: Path) -> None:
     whole, part = (lines(tmp_path / name, "updates")[-1] for name in ("whole", "part"))
     assert "learner/log_likelihood" in whole and "learner/mean_error" in whole
     assert whole.pop("eval/env_steps") == 100 and part.pop("eval/env_steps") == 150  # one at its first end too
+    assert whole.pop("eval/total_episodes") == 4 and part.pop("eval/total_episodes") == 6
     assert part == whole
     loaded: Any = [mbrl.load(tmp_path / name) for name in ("whole", "part")]
     first, second = (each.learner.state_dict() for each in loaded)

@@ -466,7 +466,7 @@ class TermsOfTheTargets(SAC):
 class TemperatureAsNumber(SAC):
     def update(self, batch: Transitions, generator: Any, critic_terms: Any = ()) -> dict[str, Tensor]:
         def told(term: Any) -> Any:
-            return lambda rows, critics, targets, policy, _, gamma: term(rows, critics, targets, policy, 0.2, gamma)
+            return lambda rows, critics, targets, policy, _, *rest: term(rows, critics, targets, policy, 0.2, *rest)
 
         return super().update(batch, generator, [told(term) for term in critic_terms])
 
