@@ -32,9 +32,9 @@ def episode_ends(
         number: `N`, the source's own episode numbers, or None; equal numbers side by side belong together.
     """
     last = terminated.copy() if truncated is None else terminated | truncated  # N
-    if len(last) == 0:
+    last[-1:] = True
+    if len(last) < 2:
         return last
-    last[-1] = True
     if number is not None:
         last[:-1] |= number[1:] != number[:-1]
     if next_obs is not None and next_obs.shape == obs.shape:

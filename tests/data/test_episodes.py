@@ -1,5 +1,7 @@
 """One rule says where recorded episodes end, and everything that reads rows follows it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,13 @@ def test_noise_of_a_sensor_is_no_gap():
     ends = episode_ends(parts["obs"], parts["next_obs"], parts["terminated"], parts["truncated"], parts["episode"])
     assert np.flatnonzero(ends).tolist() == [29, 59]
     assert episode_ends(parts["obs"], parts["next_obs"], parts["terminated"], None).all()  # then nothing else says
+
+
+def test_a_single_step_is_an_episode(tmp_path, monkeypatch):
+    one = {name: column[:1] for name, column in recording().items()}
+    np.savez(tmp_path / "one.npz", **one)
+    read = read_npz(tmp_path / "one.npz")
+    assert (len(read), read.episode.tolist()) == (1, [0])
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    given = replace(read, facts=TaskFacts((-1.0,), (1.0,)))
+    assert len(read_minari(write_minari("one/step-v0", given, algorithm="none", description="One step."))) == 1

@@ -110,5 +110,5 @@ class AskedTask:
                 raise UntrustedNameError(
                     f"{dataset.source}: the dataset says that making its environment imports {name}, and names in a "
                     "file run nothing by themselves; if you trust it, give env_id and env_kwargs yourself, or mbrl --allow "
-                    f"{name.partition('.')[0]}."
+                    f"{name.partition(':')[0].partition('.')[0]}."
                 ) from error
