@@ -123,7 +123,7 @@ def draw_values(file: str, names: Sequence[str]) -> None:
     figure = Figure(figsize=(9.6, 3.8), layout="constrained")
     for axes, (metric, label) in zip(figure.subplots(1, 2), shown.items(), strict=True):
         found = arms.curves(file, names, metric=metric, kind="live", to=math.log)
-        for place, (name, band) in enumerate(found.bands.items()):
+        for place, (name, band) in enumerate(found.groups.items()):
             axes.plot(band.x, band.value, color=f"C{place}", label=name)
             if band.low is not None and band.high is not None:
                 axes.fill_between(band.x, band.low, band.high, color=f"C{place}", alpha=0.15, linewidth=0)
