@@ -62,10 +62,18 @@ def keep_reached(run: Path, thresholds: Sequence[float]) -> None:
 
 
 def reached_checkpoints(run: Path) -> list[tuple[Path, float, int]]:
-    """Lists what a run has kept at returns, the first first: checkpoint, mean return of its evaluation, and clock."""
+    """Lists what a run has kept at returns, the first first: checkpoint, mean return of its evaluation, and clock.
+
+    Raises:
+        CheckpointError: for a link in a checkpoint's place, or one that is no evaluation's.
+    """
     found = []
     for folder in sorted((run / "checkpoints").glob("return-*")):
-        if folder.is_symlink() or not folder.is_dir():
+        if folder.is_symlink():
+            raise CheckpointError(
+                f"expected a checkpoint in {folder}, got a link, which isn't followed; put it there itself."
+            )
+        if not folder.is_dir():
             continue
         manifest = read_manifest(folder, buffers=False)
         try:

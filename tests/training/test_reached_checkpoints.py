@@ -15,7 +15,7 @@ import mbrl
 import mbrl.training.callbacks.checkpoint_callback as callback_module
 from mbrl.cli import main
 from mbrl.envs import OfflineData, OnlineData, collect, make_task
-from mbrl.errors import ConfigError
+from mbrl.errors import CheckpointError, ConfigError
 from mbrl.models import GaussianEnsemble
 from mbrl.training import Trainer
 from mbrl.training.callbacks.run_clock import RunClock
@@ -166,3 +166,12 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert main(["fit", "--config", str(config), "--trainer.keep_at", "{return: [-5]}"]) == 0
     assert sorted(kept(tmp_path / "run")) == ["ckpt-40", "return--5"]
     assert main(["fit", "--config", str(config), "--trainer.keep_at", "{length: [-5]}"]) == 2
+
+
+def test_a_link_is_named(tmp_path: Path) -> None:
+    fit(tmp_path / "run")
+    place = tmp_path / "run/checkpoints/return--5"
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"expected a checkpoint in .*return--5, got a link, which isn't followed"):
+        reached_checkpoints(tmp_path / "run")

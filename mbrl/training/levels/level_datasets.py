@@ -162,9 +162,13 @@ def _medium(source: _Source, references: NormalizedScore, say: Callable[[str], N
     kept = reached_checkpoints(source.run)
     for folder, value, clock in kept:
         if value >= wanted:
+            planner = _planner(folder, source.allow, buffers=True)
+            if planner.env_steps <= planner.warmup_steps:
+                say(f"{folder.name} is passed over: its {value:.6g} was luck, since nothing was learned by step {clock}")
+                continue
             about = f"{folder.name} of the run, after {clock} steps, whose evaluation returned {value:.6g}"
             say(f"the medium policy, a third of the way from random to expert or better ({wanted:.6g}): {about}")
-            return _planner(folder, source.allow, buffers=True), about
+            return planner, about
     found = " and ".join(f"{value:.6g}" for _, value, _ in kept)
     raise CheckpointError(
         f"expected a checkpoint of {source.run} kept at a return of {wanted:.6g} or more, a third of the way from random to "

@@ -199,3 +199,18 @@ def test_a_planner_without_a_policy_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path / "run").fit(pets, OnlineData(**ENV, steps=5, eval_episodes=1))
     with pytest.raises(CheckpointError, match=r"expected a run of a planner that learns a policy .* got a PETS"):
         make_levels(tmp_path / "run", ["random"])
+
+
+def test_a_checkpoint_of_the_warm_up_is_no_medium_policy(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untrained, trained = SimpleNamespace(env_steps=30, warmup_steps=30), SimpleNamespace(env_steps=60, warmup_steps=30)
+    kept = [(Path("return--900"), -100.0, 30), (Path("return--800"), -90.0, 60)]
+    planners = {"return--900": untrained, "return--800": trained}
+    monkeypatch.setattr(level_datasets, "reached_checkpoints", lambda run: kept)
+    monkeypatch.setattr(level_datasets, "_planner", lambda folder, allow, buffers: planners[folder.name])
+    said: list[str] = []
+    source = SimpleNamespace(run=run, allow=())
+    found, about = level_datasets._medium(source, NormalizedScore(-1000.0, -10.0, "ours"), said.append)  # type: ignore[arg-type]
+    assert found is trained and about.startswith("return--800 of the run, after 60 steps")
+    assert said[0] == "return--900 is passed over: its -100 was luck, since nothing was learned by step 30"
