@@ -52,6 +52,8 @@ def test_scores_and_whose_they_are(dataset: str, tmp_path: Path, capsys: pytest.
     assert test["test/normalized_score_std"] == pytest.approx(test["test/return_std"]), "scaled, and not moved"
     assert test["references"] == {"low": -200.0, "high": -100.0, "source": WHOSE}
     assert f"normalised score {test['test/normalized_score']:.1f} (sd" in told and WHOSE in told
+    assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--dataset", dataset]) == 2
+    assert "--dataset: expected a model fitted alone, got" in capsys.readouterr().err, "another's references would count"
 
 
 def test_without_references_that_is_said(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -229,7 +229,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
     if name == "test" and given.dataset is not None:
-        if "path" not in spec["init_args"]:
+        if isinstance(model, Planner) or "path" not in spec["init_args"]:
             raise ConfigError(f"--dataset: expected a model fitted alone, got a {type(model).__name__}; leave it out.")
         spec["init_args"] |= {"path": given.dataset, "rows": None}
     data = from_spec(spec, allow, recorded=True)
