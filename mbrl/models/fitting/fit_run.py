@@ -11,6 +11,7 @@ from torch import Tensor
 from mbrl.data import Transitions
 from mbrl.data.row_layout import RowLayout
 from mbrl.errors import DataError
+from mbrl.models.fitting.finite_rows import check_finite
 from mbrl.models.fitting.rules import BestWeights, MemberBatches, Split
 
 
@@ -39,10 +40,7 @@ class FitRun:
         self._layout.check(rows, "fit")
         self._matrix = torch.empty(len(rows), self._layout.width, device=rows.obs.device, dtype=torch.float32)  # N x width
         self._layout.pack(rows, self._matrix)
-        finite = torch.isfinite(self._matrix).all(-1)  # N
-        if not bool(finite.all()):
-            bad = (~finite).nonzero()[:, 0].tolist()
-            raise DataError(f"expected finite rows, got {len(bad)} with NaN or infinity, first at {bad[0]}; remove them.")
+        check_finite(self._matrix)
         self._number = torch.arange(len(rows), device=rows.obs.device)  # N
         self.split = split
         self.batches = batches

@@ -28,6 +28,7 @@ from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.domains import Domain
 from mbrl.models.fitting.explained import explained_share
+from mbrl.models.fitting.finite_rows import check_finite
 from mbrl.models.gaussian_process.kernels import Hyperparameters, KernelName
 from mbrl.models.gaussian_process.paths import Paths
 from mbrl.models.gaussian_process.posterior import Posterior, PosteriorMoments
@@ -257,10 +258,7 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         Raises:
             DataError: if rows aren't finite, or too few differ.
         """
-        finite = torch.isfinite(table).all(-1)  # N
-        if not bool(finite.all()):
-            bad = (~finite).nonzero()[:, 0].tolist()
-            raise DataError(f"expected finite rows, got {len(bad)} with NaN or infinity, first at {bad[0]}; remove them.")
+        check_finite(table)
         different = different_rows(table)
         if len(different) < 2:
             raise DataError(

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from mbrl.arguments import Count, Limits, Natural, NonNegative, check_shape
 from mbrl.data import Prediction, Task, Transitions, ValueFunction
-from mbrl.errors import ConfigError, DataError, MbrlWarning
+from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.domains import Domain, UnitCircle
 from mbrl.models.fitting.explained import explained_share
+from mbrl.models.fitting.finite_rows import check_finite
 from mbrl.models.sindy.aggregate import masked_mean, median
 from mbrl.models.sindy.complaints import complaints, stuck
 from mbrl.models.sindy.equations import Equations, equation
@@ -217,7 +218,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         given = rows.map(lambda tensor: tensor.detach().cpu().double() if tensor.is_floating_point() else tensor.cpu())
         push = self.built_task.to_env_action(given.action)
         z = torch.cat((given.obs, push), -1)
-        _refuse_not_finite(torch.cat((z, given.next_obs, given.reward.unsqueeze(-1)), -1))
+        check_finite(torch.cat((z, given.next_obs, given.reward.unsqueeze(-1)), -1))
         change = given.next_obs - given.obs
         largest = torch.maximum(given.obs.abs(), given.next_obs.abs()).amax(0)  # S
         moves = change.square().mean(0).sqrt() > 1.5 * ROUNDING * largest  # S
@@ -325,10 +326,3 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
             rewards = self.reward_map.in_units().cpu()[drawn][..., 0]  # E x p
             found.append(equation("r", self.reward_map.terms.names(landed), rewards, rewards))
         return Equations(tuple(found), digits)
-
-
-def _refuse_not_finite(table: Tensor) -> None:
-    finite = torch.isfinite(table).all(-1)  # N
-    if not bool(finite.all()):
-        bad = (~finite).nonzero()[:, 0].tolist()
-        raise DataError(f"expected finite rows, got {len(bad)} with NaN or infinity, first at {bad[0]}; remove them.")
