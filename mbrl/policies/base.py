@@ -177,11 +177,13 @@ class Learner(Configurable, nn.Module, ABC):
         has_critics: whether it values observations. One without critics says no, refuses `value`, and is refused by whatever
             asks for values.
         learns_from_rollouts: whether rows of a model's rollouts teach it anything: not if it clones recorded actions.
+        discount: γ of one real step in its values; None if it has none.
     """
 
     policy: Policy
     has_critics: ClassVar[bool] = True
     learns_from_rollouts: ClassVar[bool] = True
+    discount: float | None = None
 
     @abstractmethod
     def build(self, task: Task, seed: int = 0) -> None:

@@ -93,6 +93,7 @@ class SAC(Learner):
         "actor_lr_cosine": None,
     }
 
+    discount: float
     policy: TanhGaussianPolicy
     critics: Critics
     target_critics: Critics
