@@ -54,6 +54,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         "mbrl.models or its dotted name",
     )  # fmt: skip
     parser.add_argument("--decisions", type=int, help="of the planner to compare with reality (default: 10, or 3 if quick)")
+    parser.add_argument("--done", choices=["terminated"], help="take a dataset's column done for the end of the task")
     parser.add_argument("--clip_actions", action="store_true", help="take the dataset's actions beyond the bounds for these")
     parser.add_argument("--quick", action="store_true", help="fewer rows, windows and draws")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
@@ -80,11 +81,11 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     saved = read_checkpoint(checkpoint, buffers=False)
     module: Any = module_of(saved, checkpoint, allow)
     progress(f"reading {given.data}")
-    rows = _rows(given.data, module.built_task, clip_actions=given.clip_actions)
+    rows = _rows(given.data, module.built_task, given)
     trained = None
     if given.training_data is not None:
         progress(f"reading {given.training_data}")
-        trained = _rows(given.training_data, module.built_task, clip_actions=given.clip_actions)
+        trained = _rows(given.training_data, module.built_task, given)
     found = report(
         module,
         rows,
@@ -123,14 +124,14 @@ def _seen(fitted_to: Mapping[str, Any] | None, rows: Transitions) -> str | None:
     return f"{part} what the model was fitted to: its errors elsewhere may be far larger; give --data that it hasn't seen."
 
 
-def _rows(path: str, task: Task, *, clip_actions: bool) -> Transitions:
-    """The steps of a dataset of `task`; no environment is made.
+def _rows(path: str, task: Task, given: argparse.Namespace) -> Transitions:
+    """The steps of a dataset of `task`, read as the options say; no environment is made.
 
     Raises:
         DataError: if it can't be read or lacks a column.
         TaskError: if it is of another task than the checkpoint.
     """
-    dataset = read_offline(path)
+    dataset = read_offline(path, done=given.done)
     facts = dataset.facts
     # how long an episode may be says nothing of its steps
     there, here = (
@@ -147,9 +148,9 @@ def _rows(path: str, task: Task, *, clip_actions: bool) -> Transitions:
         "action_repeat": facts.action_repeat if facts.env_id else task.action_repeat,
     }
     check_same_task(replace(task, env_kwargs=here), said, f"{path} beside the checkpoint")
-    head = dataset.head(_CHECKED_ROWS).transitions(task, clip_actions=clip_actions, dtype=torch.float64)
+    head = dataset.head(_CHECKED_ROWS).transitions(task, clip_actions=given.clip_actions, dtype=torch.float64)
     check_functions(task, head, f"of {dataset.source}")
-    return dataset.transitions(task, clip_actions=clip_actions)
+    return dataset.transitions(task, clip_actions=given.clip_actions)
 
 
 def _measure(text: str, allow: Sequence[str]) -> UncertaintyMeasure:

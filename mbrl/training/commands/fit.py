@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from mbrl.arguments import Seed, check_argument
-from mbrl.data import Task
+from mbrl.data import NormalizedScore, Task
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError, reading
 from mbrl.planners import Planner
@@ -209,6 +209,7 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
         parser.add_argument("--dataset", help="for a model fitted alone: rows to test it on (default: its holdout)")
     if name == "predict":
         parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
+        parser.add_argument("--done", choices=["terminated"], help="take a dataset's column done for the end of the task")
         parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
     given = parser.parse_args(options)
     path = checkpoint_at(given.ckpt_path)
@@ -218,22 +219,26 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     trainer.loaded_from = path
     if name == "predict":
         task: Any = model.built_task
-        data: Any = _dataset_for(task, given.dataset)
+        data: Any = _dataset_for(task, given.dataset, given.done)
         say(f"predictions in {trainer.predict(model, data, output=given.output)}")
         return 0
     with reading("the data of a run in the checkpoint"):
         spec = checkpoint["mbrl_run"]["data"]
         spec["class_path"], spec["init_args"].keys()
+        noted = checkpoint["mbrl_run"].get("references", False)  # older runs note nothing, and read their dataset
+        references = NormalizedScore(**noted) if noted else None
     if name == "test" and given.episodes is not None:
         if not isinstance(model, Planner):
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
     if name == "test" and given.dataset is not None:
         if isinstance(model, Planner) or "path" not in spec["init_args"]:
-            raise ConfigError(f"--dataset: expected a model fitted alone, got a {type(model).__name__}; leave it out.")
+            raise ConfigError(f"--dataset: expected a model fitted alone, got {type(model).__name__}; leave it out.")
         spec["init_args"] |= {"path": given.dataset, "rows": None}
     data = from_spec(spec, allow, recorded=True)
     data.allow = allow  # its settings came in the checkpoint
+    if isinstance(model, Planner) and isinstance(data, OfflineData) and noted is not False:
+        data.without_dataset(model.built_task, references)
     if name == "test":
         _show_test(trainer, trainer.test(model, data, video=given.video), data)
     else:
@@ -245,14 +250,15 @@ def _show_test(trainer: Trainer, metrics: dict[str, float], data: Any) -> None:
     """Prints a test, and says why its return has no normalised score where a dataset could have given one."""
     show_metrics("test", metrics, trainer.run_folder, trainer.references)
     if "test/return" in metrics and isinstance(data, OfflineData) and data.references is None:
-        say(f"no normalised score: {data.dataset.source} has no reference scores (ref_min_score, ref_max_score of Minari)")
+        say(f"no normalised score: {data.path} has no reference scores (ref_min_score, ref_max_score of Minari)")
 
 
-def _dataset_for(task: Task, path: str) -> OfflineData:
+def _dataset_for(task: Task, path: str, done: Literal["terminated"] | None) -> OfflineData:
     """A dataset of a trained task; where the task is not named, all comes from the dataset."""
     if not task.env_id:
-        return OfflineData(path, action_low=list(task.action_low), action_high=list(task.action_high))
-    data = OfflineData(path, env_id=task.env_id, env_kwargs=dict(task.env_kwargs), action_repeat=task.action_repeat)
+        return OfflineData(path, action_low=list(task.action_low), action_high=list(task.action_high), done=done)
+    kwargs, repeat = dict(task.env_kwargs), task.action_repeat
+    data = OfflineData(path, env_id=task.env_id, env_kwargs=kwargs, action_repeat=repeat, done=done)
     data.allow = task.allow
     return data
 
