@@ -192,7 +192,7 @@ def test_test_prints_mean_and_interval(capsys: pytest.CaptureFixture[str], run: 
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--episodes", "1"]) == 0
     assert "over 1 episodes" in capsys.readouterr().out
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--dataset", "rows.npz"]) == 2
-    assert "--dataset: expected a model fitted alone, got a ToyPlanner; leave it out" in capsys.readouterr().err
+    assert "--dataset: expected a model fitted alone, got ToyPlanner; leave it out" in capsys.readouterr().err
     assert main(["--allow", "tests", "validate", "--ckpt_path", str(folder)]) == 0
     assert "mean return" in capsys.readouterr().out
 

@@ -203,10 +203,10 @@ class Learner(Configurable, nn.Module, ABC):
     def make_optimizers(self) -> list[Optimizer]:
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
 
-    def check_length(self, updates: int) -> None:
-        """Hears how many updates the run makes, and warns (`MbrlWarning`) if a schedule of its own has another length.
+    def take_length(self, updates: int) -> None:
+        """Takes in how many updates the run makes, for schedules that are as long; by default nothing.
 
-        Planners call it when a fit begins or goes on. By default nothing.
+        It warns (`MbrlWarning`) of a schedule that has another length. Planners call it when a fit begins or goes on.
         """
 
     def fit_inputs(self, rows: Transitions) -> None:

@@ -260,7 +260,7 @@ class SAC(Learner):
             "q_mean": values.detach().mean(),
         }
 
-    def check_length(self, updates: int) -> None:
+    def take_length(self, updates: int) -> None:
         planned = self.actor_lr_cosine
         if planned == "auto":
             self.cosine_updates = updates

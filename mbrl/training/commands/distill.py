@@ -45,7 +45,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     model = dynamics_of(planner)
     if not isinstance(planner, Planner) or not isinstance(planner, LearnsPolicy) or planner.learner is None or model is None:
         raise ConfigError(
-            f"mbrl distill: expected the run of a planner with a learner and a dynamics model, got a "
+            f"mbrl distill: expected the run of a planner with a learner and a dynamics model, got "
             f"{type(planner).__name__} without; give another, such as one of Dyna."
         )
     starts = _starts(checkpoint, planner)

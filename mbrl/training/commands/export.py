@@ -33,7 +33,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         text = model_code(model, given.to)
     else:
         raise ConfigError(
-            f"mbrl export: expected a run with a SINDy model or a SparsePolicy, got a {type(module).__name__} with neither; "
+            f"mbrl export: expected a run with a SINDy model or a SparsePolicy, got {type(module).__name__} with neither; "
             "distil its policy first (mbrl distill)."
         )
     with replacing(given.output) as source:
