@@ -17,13 +17,8 @@ from mbrl.training.load import load
 from mbrl.training.output import say
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Writes the source file that the arguments ask for."""
-    parser = argparse.ArgumentParser(prog="mbrl export", description=__doc__)
-    parser.add_argument("run", help="a run folder, a checkpoint folder, or its model.pt")
-    parser.add_argument("--to", choices=["python", "c"], default="python", help="the language (default: python)")
-    parser.add_argument("--output", required=True, help="the file, which is replaced if it is there")
-    given = parser.parse_args(arguments[1:])
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Writes the source file that the options ask for."""
     module = load(given.run, allow)
     policy = module.policy if isinstance(module, FixedPolicy) else None
     model = dynamics_of(module) if isinstance(module, Planner) else module

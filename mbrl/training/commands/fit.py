@@ -34,20 +34,20 @@ from mbrl.training.trainer import Trainer
 from mbrl.training.yaml_text import read_value
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
     """Runs one of the four commands.
 
     Args:
-        arguments: the command's name and what follows it; `--foreign` for a configuration that came from elsewhere.
+        given: its `command`, and its `arguments`, with `--foreign` for a configuration that came from elsewhere; or None and
+            the options of an evaluation that takes all from a checkpoint.
         allow: modules in which a checkpoint's names may be looked up.
     """
-    name, *options = arguments
     with quiet("pytorch_lightning"), plain_warnings():
-        if name != "fit" and not any(_names_a_config(option) for option in options):
-            return _from_checkpoint(name, options, allow)
-        check_config_files(options)
-        foreign = OPTION in options
-        arguments = [option for option in arguments if option != OPTION]
+        if given.arguments is None:
+            return _from_checkpoint(given, allow)
+        check_config_files(given.arguments)
+        foreign = OPTION in given.arguments
+        arguments = [given.command, *(option for option in given.arguments if option != OPTION)]
         with process_arguments(arguments), only_allowed(allow) if foreign else nullcontext():
             MbrlCLI(allow, foreign=foreign)
     return 0
@@ -194,24 +194,9 @@ class MbrlCLI(LightningCLI):
         say(f"predictions in {self.trainer.predict(**_with_last(arguments))}")
 
 
-def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int:
+def _from_checkpoint(given: argparse.Namespace, allow: Sequence[str]) -> int:
     """Evaluates or predicts with nothing but a checkpoint, which knows its own planner and environment."""
-    parser = argparse.ArgumentParser(
-        prog=f"mbrl {name}",
-        description=f"Without --config, everything is taken from the checkpoint; mbrl {name} --config FILE --help says what "
-        "can be set beside it.",
-    )
-    parser.add_argument("--ckpt_path", required=True, help="a run folder, a checkpoint folder, or its model.pt")
-    parser.add_argument("--folder", help="where results go (default: the run folder)")
-    if name == "test":
-        parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
-        parser.add_argument("--video", action="store_true", help="write one more episode to test.gif")
-        parser.add_argument("--dataset", help="for a model fitted alone: rows to test it on (default: its holdout)")
-    if name == "predict":
-        parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
-        parser.add_argument("--done", choices=["terminated"], help="take a dataset's column done for the end of the task")
-        parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
-    given = parser.parse_args(options)
+    name = given.command
     path = checkpoint_at(given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     model = module_of(checkpoint, path, allow)
@@ -261,10 +246,6 @@ def _dataset_for(task: Task, path: str, done: Literal["terminated"] | None) -> O
     data = OfflineData(path, env_id=task.env_id, env_kwargs=kwargs, action_repeat=repeat, done=done)
     data.allow = task.allow
     return data
-
-
-def _names_a_config(option: str) -> bool:
-    return option.split("=")[0] in ("-c", "--config", "--model", "--print_config")
 
 
 def _with_last(arguments: dict[str, Any]) -> dict[str, Any]:
