@@ -212,8 +212,8 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         Returns:
             `loss` (1 − `explained`), `explained`, the share of the rows' change that the model explains, `terms` per
             equation (mean of members and equations), `condition` number of the library, `redundant` terms that others add up
-            to, `sound` members; with a learned reward `reward_explained`, the share of its variance, and `reward_terms`; beside
-            a `Box` `outside`, the share of the rows that all this leaves out.
+            to, `sound` members; with a learned reward `reward_explained`, the share of its variance, and `reward_terms`; and
+            with a `Box` `outside`, the share of the rows that all this leaves out.
 
         Raises:
             DataError: if rows aren't finite, or those inside of the domain are fewer than the library's terms.
