@@ -51,10 +51,12 @@ def names() -> list[str]:
 
 
 def needs(name: str) -> dict[str, Any]:
-    """`base` or `over` of a preset, as `presets.yaml` says of it or of its folder; empty of one that stands alone."""
-    table = _table()["needs"]
-    found: dict[str, Any] = table.get(name) or (table.get(name.rpartition("/")[0]) if "/" in name else None) or {}
-    return found
+    """`base` or `over` of a preset, as `presets.yaml` says of it or of its folder, else its folder's base; empty without."""
+    table, folder = _table()["needs"], name.rpartition("/")[0]
+    found: dict[str, Any] | None = table.get(name) or table.get(folder)
+    if found is not None:
+        return found
+    return {"base": f"{_BASES}{folder}"} if (FOLDER / _BASES / f"{folder}.yaml").is_file() else {}
 
 
 def evidence(name: str) -> str:
