@@ -50,6 +50,23 @@ def names() -> list[str]:
     return sorted((name.removeprefix(_BASES) for name in presets), key=lambda name: (name.count("/"), name))
 
 
+def shipped(path: str) -> str:
+    """A file that is there, as it is named; else that of the package, where `path` names one as a clone has it."""
+    packaged = FOLDER.parent / path
+    return str(packaged) if path.startswith("configs/") and not Path(path).exists() and packaged.is_file() else path
+
+
+def searches() -> list[str]:
+    """The names of the shipped files of `mbrl search`."""
+    return sorted(path.stem for path in (FOLDER / _SEARCHES).glob("*.yaml"))
+
+
+def search_file(name: str) -> str:
+    """The path of a search file, which may be a shipped one's name."""
+    known = name in searches() and not Path(name).exists()
+    return str(FOLDER / _SEARCHES / f"{name}.yaml") if known else shipped(name)
+
+
 def needs(name: str) -> dict[str, Any]:
     """`base` or `over` of a preset, as `presets.yaml` says of it or of its folder, else its folder's base; empty without."""
     table, folder = _table()["needs"], name.rpartition("/")[0]

@@ -6,6 +6,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 
 from mbrl.options.parsers import add_older
+from mbrl.options.presets import search_file, searches
 
 STORAGE = "sqlite:///study.db"  # where a study lies if nobody says
 TOP = 3  # configurations that a confirmation selects among
@@ -52,7 +53,8 @@ def parse(command: str, arguments: list[str]) -> Namespace:
     about, ends = _ABOUT[name]
     parser = ArgumentParser(prog=f"mbrl {command}", description=about, epilog=ends)
     if name in ("check", "run"):
-        parser.add_argument("search", metavar="SEARCH.yaml", help="the search file")
+        shipped = ", ".join(searches())
+        parser.add_argument("search", metavar="SEARCH", help=f"the search file, or the name of a shipped one: {shipped}")
     else:
         parser.add_argument("study", metavar="STUDY", help="the study's name")
     if name != "check":
@@ -72,7 +74,10 @@ def parse(command: str, arguments: list[str]) -> Namespace:
         parser.add_argument("--device", help="a worker's device: cpu, or a list such as cuda:0,cuda:1 that they share out")
     if (more := _MORE.get(name)) is not None:
         more(parser)
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if name in ("check", "run"):
+        given.search = search_file(given.search)
+    return given
 
 
 def _run(parser: ArgumentParser) -> None:

@@ -10,7 +10,9 @@ import yaml
 
 from mbrl.cli import main
 from mbrl.errors import ConfigError
-from mbrl.options.presets import FOLDER, evidence, first_line, names, needs, with_presets
+from mbrl.options.presets import FOLDER, evidence, first_line, names, needs, searches, shipped, with_presets
+from mbrl.options.search import parse
+from mbrl.search.file.search_file import read_search_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,3 +122,25 @@ def test_a_run_by_name_is_that_of_its_files(tmp_path: Path, monkeypatch: pytest.
     made = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert made["data"]["init_args"]["env_id"] == "Pendulum-v1" and made["model"]["init_args"]["dynamics"] is None
     assert main(["test", "--ckpt_path", "run", "--episodes", "1"]) == 0
+
+
+def test_shipped_searches_need_no_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for asked in ("mbpo_pendulum", "configs/search/mbpo_pendulum.yaml"):
+        found = read_search_file(parse("search check", [asked]).search)
+        paths = [argument for argument in found.argv(found.space.start(), 0, "run") if argument.endswith(".yaml")]
+        assert paths == [str(FOLDER / "base/mbpo.yaml"), str(FOLDER / "mbpo/pendulum.yaml")]
+        assert found.config == ("configs/base/mbpo.yaml", "configs/mbpo/pendulum.yaml"), "a study holds the names"
+    (tmp_path / "mbpo_pendulum").write_text("mine")
+    assert parse("search run", ["mbpo_pendulum"]).search == "mbpo_pendulum", "one's own comes first"
+    (tmp_path / "configs/base").mkdir(parents=True)
+    (tmp_path / "configs/base/mbpo.yaml").write_text("model: {}")
+    assert shipped("configs/base/mbpo.yaml") == "configs/base/mbpo.yaml"
+    assert main(["search", "check", "no_such"]) == 2
+    assert "no_such: expected a YAML file" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse("search check", ["--help"])
+    told = capsys.readouterr().out
+    assert all(name in told for name in searches())
