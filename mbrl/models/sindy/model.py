@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mbrl.arguments import Count, Limits, Natural, NonNegative, check_shape
 from mbrl.data import Prediction, Task, Transitions, ValueFunction
-from mbrl.errors import ConfigError, MbrlWarning
+from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.domains import Domain, UnitCircle
@@ -52,6 +52,8 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
     Several members draw rows, and with `drop_terms` terms, of their own [Fasel2022]_. The reward, of a task that knows none,
     is a sparse sum too, of where the step led and the action. It learns no termination, and `var` is 0.
 
+    Rows that begin or end outside of its `domain` are left out of fits: one wall there would bend a smooth sum everywhere.
+
     Args:
         members: `E`. More cost as much more, and show what rows and terms leave open, but not what the library lacks.
         library: of observation and action, in this order; one, or several whose terms are joined. None: `Library()`.
@@ -69,7 +71,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         screen_steps: steps of the rollouts by which unsound members are found before any is drawn; 0 draws all.
         optimizer: one of pysindy's in place of our own thresholded least squares, with a threshold of its own; None: ours.
         learn_reward: whether the reward is predicted too; `"auto"` if the task has no known reward.
-        domain: as of `DynamicsModel`. A polynomial that leaves the data diverges: a `Box` ends that.
+        domain: as of `DynamicsModel`. A polynomial that leaves the data diverges: a `Box` ends that. Let it exclude walls.
 
     Attributes:
         members: members that predictions ask: `E`, or 1 of an aggregate.
@@ -210,15 +212,21 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         Returns:
             `loss` (1 − `explained`), `explained`, the share of the rows' change that the model explains, `terms` per
             equation (mean of members and equations), `condition` number of the library, `redundant` terms that others add up
-            to, `sound` members; with a learned reward `reward_explained`, the share of its variance, and `reward_terms`.
+            to, `sound` members; with a learned reward `reward_explained`, the share of its variance, and `reward_terms`; and
+            with a `Box` `outside`, the share of the rows that all this leaves out.
 
         Raises:
-            DataError: if rows aren't finite, or are fewer than the library's terms.
+            DataError: if rows aren't finite, or those inside of the domain are fewer than the library's terms.
         """
+        check_finite(torch.cat((rows.obs, rows.action, rows.next_obs, rows.reward.unsqueeze(-1)), -1))
+        inside = self.inside(rows)
+        report: dict[str, float | Tensor] = {}
+        if inside is not None:
+            self._check_inside(inside)
+            rows, report["outside"] = rows.select(inside), 1 - inside.double().mean()
         given = rows.map(lambda tensor: tensor.detach().cpu().double() if tensor.is_floating_point() else tensor.cpu())
         push = self.built_task.to_env_action(given.action)
         z = torch.cat((given.obs, push), -1)
-        check_finite(torch.cat((z, given.next_obs, given.reward.unsqueeze(-1)), -1))
         change = given.next_obs - given.obs
         largest = torch.maximum(given.obs.abs(), given.next_obs.abs()).amax(0)  # S
         moves = change.square().mean(0).sqrt() > 1.5 * ROUNDING * largest  # S
@@ -226,7 +234,6 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         fit = self._fit("library", self.map, z, y, moves if self.target == "change" else torch.ones_like(moves), generator)
         if self.target == "next_obs":
             self._tell(stuck(self.map.terms, moves, self.map.coefficients.cpu(), self.threshold))
-        report: dict[str, float | Tensor] = {}
         if self.reward_map is not None:
             landed = torch.cat((given.next_obs, push), -1)
             reward = given.reward.unsqueeze(-1)
@@ -253,6 +260,14 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
                 "reward_terms": (self.reward_map.coefficients != 0).double().sum(1).mean(),
             }
         return report
+
+    def _check_inside(self, inside: Tensor) -> None:
+        left, needed = int(inside.sum()), len(self.map.terms)
+        if left < needed <= len(inside):
+            raise DataError(
+                f"SINDy(domain=…): expected at least as many rows inside as the library has terms, {needed}, got {left} of "
+                f"{len(inside)}; widen the box, collect more before the first fit, or lower the library's degree."
+            )
 
     def _fit(self, which: str, into: SparseMap, z: Tensor, y: Tensor, moves: Tensor, generator: torch.Generator) -> Fit:
         threshold = self.threshold if which == "library" else self.reward_threshold
