@@ -133,6 +133,28 @@ def test_a_policy_of_sequences_plays_them_and_knows_the_action_before(tmp_path: 
     assert torch.equal(policy.decide(obs, [[1.0], [1.0]]), policy.decide(obs))  # the middle of its range, as at a reset
 
 
+def test_an_action_before_that_only_operations_of_several_results_see_is_asked_for(tmp_path: Path) -> None:
+    """A recurrent cell and a split give lists, in which a search for what depends on it could end."""
+
+    class Recurrent(Countdown):
+        def mode_sequence(self, obs: Tensor, prev_action: Tensor | None, length: int) -> Tensor:
+            before = torch.zeros(obs.shape[0], 1) if prev_action is None else prev_action
+            weights = torch.linspace(-1, 1, 9).view(9, 1), torch.linspace(1, -1, 27).view(9, 3)
+            state, actions = obs, []
+            for _ in range(length):
+                state = torch.gru_cell(before, state, *weights)
+                before, _ = state.split((1, 2), -1)
+                actions.append(torch.tanh(before))
+            return torch.stack(actions, 1)
+
+    planner = built(FixedPolicy(Recurrent()), Task("", 3, 1, (-1.0,), (3.0,)))
+    policy = exported(planner, tmp_path)
+    assert policy.about["asks_prev_action"]
+    memory, obs = planner.memory(5, make_generator("cpu", 0)), observations(5)
+    expected = torch.cat([planner.decide(obs, memory, 3) * 2 + 1 for _ in range(2)], 1)
+    assert torch.allclose(torch.stack([policy(obs) for _ in range(6)], 1), expected, rtol=0, atol=1e-6)
+
+
 def test_the_runner_refuses_what_it_cant_use(tmp_path: Path) -> None:
     policy = exported(built(FixedPolicy(Countdown()), Task("", 3, 1, (-1.0,), (3.0,))), tmp_path)
     for every in (0, 4):

@@ -142,7 +142,7 @@ def _reaches_output(program: torch.export.ExportedProgram, name: str) -> bool:
         node = waiting.pop()
         if node.op == "output":
             return True
-        users = [user for user in node.users if user.op == "output" or isinstance(user.meta.get("val"), Tensor)]
-        waiting += [user for user in users if user not in seen]  # of sizes alone nothing is learned
+        users = [user for user in node.users if not isinstance(user.meta.get("val"), torch.SymInt)]  # but of sizes
+        waiting += [user for user in users if user not in seen]
         seen.update(users)
     return False
