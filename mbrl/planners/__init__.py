@@ -22,6 +22,7 @@ from mbrl.planners.plans import (
     RandomShooting,
 )
 from mbrl.planners.plans.objective import PlanObjective
+from mbrl.planners.policy_planner import PolicyPlanner
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.clamp_to_data import ClampToData
 from mbrl.planners.rollouts.data_range import DataRange
@@ -70,6 +71,7 @@ __all__ = [
     "PlanProblem",
     "Planner",
     "PolicyMode",
+    "PolicyPlanner",
     "PolicySample",
     "RandomShooting",
     "RolloutContext",

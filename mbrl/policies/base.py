@@ -21,7 +21,13 @@ from mbrl.spec import Configurable, Part
 
 
 class Policy(nn.Module, ABC):
-    """Maps observations to actions in [−1, 1]."""
+    """Maps observations to actions in [−1, 1].
+
+    Attributes:
+        trained_length: actions of a sequence that its training looked at; 1 of a policy that decides one step at a time.
+    """
+
+    trained_length: int = 1
 
     @abstractmethod
     def sample(self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from mbrl.parts import parts_of
 from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, OfflinePlanner, Planner, PlanObjective
 from mbrl.policies import Learner
 from mbrl.testing.clauses import Clauses, noise, some_obs, through_bytes
+from mbrl.testing.decisions import check_decisions
 from mbrl.testing.watched import watched
 from mbrl.training.metrics_file import CLOCKS
 
@@ -57,6 +58,7 @@ def check_planner(
     suite.life()
     suite.markers(suite.built())
     suite.acting(suite.built())
+    check_decisions(suite, suite.built(), task, ENVS)
     suite.moves(suite.built())
     if offline:
         suite.training(None, ticks)
@@ -220,7 +222,8 @@ class _Suite(Clauses):
         experience, other, again = (None if make_experience is None else make_experience() for _ in range(3))
         try:
             optimizers = planner.make_optimizers()
-            _reset(experience)
+            if experience is not None:
+                experience.reset(SEED)
             self.ticks(planner, experience, ticks)
             self.evaluation(planner)
             checkpoint = self.saved(planner, optimizers)
@@ -233,7 +236,8 @@ class _Suite(Clauses):
 
             repeated = self.built()
             optimizers = repeated.make_optimizers()
-            _reset(again)
+            if again is not None:
+                again.reset(SEED)
             self.ticks(repeated, again, ticks)
             saved = self.saved(repeated, optimizers)
             self.equal(_untimed(saved), _untimed(checkpoint), "the same seed gives the same ticks, bit for bit")
@@ -329,11 +333,6 @@ class _Suite(Clauses):
 
 def _learners(planner: Planner) -> list[Learner]:
     return [part for part in planner.modules() if isinstance(part, Learner)]
-
-
-def _reset(experience: Experience | None) -> None:
-    if experience is not None:
-        experience.reset(SEED)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
