@@ -1,4 +1,4 @@
-"""`RecurrentPolicy`: a sequence of actions from one observation, by a recurrent network that is fed its own actions [Patel2025]_.
+"""`RecurrentPolicy`: a sequence of actions from one observation, by a network that is fed its own actions [Patel2025]_.
 
     h_0 = W_2 relu(W_1 s + b_1) + b_2
     h_{j+1} = cell(a_{j−1}, h_j),  (μ_j, log σ_j) = W h_{j+1} + b,  a_j = tanh(μ_j + σ_j·ε_j)

@@ -277,9 +277,8 @@ class SAC(Learner):
             who = f"{type(self).__name__}.update"
             raise NotBuiltError(f"{who} was called before make_optimizers(), whose optimisers it steps; call it first.")
         if self.actor_lr_cosine == "auto" and self.cosine_updates is None:
-            raise UnsupportedError(
-                "SAC(actor_lr_cosine='auto'): expected a run, whose length it takes, got none; set a number."
-            )
+            missing = "expected a run, whose length it takes, got none; set a number."
+            raise UnsupportedError(f"SAC(actor_lr_cosine='auto'): {missing}")
         return self._optimizers
 
     def check_length(self, updates: int) -> None:

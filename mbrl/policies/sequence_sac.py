@@ -165,6 +165,6 @@ class SequenceSAC(SAC):
     def _check_recall(self, recall: Recall | None) -> None:
         if recall is None and self.needs_model:
             raise UnsupportedError(
-                f"{type(self).__name__}(length={self.length}): expected a model that says where later actions are taken, got "
-                "none; train it with the planner mbrl.planners.SRL, or set length to 1."
+                f"{type(self).__name__}(length={self.length}): expected a model that says where later actions are taken, "
+                "got none; train it with the planner mbrl.planners.SRL, or set length to 1."
             )

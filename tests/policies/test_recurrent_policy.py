@@ -34,8 +34,13 @@ def test_it_has_the_published_number_of_parameters(obs_size: int, action_size: i
 @pytest.mark.check("srl-9.1")
 @pytest.mark.parametrize(
     ("u", "mean", "sd", "scale", "expected"),
-    [(0, 0, 1, 1, -0.9189395332), (0, 0, 1, 2, -1.6120862138), (0.5, 0.2, 0.5, 1, -0.1655636103), (0.5, 0.2, 0.5, 0.4, 0.7507252143)],
-)  # fmt: skip
+    [
+        (0, 0, 1, 1, -0.9189395332),
+        (0, 0, 1, 2, -1.6120862138),
+        (0.5, 0.2, 0.5, 1, -0.1655636103),
+        (0.5, 0.2, 0.5, 0.4, 0.7507252143),
+    ],
+)
 def test_densities_are_the_published_ones_without_their_1e_6(
     u: float, mean: float, sd: float, scale: float, expected: float
 ) -> None:
