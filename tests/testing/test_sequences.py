@@ -65,4 +65,6 @@ def test_srl(make: Callable[[], SRL]) -> None:
 
 
 def test_model_rolled() -> None:
-    check_planner(lambda: ModelRolled(LinearModel(), SAC(hidden=[8, 8])), LINEAR, lambda: VectorExperience(LINEAR, 2, seed=0))
+    check_planner(
+        lambda: ModelRolled(LinearModel(), SAC(hidden=[8, 8])), LINEAR, lambda: VectorExperience(LINEAR, 2, seed=0)
+    )
