@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.arguments import Count, Limits, Natural
+from mbrl.arguments import Count, Limits
 from mbrl.data import Task, Transitions, ValueFunction
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import UnsupportedError
 from mbrl.models import Differentiable, DynamicsModel, GradientModel, require
 from mbrl.networks import MovingAverage
 from mbrl.planners.capabilities import LearnsPolicy
@@ -57,8 +57,8 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
 
     Raises:
         ConfigError: for a number out of range, or a choice that there isn't.
-        UnsupportedError: for a learner without sequences, for a model that has no average; from `build`, for one that needs
-            more than an observation, or isn't differentiable where a gradient is to pass it.
+        UnsupportedError: for a model that has no average, or weighs its rows; from `build`, for one that needs more than an
+            observation, or isn't differentiable where a gradient is to pass it.
     """
 
     dynamics: DynamicsModel  # never None here
@@ -73,7 +73,7 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         warmup: Literal["uniform", "held", "policy"] = "uniform",
         collect: Literal["open_loop", "closed_loop"] = "open_loop",
         refit_every: Count = 1000,
-        updates_per_step: Natural = 1,
+        updates_per_step: Count = 1,
         actor_update_every: Count = 1,
         batch_size: Count = 256,
         model_target: bool = True,
@@ -84,13 +84,6 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         super().__init__(
             dynamics, warmup_steps=warmup_steps, warmup=warmup, refit_every=refit_every, real_capacity=real_capacity
         )
-        if not isinstance(learner, SequenceSAC):
-            raise UnsupportedError(
-                f"SRL can't use {type(learner).__name__}: it asks where later actions of a sequence are taken, and only a "
-                "SequenceSAC learns from the answer; take that."
-            )
-        if updates_per_step == 0:
-            raise ConfigError("SRL(updates_per_step=…): expected at least 1, or nothing learns, got 0; set 1.")
         name = type(dynamics).__name__
         self.updates_model = isinstance(dynamics, GradientModel)
         if model_target and not self.updates_model:

@@ -109,6 +109,9 @@ class SequenceSAC(SAC):
     def row_extras(self, task: Task) -> dict[str, int]:
         return {"prev_action": task.action_size}
 
+    def check_batches(self) -> None:
+        self._check_recall(None)
+
     def update(
         self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
     ) -> dict[str, Tensor]:
