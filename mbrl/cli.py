@@ -32,7 +32,10 @@ _PATH_ERRORS = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errn
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("train a planner in its environment, or a dynamics model on a dataset", "mbrl.training.commands.fit"),
     "validate": ("evaluate a checkpoint as training does", "mbrl.training.commands.fit"),
-    "test": ("test a checkpoint on episodes that training never saw", "mbrl.training.commands.fit"),
+    "test": (
+        "test a checkpoint on episodes that training never saw, or at several decision frequencies",
+        "mbrl.analysis.commands.test",
+    ),
     "predict": ("write a planner's actions or a model's predictions for a dataset", "mbrl.training.commands.fit"),
     "collect": ("record a dataset with random actions or a trained planner", "mbrl.training.commands.collect"),
     "distill": ("turn a trained policy into a sparse sum that can be read", "mbrl.training.commands.distill"),

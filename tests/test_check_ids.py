@@ -26,6 +26,9 @@ _UNORDERED_FAMILIES = ("srl",)
 # Checks among these that the parts built so far have to reproduce all the same.
 _ORDERED = {
     "coplanner-35",
+    "srl-9.4",
+    "srl-9.5",
+    "srl-9.6",
 }
 _UNORDERED_COPLANNER = {f"coplanner-{number}" for number in range(32, 40)}
 

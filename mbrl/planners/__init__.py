@@ -10,6 +10,7 @@ from mbrl.planners.memory import Memory
 from mbrl.planners.offline_dyna import OfflineDyna
 from mbrl.planners.offline_planner import OfflinePlanner
 from mbrl.planners.online_planner import OnlinePlanner
+from mbrl.planners.open_loop import OpenLoop
 from mbrl.planners.pets import PETS
 from mbrl.planners.plans import (
     CEM,
@@ -68,6 +69,7 @@ __all__ = [
     "OfflineDyna",
     "OfflinePlanner",
     "OnlinePlanner",
+    "OpenLoop",
     "OraclePatch",
     "PenaltyWeight",
     "Plan",

@@ -199,9 +199,11 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     parser = argparse.ArgumentParser(
         prog=f"mbrl {name}",
         description=f"Without --config, everything is taken from the checkpoint; mbrl {name} --config FILE --help says what "
-        "can be set beside it.",
+        "can be set beside it"
+        + (", and mbrl test --frequencies --help how to test at several decision frequencies." if name == "test" else "."),
     )
-    parser.add_argument("--ckpt_path", required=True, help="a run folder, a checkpoint folder, or its model.pt")
+    parser.add_argument("run", nargs="?", help="a run folder, a checkpoint folder, or its model.pt")
+    parser.add_argument("--ckpt_path", help="the same")
     parser.add_argument("--folder", help="where results go (default: the run folder)")
     if name == "test":
         parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
@@ -211,7 +213,9 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
         parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
         parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
     given = parser.parse_args(options)
-    path = checkpoint_at(given.ckpt_path)
+    if (given.run is None) == (given.ckpt_path is None):
+        parser.error("expected one run, got none or two; give --ckpt_path RUN, or RUN alone.")
+    path = checkpoint_at(given.run or given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     model = module_of(checkpoint, path, allow)
     trainer = Trainer(given.folder or inside(path), progress=False, tensorboard=False)
