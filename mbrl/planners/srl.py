@@ -221,7 +221,7 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         recall = self.recall if self.learner.needs_model else None
         actor_updates = 0
         for _ in range(updates):
-            first, second = (self.real_buffer.sample(self.batch_size, replay) for _ in range(2))
+            first, second = self._critics_batch(replay), self.real_buffer.sample(self.batch_size, replay)
             report = self.learner.update_critics(first, noise)
             if isinstance(self.dynamics, GradientModel):
                 self.metrics.add(self.dynamics.update(second, self.fit_value), prefix="model/")
@@ -234,3 +234,9 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         self.metrics.add(report, prefix="learner/")
         self.count_actor_updates(actor_updates / new)
         self.metrics.add({"time/update_s": (perf_counter() - began) / updates})
+
+    def _critics_batch(self, generator: torch.Generator) -> Transitions:
+        if not (self.learner.time_aware_critic and self.learner.needs_model):
+            return self.real_buffer.sample(self.batch_size, generator)
+        windows = self.real_buffer.sample_windows(self.batch_size, self.learner.length, generator)  # B x J
+        return self.learner.segments(windows, self.recall)

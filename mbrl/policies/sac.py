@@ -98,6 +98,7 @@ class SAC(Learner):
     critics: Critics
     target_critics: Critics
     log_temperature: Tensor
+    critics_class: type[Critics] = Critics
 
     def __init__(
         self,
@@ -124,9 +125,7 @@ class SAC(Learner):
         actor_lr_cosine: Literal["auto"] | Count | None = None,
     ) -> None:
         super().__init__()
-        self.hidden = tuple(hidden)
-        self.critic_count = critics
-        self.discount = discount
+        self.hidden, self.critic_count, self.discount = tuple(hidden), critics, discount
         self.actor_lr, self.critic_lr, self.temperature_lr = actor_lr, critic_lr, temperature_lr
         self.target_rate, self.target_every = target_rate, target_every
         self.fixed_temperature = None if isinstance(temperature, str) else temperature
@@ -142,8 +141,7 @@ class SAC(Learner):
                 f"{type(self).__name__}(critic_constraint=…): expected a number for its budget, got 'auto', which is for "
                 "models and their data; set budget."
             )
-        self.critic_constraint = critic_constraint
-        self.backup_entropy, self.target_floor = backup_entropy, target_floor
+        self.critic_constraint, self.backup_entropy, self.target_floor = critic_constraint, backup_entropy, target_floor
         self.initial: Initial = initial
         self.actor_lr_cosine = actor_lr_cosine
         self.cosine_updates = None if isinstance(actor_lr_cosine, str) else actor_lr_cosine  # "auto" waits for the run
@@ -159,7 +157,9 @@ class SAC(Learner):
         sizes = (task.obs_size, task.action_size, generator, self.hidden)
         normalizer = Normalizer(task.obs_size) if self.normalize_obs else None  # one, which all three share
         self.policy = self.make_policy(task, generator, normalizer)
-        self.critics = Critics(*sizes, self.critic_count, self.precision, normalizer, self.critic_constraint, self.initial)
+        self.critics = self.critics_class(
+            *sizes, self.critic_count, self.precision, normalizer, self.critic_constraint, self.initial
+        )
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.target_critics.normalizer = normalizer
         if self.automatic_entropy_target:
@@ -169,10 +169,8 @@ class SAC(Learner):
         else:
             fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
             self.register_buffer("log_temperature", torch.tensor(fixed, dtype=torch.float32))
-        self.updates = 0
-        self._rewards_seen = False
-        self._optimizers = None
-        self._followed = None
+        self.updates, self._rewards_seen = 0, False
+        self._optimizers = self._followed = None
 
     def make_policy(self, task: Task, generator: torch.Generator, normalizer: Normalizer | None) -> Any:
         """The policy that `build` makes; `generator` draws its weights."""
@@ -218,8 +216,7 @@ class SAC(Learner):
             NotBuiltError: before `build` and `make_optimizers`.
             UnsupportedError: with `actor_lr_cosine="auto"` outside a run.
         """
-        report = self.update_critics(batch, generator, critic_terms)
-        report.update(self.update_actor(batch, generator))
+        report = {**self.update_critics(batch, generator, critic_terms), **self.update_actor(batch, generator)}
         self.end_update()
         return report
 
@@ -229,10 +226,9 @@ class SAC(Learner):
         """The critics' part of an update, arguments as in `update`; returns `critic_loss` and `q_mean`."""
         optimizer, _ = self._ready()
         target = self.target(batch, generator)  # B
-        values = self.critics(batch.obs, batch.action)  # J x B
+        values = self._values_of(batch)  # J x B
         loss = (values - target).square().mean(-1).sum() * self.critic_weight
-        temperature = self.log_temperature.detach().exp()
-        own = (self.critics, self.target_critics, self.policy, temperature, self.discount, values)
+        own = (self.critics, self.target_critics, self.policy, self.log_temperature.detach().exp(), self.discount, values)
         for term in critic_terms:
             loss = loss + term(batch, *own)
         penalty = self.critics.penalty(batch.obs, batch.action)
@@ -243,6 +239,9 @@ class SAC(Learner):
         optimizer.advance()
         self.critics.follow()
         return {"critic_loss": loss.detach(), "q_mean": values.detach().mean()}
+
+    def _values_of(self, batch: Transitions) -> Tensor:
+        return self.critics(batch.obs, batch.action)  # J x B
 
     def update_actor(self, batch: Transitions, generator: Generator) -> dict[str, Tensor]:
         """The actor's and the temperature's part of an update; returns `actor_loss`, `temperature` and `entropy`."""

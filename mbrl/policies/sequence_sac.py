@@ -26,6 +26,7 @@ from mbrl.data import Generator, Task, Transitions
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.networks import Normalizer
 from mbrl.policies.base import BoundCriticTerm
+from mbrl.policies.placed_critics import PlacedCritics
 from mbrl.policies.recurrent_policy import Cell, RecurrentPolicy
 from mbrl.policies.sac import SAC
 
@@ -62,13 +63,15 @@ class SequenceSAC(SAC):
         bp_through_time: whether the gradient passes through the model, from the value of the last action, the only one that
             is then scored, where that action is taken. The authors' code has it as an option, off, and scores the last
             action at the state after it. The model has to be differentiable.
+        time_aware_critic: whether critics know the place j at which an action is taken: they learn from segments of J real
+            steps, each step's value at the state that the model predicts from the segment's first, and the policy's j-th
+            action is scored at place j. Targets bootstrap from place 0 at real states. An option of the authors' code, off.
+            An update of the critics then takes about J times as long, and episodes shorter than J teach nothing.
         **sac: arguments of `SAC`, all but `initial`.
 
-    Attributes:
-        actor_updates: updates of the actor so far.
-
     Raises:
-        ConfigError: if an option lies outside its range, or for another `initial` than `"mbpo"`.
+        ConfigError: if an option lies outside its range, for another `initial` than `"mbpo"`, or for a `critic_constraint`
+            beside `time_aware_critic`.
     """
 
     policy: RecurrentPolicy  # type: ignore[assignment]
@@ -81,6 +84,7 @@ class SequenceSAC(SAC):
         actor_reduce: Literal["sum", "mean"] = "sum",
         temperature_reduce: Literal["mean", "first"] = "mean",
         bp_through_time: bool = False,
+        time_aware_critic: bool = False,
         **sac: Any,
     ) -> None:
         super().__init__(**sac)
@@ -89,11 +93,19 @@ class SequenceSAC(SAC):
                 f"{type(self).__name__}(initial=…): expected mbpo, since a recurrent policy draws its first weights in one "
                 f"way, got {self.initial!r}; leave it out."
             )
+        if time_aware_critic and self.critic_constraint is not None:
+            raise ConfigError(
+                f"{type(self).__name__}(time_aware_critic=True): expected no critic_constraint beside it, whose budget "
+                f"would count places as states, got a {type(self.critic_constraint).__name__}; leave one out."
+            )
         self.length = length
         self.cell: Cell = cell
         self.actor_reduce = actor_reduce
         self.temperature_reduce = temperature_reduce
         self.bp_through_time = bp_through_time
+        self.time_aware_critic = time_aware_critic
+        if time_aware_critic:
+            self.critics_class = PlacedCritics
 
     @property
     def needs_model(self) -> bool:
@@ -105,6 +117,23 @@ class SequenceSAC(SAC):
         policy = RecurrentPolicy(task.obs_size, task.action_size, generator, *shape)
         policy.trained_length = self.length
         return policy
+
+    def segments(self, windows: Transitions, recall: Recall) -> Transitions:
+        """The rows that time-aware critics learn from, `W·J`, of windows of J real steps, `W x J`.
+
+        Each stands at the state that `recall` predicts from its window's first, with its place in `extras["place"]`.
+        """
+        said = recall(windows.obs[:, 0], windows.action)  # J x W
+        rows = windows.map(lambda column: column.transpose(0, 1).flatten(0, 1))  # J·W
+        places = torch.arange(len(said.obs), device=said.obs.device).repeat_interleave(said.obs.shape[1])
+        rows.obs = said.obs.flatten(0, 1)
+        rows.extras["place"] = places.to(rows.obs.dtype)
+        return rows
+
+    def _values_of(self, batch: Transitions) -> Tensor:
+        if not self.time_aware_critic:
+            return super()._values_of(batch)
+        return self.critics(batch.obs, batch.action, place=batch.extras.get("place"))
 
     def row_extras(self, task: Task) -> dict[str, int]:
         return {"prev_action": task.action_size}
@@ -148,7 +177,11 @@ class SequenceSAC(SAC):
         if recall is not None:
             states, alive = recall(batch.obs, actions if self.bp_through_time else actions.detach())
         scored = slice(-1, None) if self.bp_through_time else slice(None)
-        smallest = self.critics(states[scored], actions.transpose(0, 1)[scored], frozen=True).amin(0)  # J x B
+        asked: dict[str, Tensor] = {}
+        if self.time_aware_critic:
+            places = torch.arange(self.length, device=states.device, dtype=states.dtype)
+            asked["place"] = places.unsqueeze(-1).expand_as(log_prob)[scored]  # J x B
+        smallest = self.critics(states[scored], actions.transpose(0, 1)[scored], frozen=True, **asked).amin(0)  # J x B
         terms = temperature * log_prob[scored] - smallest  # J x B
         entropies = -log_prob.detach()  # J x B
         held = entropies[:1] if self.temperature_reduce == "first" else entropies[scored]

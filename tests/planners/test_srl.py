@@ -187,6 +187,22 @@ def test_critics_learn_from_one_batch_and_model_and_actor_from_another(monkeypat
     assert torch.equal(seen["update"], seen["update_actor"]) and not torch.equal(seen["update"], seen["update_critics"])
 
 
+def test_time_aware_critics_get_segments_of_one_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = made(3, learner=SequenceSAC(3, hidden=[8], time_aware_critic=True), warmup_steps=14)
+    ticked(planner, 14)
+    seen: list[Transitions] = []
+    update = planner.learner.update_critics
+    monkeypatch.setattr(planner.learner, "update_critics", lambda rows, *rest: (seen.append(rows), update(rows, *rest))[1])
+    planner.learn(1)
+    (rows,) = seen
+    assert rows.extras["place"].tolist() == [0.0] * 8 + [1.0] * 8 + [2.0] * 8
+    assert rows.row is not None
+    first, second, third = rows.row.view(3, 8)
+    assert torch.equal(second, first + 1) and torch.equal(third, first + 2)
+    real = planner.real_buffer.all().obs
+    assert torch.equal(rows.obs[:8], real[first]) and not torch.equal(rows.obs[8:16], real[second])
+
+
 @pytest.mark.check("srl-9.3")
 def test_averages_of_critics_and_model_follow_once_an_update() -> None:
     planner = made(2, model_target_rate=0.25, learner=SequenceSAC(2, hidden=[8], target_rate=0.25))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError, UnsupportedError
+from mbrl.networks import SpectralClip
 from mbrl.policies import SAC, Recalled, SequenceSAC
 from mbrl.testing import check_learner
 from mbrl.testing.no_sync import NoScalarReadback
@@ -60,6 +61,7 @@ def moves(obs: Tensor, actions: Tensor) -> Recalled:
     [
         {},
         {"cell": "rnn", "log_sigma": "tanh", "temperature": 0.2, "critic_loss": "full", "normalize_obs": True},
+        {"time_aware_critic": True},
         {"actor_reduce": "mean", "temperature_reduce": "first", "critics": 3, "target_every": 2, "bp_through_time": True},
     ],
 )
@@ -237,6 +239,34 @@ def test_back_propagation_through_time_scores_the_last_action_where_it_is_taken(
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
 
 
+def test_time_aware_critics_learn_at_predicted_states_and_score_each_action_at_its_place() -> None:
+    rows, learner = batch(12), built(time_aware_critic=True, critic_loss="full")
+    windows = rows.map(lambda column: column.unflatten(0, (4, 3)))  # 4 windows of 3 steps
+    segments = learner.segments(windows, moves)
+    states = moves(windows.obs[:, 0], windows.action).obs  # J x W x S
+    expected = torch.zeros(())
+    draws = learner.policy.sample(segments.next_obs, noise(), segments.action)
+    for place in range(3):
+        at = slice(4 * place, 4 * place + 4)
+        assert torch.equal(segments.reward[at], windows.reward[:, place])
+        value = learner.target_critics(windows.next_obs[:, place], draws[0][at], place=torch.zeros(4)).amin(0) - draws[1][at]
+        target = windows.reward[:, place] + 0.99 * value * ~windows.terminated[:, place]
+        said = learner.critics(states[place], windows.action[:, place], place=torch.full((4,), float(place)))
+        expected = expected + (said - target.detach()).square().mean(1).sum() / 3
+    torch.testing.assert_close(learner.update_critics(segments, noise())["critic_loss"], expected.detach())
+    actions, log_prob = learner.policy.sequence(rows.obs, rows.extras["prev_action"], 3, noise())
+    recalled = moves(rows.obs, actions.detach()).obs
+    loss = torch.zeros(())
+    for place in range(3):
+        value = learner.critics(recalled[place], actions[:, place], place=torch.full((12,), float(place))).amin(0)
+        loss = loss + (log_prob[:, place] - value).mean()
+    torch.testing.assert_close(learner.update_actor(rows, noise(), moves)["actor_loss"], loss.detach())
+    slopes = learner.critics.action_slopes(rows.obs, rows.action)
+    at = rows.action.clone().requires_grad_()
+    (found,) = torch.autograd.grad(learner.critics(rows.obs, at)[0].sum(), at)
+    torch.testing.assert_close(slopes[0], found)
+
+
 def test_nothing_is_read_back() -> None:
     learner, rows = built(), batch()
     with NoScalarReadback():
@@ -259,5 +289,7 @@ def test_wrong_options_are_refused() -> None:
     for options in ({"length": 0}, {"length": 2.5}, {"cell": "lstm"}, {"actor_reduce": "max"}, {"initial": "ravl"}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             SequenceSAC(**options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="expected no critic_constraint beside it"):
+        SequenceSAC(time_aware_critic=True, critic_constraint=SpectralClip(3.0))
     with pytest.raises(NotBuiltError, match="SequenceSAC"):
         SequenceSAC(2).update_actor(batch(), noise(), stays)

@@ -36,6 +36,13 @@ def test_next_obs_network(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: SRL(
+            NextObsNetwork([8, 8]),
+            SequenceSAC(3, hidden=[8, 8], time_aware_critic=True),
+            warmup_steps=8,
+            refit_every=8,
+            batch_size=8,
+        ),
         lambda: SRL(NextObsNetwork([8, 8]), SequenceSAC(3, hidden=[8, 8]), warmup_steps=4, refit_every=4, batch_size=8),
         lambda: SRL(
             GaussianEnsemble(**SMALL),
