@@ -49,14 +49,18 @@ COMMANDS: dict[str, Command] = {
     "fit": Command("train a planner in its environment, or a dynamics model on a dataset", *_FIT),
     "presets": Command("list shipped settings by name, and what was measured with them", _LISTED, _LISTED),
     "validate": Command("evaluate a checkpoint as training does", *_FIT),
-    "test": Command("test a checkpoint on episodes that training never saw", *_FIT),
+    "test": Command(
+        "test a checkpoint on episodes that training never saw, or at several decision frequencies",
+        "mbrl.options.fit",
+        "mbrl.analysis.commands.test",
+    ),
     "predict": Command("write a planner's actions or a model's predictions for a dataset", *_FIT),
     **{
         name: Command(text, f"mbrl.options.{name}", f"mbrl.{folder}.commands.{name}")
         for name, folder, text in (
             ("collect", "training", "record a dataset with random actions or a trained planner"),
             ("distill", "training", "turn a trained policy into a sparse sum that can be read"),
-            ("export", "training", "write a sparse model or policy as Python or C"),
+            ("export", "training", "write a policy as a file of torch or ONNX, or a sparse one as Python or C"),
             ("check", "training", "check an environment and its task functions, or a dataset"),
             ("report", "analysis", "look at a trained model on a dataset: where, how far ahead and how surely it is wrong"),
             ("plot", "analysis", "draw learning curves of runs with bands over their seeds"),

@@ -4,6 +4,9 @@ from mbrl.analysis.edge_of_reach.targets import edge_of_reach
 from mbrl.analysis.edge_of_reach.targets_result import EdgeOfReach
 from mbrl.analysis.episodes import split_episodes, windows
 from mbrl.analysis.forecasts.linear_baseline import LinearBaseline
+from mbrl.analysis.frequencies.fas import fas
+from mbrl.analysis.frequencies.frequencies import decision_frequencies
+from mbrl.analysis.frequencies.frequencies_result import DecisionFrequencies
 from mbrl.analysis.model_error.calibration import calibration
 from mbrl.analysis.model_error.calibration_result import Calibration
 from mbrl.analysis.model_error.lipschitz import LipschitzEstimate, local_lipschitz
@@ -48,6 +51,7 @@ __all__ = [
     "BanditSelection",
     "Calibration",
     "Curve",
+    "DecisionFrequencies",
     "EdgeOfReach",
     "FittedQ",
     "FittedQScore",
@@ -74,7 +78,9 @@ __all__ = [
     "ValueAwareError",
     "bootstrap_interval",
     "calibration",
+    "decision_frequencies",
     "edge_of_reach",
+    "fas",
     "fitted_q_evaluation",
     "interquartile_mean",
     "learning_curves",

@@ -15,7 +15,7 @@ from mbrl.envs.experience import Experience
 from mbrl.envs.vector_experience import VectorExperience
 from mbrl.errors import ConfigError
 
-_EVALUATION_ENVS = 10  # at once: more episodes than these run one after the other
+EVALUATION_ENVS = 10  # at once: more episodes than these run one after the other
 
 
 @dataclass
@@ -157,7 +157,7 @@ class PlannerData(pl.LightningDataModule):
         self._evaluation = {}
 
     def _request(self, episodes: int, seed: int) -> EvaluationRequest:
-        number = min(episodes, _EVALUATION_ENVS)
+        number = min(episodes, EVALUATION_ENVS)
         if number not in self._evaluation:
             self._evaluation[number] = VectorExperience(self.evaluation_task, number, seed=seed, device=self._device())
         return EvaluationRequest(self._evaluation[number], episodes, seed)

@@ -10,6 +10,7 @@ import argparse
 import shutil
 import sys
 import textwrap
+from pathlib import Path
 
 from mbrl.options.described import Described, described
 from mbrl.options.parsers import DATASET, RUN, add_done
@@ -18,6 +19,8 @@ from mbrl.options.presets import OPTION, with_presets
 _FILES = ("-c", "--config", "--model", "--print_config")  # what says that the settings come from elsewhere than a checkpoint
 _HELP = ("-h", "--help")
 FULL_HELP = "--full_help"
+_FREQUENCIES = ("--frequencies", "--random")
+STANDARD = "standard"  # the lengths that fas is defined by
 
 _OWN = [  # of the command line itself
     (
@@ -51,6 +54,8 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     arguments = with_presets(arguments)
     if FULL_HELP in arguments:
         return argparse.Namespace(command=command, arguments=["--help"])
+    if command == "test" and any(argument.split("=")[0] in _FREQUENCIES for argument in arguments):
+        return _frequencies(command, arguments)
     if command != "fit" and not any(argument.split("=")[0] in _FILES for argument in arguments):
         return _beside_checkpoint(command, arguments)
     if any(argument in _HELP for argument in arguments):
@@ -61,12 +66,13 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
 
 def _beside_checkpoint(command: str, arguments: list[str]) -> argparse.Namespace:
     """Options of an evaluation or prediction for which a checkpoint says the rest."""
+    also = ", and mbrl test --frequencies --help how to test at several decision frequencies" if command == "test" else ""
     parser = argparse.ArgumentParser(
         prog=f"mbrl {command}",
         description=f"Without --config or {OPTION}, everything is taken from the checkpoint; mbrl {command} --config FILE "
-        "--help says what can be set beside it.",
+        f"--help says what can be set beside it{also}.",
     )
-    parser.add_argument("--ckpt_path", required=True, help=RUN)
+    _add_run(parser)
     parser.add_argument("--folder", help="where results go (default: the run folder)")
     if command == "test":
         parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
@@ -76,7 +82,38 @@ def _beside_checkpoint(command: str, arguments: list[str]) -> argparse.Namespace
         parser.add_argument("--dataset", required=True, help=DATASET)
         add_done(parser)
         parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
+    return _of_one_run(parser, command, arguments)
+
+
+def _frequencies(command: str, arguments: list[str]) -> argparse.Namespace:
+    """Options of a test at several decision frequencies."""
+    parser = argparse.ArgumentParser(
+        prog=f"mbrl {command} --frequencies",
+        description="Evaluates a run's planner when it looks once in so many steps of the primitive environment.",
+    )
+    _add_run(parser)
+    parser.add_argument(
+        "--frequencies", nargs="?", const=STANDARD, required=True,
+        help="steps per decision, such as 1,2,4,8, or 1,2,4,...,30, which goes on by the last step (default: those of fas)",
+    )  # fmt: skip
+    parser.add_argument("--random", metavar="LOW:HIGH", help="one more evaluation at lengths drawn for each decision")
+    parser.add_argument("--episodes", type=int, help="at each length (default: those of the run's test)")
+    parser.add_argument("--max_return", type=float, help="that counts as 1 in fas (default: the authors', if they have one)")
+    parser.add_argument("--offset", type=float, help="added to returns in fas (default: the authors', or 0)")
+    parser.add_argument("--folder", type=Path, help="where results go (default: the run folder)")
+    return _of_one_run(parser, command, arguments)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", help=RUN)
+    parser.add_argument("--ckpt_path", help="the same")
+
+
+def _of_one_run(parser: argparse.ArgumentParser, command: str, arguments: list[str]) -> argparse.Namespace:
+    """Reads the arguments, among which a run stands once."""
     given = parser.parse_args(arguments)
+    if (given.run is None) == (given.ckpt_path is None):
+        parser.error(f"expected one run, got none or two; name it first: mbrl {command} RUN.")
     given.command, given.arguments = command, None
     return given
 

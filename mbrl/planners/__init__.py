@@ -1,4 +1,4 @@
-"""Planners, which act: Dyna, PETS, and their parts."""
+"""Planners, which act: Dyna, PETS, SRL, and their parts."""
 
 from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans, dynamics_of
@@ -10,6 +10,7 @@ from mbrl.planners.memory import Memory
 from mbrl.planners.offline_dyna import OfflineDyna
 from mbrl.planners.offline_planner import OfflinePlanner
 from mbrl.planners.online_planner import OnlinePlanner
+from mbrl.planners.open_loop import OpenLoop
 from mbrl.planners.pets import PETS
 from mbrl.planners.plans import (
     CEM,
@@ -22,6 +23,7 @@ from mbrl.planners.plans import (
     RandomShooting,
 )
 from mbrl.planners.plans.objective import PlanObjective
+from mbrl.planners.policy_planner import PolicyPlanner
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.clamp_to_data import ClampToData
 from mbrl.planners.rollouts.data_range import DataRange
@@ -34,12 +36,16 @@ from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, Unc
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicyMode, PolicySample, Situation
 from mbrl.planners.rollouts.up_mpc import UPMPC, best_candidate
+from mbrl.planners.sequences.model_rolled import ModelRolled
+from mbrl.planners.sequences.temporal_recall import TemporalRecall
+from mbrl.planners.srl import SRL
 
 __all__ = [
     "CEM",
     "ICEM",
     "MPPI",
     "PETS",
+    "SRL",
     "UPMPC",
     "ActionSelector",
     "BatchContext",
@@ -59,9 +65,11 @@ __all__ = [
     "LearnsPolicy",
     "MakesPlans",
     "Memory",
+    "ModelRolled",
     "OfflineDyna",
     "OfflinePlanner",
     "OnlinePlanner",
+    "OpenLoop",
     "OraclePatch",
     "PenaltyWeight",
     "Plan",
@@ -70,11 +78,13 @@ __all__ = [
     "PlanProblem",
     "Planner",
     "PolicyMode",
+    "PolicyPlanner",
     "PolicySample",
     "RandomShooting",
     "RolloutContext",
     "RolloutHook",
     "Situation",
+    "TemporalRecall",
     "UncertaintyBonus",
     "UncertaintyPenalty",
     "best_candidate",

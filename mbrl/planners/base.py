@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mbrl.arguments import check_argument
+from mbrl.arguments import check_argument, check_whole
 from mbrl.data import Streams, Task, check_same_task, default_draws
 from mbrl.errors import CheckpointError, ConfigError, EnvironmentFailedError, reading
 from mbrl.parts import load_states_of_parts, reset_parts, states_of_parts
@@ -81,6 +81,37 @@ class Planner(Predicting, ABC):
         Returns:
             Actions `N x A` in [−1, 1], and the memory to pass next time.
         """
+
+    @torch.no_grad()
+    def decide(self, obs: Tensor, memory: Memory, length: int, *, snapshot: Tensor | None = None) -> Tensor:
+        """Chooses the actions of `length` steps in which it won't look, deterministic, as evaluations act.
+
+        The first is that of `act(explore=False)`, and a longer decision begins with the shorter one. By default that action
+        is held. A length beyond `decision_length` is allowed: a plan's last action is held, a sequence policy goes on.
+
+        Args:
+            obs: `N x S`, where the steps begin.
+            memory: as for `act`; afterwards it is that of whoever has taken all these actions, so that a caller who breaks
+                off for any other reason than an episode's end asks a planner that remembers what never happened.
+            length: steps, at least 1.
+            snapshot: as for `act`.
+
+        Returns:
+            Actions `N x length x A` in [−1, 1].
+
+        Raises:
+            ConfigError: for a length below 1.
+        """
+        check_whole(f"{type(self).__name__}.decide(length=…)", length)
+        action, after = self.act(obs, memory, explore=False, snapshot=snapshot)
+        if after is not memory:
+            memory.load_state_dict(after.copied_state())
+        return action.unsqueeze(1).expand(-1, length, -1)
+
+    @property
+    def decision_length(self) -> int:
+        """Steps of its task that one decision spans in training: 1, a plan's horizon, or a sequence policy's length."""
+        return 1
 
     @abstractmethod
     def tick(self, experience: Any) -> None:

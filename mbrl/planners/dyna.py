@@ -24,6 +24,7 @@ from mbrl.models import DynamicsModel
 from mbrl.planners.capabilities import LearnsPolicy
 from mbrl.planners.memory import Memory
 from mbrl.planners.online_planner import OnlinePlanner
+from mbrl.planners.policy_planner import PolicyPlanner
 from mbrl.planners.rollouts.check_parts import check_parts, check_without_dynamics
 from mbrl.planners.rollouts.hooks import BatchHook, RolloutHook
 from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
@@ -36,7 +37,7 @@ from mbrl.planners.rollouts.schedule import (
     rollout_length,
 )
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
-from mbrl.policies import CriticTerm, Learner
+from mbrl.policies import CriticTerm, Learner, Policy
 
 _EXPLORE = "explore/"  # before the names of the exploration selector's tensors in a memory
 _OF_MODEL = (  # settings of its fits and rollouts
@@ -45,7 +46,7 @@ _OF_MODEL = (  # settings of its fits and rollouts
 )  # fmt: skip
 
 
-class Dyna(OnlinePlanner, LearnsPolicy):
+class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
     """Trains a learner on a mix of real steps and rollouts of a model that is refitted as data come in.
 
     Without a model (`dynamics: null`) batches are real throughout, and this is the learner alone, such as SAC. What only a
@@ -179,6 +180,10 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         return [*model, *self.learner.make_optimizers()]
 
     @property
+    def acting_policy(self) -> Policy:
+        return self.learner.policy
+
+    @property
     def real_rows(self) -> int:
         """Real rows in a batch of the present epoch; the others are the model's."""
         if self.dynamics is None:
@@ -228,8 +233,9 @@ class Dyna(OnlinePlanner, LearnsPolicy):
 
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
-        before = memory.tensors.get("prev_action")  # older checkpoints' memories lack it
-        action = self._explored(obs, memory, before, snapshot) if explore else self.learner.policy.mode(obs, before)
+        if not explore:
+            return super().act(obs, memory, explore=False)
+        action = self._explored(obs, memory, memory.tensors.get("prev_action"), snapshot)
         memory.tensors["prev_action"] = action
         return action, memory
 
@@ -282,6 +288,7 @@ class Dyna(OnlinePlanner, LearnsPolicy):
         if self.real_rows < self.batch_size and len(self.model_buffer) == 0:  # resumed with a smaller share of real rows
             self.after_refit()
         self.learning.learn(self.updates_per_step * new)
+        self.count_actor_updates(self.updates_per_step)
 
     # checkpoint ------------------------------------------------------------------------------------------------------
 

@@ -40,10 +40,17 @@ class EvaluationStopped(Exception):
 
 @dataclass
 class EpisodeReturns:
-    """Returns and lengths of whole episodes, `n` each, undiscounted, in environment units and real steps."""
+    """Returns and lengths of whole episodes, `n` each, undiscounted, in environment units and real steps.
+
+    Attributes:
+        returns: float64.
+        lengths: int64.
+        decisions: int64, how often the planner looked at an observation: `lengths`, but of an `OpenLoop`.
+    """
 
     returns: Tensor
     lengths: Tensor
+    decisions: Tensor | None = None
 
     def summary(self) -> dict[str, float]:
         """Mean return with its 95 % interval (Student's t), and mean length; the interval is absent with one episode."""
@@ -99,16 +106,19 @@ def evaluate(
     slots = list(range(n))  # the number of the episode that each environment is in
     returns = [0.0] * episodes
     lengths = [0] * episodes
+    decisions = [0] * episodes
     finished = 0
     while finished < episodes:
         if stop is not None and stop():
             raise EvaluationStopped
         action, memory = planner.act(experience.obs, memory, explore=False, snapshot=snapshot_for(planner, experience))
+        looked = [True] * n if memory.looked is None else memory.looked.tolist()
         rows = experience.step(action)
         for i, (reward, end) in enumerate(zip(rows.reward.tolist(), experience.ended.tolist(), strict=True)):
             episode = slots[i]
             if episode >= episodes:
                 continue
+            decisions[episode] += looked[i]
             returns[episode] += reward
             lengths[episode] += 1
             if end:
@@ -116,7 +126,8 @@ def evaluate(
                 slots[i] = started if started < episodes else episodes
                 started += 1
         memory.reset(experience.ended)
-    return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), torch.tensor(lengths, dtype=torch.int64))
+    counts = (torch.tensor(each, dtype=torch.int64) for each in (lengths, decisions))
+    return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), *counts)
 
 
 @contextmanager

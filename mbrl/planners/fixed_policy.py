@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.data import Task
-from mbrl.planners.base import Planner
-from mbrl.planners.memory import Memory
+from mbrl.planners.policy_planner import PolicyPlanner
 from mbrl.policies import BuildablePolicy, Learner, Policy
 
 
-class FixedPolicy(Planner):
+class FixedPolicy(PolicyPlanner):
     """A policy as a planner, so that it is tested, collected with and loaded like any other.
 
     Evaluations take its deterministic action, exploration a sample. A fit steps the environments and changes nothing.
@@ -44,17 +41,6 @@ class FixedPolicy(Planner):
     def acting_policy(self) -> Policy:
         """The policy that acts."""
         return self.policy.policy if isinstance(self.policy, Learner) else self.policy
-
-    def memory(self, n: int, generator: torch.Generator) -> Memory:
-        before = torch.zeros(n, self.built_task.action_size, device=self.device, dtype=torch.float32)
-        return Memory(n, generator, prev_action=before)
-
-    @torch.no_grad()
-    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
-        policy, before = self.acting_policy, memory.tensors["prev_action"]
-        action = policy.sample(obs, memory.generator, before)[0] if explore else policy.mode(obs, before)
-        memory.tensors["prev_action"] = action
-        return action, memory
 
     def tick(self, experience: Any) -> None:
         """Steps each environment once."""

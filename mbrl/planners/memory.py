@@ -23,6 +23,7 @@ class Memory:
 
     Attributes:
         decisions: made so far by a planner that counts them; see `decision_generators`.
+        looked: `n` bool, whose last action was decided on at its own observation; None for all of them.
     """
 
     def __init__(self, n: int, generator: torch.Generator, **tensors: Tensor) -> None:
@@ -31,6 +32,7 @@ class Memory:
         # planning draws from its own, so that switching a planner on leaves the policy's samples as they were
         self.planning_generator = make_generator(generator.device, generator.initial_seed(), "planning")
         self.decisions = 0
+        self.looked: Tensor | None = None
         self.tensors = tensors
         self._initial = {name: tensor.clone() for name, tensor in tensors.items()}
 

@@ -13,8 +13,6 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Share
@@ -23,14 +21,14 @@ from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel
 from mbrl.planners.capabilities import HasDynamics, LearnsPolicy
 from mbrl.planners.fitting import fit_to
-from mbrl.planners.memory import Memory
 from mbrl.planners.offline_planner import OfflinePlanner
+from mbrl.planners.policy_planner import PolicyPlanner
 from mbrl.planners.rollouts.check_parts import check_parts, check_without_dynamics
 from mbrl.planners.rollouts.hooks import BatchHook, RolloutHook
 from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
 from mbrl.planners.rollouts.schedule import check_real_ratio, check_schedule, fewest_real_rows, real_rows, rollout_length
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample
-from mbrl.policies import CriticTerm, Learner
+from mbrl.policies import CriticTerm, Learner, Policy
 
 _OF_MODEL = (  # settings of its rollouts
     "rollout_length", "rollout_batch", "rollout_every", "retain", "real_ratio", "rollout_chunk", "finished_rollouts",
@@ -38,7 +36,7 @@ _OF_MODEL = (  # settings of its rollouts
 )  # fmt: skip
 
 
-class OfflineDyna(OfflinePlanner, HasDynamics, LearnsPolicy):
+class OfflineDyna(PolicyPlanner, OfflinePlanner, HasDynamics, LearnsPolicy):
     """Fits its model once to a dataset, and trains a learner on a mix of its rows and the model's rollouts from them.
 
     Without a model (`dynamics: null`) batches are real throughout, and this is an offline learner alone: SAC-N, EDAC,
@@ -147,6 +145,10 @@ class OfflineDyna(OfflinePlanner, HasDynamics, LearnsPolicy):
         """True if some batch holds rows of the model."""
         return self.dynamics is not None and fewest_real_rows(self.real_ratio, self.batch_size) < self.batch_size
 
+    @property
+    def acting_policy(self) -> Policy:
+        return self.learner.policy
+
     def make_optimizers(self) -> list[Optimizer]:
         model = [] if self.dynamics is None else self.dynamics.make_optimizers()
         return [*model, *self.learner.make_optimizers()]
@@ -180,19 +182,6 @@ class OfflineDyna(OfflinePlanner, HasDynamics, LearnsPolicy):
                 f"OfflineDyna: expected rollouts no longer than the dataset's longest episode, {longest} steps, got "
                 f"rollout_length {max(self.rollout_length[2:])}; lower it."
             )
-
-    # acting ----------------------------------------------------------------------------------------------------------
-
-    def memory(self, n: int, generator: torch.Generator) -> Memory:
-        before = torch.zeros(n, self.built_task.action_size, device=self.device, dtype=torch.float32)
-        return Memory(n, generator, prev_action=before)
-
-    @torch.no_grad()
-    def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
-        policy, before = self.learner.policy, memory.tensors["prev_action"]
-        action = policy.sample(obs, memory.generator, before)[0] if explore else policy.mode(obs, before)
-        memory.tensors["prev_action"] = action
-        return action, memory
 
     # one update ------------------------------------------------------------------------------------------------------
 

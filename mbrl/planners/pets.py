@@ -127,6 +127,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
             check_measure("PETS", "uncertainty", self.uncertainty, self.dynamics, valued=self.learner is not None)
         if self.learner is not None:
             self.learner.build(task, seed)
+            self.learner.check_batches()
         critics = self._terminal_value if self.terminal_value is not None else None
         self.objective = PlanObjective(
             dynamics=self.dynamics,
@@ -197,6 +198,29 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         began = perf_counter()
+        plan = self._finite_plan(obs, memory, explore, snapshot)
+        if explore:
+            self.metrics.add({"plan/value": plan.value.mean(), "time/plan_s": perf_counter() - began})
+            if plan.halted is not None:
+                self.metrics.add({"plan/halted": plan.halted})
+        return plan.actions[:, 0].clone(), memory
+
+    @torch.no_grad()
+    def decide(self, obs: Tensor, memory: Memory, length: int, *, snapshot: Tensor | None = None) -> Tensor:
+        """Chooses the plan's actions; beyond its horizon the last one is held. See `Planner.decide`."""
+        check_whole(f"{type(self).__name__}.decide(length=…)", length)
+        plan = self._finite_plan(obs, memory, False, snapshot).actions  # N x H x A
+        beyond = plan[:, -1:].expand(-1, max(length - plan.shape[1], 0), -1)
+        actions = torch.cat((plan[:, :length], beyond), 1)
+        kept = memory.part(_PLAN)
+        memory.tensors.update({_PLAN + name: tensor for name, tensor in self.optimizer.advanced(kept, actions).items()})
+        return actions
+
+    @property
+    def decision_length(self) -> int:
+        return self.horizon
+
+    def _finite_plan(self, obs: Tensor, memory: Memory, explore: bool, snapshot: Tensor | None) -> Plan:
         plan = self.plan(obs, memory, explore=explore, snapshot=snapshot)
         fine = torch.isfinite(plan.value)
         if not fine.all():  # one read-back per decision; the action goes to the host anyway
@@ -205,11 +229,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
                 f"PETS: expected a finite predicted return per environment, got none for {bad} at step {self.env_steps}; "
                 "the model has diverged: lower its learning rate or the horizon, or check the data for outliers."
             )
-        if explore:
-            self.metrics.add({"plan/value": plan.value.mean(), "time/plan_s": perf_counter() - began})
-            if plan.halted is not None:
-                self.metrics.add({"plan/halted": plan.halted})
-        return plan.actions[:, 0].clone(), memory
+        return plan
 
     @torch.no_grad()
     def plan(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> Plan:

@@ -21,7 +21,13 @@ from mbrl.spec import Configurable, Part
 
 
 class Policy(nn.Module, ABC):
-    """Maps observations to actions in [−1, 1]."""
+    """Maps observations to actions in [−1, 1].
+
+    Attributes:
+        trained_length: actions of a sequence that its training looked at; 1 of a policy that decides one step at a time.
+    """
+
+    trained_length: int = 1
 
     @abstractmethod
     def sample(self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -202,6 +208,12 @@ class Learner(Configurable, nn.Module, ABC):
     @abstractmethod
     def make_optimizers(self) -> list[Optimizer]:
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
+
+    def check_batches(self) -> None:
+        """Refuses planners that show it batches of rows and no more (`UnsupportedError`).
+
+        They call it after `build`. By default batches are all that an update asks for.
+        """
 
     def take_length(self, updates: int) -> None:
         """Takes in how many updates the run makes, for schedules that are as long; by default nothing.

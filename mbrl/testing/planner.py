@@ -15,11 +15,12 @@ from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, NotBuiltError
-from mbrl.models import DynamicsModel
+from mbrl.models import DynamicsModel, GradientModel
 from mbrl.parts import parts_of
 from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, OfflinePlanner, Planner, PlanObjective
 from mbrl.policies import Learner
 from mbrl.testing.clauses import Clauses, noise, some_obs, through_bytes
+from mbrl.testing.decisions import check_decisions
 from mbrl.testing.watched import watched
 from mbrl.training.metrics_file import CLOCKS
 
@@ -57,6 +58,7 @@ def check_planner(
     suite.life()
     suite.markers(suite.built())
     suite.acting(suite.built())
+    check_decisions(suite, suite.built(), task, ENVS)
     suite.moves(suite.built())
     if offline:
         suite.training(None, ticks)
@@ -220,7 +222,8 @@ class _Suite(Clauses):
         experience, other, again = (None if make_experience is None else make_experience() for _ in range(3))
         try:
             optimizers = planner.make_optimizers()
-            _reset(experience)
+            if experience is not None:
+                experience.reset(SEED)
             self.ticks(planner, experience, ticks)
             self.evaluation(planner)
             checkpoint = self.saved(planner, optimizers)
@@ -233,7 +236,8 @@ class _Suite(Clauses):
 
             repeated = self.built()
             optimizers = repeated.make_optimizers()
-            _reset(again)
+            if again is not None:
+                again.reset(SEED)
             self.ticks(repeated, again, ticks)
             saved = self.saved(repeated, optimizers)
             self.equal(_untimed(saved), _untimed(checkpoint), "the same seed gives the same ticks, bit for bit")
@@ -260,11 +264,12 @@ class _Suite(Clauses):
         """Makes that many ticks, in which whatever model learns must be fitted from a buffer that a checkpoint keeps."""
         models = [part for part in planner.modules() if isinstance(part, DynamicsModel) and part.fitting != "fixed"]
         parts = list({id(part): part for part in parts_of(planner).values()}.values())
-        fitted: list[Any] = []
-        told: list[Any] = []
+        fitted, stepped, told = list[Any](), list[Any](), list[Any]()
         with ExitStack() as stack:
             for model in models:
                 stack.enter_context(watched(model, "refit", fitted))
+                if isinstance(model, GradientModel):
+                    stack.enter_context(watched(model, "update", stepped))
             for part in parts:
                 stack.enter_context(watched(part, "fitted", told))
             for learner in _learners(planner):
@@ -290,9 +295,9 @@ class _Suite(Clauses):
                 )
                 continue
             self.hold(
-                any(model is other for other in fitted),
-                f"a model that learns is refitted while its planner trains; {number} ticks of {experience.num_envs} "
-                f"environments saw no refit of {name} (check a planner with a shorter warm-up, or give more ticks)",
+                any(model is other for other in (*fitted, *stepped)),
+                f"a model that learns is refitted or updated while its planner trains; {number} ticks of "
+                f"{experience.num_envs} environments saw no refit of {name} (give more, or shorten the planner's warm-up)",
             )
             self.hold(
                 any(planner.buffers_state().values()),
@@ -329,11 +334,6 @@ class _Suite(Clauses):
 
 def _learners(planner: Planner) -> list[Learner]:
     return [part for part in planner.modules() if isinstance(part, Learner)]
-
-
-def _reset(experience: Experience | None) -> None:
-    if experience is not None:
-        experience.reset(SEED)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

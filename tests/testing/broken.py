@@ -768,6 +768,35 @@ class SavesItsTask(Walker):
         return {"count": self.count, "task": self.task}
 
 
+class DecidesOtherwise(Walker):
+    def decide(self, obs: Tensor, memory: Memory, length: int, *, snapshot: Any = None) -> Tensor:
+        return 0.5 * super().decide(obs, memory, length)
+
+
+class DecidesByLength(Walker):
+    def decide(self, obs: Tensor, memory: Memory, length: int, *, snapshot: Any = None) -> Tensor:
+        fading = torch.tensor([0.9 ** (step * length) for step in range(length)])
+        return fading[:, None] * super().decide(obs, memory, length)
+
+
+class DecidesForNoSteps(Walker):
+    def decide(self, obs: Tensor, memory: Memory, length: int, *, snapshot: Any = None) -> Tensor:
+        return self.act(obs, memory, explore=False)[0].unsqueeze(1).expand(-1, length, -1)
+
+
+class CountsDecisionsItself(Walker):
+    decided = 0
+
+    def decide(self, obs: Tensor, memory: Memory, length: int, *, snapshot: Any = None) -> Tensor:
+        self.decided += 1
+        actions = super().decide(obs, memory, length)
+        return torch.cat((actions[:, :1], actions[:, 1:] / self.decided), 1)
+
+
+class DecidesForever(Walker):
+    decision_length = 0  # type: ignore[assignment]
+
+
 class LacksItsModel(Walker, HasDynamics):
     pass
 
@@ -790,6 +819,11 @@ PLANNERS = {
     TrainingNoise: "draws from its memory, never from the streams",
     Unbounded: r"actions lie in \[−1, 1\]",
     KeepsNoiseItself: "equal memories give equal actions",
+    DecidesOtherwise: r"the first action of a decision is that of act\(explore=False\)",
+    DecidesByLength: "a longer decision begins with the shorter one",
+    DecidesForNoSteps: "decide refuses a length below 1",
+    CountsDecisionsItself: "equal memories give equal decisions",
+    DecidesForever: "decision_length is a number of steps, at least 1, got 0",
     NeverForgets: "reset forgets last of the episodes in the mask",
     MiscountsSteps: "a tick of 3 environments counts as many steps, got 1",
     LosesItsCount: "a planner restored from a checkpoint makes the same ticks",

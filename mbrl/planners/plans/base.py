@@ -97,5 +97,16 @@ class PlanOptimizer(Part, ABC):
         An environment none of whose plans has a finite return keeps the distribution that it had; its `value` is −inf.
         """
 
+    def advanced(self, warm: dict[str, Tensor], actions: Tensor) -> dict[str, Tensor]:
+        """Moves on what the next decision starts from, as more of the plan than its first action is executed before.
+
+        By default `warm`, which suits what has no place in time.
+
+        Args:
+            warm: of a `Plan`, made for a next decision one step on.
+            actions: `N x n x A`, what is executed in the `n` steps between the decisions.
+        """
+        return warm
+
     def check(self, dynamics: DynamicsModel, has_policy: bool) -> None:
         """Refuses a model that it can't search with, or a missing policy (`UnsupportedError`, `ConfigError`)."""

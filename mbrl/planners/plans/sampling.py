@@ -163,6 +163,14 @@ class SamplingOptimizer(PlanOptimizer):
         if self.policy_candidates and not has_policy:
             raise self._without_policy()
 
+    tail: Tail = "repeat"
+
+    def advanced(self, warm: dict[str, Tensor], actions: Tensor) -> dict[str, Tensor]:
+        """Shifts all that has steps, `N x … x H x A`, by the further ones; what was executed last is `previous`."""
+        for _ in range(actions.shape[1] - 1):
+            warm = {name: shifted(tensor, self.tail) if tensor.ndim > 2 else tensor for name, tensor in warm.items()}
+        return {**warm, "previous": actions[:, -1]} if "previous" in warm else warm
+
     def policy_plans(self, problem: PlanProblem) -> Tensor | None:
         """The policy's plans `N x policy_candidates x H x A` in [−1, 1], drawn once a decision; None if none."""
         if not self.policy_candidates:

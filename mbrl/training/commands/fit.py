@@ -197,7 +197,7 @@ class MbrlCLI(LightningCLI):
 def _from_checkpoint(given: argparse.Namespace, allow: Sequence[str]) -> int:
     """Evaluates or predicts with nothing but a checkpoint, which knows its own planner and environment."""
     name = given.command
-    path = checkpoint_at(given.ckpt_path)
+    path = checkpoint_at(given.run or given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     model = module_of(checkpoint, path, allow)
     trainer = Trainer(given.folder or inside(path), progress=False, tensorboard=False)
