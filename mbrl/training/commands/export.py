@@ -52,14 +52,14 @@ def _written(module: Planner | DynamicsModel, sparse: SparsePolicy | SINDy | Non
     if to in _NETWORKS:
         if not isinstance(module, PolicyPlanner):
             raise ConfigError(
-                f"mbrl export --to {to}: expected a run that acts by a policy, got a {kind}, which has none to act by; give "
+                f"mbrl export --to {to}: expected a run that acts by a policy, got {kind}, which has none to act by; give "
                 "one of Dyna, OfflineDyna or FixedPolicy, say."
             )
         return _NETWORKS[to](module)
     language: Language = "c" if to == "c" else "python"
     if sparse is None:
         raise ConfigError(
-            f"mbrl export --to {to}: expected a run with a SINDy model or a SparsePolicy, got a {kind} with neither; distil "
+            f"mbrl export --to {to}: expected a run with a SINDy model or a SparsePolicy, got {kind} with neither; distil "
             "its policy first (mbrl distill), or export a network --to torch."
         )
     code = policy_code(sparse, language) if isinstance(sparse, SparsePolicy) else model_code(sparse, language)
