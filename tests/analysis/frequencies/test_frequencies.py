@@ -45,6 +45,8 @@ def test_each_length_has_its_return_decisions_and_times() -> None:
     table = found.table()
     assert table["steps_per_decision"] == [1, 3, 8, "2:4"]
     assert table["decisions"][:3] == [25, 9, 4] and 25 / 4 <= table["decisions"][3] <= 13  # 25 isn't a multiple of 3 or 8
+    once, longer = decision_frequencies(policy(), [25, 1000], episodes=3).returns().values()
+    assert once == longer  # one decision in an episode
     assert table["length_steps"] == [25] * 4 and table["beyond_training"] == [False, True, True, True]
     assert all(took > 0 for took in table["ms_per_decision"][:3]) and table["ms_per_decision"][3] is None
     assert table["ms_per_action"][2] == table["ms_per_decision"][2] / 8
@@ -113,8 +115,9 @@ def test_the_planner_is_left_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lengths": [0]}, r"lengths=…\): expected a list of at least 1, each a whole number of at least 1"),
-        ({"lengths": [1, 2.5]}, r"lengths=…\): expected a list of at least 1, each a whole number of at least 1"),
+        ({"lengths": [0]}, r"lengths=…\): expected a list of at least 1, each a whole number from 1 to 100000"),
+        ({"lengths": [1, 2.5]}, r"lengths=…\): expected a list of at least 1, each a whole number from 1 to 100000"),
+        ({"lengths": [1, 100_001]}, r"lengths=…\): expected a list of at least 1, each a whole number from 1 to 100000"),
         ({"lengths": []}, r"lengths=…\): expected"),
         ({"lengths": [2, 2]}, r"lengths=…\): expected no two alike, got \[2, 2\]; name each once"),
         ({"random": [4, 3]}, r"random=…\): expected a shortest and a longest length, got 4 and 3, .* there is none; swap"),
@@ -175,7 +178,7 @@ def test_a_run_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         (
             ["--frequencies", "0,1"],
-            "(lengths=…): expected a list of at least 1, each a whole number of at least 1",
+            "(lengths=…): expected a list of at least 1, each a whole number from 1 to 100000",
         ),
         (["--frequencies", "1,x"], "--frequencies: expected whole numbers between commas, got '1,x'; write 1,2,4,8, say."),
         (["--frequencies", "1", "--random", "5:4"], "got 5 and 4, between which there is none; swap them"),
