@@ -90,7 +90,7 @@ def evaluate(
     Episodes count in the order of their start, not of their end, which would favour short ones.
 
     Args:
-        planner: what acts.
+        planner: what acts; an `OpenLoop` looks once in so many steps.
         experience: the environments; an episode that never ends is theirs to cut (`OnlineData.evaluation_task`).
         episodes: number of episodes.
         seed: seed of their starts and of all that acting draws.
