@@ -35,7 +35,7 @@ from mbrl.arguments import (
 from mbrl.cli import main
 from mbrl.envs import OfflineData, OnlineData, make_env, make_task
 from mbrl.errors import ConfigError, DataError, MbrlError, ShapeError, TaskError
-from mbrl.models import GaussianEnsemble, LinearQuadratic, Pendulum, SimulatorModel
+from mbrl.models import GaussianEnsemble, LinearQuadratic, NextObsNetwork, Pendulum, SimulatorModel
 from mbrl.planners import (
     CEM,
     ICEM,
@@ -50,7 +50,7 @@ from mbrl.planners import (
     UncertaintyBonus,
     UncertaintyPenalty,
 )
-from mbrl.policies import SAC
+from mbrl.policies import SAC, SequenceSAC
 from mbrl.spec import Configurable, from_spec
 from mbrl.testing import LinearModel
 from mbrl.training import Trainer
@@ -84,6 +84,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "state_matrix": {"state_matrix": MATRIX},
     "action_matrix": {"action_matrix": MATRIX},
 }
+OF_KIND: dict[str, dict[str, Any]] = {"SRL": {"dynamics": NextObsNetwork(), "learner": SequenceSAC()}}
 INSIDE = {"PenaltyWeight"}  # made by the parts that have its arguments
 
 
@@ -105,7 +106,7 @@ def needed(kind: Any) -> dict[str, Any]:
     names = [
         one.name for one in parameters if one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
     ]
-    return {name: REQUIRED[name][name] for name in names}
+    return {name: REQUIRED[name][name] for name in names} | OF_KIND.get(kind.__name__, {})
 
 
 def declared_by(kind: Any) -> dict[str, Any]:

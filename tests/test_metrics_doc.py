@@ -42,6 +42,12 @@ def test_a_planners_run(run: Path) -> None:
     others = {"plan/value", "plan/halted", "time/plan_s", "rollout/bonus_weight", "rollout/clamped", "model/ends"}
     others |= {"rollout/halted", "rollout/halt_threshold"}  # see tests/planners/rollouts/test_halt_unfamiliar.py
     others |= {name for name in documented("A planner's run") if name.startswith(("batch/edge_", "batch/inner_"))}
+    others |= {
+        "model/mse",
+        "learner/entropy_first",
+        "learner/entropy_last",
+        "learner/recalled",
+    }  # tests/training/test_srl_run.py
     others |= {"batch/patched"}  # see tests/analysis/edge_of_reach
     others |= {"model/holdout_loss", "model/budget"}  # see tests/training/test_value_from.py
     others |= {f"{where}/{what}_spread" for where in ("rollout", "explore") for what in ("reward", "uncertainty")}

@@ -56,6 +56,10 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
         },
         {},
     ),
+    "`mbrl.models.NextObsNetwork`": (
+        {"class_path": "mbrl.models.NextObsNetwork", "init_args": {"hidden": [8], "max_epochs": 1}},
+        {},
+    ),
     "`mbrl.models.Blend`: between a learned and an exact model": (
         {
             "class_path": "mbrl.models.Blend",
@@ -108,6 +112,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # row: (the model,
         {"env_id": "Walker2d-v5"},
     ),
 }
+SEQUENCES = {"class_path": "mbrl.policies.SequenceSAC", "init_args": {"length": 3, "hidden": [8, 8]}}
 OFFLINE = "OfflineDyna (`mbrl.planners.OfflineDyna`)"
 PLANNERS: dict[str, dict[str, Any]] = {
     "Dyna (`mbrl.planners.Dyna`)": {
@@ -139,6 +144,20 @@ PLANNERS: dict[str, dict[str, Any]] = {
             "optimizer": {"class_path": "mbrl.planners.GradientShooting", "init_args": {"candidates": 2, "updates": 2}},
             "horizon": 3, "warmup_steps": 20, "refit_every": 2,
         },
+    },
+    "SRL (`mbrl.planners.SRL`)": {
+        "class_path": "mbrl.planners.SRL",
+        "init_args": {"learner": SEQUENCES, "warmup_steps": 20, "refit_every": 2, "batch_size": 16},
+    },
+    "SRL, `model_target: false`": {
+        "class_path": "mbrl.planners.SRL",
+        "init_args": {
+            "learner": SEQUENCES, "warmup_steps": 20, "refit_every": 2, "batch_size": 16, "model_target": False,
+        },
+    },
+    "ModelRolled (`mbrl.planners.ModelRolled`)": {
+        "class_path": "mbrl.planners.ModelRolled",
+        "init_args": {"policy": {"class_path": "mbrl.policies.SAC", "init_args": {"hidden": [8, 8]}}},
     },
     OFFLINE: {
         "class_path": "mbrl.planners.OfflineDyna",

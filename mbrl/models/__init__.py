@@ -11,6 +11,7 @@ from mbrl.models.gaussian_process import GaussianProcess, PosteriorMoments
 from mbrl.models.lipschitz import LipschitzBound
 from mbrl.models.losses import IterVAML, ModelLoss, SquaredError, VaGraM
 from mbrl.models.model_env import ModelEnv, ModelVectorEnv
+from mbrl.models.next_obs_network import NextObsNetwork
 from mbrl.models.obs_state import ObsState
 from mbrl.models.simulator import SimState, SimulatorModel
 from mbrl.models.sindy import SINDy
@@ -34,6 +35,7 @@ __all__ = [
     "ModelEnv",
     "ModelLoss",
     "ModelVectorEnv",
+    "NextObsNetwork",
     "ObsState",
     "Pendulum",
     "PosteriorMoments",

@@ -13,6 +13,7 @@ from mbrl.networks.constraints.spectral import SpectralClip, SpectralNorm
 from mbrl.networks.lean_adam import LeanAdam
 from mbrl.networks.log_var_bounds import LogVarBounds
 from mbrl.networks.member_layout import MemberLayout, layout
+from mbrl.networks.moving_average import MovingAverage
 from mbrl.networks.neighbour_slopes import neighbour_slope
 from mbrl.networks.normalizer import ROUNDING, Normalizer
 from mbrl.networks.precision import Precision
@@ -34,6 +35,7 @@ __all__ = [
     "LipschitzConstraint",
     "LogVarBounds",
     "MemberLayout",
+    "MovingAverage",
     "Normalizer",
     "Orthogonal",
     "Precision",

@@ -1,4 +1,4 @@
-"""Planners, which act: Dyna, PETS, and their parts."""
+"""Planners, which act: Dyna, PETS, SRL, and their parts."""
 
 from mbrl.planners.base import Planner
 from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, MakesPlans, dynamics_of
@@ -36,12 +36,16 @@ from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, Unc
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicyMode, PolicySample, Situation
 from mbrl.planners.rollouts.up_mpc import UPMPC, best_candidate
+from mbrl.planners.sequences.model_rolled import ModelRolled
+from mbrl.planners.sequences.temporal_recall import TemporalRecall
+from mbrl.planners.srl import SRL
 
 __all__ = [
     "CEM",
     "ICEM",
     "MPPI",
     "PETS",
+    "SRL",
     "UPMPC",
     "ActionSelector",
     "BatchContext",
@@ -61,6 +65,7 @@ __all__ = [
     "LearnsPolicy",
     "MakesPlans",
     "Memory",
+    "ModelRolled",
     "OfflineDyna",
     "OfflinePlanner",
     "OnlinePlanner",
@@ -79,6 +84,7 @@ __all__ = [
     "RolloutContext",
     "RolloutHook",
     "Situation",
+    "TemporalRecall",
     "UncertaintyBonus",
     "UncertaintyPenalty",
     "best_candidate",

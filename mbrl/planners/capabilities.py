@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
+from mbrl.data import Transitions, ValueFunction
 from mbrl.models import DynamicsModel
 from mbrl.planners.memory import Memory
 from mbrl.planners.plans.base import Plan
@@ -24,6 +26,16 @@ class HasDynamics:
     """
 
     dynamics: DynamicsModel | None
+
+    def fit_dynamics(
+        self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None
+    ) -> dict[str, float | Tensor]:
+        """Fits the model, which is there, to all `N` real rows when that is due; returns metrics by name.
+
+        By default it is `DynamicsModel.refit`, with the same arguments. A planner that fits it in another way overrides it.
+        """
+        assert self.dynamics is not None  # the caller asks only with one
+        return self.dynamics.refit(rows, generator, value)
 
 
 def dynamics_of(planner: object) -> DynamicsModel | None:

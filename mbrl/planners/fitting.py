@@ -7,7 +7,7 @@ from time import perf_counter
 from mbrl.data import Transitions, ValueFunction
 from mbrl.parts import fitted_parts
 from mbrl.planners.base import Planner
-from mbrl.planners.capabilities import LearnsPolicy, dynamics_of
+from mbrl.planners.capabilities import HasDynamics, LearnsPolicy, dynamics_of
 
 
 def fit_to(planner: Planner, rows: Transitions, value: ValueFunction | None) -> None:
@@ -20,8 +20,8 @@ def fit_to(planner: Planner, rows: Transitions, value: ValueFunction | None) -> 
     """
     began = perf_counter()
     dynamics = dynamics_of(planner)
-    if dynamics is not None:
-        planner.metrics.add(dynamics.refit(rows, planner.streams["model_fit"], value), prefix="model/")
+    if isinstance(planner, HasDynamics) and dynamics is not None:
+        planner.metrics.add(planner.fit_dynamics(rows, planner.streams["model_fit"], value), prefix="model/")
         if planner.built_task.known_terminated is None:  # else nobody sees that there is nothing to learn an end from
             planner.metrics.add({"model/ends": rows.terminated.double().mean()})
         planner.metrics.add({"time/refit_s": perf_counter() - began})

@@ -49,7 +49,7 @@ class OnlinePlanner(Planner, HasDynamics):
         dynamics: DynamicsModel | None,
         *,
         warmup_steps: Natural,
-        warmup: Literal["uniform", "policy"],
+        warmup: Literal["uniform", "held", "policy"],
         refit_every: Count,
         real_capacity: Count,
         keep_sim_state: bool = False,
@@ -264,6 +264,14 @@ class OnlinePlanner(Planner, HasDynamics):
         shape = (len(obs), self.built_task.action_size)
         return torch.rand(shape, generator=memory.generator, device=self.device, dtype=torch.float32) * 2 - 1
 
+    def decided_share(self, memory: Memory) -> Tensor | float:
+        """The share of the memory's episodes in which the last action was decided when it was taken: all, by default."""
+        return 1.0
+
+    def count_actor_updates(self, per_step: float) -> None:
+        """Reports updates of the policy that acts, for each real step, as such per step of the environment itself."""
+        self.metrics.add({"train/actor_updates_per_step": per_step / self.built_task.action_repeat})
+
     def _refits(self, env_steps: int) -> int:
         """Counts the fits that should have happened by then."""
         return 0 if env_steps < self.warmup_steps else 1 + (env_steps - self.warmup_steps) // self.refit_every
@@ -289,6 +297,8 @@ class OnlinePlanner(Planner, HasDynamics):
             action = self.warmup_action(experience.obs, memory)
         else:
             action, memory = self.act(experience.obs, memory, explore=True, snapshot=snapshot)
+            decided = self.decided_share(memory) / self.built_task.action_repeat
+            self.metrics.add({"train/decisions_per_step": decided})
         rows = experience.step(action)
         if len(rows) < len(action):  # one that resets itself gave no row
             extras = {name: column[rows.extras["env"].to(column.device)] for name, column in extras.items()}

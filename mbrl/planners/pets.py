@@ -127,6 +127,7 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
             check_measure("PETS", "uncertainty", self.uncertainty, self.dynamics, valued=self.learner is not None)
         if self.learner is not None:
             self.learner.build(task, seed)
+            self.learner.check_batches()
         critics = self._terminal_value if self.terminal_value is not None else None
         self.objective = PlanObjective(
             dynamics=self.dynamics,

@@ -5,8 +5,10 @@ from mbrl.policies.behavior_cloning import BC
 from mbrl.policies.conservative import Conservative
 from mbrl.policies.critics import Critics
 from mbrl.policies.diversity import Diversity
+from mbrl.policies.recurrent_policy import RecurrentPolicy
 from mbrl.policies.robust_value import RobustValue
 from mbrl.policies.sac import SAC
+from mbrl.policies.sequence_sac import Recalled, SequenceSAC
 from mbrl.policies.sparse_policy import SparsePolicy
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
@@ -22,7 +24,10 @@ __all__ = [
     "Diversity",
     "Learner",
     "Policy",
+    "Recalled",
+    "RecurrentPolicy",
     "RobustValue",
+    "SequenceSAC",
     "SparsePolicy",
     "TanhGaussianPolicy",
 ]

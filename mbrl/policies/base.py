@@ -207,6 +207,12 @@ class Learner(Configurable, nn.Module, ABC):
     def make_optimizers(self) -> list[Optimizer]:
         """The optimisers, made once after `build`; the learner keeps and steps them raw."""
 
+    def check_batches(self) -> None:
+        """Refuses planners that show it batches of rows and no more (`UnsupportedError`).
+
+        They call it after `build`. By default batches are all that an update asks for.
+        """
+
     def check_length(self, updates: int) -> None:
         """Hears how many updates the run makes, and warns (`MbrlWarning`) if a schedule of its own has another length.
 

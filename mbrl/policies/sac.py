@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
@@ -33,11 +32,13 @@ from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
 from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
-from mbrl.errors import ConfigError, MbrlWarning, NotBuiltError, UnsupportedError
+from mbrl.errors import ConfigError, NotBuiltError, UnsupportedError
 from mbrl.networks import Initial, LeanAdam, LipschitzConstraint, Normalizer, Precision
 from mbrl.policies.base import BoundCriticTerm, Learner
 from mbrl.policies.critics import Critics
+from mbrl.policies.half_cosine import half_cosine, tell_if_of_other_length
 from mbrl.policies.reward_size import tell_if_entropy_is_lost
+from mbrl.policies.soft_target import soft_target
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 
@@ -97,6 +98,7 @@ class SAC(Learner):
     critics: Critics
     target_critics: Critics
     log_temperature: Tensor
+    critics_class: type[Critics] = Critics
 
     def __init__(
         self,
@@ -123,9 +125,7 @@ class SAC(Learner):
         actor_lr_cosine: Literal["auto"] | Count | None = None,
     ) -> None:
         super().__init__()
-        self.hidden = tuple(hidden)
-        self.critic_count = critics
-        self.discount = discount
+        self.hidden, self.critic_count, self.discount = tuple(hidden), critics, discount
         self.actor_lr, self.critic_lr, self.temperature_lr = actor_lr, critic_lr, temperature_lr
         self.target_rate, self.target_every = target_rate, target_every
         self.fixed_temperature = None if isinstance(temperature, str) else temperature
@@ -141,8 +141,7 @@ class SAC(Learner):
                 f"{type(self).__name__}(critic_constraint=…): expected a number for its budget, got 'auto', which is for "
                 "models and their data; set budget."
             )
-        self.critic_constraint = critic_constraint
-        self.backup_entropy, self.target_floor = backup_entropy, target_floor
+        self.critic_constraint, self.backup_entropy, self.target_floor = critic_constraint, backup_entropy, target_floor
         self.initial: Initial = initial
         self.actor_lr_cosine = actor_lr_cosine
         self.cosine_updates = None if isinstance(actor_lr_cosine, str) else actor_lr_cosine  # "auto" waits for the run
@@ -157,9 +156,10 @@ class SAC(Learner):
         generator = make_generator("cpu", seed, "sac", "init")
         sizes = (task.obs_size, task.action_size, generator, self.hidden)
         normalizer = Normalizer(task.obs_size) if self.normalize_obs else None  # one, which all three share
-        shape = (self.log_sigma, self.log_sigma_range)
-        self.policy = TanhGaussianPolicy(*sizes, *shape, self.precision, normalizer, self.initial)
-        self.critics = Critics(*sizes, self.critic_count, self.precision, normalizer, self.critic_constraint, self.initial)
+        self.policy = self.make_policy(task, generator, normalizer)
+        self.critics = self.critics_class(
+            *sizes, self.critic_count, self.precision, normalizer, self.critic_constraint, self.initial
+        )
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.target_critics.normalizer = normalizer
         if self.automatic_entropy_target:
@@ -169,10 +169,13 @@ class SAC(Learner):
         else:
             fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
             self.register_buffer("log_temperature", torch.tensor(fixed, dtype=torch.float32))
-        self.updates = 0
-        self._rewards_seen = False
-        self._optimizers = None
-        self._followed = None
+        self.updates, self._rewards_seen = 0, False
+        self._optimizers = self._followed = None
+
+    def make_policy(self, task: Task, generator: torch.Generator, normalizer: Normalizer | None) -> Any:
+        """The policy that `build` makes; `generator` draws its weights."""
+        shape = (self.hidden, self.log_sigma, self.log_sigma_range, self.precision, normalizer, self.initial)
+        return TanhGaussianPolicy(task.obs_size, task.action_size, generator, *shape)
 
     def make_optimizers(self) -> list[Optimizer]:
         self._need_build()
@@ -184,7 +187,8 @@ class SAC(Learner):
 
     def _need_build(self) -> None:
         if not hasattr(self, "policy"):
-            raise NotBuiltError("SAC was used before build(task), which makes its parameters; call it first.")
+            who = type(self).__name__
+            raise NotBuiltError(f"{who} was used before build(task), which makes its parameters; call it first.")
 
     def get_extra_state(self) -> dict[str, int]:
         return {"updates": self.updates}
@@ -212,65 +216,75 @@ class SAC(Learner):
             NotBuiltError: before `build` and `make_optimizers`.
             UnsupportedError: with `actor_lr_cosine="auto"` outside a run.
         """
-        if self._optimizers is None:
-            self._need_build()
-            raise NotBuiltError("SAC.update was called before make_optimizers(), whose optimisers it steps; call it first.")
-        if self.actor_lr_cosine == "auto" and self.cosine_updates is None:
-            raise UnsupportedError(
-                "SAC(actor_lr_cosine='auto'): expected a run, whose length it takes, got none; set a number."
-            )
-        critic_optimizer, actor_optimizer = self._optimizers
-        temperature = self.log_temperature.detach().exp()
+        report = {**self.update_critics(batch, generator, critic_terms), **self.update_actor(batch, generator)}
+        self.end_update()
+        return report
 
+    def update_critics(
+        self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
+    ) -> dict[str, Tensor]:
+        """The critics' part of an update, arguments as in `update`; returns `critic_loss` and `q_mean`."""
+        optimizer, _ = self._ready()
         target = self.target(batch, generator)  # B
-        values = self.critics(batch.obs, batch.action)  # J x B
-        critic_loss = (values - target).square().mean(-1).sum() * self.critic_weight
-        own = (self.critics, self.target_critics, self.policy, temperature, self.discount, values)
+        values = self._values_of(batch)  # J x B
+        loss = (values - target).square().mean(-1).sum() * self.critic_weight
+        own = (self.critics, self.target_critics, self.policy, self.log_temperature.detach().exp(), self.discount, values)
         for term in critic_terms:
-            critic_loss = critic_loss + term(batch, *own)
+            loss = loss + term(batch, *own)
         penalty = self.critics.penalty(batch.obs, batch.action)
         if penalty is not None:
-            critic_loss = critic_loss + penalty
-        critic_optimizer.drop_gradients()
-        critic_loss.backward()
-        critic_optimizer.advance()
+            loss = loss + penalty
+        optimizer.drop_gradients()
+        loss.backward()
+        optimizer.advance()
         self.critics.follow()
+        return {"critic_loss": loss.detach(), "q_mean": values.detach().mean()}
 
-        action, log_prob = self.policy.sample(batch.obs, generator)  # B x A, B
+    def _values_of(self, batch: Transitions) -> Tensor:
+        return self.critics(batch.obs, batch.action)  # J x B
+
+    def update_actor(self, batch: Transitions, generator: Generator) -> dict[str, Tensor]:
+        """The actor's and the temperature's part of an update; returns `actor_loss`, `temperature` and `entropy`."""
+        self._ready()
+        temperature = self.log_temperature.detach().exp()
+        action, log_prob = self.policy.sample(batch.obs, generator, batch.extras.get("prev_action"))  # B x A, B
         smallest = self.critics(batch.obs, action, frozen=True).amin(0)  # B
-        actor_loss = (temperature * log_prob - smallest).mean()
-        actor_optimizer.drop_gradients()
-        actor_loss.backward()
-        entropy = -log_prob.detach().mean()
+        return self.descend_actor((temperature * log_prob - smallest).mean(), -log_prob.detach().mean(), temperature)
+
+    def descend_actor(self, loss: Tensor, entropy: Tensor, temperature: Tensor) -> dict[str, Tensor]:
+        """One step of actor and temperature, along a `loss` at this temperature and towards the target of the `entropy`."""
+        _, optimizer = self._ready()
+        optimizer.drop_gradients()
+        loss.backward()
         if self.fixed_temperature is None:
             self.log_temperature.grad = entropy - self.entropy_target  # of −log α · mean(log π + H̄)
         if self.cosine_updates is not None:
-            actor_optimizer.param_groups[0]["lr"] = self.actor_lr * half_cosine(self.updates / self.cosine_updates)
-        actor_optimizer.advance()
+            optimizer.param_groups[0]["lr"] = self.actor_lr * half_cosine(self.updates / self.cosine_updates)
+        optimizer.advance()
+        return {"actor_loss": loss.detach(), "temperature": temperature, "entropy": entropy}
 
+    def end_update(self) -> None:
+        """Counts the update, and has the targets follow when it is their turn."""
         self.updates += 1
         if self.updates % self.target_every == 0:
             self.update_targets()
-        return {
-            "critic_loss": critic_loss.detach(),
-            "actor_loss": actor_loss.detach(),
-            "temperature": temperature,
-            "entropy": entropy,
-            "q_mean": values.detach().mean(),
-        }
+
+    def _ready(self) -> tuple[LeanAdam, LeanAdam]:
+        """The optimisers of critics and actor; refuses what `update` does."""
+        if self._optimizers is None:
+            self._need_build()
+            who = f"{type(self).__name__}.update"
+            raise NotBuiltError(f"{who} was called before make_optimizers(), whose optimisers it steps; call it first.")
+        if self.actor_lr_cosine == "auto" and self.cosine_updates is None:
+            missing = "expected a run, whose length it takes, got none; set a number."
+            raise UnsupportedError(f"SAC(actor_lr_cosine='auto'): {missing}")
+        return self._optimizers
 
     def check_length(self, updates: int) -> None:
-        planned = self.actor_lr_cosine
-        if planned == "auto":
+        if self.actor_lr_cosine == "auto":
             self.cosine_updates = updates
-        elif planned is not None and planned != updates:
-            warnings.warn(
-                f"SAC: expected actor_lr_cosine to be the run's {updates} updates, got {planned}, so that at its end the "
-                f"actor's step size is {half_cosine(updates / planned):.2g} of actor_lr; set actor_lr_cosine to auto, or to "
-                "null for a constant one.",
-                MbrlWarning,
-                stacklevel=2,
-            )
+        elif isinstance(self.actor_lr_cosine, int):
+            tell_if_of_other_length(self.actor_lr_cosine, updates)
 
     def fit_inputs(self, rows: Transitions) -> None:
         self._need_build()
@@ -288,7 +302,7 @@ class SAC(Learner):
         Only `terminated` stops the bootstrap; a truncated transition is valued like any other. Without `backup_entropy` the
         last term is left out; `target_floor` is applied at the end.
         """
-        action, log_prob = self.policy.sample(batch.next_obs, generator)  # B x A, B
+        action, log_prob = self.policy.sample(batch.next_obs, generator, batch.action)  # B x A, B
         smallest = self.target_critics(batch.next_obs, action).amin(0)  # B
         weight = self.log_temperature.exp() if self.backup_entropy else torch.zeros_like(self.log_temperature)
         target = soft_target(batch.reward, batch.terminated, smallest, log_prob, weight, self.discount)
@@ -333,16 +347,3 @@ class SAC(Learner):
             raise ConfigError(f"SAC.value: expected critics to be online, target or both, got {critics!r}; ask for online.")
         both = {"online": self.critics, "target": self.target_critics}
         return list(both.values()) if critics == "both" else [both[critics]]
-
-
-def half_cosine(share: float) -> float:
-    """½(1 + cos πx): 1 at a share of 0, and 0 from 1 on."""
-    return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-
-
-def soft_target(
-    reward: Tensor, terminated: Tensor, next_value: Tensor, log_prob: Tensor, temperature: Tensor, discount: float
-) -> Tensor:
-    """The target r + γ(1 − d)(Q̄ − α log π), `B`, of arguments `B` each (`temperature` a scalar tensor)."""
-    soft = torch.addcmul(next_value, temperature, log_prob, value=-1.0)  # B
-    return torch.where(terminated, reward, torch.add(reward, soft, alpha=discount))

@@ -50,6 +50,39 @@ def tanh_gaussian_log_prob(u: Tensor, noise: Tensor, log_sigma: Tensor, scale: f
     return (gaussian - log_slope).sum(-1) - constant * u.shape[-1]  # B
 
 
+def squashed_sample(mean: Tensor, log_sigma: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Draws actions tanh(μ + σ·ε), `B x A`, and their log-probabilities `B`, both reparameterised.
+
+    Args:
+        mean: `B x A`, any leading dims, before the squashing.
+        log_sigma: `B x A`.
+        generator: draws ε.
+    """
+    noise = draw_normal(generator, math.prod(mean.shape[:-1]), mean.shape[-1], mean).view_as(mean)  # B x A
+    u = torch.addcmul(mean, log_sigma.exp(), noise)  # B x A
+    return torch.tanh(u), tanh_gaussian_log_prob(u, noise, log_sigma)
+
+
+def squashed_log_prob(mean: Tensor, log_sigma: Tensor, action: Tensor) -> Tensor:
+    """The log-probability `B` of actions `B x A` in [−1, 1] that are tanh of a Gaussian, nats, differentiable in all.
+
+    ±1 counts as the next number towards 0, whose u is ±8.7 in float32 and ±18.7 in float64, and has no gradient. Near
+    them actions are rounded more coarsely than u, which `squashed_sample` knows: in float32 the two say the same to 1e-5 up
+    to |a| = 0.99, at σ around 1.
+    """
+    edge = 1 - torch.finfo(action.dtype).eps / 2
+    u = torch.atanh(action.clamp(-edge, edge))  # B x A
+    return tanh_gaussian_log_prob(u, (u - mean) * torch.exp(-log_sigma), log_sigma)
+
+
+def bounded_log_sigma(raw: Tensor, kind: Literal["clip", "tanh"], ends: tuple[float, float]) -> Tensor:
+    """Log σ within its range, of a network's output `raw` of the same shape; `TanhGaussianPolicy` says how."""
+    low, high = ends
+    if kind == "clip":
+        return raw.clamp(low, high)
+    return low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
+
+
 class TanhGaussianPolicy(Policy):
     """A network with two heads, mean and log standard deviation, and tanh.
 
@@ -125,7 +158,7 @@ class TanhGaussianPolicy(Policy):
             for first in range(0, rows.shape[0], CHUNK):
                 heads[first : first + CHUNK] = self._heads(rows[first : first + CHUNK], frozen)
         mean, raw = heads.view(*obs.shape[:-1], -1).split(self.action_size, -1)  # B x A each
-        return mean, self._bounded(raw)
+        return mean, bounded_log_sigma(raw, self.log_sigma, self.log_sigma_range)
 
     def _heads(self, rows: Tensor, frozen: bool) -> Tensor:
         weight: Tensor = self.head_weight.detach() if frozen else self.head_weight
@@ -133,29 +166,12 @@ class TanhGaussianPolicy(Policy):
         seen = rows if self.normalizer is None else self.normalizer(rows)
         return F.linear(self.hidden(seen, frozen=frozen)[0], weight, bias)  # B x 2A
 
-    def _bounded(self, raw: Tensor) -> Tensor:
-        low, high = self.log_sigma_range
-        if self.log_sigma == "clip":
-            return raw.clamp(low, high)
-        return low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
-
     def sample(self, obs: Tensor, generator: Generator, prev_action: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, log_sigma = self.distribution(obs)
-        noise = draw_normal(generator, math.prod(obs.shape[:-1]), self.action_size, mean).view_as(mean)  # B x A
-        u = torch.addcmul(mean, log_sigma.exp(), noise)  # B x A
-        return torch.tanh(u), tanh_gaussian_log_prob(u, noise, log_sigma)
+        return squashed_sample(*self.distribution(obs), generator)
 
     def mode(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
         return torch.tanh(self.distribution(obs)[0])
 
     def log_prob(self, obs: Tensor, action: Tensor, prev_action: Tensor | None = None) -> Tensor:
-        """The log-probability `B` of actions `B x A`, nats, differentiable in both.
-
-        ±1 counts as the next number towards 0, whose u is ±8.7 in float32 and ±18.7 in float64, and has no gradient. Near
-        them actions are rounded more coarsely than u, which `sample` knows: in float32 the two say the same to 1e-5 up to
-        |a| = 0.99, at σ around 1.
-        """
-        mean, log_sigma = self.distribution(obs)
-        edge = 1 - torch.finfo(action.dtype).eps / 2
-        u = torch.atanh(action.clamp(-edge, edge))  # B x A
-        return tanh_gaussian_log_prob(u, (u - mean) * torch.exp(-log_sigma), log_sigma)
+        """The log-probability `B` of actions `B x A`, nats, differentiable in both; see `squashed_log_prob`."""
+        return squashed_log_prob(*self.distribution(obs), action)

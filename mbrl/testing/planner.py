@@ -15,7 +15,7 @@ from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.envs.experience import Experience
 from mbrl.errors import ConfigError, NotBuiltError
-from mbrl.models import DynamicsModel
+from mbrl.models import DynamicsModel, GradientModel
 from mbrl.parts import parts_of
 from mbrl.planners import HasDynamics, LearnsPolicy, MakesPlans, Memory, OfflinePlanner, Planner, PlanObjective
 from mbrl.policies import Learner
@@ -264,11 +264,12 @@ class _Suite(Clauses):
         """Makes that many ticks, in which whatever model learns must be fitted from a buffer that a checkpoint keeps."""
         models = [part for part in planner.modules() if isinstance(part, DynamicsModel) and part.fitting != "fixed"]
         parts = list({id(part): part for part in parts_of(planner).values()}.values())
-        fitted: list[Any] = []
-        told: list[Any] = []
+        fitted, stepped, told = list[Any](), list[Any](), list[Any]()
         with ExitStack() as stack:
             for model in models:
                 stack.enter_context(watched(model, "refit", fitted))
+                if isinstance(model, GradientModel):
+                    stack.enter_context(watched(model, "update", stepped))
             for part in parts:
                 stack.enter_context(watched(part, "fitted", told))
             for learner in _learners(planner):
@@ -294,9 +295,9 @@ class _Suite(Clauses):
                 )
                 continue
             self.hold(
-                any(model is other for other in fitted),
-                f"a model that learns is refitted while its planner trains; {number} ticks of {experience.num_envs} "
-                f"environments saw no refit of {name} (check a planner with a shorter warm-up, or give more ticks)",
+                any(model is other for other in (*fitted, *stepped)),
+                f"a model that learns is refitted or updated while its planner trains; {number} ticks of "
+                f"{experience.num_envs} environments saw no refit of {name} (give more, or shorten the planner's warm-up)",
             )
             self.hold(
                 any(planner.buffers_state().values()),

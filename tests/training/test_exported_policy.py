@@ -20,10 +20,11 @@ from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.envs.vector_experience import in_env_units
 from mbrl.errors import UnsupportedError
+from mbrl.models import NextObsNetwork
 from mbrl.models.closed_form import Pendulum
 from mbrl.networks import Library
-from mbrl.planners import PETS, Dyna, FixedPolicy, OfflineDyna, PolicyPlanner, RandomShooting, evaluate
-from mbrl.policies import BC, SAC, SparsePolicy
+from mbrl.planners import PETS, SRL, Dyna, FixedPolicy, OfflineDyna, PolicyPlanner, RandomShooting, evaluate
+from mbrl.policies import BC, SAC, SequenceSAC, SparsePolicy
 from mbrl.training.products import exported_policy
 from mbrl.training.products.exported_policy import RUNNER, onnx_file, torch_file
 from mbrl.training.products.policy_runner import ExportedPolicy
@@ -145,6 +146,16 @@ def test_a_policy_of_sequences_plays_them_and_knows_the_action_before(tmp_path: 
     for _ in range(4):
         assert torch.allclose(each(obs), planner.decide(obs, memory, 1)[:, 0] * 2 + 1, rtol=0, atol=1e-6)
     assert torch.equal(policy.decide(obs, [[1.0], [1.0]]), policy.decide(obs))  # the middle of its range, as at a reset
+
+
+def test_srl_acts_as_its_evaluations_do(tmp_path: Path) -> None:
+    planner = built(SRL(NextObsNetwork(hidden=[4]), SequenceSAC(length=3, hidden=[8, 8])))
+    policy, obs = exported(planner, tmp_path), [observations(5) / (1 + step) for step in range(7)]
+    memory = planner.memory(5, make_generator("cpu", 0))
+    half, middle = torch.tensor([500.0, 10.0]), torch.tensor([0.0, 20.0])
+    for rows in obs:  # it looks at each third of them
+        action = planner.act(rows, memory, explore=False)[0] * half + middle
+        assert torch.allclose(policy(rows), action, rtol=0, atol=500 * 1e-6)
 
 
 def test_an_action_before_that_only_operations_of_several_results_see_is_asked_for(tmp_path: Path) -> None:

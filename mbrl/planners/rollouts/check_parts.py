@@ -44,6 +44,7 @@ def check_parts(
         ConfigError: for a hook that changes nothing, since all rows are real.
         UnsupportedError: if a part can't work with the model or the learner.
     """
+    learner.check_batches()
     if not learner.has_critics:
         _check_without_critics(who, learner, [*selectors, *rollout_hooks, *batch_hooks, *critic_terms], critic_terms)
     if dynamics is not None:

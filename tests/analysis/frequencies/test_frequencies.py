@@ -17,11 +17,13 @@ from mbrl.analysis import decision_frequencies, fas
 from mbrl.analysis.commands.test import _lengths
 from mbrl.analysis.frequencies.fas import STANDARD_LENGTHS
 from mbrl.cli import main
-from mbrl.envs import make_task
+from mbrl.data import derived_seed
+from mbrl.envs import VectorExperience, make_task
 from mbrl.errors import ConfigError, NotBuiltError
+from mbrl.models import NextObsNetwork
 from mbrl.models.closed_form import Pendulum
-from mbrl.planners import PETS, Dyna, FixedPolicy, RandomShooting
-from mbrl.policies import SAC
+from mbrl.planners import PETS, SRL, Dyna, FixedPolicy, RandomShooting, evaluate
+from mbrl.policies import SAC, SequenceSAC
 from mbrl.testing import linear_task
 from tests.training.toy import data, trainer
 
@@ -100,6 +102,18 @@ def test_pets_plays_its_plan_and_is_marked_beyond_its_horizon() -> None:
     found = decision_frequencies(planner, [3, 4], episodes=1)
     assert found.trained_length == 3 and found.table()["beyond_training"] == [False, True]
     assert found.table()["decisions"] == [9, 7]
+
+
+def test_srl_plays_its_sequences_and_its_own_length_is_its_test() -> None:
+    planner = SRL(NextObsNetwork(hidden=[4]), SequenceSAC(length=4, hidden=[8, 8]))
+    planner.build(TASK, 3)
+    found = decision_frequencies(planner, [1, 4, 6], episodes=2)
+    assert found.table()["beyond_training"] == [False, False, True] and found.table()["decisions"] == [25, 7, 5]
+    experience = VectorExperience(TASK, 2, seed=0)
+    plain = evaluate(planner, experience, 2, derived_seed(3, "test"))
+    experience.close()
+    assert plain.returns.mean().item() == found.returns()[4]
+    assert plain.decisions is not None and plain.decisions.tolist() == [7, 7]  # it looks as often on its own
 
 
 def test_the_planner_is_left_as_it_was() -> None:
