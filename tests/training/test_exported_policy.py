@@ -23,7 +23,17 @@ from mbrl.errors import UnsupportedError
 from mbrl.models import NextObsNetwork
 from mbrl.models.closed_form import Pendulum
 from mbrl.networks import Library
-from mbrl.planners import PETS, SRL, Dyna, FixedPolicy, OfflineDyna, PolicyPlanner, RandomShooting, evaluate
+from mbrl.planners import (
+    PETS,
+    SRL,
+    Dyna,
+    FixedPolicy,
+    ModelRolled,
+    OfflineDyna,
+    PolicyPlanner,
+    RandomShooting,
+    evaluate,
+)
 from mbrl.policies import BC, SAC, SequenceSAC, SparsePolicy
 from mbrl.training.products import exported_policy
 from mbrl.training.products.exported_policy import RUNNER, onnx_file, torch_file
@@ -215,6 +225,13 @@ def test_a_policy_that_cant_be_traced_is_refused() -> None:
 
     with pytest.raises(UnsupportedError, match=r"expected a policy that torch\.export can trace, got Branching"):
         torch_file(built(FixedPolicy(Branching()), Task("", 3, 1, (-1.0,), (3.0,))))
+
+
+def test_a_planner_that_decides_otherwise_than_its_policy_is_refused() -> None:
+    """`ModelRolled` asks a model beside the policy; where its policy decides one step at a time it doesn't."""
+    with pytest.raises(UnsupportedError, match="decides as its policy does, got a ModelRolled, which decides otherwise"):
+        torch_file(built(ModelRolled(NextObsNetwork(hidden=[4]), SequenceSAC(length=3, hidden=[8, 8]))))
+    assert torch_file(built(ModelRolled(NextObsNetwork(hidden=[4]), SAC(hidden=[8]))))
 
 
 def test_the_command_refuses_what_it_cant_write(
