@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("write a planner's actions or a model's predictions for a dataset", "mbrl.training.commands.fit"),
     "collect": ("record a dataset with random actions or a trained planner", "mbrl.training.commands.collect"),
     "distill": ("turn a trained policy into a sparse sum that can be read", "mbrl.training.commands.distill"),
-    "export": ("write a sparse model or policy as Python or C", "mbrl.training.commands.export"),
+    "export": ("write a policy as a file of torch or ONNX, or a sparse one as Python or C", "mbrl.training.commands.export"),
     "check": ("check an environment and its task functions, or a dataset", "mbrl.training.commands.check"),
     "report": (
         "look at a trained model on a dataset: where, how far ahead and how confidently it is wrong",

@@ -270,7 +270,7 @@ class DynamicsModel(DomainModel, ABC):
             terminated = logit > 0
             if noise.shape[-1] > task.obs_size + 1:  # by its probability, or an end that is rare would never come
                 terminated = torch.special.ndtr(noise[..., task.obs_size + 1]) < torch.sigmoid(logit)
-        return next_obs, *self.leaving(next_obs, reward, terminated)
+        return next_obs, *self.leaving(obs, next_obs, reward, terminated)
 
     def rollout(self, state: ModelState, actions: Tensor, want: Collection[str] = ()) -> list[ModelStep]:
         """Steps through an open-loop plan `B x H x A`; rollouts that end are stepped on and left to the caller."""

@@ -139,11 +139,11 @@ class Blend(DynamicsModel, HasMembers, Differentiable):
             halts = halt if halts is None else halts if halt is None else halts | halt
         return halts
 
-    def leaving(self, next_obs: Tensor, reward: Tensor, terminated: Tensor) -> tuple[Tensor, Tensor]:
+    def leaving(self, obs: Tensor, next_obs: Tensor, reward: Tensor, terminated: Tensor) -> tuple[Tensor, Tensor]:
         """As the models' domains say, and its own."""
         for model in self.asked:
-            reward, terminated = model.leaving(next_obs, reward, terminated)
-        return super().leaving(next_obs, reward, terminated)
+            reward, terminated = model.leaving(obs, next_obs, reward, terminated)
+        return super().leaving(obs, next_obs, reward, terminated)
 
     @property
     def drawn_members(self) -> Tensor:

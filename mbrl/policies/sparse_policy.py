@@ -12,6 +12,7 @@ from mbrl.data import Generator, Task
 from mbrl.networks import Library, SparseMap
 from mbrl.networks.sparse import terms_of
 from mbrl.networks.sparse.regression import Settings, regress
+from mbrl.networks.sparse.text import sum_text
 from mbrl.policies.base import BuildablePolicy
 
 # How far inside ±1 a label counts at most: tanh reaches neither, and what a saturated teacher meant beyond isn't known.
@@ -75,8 +76,8 @@ class SparsePolicy(BuildablePolicy):
             digits: significant ones of a coefficient.
         """
         called, lines = self.map.terms.names(names), []
-        for place, column in enumerate(self.map.in_units()[0].cpu().T):
-            there = sorted(column.nonzero()[:, 0].tolist(), key=lambda term: -abs(float(column[term])))
-            parts = [f"{float(column[term]):+.{digits}g} {called[term]}" for term in there]
-            lines.append(f"u{place} = tanh({' '.join(parts) or '0'})")
+        for place, column in enumerate(self.map.in_units()[0].cpu().T.tolist()):  # A of p
+            there = sorted((term for term, value in enumerate(column) if value), key=lambda term: -abs(column[term]))
+            inside = sum_text((called[term], column[term], f"{abs(column[term]):.{digits}g}") for term in there)
+            lines.append(f"u{place} = tanh({inside})")
         return lines

@@ -151,7 +151,7 @@ class TanhGaussianPolicy(Policy):
             mean, log_sigma = self.distribution(obs[0], frozen=frozen)
             return mean.expand(obs.shape[0], *mean.shape), log_sigma.expand(obs.shape[0], *mean.shape)
         rows = obs if obs.ndim == 2 else obs.reshape(-1, self.obs_size)  # B x S
-        if rows.shape[0] <= CHUNK or torch.is_grad_enabled() or rows.device.type != "cpu":
+        if torch.is_grad_enabled() or rows.device.type != "cpu" or rows.shape[0] <= CHUNK:
             heads = self._heads(rows, frozen)  # B x 2A
         else:
             heads = rows.new_empty(rows.shape[0], 2 * self.action_size)  # B x 2A

@@ -270,7 +270,8 @@ class _Suite(StateClauses):
             self.equal(step.halt, halt, clause)
         self.moving(step)
         reward, terminated = (known(obs, action, step.next_obs) for known in (self.task.reward, self.task.terminated))
-        fee, ended = self.model.leaving(step.next_obs, torch.zeros_like(step.reward), torch.zeros_like(step.terminated))
+        free, going_on = torch.zeros_like(step.reward), torch.zeros_like(step.terminated)
+        fee, ended = self.model.leaving(obs, step.next_obs, free, going_on)
         if reward is not None:
             self.close(step.reward, reward + fee, "a known reward is the task's, on the sampled next observation")
         if terminated is not None:

@@ -32,19 +32,20 @@ def drawn(text: str) -> str:
 
 
 @contextmanager
-def quiet(library: str) -> Iterator[None]:
+def quiet(library: str, level: int = logging.WARNING) -> Iterator[None]:
     """Keeps a library's remarks from the user, to whom they would say the wrong thing; its warnings still come.
 
     Args:
         library: the name of its logger, such as `pytorch_lightning` or `optuna`.
+        level: from which on they come.
     """
     logger = logging.getLogger(library)
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
+    before = logger.level
+    logger.setLevel(max(before, level))
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)
 
 
 @contextmanager

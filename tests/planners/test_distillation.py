@@ -66,7 +66,7 @@ def test_it_keeps_the_contracts() -> None:
 def test_it_finds_the_terms_of_a_teacher_that_has_some() -> None:
     found = distill(Feedback(), model(), starts(), SparsePolicy(), steps=10)
     (line,) = found.policy.equations()
-    assert line == "u0 = tanh(-0.7 x0 +0.1 x0^3)" and found.terms == 2 and found.error < 1e-5
+    assert line == "u0 = tanh(-0.7 x0 + 0.1 x0^3)" and found.terms == 2 and found.error < 1e-5
     assert found.model_return == pytest.approx(found.teacher_return, rel=1e-4) and found.saturated == 0
     again = distill(Feedback(), model(), starts(), SparsePolicy(), steps=10)
     assert torch.equal(again.policy.map.coefficients, found.policy.map.coefficients)

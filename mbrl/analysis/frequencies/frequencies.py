@@ -40,7 +40,8 @@ def decision_frequencies(
 
     Always in the primitive environment, without any action repeat: a step of a planner that was trained at
     `action_repeat` J is held for J of these. So all planners are held to one clock. Each length sees the same episodes, up
-    to 10; of more, an environment plays the next where one ends. With n = 1 and an action repeat of 1 this is `mbrl test`.
+    to 10; of more, an environment plays the next where one ends. Without a repeat, and at the
+    length at which the planner itself looks, this is `mbrl test`.
 
     Args:
         planner: any, built and trained; it is left as it was.

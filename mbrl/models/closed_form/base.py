@@ -53,7 +53,7 @@ class ClosedForm(DynamicsModel, Exact, Differentiable):
         terminated = task.terminated(obs, action, next_obs)
         if terminated is None:
             terminated = torch.zeros_like(reward, dtype=torch.bool)
-        reward, terminated = self.leaving(next_obs, reward, terminated)
+        reward, terminated = self.leaving(obs, next_obs, reward, terminated)
         prediction = self.predict(obs, action) if "prediction" in want else None
         halt = self.halted(obs, action, next_obs)
         return ModelStep(obs, action, next_obs, reward, terminated, state.moved(next_obs), prediction, halt)

@@ -29,10 +29,14 @@ class Domain(Part, ABC):
         """Puts sampled next observations (`B x S`, any leading dims) into the set; twice is the same as once."""
         return next_obs
 
-    def halted(self, next_obs: Tensor) -> Tensor | None:
-        """Says which rollouts stop at `next_obs` (`B x S`) as by a time limit, `B` bool; None: none ever."""
+    def halted(self, obs: Tensor, next_obs: Tensor) -> Tensor | None:
+        """Says which steps `obs` to `next_obs` (`B x S`) stop their rollouts as by a time limit, `B` bool; None: none."""
         return None
 
-    def ended(self, next_obs: Tensor) -> Tensor | None:
-        """Says which rollouts the task counts as over at `next_obs` (`B x S`), `B` bool; None: none ever."""
+    def ended(self, obs: Tensor, next_obs: Tensor) -> Tensor | None:
+        """Says after which steps `obs` to `next_obs` (`B x S`) the task counts as over, `B` bool; None: none ever."""
+        return None
+
+    def outside(self, obs: Tensor) -> Tensor | None:
+        """Says which states (`B x S`) don't lie in the set, `B` bool; None: there are none."""
         return None

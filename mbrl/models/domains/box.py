@@ -17,13 +17,14 @@ from mbrl.data import Task, Transitions
 from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.domains.base import Domain
 
-_MAY_LIE_OUTSIDE = 0.01  # share of the real rows, such as outliers of a noisy sensor
+_MAY_LIE_OUTSIDE = 0.5  # share of the real rows, such as those at a wall that a smooth model had better not see
 
 
 class Box(Domain):
     """Ends rollouts that come to a bound or beyond it; so do numbers that aren't finite.
 
-    The state outside is what the agent sees and what the last reward is of [Zolman2024]_. How they end:
+    The state outside is what the agent sees and what the last reward is of [Zolman2024]_. A rollout that begins outside, as
+    real states may lie there, goes on while each step brings it nearer to the bounds that it is beyond. How rollouts end:
 
     - `"truncate"`: as by a time limit. A learner values the state outside by its critics; a plan earns nothing more.
     - `"terminate"`: as if the task were over, which is worth 0 from there on, the authors' way. Where rewards are negative
@@ -73,21 +74,30 @@ class Box(Domain):
     def check(self, task: Task) -> None:
         check_shape("Box(low=…)", self.low, (task.obs_size,), "give one per observation, null for none", ConfigError)
 
-    def halted(self, next_obs: Tensor) -> Tensor | None:
-        return self.outside(next_obs) if self.ends == "truncate" else None
+    def halted(self, obs: Tensor, next_obs: Tensor) -> Tensor | None:
+        return self.left(obs, next_obs) if self.ends == "truncate" else None
 
-    def ended(self, next_obs: Tensor) -> Tensor | None:
-        return None if self.ends == "truncate" else self.outside(next_obs)
+    def ended(self, obs: Tensor, next_obs: Tensor) -> Tensor | None:
+        return None if self.ends == "truncate" else self.left(obs, next_obs)
+
+    def left(self, obs: Tensor, next_obs: Tensor) -> Tensor:
+        """Which steps `obs` to `next_obs` (`B x S`) lead out, or further out, `B` bool."""
+        before, beyond = self._beyond(obs), self._beyond(next_obs)  # B x S
+        return (~(beyond < 0) & ~(beyond < before)).any(-1)
 
     def outside(self, obs: Tensor) -> Tensor:
         """Which of `obs` (`B x S`) don't lie strictly between the bounds, `B` bool."""
+        return ~(self._beyond(obs) < 0).all(-1)
+
+    def _beyond(self, obs: Tensor) -> Tensor:
+        """How far `obs` (`B x S`) lie beyond the nearer bound, `B x S`: below 0 inside, NaN for what isn't finite."""
         key = (obs.dtype, obs.device)
         if key not in self._bounds:  # kept, since a fresh tensor per call would be a copy from the host
             with torch.inference_mode(False):
                 low, high = (torch.tensor(each, dtype=obs.dtype, device=obs.device) for each in (self.low, self.high))
                 self._bounds[key] = (low, high)
         low, high = self._bounds[key]
-        return ~((obs > low) & (obs < high)).all(-1)
+        return torch.maximum(low - obs, obs - high)
 
     def fitted(self, model: Any, rows: Transitions) -> None:
         """Looks how many of the real rows (`N`) lie outside: none may go on from there."""

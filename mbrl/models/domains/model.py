@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mbrl.data import Transitions
 from mbrl.models.domains.base import Domain
 from mbrl.models.model_module import ModelModule
 
@@ -44,12 +45,21 @@ class DomainModel(ModelModule):
         Returns:
             `B` bool.
         """
-        return _any_of([halt for part in self.domain if (halt := part.halted(next_obs)) is not None])
+        return _any_of([halt for part in self.domain if (halt := part.halted(obs, next_obs)) is not None])
 
-    def leaving(self, next_obs: Tensor, reward: Tensor, terminated: Tensor) -> tuple[Tensor, Tensor]:
-        """Reward and termination `B` of a step to `next_obs` (`B x S`, projected), with what `domain` says of it."""
+    def outside(self, obs: Tensor) -> Tensor | None:
+        """Says which states (`B x S`) lie outside of `domain`, `B` bool; None: none can."""
+        return _any_of([outside for part in self.domain if (outside := part.outside(obs)) is not None])
+
+    def inside(self, rows: Transitions) -> Tensor | None:
+        """Which rows begin and end in `domain`, `N` bool; None: it has no outside."""
+        began, ended = self.outside(rows.obs), self.outside(rows.next_obs)
+        return None if began is None or ended is None else ~(began | ended)
+
+    def leaving(self, obs: Tensor, next_obs: Tensor, reward: Tensor, terminated: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward and termination `B` of a step `obs` to `next_obs` (`B x S`, projected), with what `domain` says of it."""
         for part in self.domain:
-            if (ended := part.ended(next_obs)) is not None:
+            if (ended := part.ended(obs, next_obs)) is not None:
                 reward = torch.where(ended, reward - part.penalty, reward) if part.penalty else reward
                 terminated = terminated | ended
         return reward, terminated

@@ -220,7 +220,7 @@ class SimulatorModel(DynamicsModel, Exact):
         frames = self.physics.run(state.physics.numpy(), rest, self._commands(given), np.float64 if exact else np.float32)
         steps = _steps(state, actions, frames, "prediction" in want)
         for step in steps:
-            step.reward, step.terminated = self.leaving(step.next_obs, step.reward, step.terminated)
+            step.reward, step.terminated = self.leaving(step.obs, step.next_obs, step.reward, step.terminated)
             step.halt = self.halted(step.obs, step.action, step.next_obs)
         return steps
 

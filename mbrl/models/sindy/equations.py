@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mbrl.networks.sparse.text import sum_text
+
 
 @dataclass(frozen=True)
 class Equation:
@@ -25,12 +27,10 @@ class Equation:
 
     def text(self, digits: int, spread: bool) -> str:
         """The equation as a line of text; with `spread` each coefficient as mean ± standard deviation."""
-        parts: list[str] = []
-        for name, mean, sd in self.terms:
-            number = f"({abs(mean):.{digits}g} ± {sd:.1g})" if spread else f"{abs(mean):.{digits}g}"
-            sign = ("-" if mean < 0 else "") if not parts else ("- " if mean < 0 else "+ ")
-            parts.append(f"{sign}{number}{'' if name == '1' else ' ' + name}")
-        return f"{self.left} = {' '.join(parts) or '0'}"
+        sizes = [f"{abs(mean):.{digits}g}" for _, mean, _ in self.terms]
+        if spread:
+            sizes = [f"({size} ± {sd:.1g})" for size, (_, _, sd) in zip(sizes, self.terms, strict=True)]
+        return f"{self.left} = {sum_text((*term[:2], size) for term, size in zip(self.terms, sizes, strict=True))}"
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from mbrl.arguments import Count, Limits, Natural, NonNegative, check_shape
 from mbrl.data import Prediction, Task, Transitions, ValueFunction
-from mbrl.errors import ConfigError, MbrlWarning
+from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.domains import Domain, UnitCircle
-from mbrl.models.fitting.explained import explained_share
+from mbrl.models.fitting.explained import explained_share, explained_shares
 from mbrl.models.fitting.finite_rows import check_finite
 from mbrl.models.sindy.aggregate import masked_mean, median
 from mbrl.models.sindy.complaints import complaints, stuck
@@ -52,6 +52,8 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
     Several members draw rows, and with `drop_terms` terms, of their own [Fasel2022]_. The reward, of a task that knows none,
     is a sparse sum too, of where the step led and the action. It learns no termination, and `var` is 0.
 
+    Rows that begin or end outside of its `domain` are left out of fits: one wall there would bend a smooth sum everywhere.
+
     Args:
         members: `E`. More cost as much more, and show what rows and terms leave open, but not what the library lacks.
         library: of observation and action, in this order; one, or several whose terms are joined. None: `Library()`.
@@ -69,7 +71,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         screen_steps: steps of the rollouts by which unsound members are found before any is drawn; 0 draws all.
         optimizer: one of pysindy's in place of our own thresholded least squares, with a threshold of its own; None: ours.
         learn_reward: whether the reward is predicted too; `"auto"` if the task has no known reward.
-        domain: as of `DynamicsModel`. A polynomial that leaves the data diverges: a `Box` ends that.
+        domain: as of `DynamicsModel`. A polynomial that leaves the data diverges: a `Box` ends that. Let it exclude walls.
 
     Attributes:
         members: members that predictions ask: `E`, or 1 of an aggregate.
@@ -208,17 +210,24 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         """Fits all members anew, in float64 on the CPU, and screens them.
 
         Returns:
-            `loss` (1 − `explained`), `explained`, the share of the rows' change that the model explains, `terms` per
-            equation (mean of members and equations), `condition` number of the library, `redundant` terms that others add up
-            to, `sound` members; with a learned reward `reward_explained`, the share of its variance, and `reward_terms`.
+            `loss` (1 − `explained`), `explained`, the share of the rows' change that the model explains, `explained_least`,
+            that of the observation of whose change least is explained, `terms` per equation (mean of members and
+            equations), `condition` number of the library, `redundant` terms that others add up to, `sound` members; with a
+            learned reward `reward_explained`, the share of its variance, and `reward_terms`; and with a `Box` `outside`,
+            the share of the rows that all this leaves out.
 
         Raises:
-            DataError: if rows aren't finite, or are fewer than the library's terms.
+            DataError: if rows aren't finite, or those inside of the domain are fewer than the library's terms.
         """
+        check_finite(torch.cat((rows.obs, rows.action, rows.next_obs, rows.reward.unsqueeze(-1)), -1))
+        inside = self.inside(rows)
+        report: dict[str, float | Tensor] = {}
+        if inside is not None:
+            self._check_inside(inside)
+            rows, report["outside"] = rows.select(inside), 1 - inside.double().mean()
         given = rows.map(lambda tensor: tensor.detach().cpu().double() if tensor.is_floating_point() else tensor.cpu())
         push = self.built_task.to_env_action(given.action)
         z = torch.cat((given.obs, push), -1)
-        check_finite(torch.cat((z, given.next_obs, given.reward.unsqueeze(-1)), -1))
         change = given.next_obs - given.obs
         largest = torch.maximum(given.obs.abs(), given.next_obs.abs()).amax(0)  # S
         moves = change.square().mean(0).sqrt() > 1.5 * ROUNDING * largest  # S
@@ -226,7 +235,6 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         fit = self._fit("library", self.map, z, y, moves if self.target == "change" else torch.ones_like(moves), generator)
         if self.target == "next_obs":
             self._tell(stuck(self.map.terms, moves, self.map.coefficients.cpu(), self.threshold))
-        report: dict[str, float | Tensor] = {}
         if self.reward_map is not None:
             landed = torch.cat((given.next_obs, push), -1)
             reward = given.reward.unsqueeze(-1)
@@ -238,10 +246,12 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
             self.sound.copy_(sound_members(self, self.members, rows, self.screen_steps, generator))
             self._drawn = None
         judged = rows.select(slice(None, None, -(-len(rows) // _JUDGED)))
-        explained = self._explained(judged)
+        said = self.predict(judged.obs, judged.action).mean[self.drawn_members].mean(0)
+        explained = explained_share(said, judged.obs, judged.next_obs)
         report |= {
             "loss": 1 - explained,
             "explained": explained,
+            "explained_least": explained_shares(said, judged.obs, judged.next_obs).nan_to_num(nan=1.0).amin(),
             "terms": (self.map.coefficients != 0).double().sum(1).mean(),
             "condition": fit.condition,
             "redundant": float(len(fit.redundant)),
@@ -253,6 +263,14 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
                 "reward_terms": (self.reward_map.coefficients != 0).double().sum(1).mean(),
             }
         return report
+
+    def _check_inside(self, inside: Tensor) -> None:
+        left, needed = int(inside.sum()), len(self.map.terms)
+        if left < needed <= len(inside):
+            raise DataError(
+                f"SINDy(domain=…): expected at least as many rows inside as the library has terms, {needed}, got {left} of "
+                f"{len(inside)}; widen the box, collect more before the first fit, or lower the library's degree."
+            )
 
     def _fit(self, which: str, into: SparseMap, z: Tensor, y: Tensor, moves: Tensor, generator: torch.Generator) -> Fit:
         threshold = self.threshold if which == "library" else self.reward_threshold
@@ -284,10 +302,6 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
             if kind not in self._told:
                 self._told.add(kind)
                 warnings.warn(sentence, MbrlWarning, 5)
-
-    def _explained(self, rows: Transitions) -> Tensor:
-        said = self.predict(rows.obs, rows.action).mean[self.drawn_members].mean(0)
-        return explained_share(said, rows.obs, rows.next_obs)
 
     def _reward_explained(self, rows: Transitions) -> Tensor:
         said = self.predict(rows.obs, rows.action).reward_mean

@@ -1,45 +1,97 @@
-"""`mbrl export`: a sparse model or a sparse policy as a few lines of Python or C that need nothing else."""
+"""`mbrl export`: a run's policy as a file that needs nothing of this library, or a sparse sum as a few lines of code."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from mbrl.data import Task
 from mbrl.errors import ConfigError
-from mbrl.models import SINDy
+from mbrl.models import DynamicsModel, SINDy
 from mbrl.networks.sparse.code import Language, file, function, sums
-from mbrl.planners import FixedPolicy, Planner, dynamics_of
+from mbrl.planners import FixedPolicy, Planner, PolicyPlanner, dynamics_of
 from mbrl.policies import SparsePolicy
-from mbrl.replacing import replacing
+from mbrl.training.files import write_whole
 from mbrl.training.load import load
-from mbrl.training.output import say
+from mbrl.training.output import plain_warnings, say
+from mbrl.training.parts import tell_if_never_fitted
+from mbrl.training.products.exported_policy import RUNNER, onnx_file, torch_file
+from mbrl.training.resume import checkpoint_at
+from mbrl.training.run_folder import inside
+
+_ENDINGS = {"torch": ".pt2", "onnx": ".onnx", "python": ".py", "c": ".c"}
+_NETWORKS: dict[str, Callable[[PolicyPlanner], bytes]] = {"torch": torch_file, "onnx": onnx_file}
 
 
 def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Writes the source file that the arguments ask for."""
+    """Writes the file that the arguments ask for."""
     parser = argparse.ArgumentParser(prog="mbrl export", description=__doc__)
     parser.add_argument("run", help="a run folder, a checkpoint folder, or its model.pt")
-    parser.add_argument("--to", choices=["python", "c"], default="python", help="the language (default: python)")
-    parser.add_argument("--output", required=True, help="the file, which is replaced if it is there")
+    parser.add_argument(
+        "--to", choices=list(_ENDINGS),
+        help="torch or onnx for a run that acts by a policy, python or c for a sparse policy or a SINDy model (default: "
+        "python for these, else torch)",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, help="a new file (default: policy or model in the run folder)")
     given = parser.parse_args(arguments[1:])
     module = load(given.run, allow)
-    policy = module.policy if isinstance(module, FixedPolicy) else None
-    model = dynamics_of(module) if isinstance(module, Planner) else module
-    if isinstance(policy, SparsePolicy):
-        text = policy_code(policy, given.to)
-    elif isinstance(model, SINDy):
-        text = model_code(model, given.to)
-    else:
-        raise ConfigError(
-            f"mbrl export: expected a run with a SINDy model or a SparsePolicy, got a {type(module).__name__} with neither; "
-            "distil its policy first (mbrl distill)."
-        )
-    with replacing(given.output) as source:
-        source.write(text.encode())
-    say(f"the code is in {given.output}")
+    sparse = _sparse(module)
+    to = given.to or ("torch" if sparse is None else "python")
+    name = "model" if isinstance(sparse, SINDy) and to not in _NETWORKS else "policy"
+    output = given.output or inside(checkpoint_at(given.run)) / (name + _ENDINGS[to])
+    runner = output.with_name(RUNNER.name)
+    _check_new(output)
+    if to == "torch" and (output == runner or not _same(runner, RUNNER)):
+        _check_new(runner)
+    with plain_warnings():
+        written = _written(module, sparse, to)
+        tell_if_never_fitted(module)
+    if to == "torch":
+        write_whole(runner, RUNNER.read_bytes())
+    write_whole(output, written)
+    say(f"the {'policy' if to in _NETWORKS else 'code'} is in {output}{f', to act by with {runner}' * (to == 'torch')}")
     return 0
+
+
+def _written(module: Planner | DynamicsModel, sparse: SparsePolicy | SINDy | None, to: str) -> bytes:
+    kind = type(module).__name__
+    if to in _NETWORKS:
+        if not isinstance(module, PolicyPlanner):
+            raise ConfigError(
+                f"mbrl export --to {to}: expected a run that acts by a policy, got a {kind}, which has none to act by; give "
+                "one of Dyna, OfflineDyna or FixedPolicy, say."
+            )
+        return _NETWORKS[to](module)
+    language: Language = "c" if to == "c" else "python"
+    if sparse is None:
+        raise ConfigError(
+            f"mbrl export --to {to}: expected a run with a SINDy model or a SparsePolicy, got a {kind} with neither; distil "
+            "its policy first (mbrl distill), or export a network --to torch."
+        )
+    code = policy_code(sparse, language) if isinstance(sparse, SparsePolicy) else model_code(sparse, language)
+    return code.encode()
+
+
+def _sparse(module: Planner | DynamicsModel) -> SparsePolicy | SINDy | None:
+    """The sparse policy that acts, else the sparse model, else None."""
+    if isinstance(module, FixedPolicy) and isinstance(module.policy, SparsePolicy):
+        return module.policy
+    model = dynamics_of(module) if isinstance(module, Planner) else module
+    return model if isinstance(model, SINDy) else None
+
+
+def _check_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise ConfigError(f"mbrl export: expected a new file, but {path} exists; remove it, or name another with --output.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"mbrl export: expected a folder {path.parent} to write {path.name} into, got none; make it.")
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == other.read_bytes()
 
 
 def policy_code(policy: SparsePolicy, language: Language) -> str:

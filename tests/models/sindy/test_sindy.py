@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import mbrl
-from mbrl.data import Transitions, make_generator
+from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import OfflineData, collect, make_task
 from mbrl.errors import ConfigError, DataError, MbrlWarning, ShapeError, UnsupportedError
 from mbrl.models import Box, SINDy
@@ -74,7 +74,8 @@ def test_before_a_fit_nothing_changes() -> None:
 
 def test_a_fit_explains_and_reports() -> None:
     model, report = fitted()
-    assert set(report) == {name.removeprefix("model/") for name in documented("A sparse model's fit")}
+    told = {name.removeprefix("model/") for name in documented("A sparse model's fit")}
+    assert set(report) == told - {"outside"}  # which comes with a box
     assert report["explained"] > 0.98 and report["reward_explained"] > 0.98 and report["loss"] == 1 - report["explained"]
     assert report["sound"] == 4 and report["redundant"] == 0 and 1 < report["terms"] < 10
     assert re.match(r"Δx0 = \(0\.[12]\d* ± 0\.00\d+\) u0 \+ \(0\.[01]\d* ± 0\.00\d+\) x2", str(model.equations()))
@@ -258,3 +259,45 @@ def test_presets_make_their_planners(files: str) -> None:
 def test_importing_the_models_leaves_pysindy_alone() -> None:
     code = "import sys, mbrl.models; m = mbrl.models.SINDy(); assert 'pysindy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
+# a domain ----------------------------------------------------------------------------------------------------------------
+
+
+LINE = Task("", 1, 1, (-1.0,), (1.0,), known_terminated="mbrl.envs.terminations.never")
+
+
+def walled() -> Transitions:
+    """x' = 0.9 x + 0.2 u up to a wall at 1, where it bounces."""
+    generator = make_generator("cpu", 3)
+    obs = torch.rand(300, 1, generator=generator, dtype=torch.float64) * 2.4 - 1.2
+    action = torch.rand(300, 1, generator=generator, dtype=torch.float64) * 2 - 1
+    led = torch.where(obs.abs() > 1, -obs, 0.9 * obs + 0.2 * action)
+    return Transitions(obs, action, torch.zeros(300, dtype=torch.float64), led, *torch.zeros(2, 300, dtype=torch.bool))
+
+
+def test_rows_outside_of_the_domain_bend_nothing() -> None:
+    rows, found = walled(), []
+    for domain in ([], [Box([-1.0], [1.0])]):
+        model = SINDy(1, Library(degree=1, bias=False), threshold=0.0, domain=domain)
+        model.build(LINE)
+        report = model.refit(rows, make_generator("cpu", 0))
+        found.append((model.map.in_units()[0, :, 0].tolist(), report))
+    assert found[0][0][0] < -0.3 and "outside" not in found[0][1]
+    assert found[1][0] == pytest.approx([-0.1, 0.2], abs=1e-6)
+    assert float(found[1][1]["explained_least"]) > 0.999999 > 0.9 > float(found[0][1]["explained_least"])
+    share = ((rows.obs.abs() >= 1) | (rows.next_obs.abs() >= 1)).double().mean()
+    assert float(found[1][1]["outside"]) == pytest.approx(float(share)) and 0.1 < share < 0.3
+
+
+def test_too_few_rows_inside_are_refused_and_nan_rows_are_never_passed_over() -> None:
+    model = SINDy(1, Library(degree=2), domain=[Box([-0.01], [0.01])])
+    model.build(LINE)
+    with pytest.raises(
+        DataError, match=r"SINDy\(domain=…\): expected at least as many rows inside as the library has terms, 6"
+    ):
+        model.refit(walled(), make_generator("cpu", 0))
+    rows = walled()
+    rows.next_obs[7] = torch.nan
+    with pytest.raises(DataError, match="finite"):
+        model.refit(rows, make_generator("cpu", 0))
