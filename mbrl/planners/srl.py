@@ -206,6 +206,13 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         kept["prev_action"] = action
         return action
 
+    def restore(self, *, training: bool = False) -> None:
+        """As every planner; a run that goes on with another J (`--override`) drops what was left of its sequences."""
+        super().restore(training=training)
+        if self._memory is not None and self._memory.tensors["queue"].shape[1] != self.learner.length:
+            fresh = self.memory(self._memory.n, self._memory.generator)
+            self._memory.tensors.update({name: fresh.tensors[name] for name in ("queue", "left", "explored")})
+
     # learning --------------------------------------------------------------------------------------------------------
 
     def recall(self, obs: Tensor, actions: Tensor) -> Recalled:
