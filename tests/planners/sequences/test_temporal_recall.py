@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -93,6 +94,18 @@ def test_ends_stop_a_sequence_behind_them_and_only_if_they_are_asked_for() -> No
     boxed = NextObsNetwork([4], domain=[Box([None, None], [1e-9, None])])
     boxed.build(LINEAR)
     assert not bool(TemporalRecall(boxed, ends=True)(obs[1:], actions[1:]).alive[1:].all())
+
+
+@pytest.mark.parametrize("ends", ["truncate", "terminate"])
+def test_a_sequence_that_begins_outside_of_a_box_goes_on_while_it_comes_nearer(ends: Any) -> None:
+    model = LinearModel([[0.5]], [[0.0]])
+    model.build(LINE)
+    model.domain = [Box([-1.0], [1.0], ends)]
+    obs = torch.tensor([[4.0], [0.5]])
+    assert bool(TemporalRecall(model, ends=True)(obs, torch.zeros(2, 4, 1)).alive.all())
+    model.state.fill_(3.0)
+    stops = [[True, False, False], [True, False, False]]
+    assert TemporalRecall(model, ends=True)(obs, torch.zeros(2, 3, 1)).alive.T.tolist() == stops
 
 
 class Explodes(DynamicsModel):
