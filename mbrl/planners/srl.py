@@ -94,7 +94,7 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
             )
         if isinstance(dynamics, GradientModel) and dynamics.model_loss is not None:
             raise UnsupportedError(
-                f"SRL can't use {name} with a {type(dynamics.model_loss).__name__}: that weighs the rows of a whole fit, "
+                f"SRL can't use {name} with {type(dynamics.model_loss).__name__}: that weighs the rows of a whole fit, "
                 "and SRL makes one update at a time; leave loss out."
             )
         self.learner = learner
@@ -154,7 +154,7 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         """As every planner; it looks where no action is left of a sequence that was decided in the same way."""
-        due = self._due(memory, explore)
+        due = memory.looked = self._due(memory, explore)
         if bool(due.any()):  # a read-back at each step; the action goes to the host anyway
             policy, before, length = self.acting_policy, memory.tensors["prev_action"], self.learner.length
             if not explore:

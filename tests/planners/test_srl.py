@@ -322,7 +322,7 @@ def test_it_learns_to_push_a_mass_to_the_origin_by_looking_every_fourth_step() -
     [
         (lambda: SRL(LinearModel(), SequenceSAC()), "can't use LinearModel: it is fixed"),
         (lambda: SRL(GaussianProcess(), SequenceSAC()), "can't use GaussianProcess: it is fitted as a whole"),
-        (lambda: SRL(GaussianEnsemble(loss=VaGraM()), SequenceSAC()), "can't use GaussianEnsemble with a VaGraM"),
+        (lambda: SRL(GaussianEnsemble(loss=VaGraM()), SequenceSAC()), "can't use GaussianEnsemble with VaGraM"),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_made(make: Any, sentence: str) -> None:

@@ -97,6 +97,6 @@ class _Rolled(nn.Module):
             logit = said.end_logit(next_obs.expand_as(said.mean))  # E x B
             assert logit is not None  # refused by TemporalRecall
             ended = logit.sigmoid().mean(0) > 0.5
-        _, ended = model.leaving(next_obs, torch.zeros_like(obs[:, 0]), ended)
+        _, ended = model.leaving(obs, next_obs, torch.zeros_like(obs[:, 0]), ended)
         halt = model.halted(obs, action, next_obs)
         return ended if halt is None else ended | halt
