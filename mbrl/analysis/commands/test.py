@@ -25,7 +25,6 @@ from mbrl.training.resume import checkpoint_at
 from mbrl.training.run_folder import inside
 
 
-
 def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
     """Runs the test that the options ask for."""
     if getattr(given, "frequencies", None) is None:
