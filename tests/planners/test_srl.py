@@ -48,6 +48,7 @@ class Looks:
     def __init__(self, planner: SRL, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lengths: list[int] = []
         self.said: list[Tensor] = []
+        self.before: list[Tensor] = []
         policy = planner.learner.policy
         for name, place in (("sequence", 2), ("mode_sequence", 2)):
             monkeypatch.setattr(policy, name, self.watched(getattr(policy, name), place))
@@ -57,6 +58,7 @@ class Looks:
             said = method(*given)
             if not torch.is_grad_enabled():  # an update asks with gradients
                 self.lengths.append(given[place])
+                self.before.append(given[1].clone())
                 self.said.append(said[0] if isinstance(said, tuple) else said)
             return said
 
@@ -76,6 +78,7 @@ def test_open_loop_plays_whole_sequences_and_stores_each_step(monkeypatch: pytes
     played = torch.cat([looks.said[0][0], looks.said[1][0, :2], looks.said[2][0], looks.said[3][0], looks.said[4][0, :2]])
     assert torch.equal(rows.action[4:20], played)
     before = rows.extras["prev_action"]
+    assert torch.equal(torch.cat(looks.before), before[[4, 8, 10, 14, 18, 20]])  # where it looked
     begins = torch.arange(24) % 10 == 0
     assert not bool(before[begins].any())
     assert torch.equal(before[1:][~begins[1:]], rows.action[:-1][~begins[1:]])
