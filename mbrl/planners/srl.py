@@ -154,7 +154,7 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         """As every planner; it looks where no action is left of a sequence that was decided in the same way."""
-        due = self._due(memory, explore)
+        due = memory.looked = self._due(memory, explore)
         if bool(due.any()):  # a read-back at each step; the action goes to the host anyway
             policy, before, length = self.acting_policy, memory.tensors["prev_action"], self.learner.length
             if not explore:
@@ -205,6 +205,13 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         kept["left"] = kept["left"] - 1
         kept["prev_action"] = action
         return action
+
+    def restore(self, *, training: bool = False) -> None:
+        """As every planner; a run that goes on with another J (`--override`) drops what was left of its sequences."""
+        super().restore(training=training)
+        if self._memory is not None and self._memory.tensors["queue"].shape[1] != self.learner.length:
+            fresh = self.memory(self._memory.n, self._memory.generator)
+            self._memory.tensors.update({name: fresh.tensors[name] for name in ("queue", "left", "explored")})
 
     # learning --------------------------------------------------------------------------------------------------------
 

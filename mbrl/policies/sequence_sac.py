@@ -189,7 +189,7 @@ class SequenceSAC(SAC):
             loss, entropy = terms.mean(), held.mean()
         else:
             weight = alive.to(terms.dtype)  # J x B
-            loss = (terms * weight[scored]).mean()
+            loss = torch.where(alive[scored], terms, 0.0).mean()  # 0 times infinity would be NaN
             share = weight[:1] if self.temperature_reduce == "first" else weight[scored]
             entropy = (held * share).sum() / share.sum().clamp(min=1)
         if self.actor_reduce == "sum":

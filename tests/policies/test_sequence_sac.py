@@ -217,6 +217,36 @@ def test_actions_behind_an_end_do_not_count() -> None:
     torch.testing.assert_close(report["recalled"], kept.float().mean())
 
 
+@pytest.mark.parametrize("through", [False, True])
+def test_values_behind_an_end_may_be_anything(through: bool) -> None:
+    def overflows(obs: Tensor, actions: Tensor) -> Recalled:
+        said = moves(obs, actions)
+        said.alive[1:, ::2] = False
+        said.obs[1:, ::2] = 3e38
+        return said
+
+    rows, learner = batch(), built(bp_through_time=through)
+    assert torch.isfinite(learner.update_actor(rows, noise(), overflows)["actor_loss"])
+    assert all(bool(parameter.isfinite().all()) for parameter in learner.policy.parameters())
+
+
+def test_alpha_holds_the_entropy_of_what_is_scored_and_counts() -> None:
+    """With a gradient through time that is the last action's, where the sequence gets there."""
+    rows = batch()
+    for reduce, place in (("mean", 2), ("first", 0)):
+        learner = built(bp_through_time=True, temperature_reduce=reduce)
+        log_prob = terms_of(learner, rows, moves)[1].detach()
+
+        def ends(obs: Tensor, actions: Tensor) -> Recalled:
+            said = moves(obs, actions)
+            said.alive[2, ::2] = False
+            return said
+
+        counts = torch.arange(len(rows)) % 2 == 1 if place == 2 else torch.ones(len(rows), dtype=torch.bool)
+        report = learner.update_actor(rows, noise(), ends)
+        torch.testing.assert_close(report["entropy"], -log_prob[counts, place].mean())
+
+
 def test_the_entropy_that_alpha_holds_is_the_mean_or_the_first_actions() -> None:
     rows = batch()
     log_prob = terms_of(built(), rows, stays)[1].detach()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from mbrl.analysis.frequencies.fas import STANDARD_LENGTHS
-from mbrl.analysis.frequencies.frequencies import decision_frequencies
+from mbrl.analysis.frequencies.frequencies import LONGEST, decision_frequencies
 from mbrl.analysis.png import png
 from mbrl.errors import CheckpointError, ConfigError, keeping, reading
 from mbrl.options.fit import STANDARD
@@ -23,8 +23,6 @@ from mbrl.training.output import plain_warnings, say, tell
 from mbrl.training.parts import tell_if_never_fitted
 from mbrl.training.resume import checkpoint_at
 from mbrl.training.run_folder import inside
-
-_FAR = 100_000  # steps up to which dots are written out
 
 
 def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
@@ -79,7 +77,7 @@ def _lengths(text: str) -> list[int]:
     parts = [part.strip() for part in text.replace("…", "...").split(",")]
     for place, part in enumerate(parts):
         if part == "..." and 2 <= place < len(parts) - 1 and found[-1] > found[-2]:
-            found += range(2 * found[-1] - found[-2], min(_whole(text, parts[place + 1]), _FAR), found[-1] - found[-2])
+            found += range(2 * found[-1] - found[-2], min(_whole(text, parts[place + 1]), LONGEST), found[-1] - found[-2])
         else:
             found.append(_whole(text, part))
     return found

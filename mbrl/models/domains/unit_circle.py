@@ -43,7 +43,8 @@ class UnitCircle(Domain):
     def project(self, next_obs: Tensor) -> Tensor:
         columns = list(next_obs.unbind(-1))  # S of B
         for first, second in self.pairs:
-            length = torch.hypot(columns[first], columns[second])  # which squares nothing that could overflow
-            length = torch.where(length > 0, length, torch.ones_like(length))
+            nowhere = (columns[first] == 0) & (columns[second] == 0)  # there the length has no gradient, not even 0
+            cosine = torch.where(nowhere, torch.ones_like(columns[first]), columns[first])
+            length = torch.hypot(cosine, columns[second])  # which squares nothing that could overflow
             columns[first], columns[second] = columns[first] / length, columns[second] / length
         return torch.stack(columns, -1)

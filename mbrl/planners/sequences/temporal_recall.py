@@ -7,6 +7,7 @@ model-free control" (SRL, ICLR 2025, arXiv 2410.08979, and the authors' code).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ from mbrl.policies.sequence_sac import Recalled
 class TemporalRecall:
     """The states ŝ_{j+1} = m(ŝ_j, a_j) of sequences from real observations, by a model's mean predictions.
 
-    The mean is over members too. Nothing is drawn, and neither reward nor termination has to be known. What the model's
-    domain projects is projected. A sequence whose predicted state is not finite stops before it.
+    The mean is over the members that a step may draw, too. Nothing is drawn, and neither reward nor termination has to be
+    known. What the model's domain projects is projected. A sequence whose predicted state is not finite stops before it.
 
     Args:
         dynamics: the model, built, whose states are observations.
@@ -76,16 +77,21 @@ class _Rolled(nn.Module):
         self.ends = ends
 
     def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        drawn = self.dynamics.drawn_members  # e
         states = [obs]  # B x S each
         alive = [torch.ones(len(obs), dtype=torch.bool, device=obs.device)]  # B each
         for action in actions.unbind(1)[:-1]:  # J − 1 of B x A
             here = states[-1]
-            said = self.dynamics.predict(here, action)
-            there = self.dynamics.project(said.mean.mean(0))  # B x S
-            fine = torch.isfinite(there.detach()).all(-1)  # B
-            there = torch.where(fine.unsqueeze(-1), there, here)
+            asked = (here.view_as(here), action.view_as(action))
+            said = self.dynamics.predict(*asked)
+            there = self.dynamics.project(said.mean[drawn].mean(0))  # B x S
+            fine = torch.isfinite(there.detach()).all(-1).unsqueeze(-1)  # B x 1
+            for each in asked:
+                if each.requires_grad:  # what overflows has a gradient of NaN, though nothing comes of it
+                    each.register_hook(partial(torch.where, fine, other=0.0))
+            there = torch.where(fine, there, here)
             states.append(there)
-            goes_on = alive[-1] & fine
+            goes_on = alive[-1] & fine.squeeze(-1)
             alive.append(goes_on & ~self._ended(here, action, there, said) if self.ends else goes_on)
         return torch.stack(states), torch.stack(alive)
 
@@ -96,7 +102,7 @@ class _Rolled(nn.Module):
         if ended is None:
             logit = said.end_logit(next_obs.expand_as(said.mean))  # E x B
             assert logit is not None  # refused by TemporalRecall
-            ended = logit.sigmoid().mean(0) > 0.5
+            ended = logit[model.drawn_members].sigmoid().mean(0) > 0.5
         _, ended = model.leaving(obs, next_obs, torch.zeros_like(obs[:, 0]), ended)
         halt = model.halted(obs, action, next_obs)
         return ended if halt is None else ended | halt

@@ -53,7 +53,7 @@ def _written(module: Planner | DynamicsModel, sparse: SparsePolicy | SINDy | Non
         if not isinstance(module, PolicyPlanner):
             raise ConfigError(
                 f"mbrl export --to {to}: expected a run that acts by a policy, got {kind}, which has none to act by; give "
-                "one of Dyna, OfflineDyna or FixedPolicy, say."
+                "one of Dyna, SRL, OfflineDyna or FixedPolicy, say."
             )
         return _NETWORKS[to](module)
     language: Language = "c" if to == "c" else "python"

@@ -183,9 +183,9 @@ def test_a_pair_may_be_huge_or_zero_and_has_gradients() -> None:
     circle = UnitCircle([[0, 1]])
     found = circle.project(torch.tensor([[3e30, 4e30], [0.0, 0.0], [-3e-30, 0.0]]))
     torch.testing.assert_close(found, torch.tensor([[0.6, 0.8], [0.0, 0.0], [-1.0, 0.0]]))
-    obs = torch.tensor([[3.0, 4.0]], requires_grad=True)
-    circle.project(obs)[0, 0].backward()
-    torch.testing.assert_close(obs.grad, torch.tensor([[16 / 125, -12 / 125]]))
+    obs = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    circle.project(obs)[:, 0].sum().backward()
+    torch.testing.assert_close(obs.grad, torch.tensor([[16 / 125, -12 / 125], [1.0, 0.0]]))
 
 
 # any model ---------------------------------------------------------------------------------------------------------------

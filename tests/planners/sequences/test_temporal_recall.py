@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from mbrl.data import Generator, Prediction, Task, Transitions, make_generator
 from mbrl.envs import make_task
 from mbrl.errors import UnsupportedError
-from mbrl.models import Box, DynamicsModel, GaussianEnsemble, NextObsNetwork, SimulatorModel
+from mbrl.models import Box, Differentiable, DynamicsModel, GaussianEnsemble, NextObsNetwork, SimulatorModel
 from mbrl.networks import MovingAverage
 from mbrl.planners import FixedPolicy, ModelRolled, Planner, TemporalRecall
 from mbrl.policies import BuildablePolicy
@@ -64,12 +65,13 @@ def test_states_carry_a_gradient_where_the_actions_do_and_weights_never_get_one(
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_members_are_averaged_and_other_weights_take_the_place_of_the_models() -> None:
+def test_members_that_it_draws_are_averaged_and_other_weights_take_the_place_of_the_models() -> None:
     model = GaussianEnsemble(members=3, elites=2, hidden=[8])
     model.build(LINEAR)
     obs, actions = rows(5, 2), rows(5, 2, 1)
+    model.rank_members(torch.tensor([2.0, 0.0, 1.0]))  # what it wouldn't draw, as it is unsound, isn't asked
     first = TemporalRecall(model)(obs, actions).obs[1]
-    torch.testing.assert_close(first, model.predict(obs, actions[:, 0]).mean.mean(0))
+    torch.testing.assert_close(first, model.predict(obs, actions[:, 0]).mean[1:].mean(0))
     average = MovingAverage(model, 0.25)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -95,6 +97,18 @@ def test_ends_stop_a_sequence_behind_them_and_only_if_they_are_asked_for() -> No
     assert not bool(TemporalRecall(boxed, ends=True)(obs[1:], actions[1:]).alive[1:].all())
 
 
+@pytest.mark.parametrize("ends", ["truncate", "terminate"])
+def test_a_sequence_that_begins_outside_of_a_box_goes_on_while_it_comes_nearer(ends: Any) -> None:
+    model = LinearModel([[0.5]], [[0.0]])
+    model.build(LINE)
+    model.domain = [Box([-1.0], [1.0], ends)]
+    obs = torch.tensor([[4.0], [0.5]])
+    assert bool(TemporalRecall(model, ends=True)(obs, torch.zeros(2, 4, 1)).alive.all())
+    model.state.fill_(3.0)
+    stops = [[True, False, False], [True, False, False]]
+    assert TemporalRecall(model, ends=True)(obs, torch.zeros(2, 3, 1)).alive.T.tolist() == stops
+
+
 class Explodes(DynamicsModel):
     """Leaves the numbers where the first dim is above 1."""
 
@@ -110,6 +124,25 @@ def test_states_that_are_not_finite_stop_a_sequence() -> None:
     said = TemporalRecall(model)(torch.tensor([[0.0, 0.0], [0.95, 0.0]]), torch.zeros(2, 4, 1))
     assert torch.isfinite(said.obs).all()
     assert said.alive.T.tolist() == [[True] * 4, [True, True, False, False]]
+
+
+class Cubes(DynamicsModel, Differentiable):
+    """Overflows within its own arithmetic, where a gradient of 0 becomes NaN."""
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        mean = obs * obs * obs * (1 + 0.1 * action)
+        mean = mean if member is not None else mean.unsqueeze(0)
+        return Prediction(mean, torch.zeros_like(mean))
+
+
+def test_a_sequence_that_overflows_leaves_the_gradients_of_all_finite() -> None:
+    model = Cubes()
+    model.build(LINEAR)
+    actions = torch.zeros(2, 4, 1, requires_grad=True)
+    said = TemporalRecall(model)(torch.tensor([[0.5, 0.5], [1e4, 0.0]]), actions)
+    assert said.alive[-1].tolist() == [True, False]
+    (gradient,) = torch.autograd.grad(torch.where(said.alive[-1:], said.obs[-1:].sum(-1), 0.0).sum(), actions)
+    assert bool(gradient[0, :3].all()) and not bool(gradient[1].any())
 
 
 def test_models_of_more_than_observations_and_unknown_ends_are_refused() -> None:
