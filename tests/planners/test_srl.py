@@ -195,12 +195,30 @@ def test_time_aware_critics_get_segments_of_one_episode(monkeypatch: pytest.Monk
     monkeypatch.setattr(planner.learner, "update_critics", lambda rows, *rest: (seen.append(rows), update(rows, *rest))[1])
     planner.learn(1)
     (rows,) = seen
-    assert rows.extras["place"].tolist() == [0.0] * 8 + [1.0] * 8 + [2.0] * 8
     assert rows.row is not None
-    first, second, third = rows.row.view(3, 8)
-    assert torch.equal(second, first + 1) and torch.equal(third, first + 2)
-    real = planner.real_buffer.all().obs
-    assert torch.equal(rows.obs[:8], real[first]) and not torch.equal(rows.obs[8:16], real[second])
+    place, row = rows.extras["place"].long().view(3, 8), rows.row.view(3, 8)
+    real = planner.real_buffer.all()
+    last = torch.where(row[0] < 10, 9, 13)  # of the episode, of which the second goes on
+    steps = torch.arange(3).unsqueeze(-1)
+    assert torch.equal(place, torch.minimum(steps, last - row[0])) and bool((place[2] < 2).any())
+    assert torch.equal(row, row[0] + place)
+    assert torch.equal(rows.reward, real.reward[rows.row]) and torch.equal(rows.obs[:8], real.obs[row[0]])
+    said = planner.recall(real.obs[row[0]], real.action[torch.minimum(row[0] + steps, last).T]).obs
+    for number in range(8):
+        torch.testing.assert_close(rows.obs.view(3, 8, -1)[:, number], said[place[:, number], number])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_time_aware_critics_see_terminations_at_every_place(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else values, which bootstrap from place 0, would go on beyond them."""
+    planner = made(3, learner=SequenceSAC(3, hidden=[8], time_aware_critic=True), batch_size=64)
+    flags = (torch.arange(12) + 1) % steps == 0
+    before = torch.zeros(12, 1)
+    extras = {"episode": torch.arange(12) // steps, "prev_action": before}
+    obs = torch.zeros(12, 2)
+    planner.real_buffer.add(Transitions(obs, before, before[:, 0], obs, flags, torch.zeros_like(flags), extras=extras))
+    rows = planner._critics_batch(make_generator("cpu", "replay"))
+    assert set(rows.extras["place"][rows.terminated].tolist()) == {float(place) for place in range(min(3, steps))}
 
 
 @pytest.mark.check("srl-9.3")
