@@ -45,7 +45,7 @@ class EpisodeReturns:
     Attributes:
         returns: float64.
         lengths: int64.
-        decisions: int64, how often the planner looked at an observation: `lengths`, but of an `OpenLoop`.
+        decisions: int64, how often the planner looked at an observation: `lengths`, but where it plays sequences.
     """
 
     returns: Tensor

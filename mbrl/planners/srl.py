@@ -154,7 +154,7 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
     @torch.no_grad()
     def act(self, obs: Tensor, memory: Memory, *, explore: bool, snapshot: Tensor | None = None) -> tuple[Tensor, Memory]:
         """As every planner; it looks where no action is left of a sequence that was decided in the same way."""
-        due = self._due(memory, explore)
+        due = memory.looked = self._due(memory, explore)
         if bool(due.any()):  # a read-back at each step; the action goes to the host anyway
             policy, before, length = self.acting_policy, memory.tensors["prev_action"], self.learner.length
             if not explore:

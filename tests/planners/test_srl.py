@@ -15,7 +15,7 @@ from mbrl.envs import VectorExperience, make_task
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import GaussianEnsemble, GaussianProcess, NextObsNetwork, SimulatorModel, SINDy, VaGraM
 from mbrl.networks import Library
-from mbrl.planners import PETS, SRL, Dyna, OfflineDyna
+from mbrl.planners import PETS, SRL, Dyna, OfflineDyna, evaluate
 from mbrl.planners.plans import CEM
 from mbrl.policies import SAC, SequenceSAC
 from mbrl.testing import LinearModel, linear_task
@@ -108,6 +108,13 @@ def test_decisions_are_counted_for_each_step() -> None:
     ticked(dyna, 8)  # type: ignore[arg-type]
     said = dyna.metrics.pop()
     assert (said["train/decisions_per_step"], said["train/actor_updates_per_step"]) == (1.0, 2.0)
+
+
+def test_an_evaluation_counts_how_often_it_looked() -> None:
+    experience = VectorExperience(TASK, 2, seed=0)
+    found = evaluate(made(4), experience, 3, seed=0)
+    assert found.lengths.tolist() == [10] * 3
+    assert found.decisions is not None and found.decisions.tolist() == [3] * 3
 
 
 def test_episodes_end_one_by_one_and_only_theirs_is_dropped() -> None:
