@@ -156,6 +156,14 @@ def test_the_warm_up_may_play_sequences_of_the_first_policy(monkeypatch: pytest.
     assert looks.lengths == [3, 3, 3]
 
 
+def test_a_decision_drops_a_sequence_that_is_still_played() -> None:
+    planner = made(4)
+    memory, obs = planner.memory(1, make_generator("cpu", "acting")), torch.ones(1, 2) * 0.1
+    planner.act(obs, memory, explore=False)
+    last = planner.decide(obs, memory, 2)[:, 1]
+    assert torch.equal(planner.act(-obs, memory, explore=False)[0], planner.learner.policy.mode(-obs, last))
+
+
 def test_predict_gives_an_action_at_a_time() -> None:
     planner = made(3)
     obs = torch.tensor([0.1, -0.2])
@@ -276,13 +284,14 @@ def test_the_average_is_asked_for_two_actions_and_nothing_for_one() -> None:
 def test_the_actor_may_be_updated_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     planner = made(2, actor_update_every=3, updates_per_step=2)
     ticked(planner, 4)
-    calls: Counter[str] = Counter()
+    calls: list[str] = []
     for name in ("update_critics", "update_actor", "end_update"):
         method = getattr(planner.learner, name)
-        monkeypatch.setattr(planner.learner, name, lambda *a, n=name, m=method: (calls.update([n]), m(*a))[1])
+        monkeypatch.setattr(planner.learner, name, lambda *a, n=name, m=method: (calls.append(n), m(*a))[1])
     planner.metrics.pop()
     planner.learn(3)
-    assert calls == {"update_critics": 6, "update_actor": 2, "end_update": 6}
+    seldom = ["update_critics", "end_update"] * 2
+    assert calls == ["update_critics", "update_actor", "end_update", *seldom] * 2  # the first update has one
     assert planner.metrics.pop()["train/actor_updates_per_step"] == pytest.approx(2 / 3)
 
 
