@@ -265,6 +265,13 @@ def test_the_actors_step_leaves_no_gradient_in_the_model(through: bool, target: 
     assert all(parameter.grad is not None for parameter in planner.learner.policy.parameters())
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_predicted_ends_count_if_they_are_asked_for(ends: bool) -> None:
+    planner = made(3, model=LinearModel(), task=linear_task(), model_target=False, recall_ends=ends)  # ends beyond ±2
+    alive = planner.recall(torch.tensor([[1.9, 1.9], [0.0, 0.0]]), torch.zeros(2, 3, 1)).alive
+    assert alive.T.tolist() == [[True, not ends, not ends], [True] * 3]
+
+
 @pytest.mark.check("srl-9.2")
 def test_the_average_is_asked_for_two_actions_and_nothing_for_one() -> None:
     for length in (1, 2):
