@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from mbrl import __version__
 from mbrl.errors import ConfigError, DivergedError, MbrlError, shown
@@ -27,40 +27,65 @@ _DISK_ERRORS = (
 )  # not bugs of ours
 _PATH_ERRORS = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
 
-# Words after `mbrl` → (what --help says of the command, the module whose `run` does it, imported when it is asked for: torch
-# and Lightning take seconds). `search` alone is a group, and its commands' `run` takes the parser of `mbrl fit` too.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "fit": ("train a planner in its environment, or a dynamics model on a dataset", "mbrl.training.commands.fit"),
-    "validate": ("evaluate a checkpoint as training does", "mbrl.training.commands.fit"),
-    "test": (
+
+class Command(NamedTuple):
+    """A line of the table.
+
+    Attributes:
+        text: what `mbrl --help` says of it.
+        options: the module whose `parse` reads its arguments, and imports nothing that takes long.
+        module: the module whose `run` does it, imported once the arguments are read: torch and Lightning take seconds.
+    """
+
+    text: str
+    options: str = ""
+    module: str = ""
+
+
+# By the words after `mbrl`. `search` alone is a group, and its commands' `run` takes the parser of `mbrl fit` too.
+_FIT = ("mbrl.options.fit", "mbrl.training.commands.fit")
+_LISTED = "mbrl.options.presets_command"
+COMMANDS: dict[str, Command] = {
+    "fit": Command("train a planner in its environment, or a dynamics model on a dataset", *_FIT),
+    "presets": Command("list shipped settings by name, and what was measured with them", _LISTED, _LISTED),
+    "validate": Command("evaluate a checkpoint as training does", *_FIT),
+    "test": Command(
         "test a checkpoint on episodes that training never saw, or at several decision frequencies",
+        "mbrl.options.fit",
         "mbrl.analysis.commands.test",
     ),
-    "predict": ("write a planner's actions or a model's predictions for a dataset", "mbrl.training.commands.fit"),
-    "collect": ("record a dataset with random actions or a trained planner", "mbrl.training.commands.collect"),
-    "distill": ("turn a trained policy into a sparse sum that can be read", "mbrl.training.commands.distill"),
-    "export": ("write a policy as a file of torch or ONNX, or a sparse one as Python or C", "mbrl.training.commands.export"),
-    "check": ("check an environment and its task functions, or a dataset", "mbrl.training.commands.check"),
-    "report": (
-        "look at a trained model on a dataset: where, how far ahead and how confidently it is wrong",
-        "mbrl.analysis.commands.report",
-    ),
-    "plot": ("draw learning curves of runs with bands over their seeds", "mbrl.analysis.commands.plot"),
-    "search": ("search hyperparameters over the same YAML, in one or many processes", ""),
-    "search check": ("try a search file's space on the command's parser, before any trial", "mbrl.search.commands.check"),
-    "search run": ("start a search, or go on with it", "mbrl.search.commands.run"),
-    "search join": ("work on a study that another machine started", "mbrl.search.commands.join"),
-    "search status": ("how far a study is, who works on it, and its best configuration", "mbrl.search.commands.status"),
-    "search confirm": ("run the best configurations on unseen seeds", "mbrl.search.commands.confirm"),
-    "search report": ("plots, tables and the best configuration of a study", "mbrl.search.commands.report"),
-    "search retry": ("queue failed trials again", "mbrl.search.commands.retry"),
-    "search stop": ("let workers finish their trials and leave", "mbrl.search.commands.stop"),
+    "predict": Command("write a planner's actions or a model's predictions for a dataset", *_FIT),
+    **{
+        name: Command(text, f"mbrl.options.{name}", f"mbrl.{folder}.commands.{name}")
+        for name, folder, text in (
+            ("collect", "training", "record a dataset with random actions or a trained planner"),
+            ("distill", "training", "turn a trained policy into a sparse sum that can be read"),
+            ("export", "training", "write a policy as a file of torch or ONNX, or a sparse one as Python or C"),
+            ("check", "training", "check an environment and its task functions, or a dataset"),
+            ("report", "analysis", "look at a trained model on a dataset: where, how far ahead and how surely it is wrong"),
+            ("plot", "analysis", "draw learning curves of runs with bands over their seeds"),
+        )
+    },
+    "search": Command("search hyperparameters over the same YAML, in one or many processes"),
+    **{
+        f"search {name}": Command(text, "mbrl.options.search", f"mbrl.search.commands.{name}")
+        for name, text in (
+            ("check", "try a search file's space on the command's parser, before any trial"),
+            ("run", "start a search, or go on with it"),
+            ("join", "work on a study that another machine started"),
+            ("status", "how far a study is, who works on it, and its best configuration"),
+            ("confirm", "run the best configurations on unseen seeds"),
+            ("report", "plots, tables and the best configuration of a study"),
+            ("retry", "queue failed trials again"),
+            ("stop", "let workers finish their trials and leave"),
+        )
+    },
 }
 
 
 def commands_of(group: str = "") -> dict[str, str]:
     """The commands of a group, `search` or none, and what `--help` says of each."""
-    return {name.split()[-1]: text for name, (text, _) in COMMANDS.items() if name.rpartition(" ")[0] == group}
+    return {name.split()[-1]: command.text for name, command in COMMANDS.items() if name.rpartition(" ")[0] == group}
 
 
 def usage(group: str = "") -> str:
@@ -132,14 +157,17 @@ def dispatch(
         raise ConfigError("--allow: expected the name of a module after it.")
     if allow and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    run = import_module(COMMANDS[f"{group} {rest[0]}".strip()][1]).run
+    name = f"{group} {rest[0]}".strip()
+    command = COMMANDS[name]
+    given = import_module(command.options).parse(name, rest[1:])
+    run = import_module(command.module).run
 
     def parsed(of_a_run: list[str]) -> Mapping[str, Any]:
         from mbrl.training.commands.parsed import parsed
 
         return parsed(of_a_run, allow)
 
-    return int(run(rest, allow, parse or parsed) if group else run(rest, allow))
+    return int(run(given, allow, parse or parsed) if group else run(given, allow))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -165,6 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if traceback:
             raise
         return _fail(str(error), 4 if isinstance(error, DivergedError) else 2)
+    except BrokenPipeError:  # whoever read the output has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if traceback or error.errno not in (*_DISK_ERRORS, *_PATH_ERRORS):
             raise

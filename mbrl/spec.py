@@ -192,7 +192,7 @@ def plain(value: Any, where: str = "value") -> Any:
     if callable(value) and hasattr(value, "__qualname__"):
         return name_of(value, where)
     raise ConfigError(
-        f"{where}: expected plain data or a Configurable, got a {type(value).__name__}; pass its numbers or its dotted name."
+        f"{where}: expected plain data or a Configurable, got {type(value).__name__}; pass its numbers or its dotted name."
     )
 
 

@@ -445,7 +445,7 @@ def test_help_shows_limits(capsys: pytest.CaptureFixture[str]) -> None:
         (lambda: Dyna(GaussianEnsemble, SAC()), r"or None, got <class .*; make one: GaussianEnsemble\(…\)\.$"),
         (lambda: Dyna("mbrl.models.GaussianEnsemble", SAC()), r"^Dyna\(dynamics=…\): expected .* or None, got 'mbrl"),
         (lambda: PETS(None, CEM()), r"^PETS\(dynamics=…\): expected a DynamicsModel, got None"),
-        (lambda: Dyna(torch.nn.Linear(1, 1), SAC()), r"^Dyna\(dynamics=…\): expected .*a Configurable, got a Linear"),
+        (lambda: Dyna(torch.nn.Linear(1, 1), SAC()), r"^Dyna\(dynamics=…\): expected .*a Configurable, got Linear"),
         (
             lambda: Dyna(LinearModel(), SAC(), rollout_hooks=[MeanDisagreement()]),
             r"^Dyna\(rollout_hooks=…\): expected a list, each a RolloutHook, got \[<.*MeanDisagreement",

@@ -67,7 +67,7 @@ def test_help_and_version_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", [name for name, (_, module) in COMMANDS.items() if module])
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.module])
 def test_every_command_of_the_table_says_what_it_takes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*name.split(), "--help"]) == 0
     usage = capsys.readouterr().out.partition("\n")[0]
@@ -192,7 +192,7 @@ def test_test_prints_mean_and_interval(capsys: pytest.CaptureFixture[str], run: 
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--episodes", "1"]) == 0
     assert "over 1 episodes" in capsys.readouterr().out
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--dataset", "rows.npz"]) == 2
-    assert "--dataset: expected a model fitted alone, got a ToyPlanner; leave it out" in capsys.readouterr().err
+    assert "--dataset: expected a model fitted alone, got ToyPlanner; leave it out" in capsys.readouterr().err
     assert main(["--allow", "tests", "validate", "--ckpt_path", str(folder)]) == 0
     assert "mean return" in capsys.readouterr().out
 

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "mbrl"
 # Each layer may import those before it and itself; names on one line don't know each other.
 LAYERS: list[set[str]] = [
     {"errors", "replacing"},
-    {"arguments", "names"},
+    {"arguments", "names", "options"},
     {"spec"},
     {"parts"},
     {"data"},

@@ -345,7 +345,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     ),
     "nothing to fit": (
         setting("model", {"class_path": "mbrl.models.Pendulum"}),
-        "expected a model that learns, got a Pendulum; test it, or give it to a planner",
+        "expected a model that learns, got Pendulum; test it, or give it to a planner",
     ),
 }
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mbrl.cli import COMMANDS
+from mbrl.options.presets import searches, with_presets
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +49,34 @@ def test_linked_files_exist() -> None:
     assert links
     missing = [link for link in links if not (ROOT / link).exists() and not link.startswith("docs/figures/")]
     assert not missing
+
+
+def texts() -> dict[str, str]:
+    """The README, the pages of docs, and the shipped settings with their comments."""
+    paths = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "mbrl/configs").rglob("*.yaml")]
+    return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
+
+
+def test_presets_and_searches_in_commands_exist() -> None:
+    """And none of the commands needs the files of a clone."""
+    found = 0
+    for name, text in texts().items():
+        assert "--config configs/" not in text and "search run configs/" not in text, name
+        for asked in re.findall(r"--preset (?:`)?([a-z][\w/,]*)", text):
+            assert with_presets(["--preset", asked]), name
+            found += 1
+        for asked in re.findall(r"mbrl search (?:run|check) +([a-z]\w*)(?!\w*\.yaml)\b", text):
+            assert asked in searches(), (name, asked)
+    assert found > 30
+
+
+def test_the_readmes_commands_are_taken() -> None:
+    """Each by the parser of its command, from any folder."""
+    (block,) = re.findall(r"```bash\n(mbrl presets.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for line in block.strip().splitlines():
+        words = shlex.split(line, comments=True)
+        name = next(" ".join(words[1:n]) for n in (3, 2) if " ".join(words[1:n]) in COMMANDS)
+        import_module(COMMANDS[name].options).parse(name, words[1 + len(name.split()) :])
 
 
 def test_readme_is_short() -> None:

@@ -8,18 +8,15 @@ random steps for ten epochs, with critics after 300 updates on these, at observa
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
-from pathlib import Path
 from time import process_time
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.speed.__main__ import machine
 from benchmarks.speed.cases import BATCH, ENV_ID, HIDDEN, MEMBERS, MODEL_ROWS, REAL_ROWS, random_rows, task
+from benchmarks.speed.command_line import asked, write_figures
 from benchmarks.speed.rounds import Case, measure, ratio
 from mbrl.analysis.correlations import spearman
 from mbrl.data import Task, Transitions, make_generator
@@ -87,11 +84,7 @@ def penalties(model: GaussianEnsemble, learner: SAC, rows: Transitions, draws: i
 
 def main() -> None:
     """Prints ratios, rates and rank correlations, and writes them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    out, rounds = vars(parser.parse_args()).values()
-    torch.set_num_threads(1)
+    out, rounds = asked(__doc__)
     known = task()
     critics = [many_critics(known, PLAIN, None), many_critics(known, DIVERSE, Diversity(1.0))]
     measure(critics, rounds, 0.5, torch.device("cpu"), process_time)
@@ -109,10 +102,8 @@ def main() -> None:
         print(f"{case.name:28} {case.rate:8.1f} a second, {times.get(case.name, 1):.2f} times the plain one")
     for draws, rank in ranks.items():
         print(f"rank correlation of {draws} draws with ten others: {rank:.3f}")
-    if out is not None:
-        seconds = {case.name: case.seconds for case in cases}
-        found = {"times": times, "rank_correlation_with_ten_others": ranks, "seconds": seconds}
-        out.write_text(json.dumps({"machine": machine(torch.device("cpu")), **found}, indent=1) + "\n")
+    seconds = {case.name: case.seconds for case in cases}
+    write_figures(out, {"times": times, "rank_correlation_with_ten_others": ranks, "seconds": seconds})
 
 
 if __name__ == "__main__":

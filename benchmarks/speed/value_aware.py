@@ -8,18 +8,15 @@ fit weighs more in it than in most.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 from collections.abc import Callable
-from pathlib import Path
 from time import process_time
 from typing import Any
 
 import torch
 
-from benchmarks.speed.__main__ import machine
 from benchmarks.speed.cases import BATCH, HIDDEN, MEMBERS, random_rows, sac, task
+from benchmarks.speed.command_line import asked, write_figures
 from benchmarks.speed.rounds import Case, measure, ratio
 from mbrl.data import Task, make_generator
 from mbrl.models import GaussianEnsemble, SquaredError, VaGraM
@@ -81,11 +78,7 @@ def learning(known: Task, name: str, term: RobustValue | None) -> Case:
 
 def main() -> None:
     """Prints the ratios of time, and writes them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    out, rounds = vars(parser.parse_args()).values()
-    torch.set_num_threads(1)
+    out, rounds = asked(__doc__)
     known = task()
     wide: dict[str, Any] = {"activation": "groupsort", "constraint": Orthogonal(4.0)}
     groups: list[Callable[[], list[Case]]] = [
@@ -106,10 +99,7 @@ def main() -> None:
     found = {name: round(1 / ratio(cases[name], cases[plain]), 3) for name, plain in PAIRS.items()}
     for name, times in found.items():
         print(f"{name:24} {1e3 / cases[name].rate:10.3f} ms, {times:.3f} times {PAIRS[name]}")
-    if out is not None:
-        seconds = {name: case.seconds for name, case in cases.items()}
-        text = json.dumps({"machine": machine(torch.device("cpu")), "times": found, "seconds": seconds}, indent=1)
-        out.write_text(f"{text}\n")
+    write_figures(out, {"times": found, "seconds": {name: case.seconds for name, case in cases.items()}})
 
 
 if __name__ == "__main__":

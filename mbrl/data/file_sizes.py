@@ -54,7 +54,7 @@ def _checked(source: str, group: h5py.Group, seen: set[Any]) -> int:
         link = group.get(name, getlink=True)
         where = f"{source}: {group.name.rstrip('/')}/{name}"
         if not isinstance(link, h5py.HardLink):
-            raise DataError(f"{where}: expected data of this file, got a {type(link).__name__}; write it anew, whole.")
+            raise DataError(f"{where}: expected data of this file, got {type(link).__name__}; write it anew, whole.")
         item = group[name]
         if isinstance(item, h5py.Group):
             if item.id in seen:  # a circle, or a group by another name

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mbrl.arguments import check_whole
 from mbrl.data import Task, Transitions, derived_seed, make_generator
+from mbrl.data.dataset_description import minds_of_values
 from mbrl.envs.gymnasium_check import gymnasium_findings
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience, refuse_not_finite
@@ -81,8 +82,8 @@ def check_environment(
 
     Returns:
         One sentence each: sizes, bounds, time limit, known functions, what Gymnasium's checker finds, whether the functions
-        agree, whether its seeds hold and it can be replayed, the return of random actions, whether its episodes end, and
-        whether float32 sees it move.
+        agree, whether its seeds hold and it can be replayed, the return of random actions, what to mind about rewards and
+        observations (`minds_of_values`), whether its episodes end, and whether float32 sees it move.
 
     Raises:
         TaskError: if the environment can't be used, or a known function disagrees with it.
@@ -113,8 +114,8 @@ def check_environment(
         )
     with catch_warnings(record=True) as found:
         simplefilter("always", MbrlWarning)
-        returns, ended = _random_return(task, steps, seed)
-    lines.append(returns)
+        returns, ended, minds = _random_return(task, steps, seed)
+    lines += [returns, *minds]
     if task.time_limit is None and not ended:
         lines.append(
             f"There is no time limit and no end within {steps} steps: evaluations cut their episodes "
@@ -233,16 +234,21 @@ def _numbers(values: Tensor) -> str:
     return "[" + ", ".join(f"{value:.6g}" for value in values.tolist()) + "]"
 
 
-def _random_return(task: Task, steps: int, seed: int) -> tuple[str, bool]:
-    """The sentence on the return of random actions, and whether an episode ended."""
+def _random_return(task: Task, steps: int, seed: int) -> tuple[str, bool, list[str]]:
+    """The sentence on the return of random actions, whether an episode ended, and what to mind about the steps."""
     experience = VectorExperience(task, seed=derived_seed(seed, "random return"))
     generator = make_generator("cpu", seed, "random return")
-    for _ in range(steps):
-        experience.step(torch.rand(1, task.action_size, generator=generator, dtype=torch.float32) * 2 - 1)
+    rows = Transitions.cat(
+        [
+            experience.step(torch.rand(1, task.action_size, generator=generator, dtype=torch.float32) * 2 - 1)
+            for _ in range(steps)
+        ]
+    )
+    minds = minds_of_values(rows)
     experience.close()
     finished = experience.finished()
     if not finished:
-        return f"Random actions finished no episode in {steps} steps.", False
+        return f"Random actions finished no episode in {steps} steps.", False, minds
     returns = torch.tensor([value for value, _ in finished], dtype=torch.float64)
     lengths = torch.tensor([float(length) for _, length in finished], dtype=torch.float32)
     spread = f" (standard deviation {float(returns.std()):.4g})" if len(finished) > 1 else ""
@@ -250,4 +256,4 @@ def _random_return(task: Task, steps: int, seed: int) -> tuple[str, bool]:
         f"Random actions return {float(returns.mean()):.4g}{spread} over {len(finished)} episodes of "
         f"{float(lengths.mean()):.4g} steps."
     )
-    return sentence, True
+    return sentence, True, minds

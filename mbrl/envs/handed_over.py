@@ -178,7 +178,7 @@ class HandedOverExperience(Experience):
                 f"{self.task.env_id}: expected the vector environment's {method} to answer, got {told(error)}; mend it."
             ) from error
         if not (isinstance(answer, tuple) and len(answer) == values):
-            came = f"{len(answer)}" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
+            came = f"{len(answer)}" if isinstance(answer, tuple) else type(answer).__name__
             raise EnvironmentFailedError(
                 f"{self.task.env_id}: expected {values} values from the vector environment's {method}, got {came}; return "
                 "them all, as Gymnasium's API asks."

@@ -134,6 +134,16 @@ class OfflineData(Configurable, PlannerData):
         self._dataset: OfflineDataset | None = None
         self._task: Task | None = None
         self._transitions: Transitions | None = None
+        self._noted: tuple[Task, NormalizedScore | None] | None = None  # of a run, which does without the dataset
+
+    def without_dataset(self, task: Task, references: NormalizedScore | None) -> None:
+        """Serves the evaluations of a planner that has learned already: nothing is read, wherever the dataset is by now.
+
+        Args:
+            task: the planner's.
+            references: what its scores are normalised by, as its run noted them.
+        """
+        self._noted = task, references
 
     # what there is ---------------------------------------------------------------------------------------------------
 
@@ -148,6 +158,8 @@ class OfflineData(Configurable, PlannerData):
     @property
     def task(self) -> Task:
         """The task, whose known functions agree with the dataset."""
+        if self._noted is not None:
+            return self._noted[0]
         if self._task is None:
             asked = (self.env_id, self.env_kwargs, self.action_repeat, self.action_low, self.action_high)
             task = AskedTask(*asked, self.reward, self.terminated, self.allow, self.trusted).of(self.dataset)
@@ -170,7 +182,7 @@ class OfflineData(Configurable, PlannerData):
 
     @property
     def references(self) -> NormalizedScore | None:
-        return self.dataset.references
+        return self.dataset.references if self._noted is None else self._noted[1]
 
     @property
     def precise_transitions(self) -> Transitions:
@@ -197,7 +209,8 @@ class OfflineData(Configurable, PlannerData):
             ConfigError: in a fit, for a planner without `steps`, or a model alone with them.
             DataError: if the environment that a planner is to be evaluated in isn't what the dataset was recorded in.
         """
-        _ = self.transitions
+        if self._noted is None or stage == "fit":
+            _ = self.transitions
         module = None if self.trainer is None else self.trainer.lightning_module
         if stage != "fit" or module is None:
             return
@@ -231,7 +244,7 @@ class OfflineData(Configurable, PlannerData):
         if self.eval_episodes == 0:
             return "eval_episodes is 0; raise data.init_args.eval_episodes to have one"
         if not self.task.env_id:
-            return f"{self.dataset.source} names no environment; set data.init_args.env_id to have one"
+            return f"{self.path} names no environment; set data.init_args.env_id to have one"
         return None
 
     def train_dataloader(self) -> Any:

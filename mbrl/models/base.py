@@ -174,7 +174,7 @@ class DynamicsModel(DomainModel, ABC):
             if isinstance(self, Exact):  # there is nothing in which particles could differ
                 return tiled
             raise UnsupportedError(
-                f"{type(self).__name__}.particles: expected an ObsState, whose members can be spread over particles, got a "
+                f"{type(self).__name__}.particles: expected an ObsState, whose members can be spread over particles, got "
                 f"{type(state).__name__}; override particles as well."
             )
         member = None
@@ -196,7 +196,7 @@ class DynamicsModel(DomainModel, ABC):
         """
         if not isinstance(state, ObsState):
             raise UnsupportedError(
-                f"{type(self).__name__}.step: expected an ObsState, got a {type(state).__name__}; override step as well."
+                f"{type(self).__name__}.step: expected an ObsState, got {type(state).__name__}; override step as well."
             )
         member = state.member
         if member is None:

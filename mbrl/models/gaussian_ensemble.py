@@ -131,7 +131,7 @@ class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
             constraint.check(activation, hidden)
         if deterministic and self.model_loss is not None and self.model_loss.fits_variance:
             raise ConfigError(
-                f"{self._with('loss')}: expected a loss of the mean beside deterministic=True, got a "
+                f"{self._with('loss')}: expected a loss of the mean beside deterministic=True, got "
                 f"{type(self.model_loss).__name__} of samples; leave out its samples, or let the model be probabilistic."
             )
         check_argument(self._with("log_var_min"), log_var_min, Annotated[float, Limits(below=log_var_max)])

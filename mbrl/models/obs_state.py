@@ -56,7 +56,7 @@ class ObsState(ModelState):
     def replaced(self, rows: Tensor, other: ModelState) -> ObsState:
         if type(other) is not type(self) or (self.member is None) != (other.member is None):
             raise UnsupportedError(
-                f"{type(self).__name__}.replaced: expected a state started with the same follow, got a "
+                f"{type(self).__name__}.replaced: expected a state started with the same follow, got "
                 f"{type(other).__name__}; start both alike."
             )
         return replace(self, **self._by_rows(lambda mine, its: mine.index_copy(0, rows, its), other))

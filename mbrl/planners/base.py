@@ -298,7 +298,7 @@ class Planner(Predicting, ABC):
         if self._pending is None:
             return
         state, self._pending = self._pending, None
-        with reading(f"the state of a {type(self).__name__}"):
+        with reading(f"the state of {type(self).__name__}"):
             if training:
                 self.streams.load_state_dict(state["streams"])
                 if state["memory"] is not None:

@@ -45,7 +45,7 @@ class EpisodeReturns:
     Attributes:
         returns: float64.
         lengths: int64.
-        decisions: int64, how often the planner looked at an observation: `lengths`, but where it plays sequences.
+        decisions: int64, how often the planner looked at an observation; fewer than `lengths` if it plays sequences.
     """
 
     returns: Tensor
@@ -90,7 +90,7 @@ def evaluate(
     Episodes count in the order of their start, not of their end, which would favour short ones.
 
     Args:
-        planner: what acts.
+        planner: what acts; an `OpenLoop` looks once in so many steps.
         experience: the environments; an episode that never ends is theirs to cut (`OnlineData.evaluation_task`).
         episodes: number of episodes.
         seed: seed of their starts and of all that acting draws.

@@ -70,9 +70,9 @@ class OfflinePlanner(Planner):
         self._real.add(rows)
         if "weight" in rows.extras:
             self._real.weigh(rows.extras["weight"])
+        self.before_updates()  # first, since it may refuse, and the learner may have something to say
         if learner is not None:
             learner.fit_inputs(self._real.all())  # which don't grow, so that once is enough
-        self.before_updates()
 
     @property
     def real_buffer(self) -> ReplayBuffer:
@@ -103,4 +103,4 @@ class OfflinePlanner(Planner):
         super().on_fit_start()
         learner: Learner | None = getattr(self, "learner", None)
         if learner is not None:
-            learner.check_length(self.trainer.datamodule.steps)  # type: ignore[attr-defined]
+            learner.take_length(self.trainer.datamodule.steps)  # type: ignore[attr-defined]

@@ -69,7 +69,7 @@ class OnlinePlanner(Planner, HasDynamics):
     def setup(self, stage: str) -> None:
         """Builds as every planner does, and refuses a run that would end before the planner learns anything.
 
-        Its learner hears how many updates a fit makes (`Learner.check_length`).
+        Its learner hears how many updates a fit makes (`Learner.take_length`).
 
         Raises:
             ConfigError: if a fit has no more steps than `warmup_steps`.
@@ -89,7 +89,7 @@ class OnlinePlanner(Planner, HasDynamics):
         if stage == "fit" and steps is not None and learner is not None and self.updates_per_step > 0:
             envs = getattr(self.trainer.datamodule, "num_envs", 1)  # type: ignore[attr-defined]
             warmup = -(-self.warmup_steps // envs) * envs  # in whole ticks, the last of which learns nothing either
-            learner.check_length(self.updates_per_step * (steps - warmup))
+            learner.take_length(self.updates_per_step * (steps - warmup))
 
     @property
     def never_fitted(self) -> bool:

@@ -94,7 +94,7 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
             )
         if isinstance(dynamics, GradientModel) and dynamics.model_loss is not None:
             raise UnsupportedError(
-                f"SRL can't use {name} with a {type(dynamics.model_loss).__name__}: that weighs the rows of a whole fit, "
+                f"SRL can't use {name} with {type(dynamics.model_loss).__name__}: that weighs the rows of a whole fit, "
                 "and SRL makes one update at a time; leave loss out."
             )
         self.learner = learner
@@ -205,6 +205,13 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         kept["left"] = kept["left"] - 1
         kept["prev_action"] = action
         return action
+
+    def restore(self, *, training: bool = False) -> None:
+        """As every planner; a run that goes on with another J (`--override`) drops what was left of its sequences."""
+        super().restore(training=training)
+        if self._memory is not None and self._memory.tensors["queue"].shape[1] != self.learner.length:
+            fresh = self.memory(self._memory.n, self._memory.generator)
+            self._memory.tensors.update({name: fresh.tensors[name] for name in ("queue", "left", "explored")})
 
     # learning --------------------------------------------------------------------------------------------------------
 

@@ -183,11 +183,13 @@ class Learner(Configurable, nn.Module, ABC):
         has_critics: whether it values observations. One without critics says no, refuses `value`, and is refused by whatever
             asks for values.
         learns_from_rollouts: whether rows of a model's rollouts teach it anything: not if it clones recorded actions.
+        discount: γ of one real step in its values; None if it has none.
     """
 
     policy: Policy
     has_critics: ClassVar[bool] = True
     learns_from_rollouts: ClassVar[bool] = True
+    discount: float | None = None
 
     @abstractmethod
     def build(self, task: Task, seed: int = 0) -> None:
@@ -213,10 +215,10 @@ class Learner(Configurable, nn.Module, ABC):
         They call it after `build`. By default batches are all that an update asks for.
         """
 
-    def check_length(self, updates: int) -> None:
-        """Hears how many updates the run makes, and warns (`MbrlWarning`) if a schedule of its own has another length.
+    def take_length(self, updates: int) -> None:
+        """Takes in how many updates the run makes, for schedules that are as long; by default nothing.
 
-        Planners call it when a fit begins or goes on. By default nothing.
+        It warns (`MbrlWarning`) of a schedule that has another length. Planners call it when a fit begins or goes on.
         """
 
     def fit_inputs(self, rows: Transitions) -> None:

@@ -94,6 +94,7 @@ class SAC(Learner):
         "actor_lr_cosine": None,
     }
 
+    discount: float
     policy: TanhGaussianPolicy
     critics: Critics
     target_critics: Critics
@@ -280,7 +281,7 @@ class SAC(Learner):
             raise UnsupportedError(f"SAC(actor_lr_cosine='auto'): {missing}")
         return self._optimizers
 
-    def check_length(self, updates: int) -> None:
+    def take_length(self, updates: int) -> None:
         if self.actor_lr_cosine == "auto":
             self.cosine_updates = updates
         elif isinstance(self.actor_lr_cosine, int):

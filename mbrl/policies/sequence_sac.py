@@ -97,7 +97,7 @@ class SequenceSAC(SAC):
         if time_aware_critic and self.critic_constraint is not None:
             raise ConfigError(
                 f"{type(self).__name__}(time_aware_critic=True): expected no critic_constraint beside it, whose budget "
-                f"would count places as states, got a {type(self.critic_constraint).__name__}; leave one out."
+                f"would count places as states, got {type(self.critic_constraint).__name__}; leave one out."
             )
         self.length = length
         self.cell: Cell = cell

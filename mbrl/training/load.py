@@ -73,7 +73,7 @@ def load_policy(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Plan
     found = load(path, allow)
     if not isinstance(found, Planner):
         raise CheckpointError(
-            f"expected a planner, which can act, in {path}, got a {type(found).__name__}; give a planner's run, or "
+            f"expected a planner, which can act, in {path}, got {type(found).__name__}; give a planner's run, or "
             "mbrl.load the model."
         )
     tell_if_never_fitted(found)

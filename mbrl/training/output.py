@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 from mbrl.data import NormalizedScore
 from mbrl.errors import MbrlWarning, shown
+
+_WIDTH = 76  # columns of what may be long, beside an indent of two
 
 
 def say(text: str) -> None:
@@ -79,10 +82,11 @@ def show_metrics(
             lines.append(f"mean return {metrics[f'{prefix}return']:.1f} over {episodes} episodes{interval}")
     if references is not None and "test/normalized_score" in metrics:
         std = metrics.get("test/normalized_score_std")
-        lines.append(
+        lines += [
             f"normalised score {metrics['test/normalized_score']:.1f}{'' if std is None else f' (sd {std:.1f})'}, 0 at "
-            f"{references.low:.6g} and 100 at {references.high:.6g}: {references.source}"
-        )
+            f"{references.low:.6g} and 100 at {references.high:.6g}",
+            *textwrap.wrap(references.source, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False),
+        ]
     lines += [f"{name} {value:.6g}" for name, value in sorted(metrics.items())]
     if folder is not None:
         lines.append(f"written to {folder / 'test.json'}")

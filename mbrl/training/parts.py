@@ -43,11 +43,11 @@ def check_can_fit(model: pl.LightningModule, *, with_value: bool = False) -> Non
     """
     if isinstance(model, DynamicsModel) and model.fitting == "fixed":
         raise UnsupportedError(
-            f"Trainer.fit: expected a model that learns, got a {type(model).__name__}; test it, or give it to a planner."
+            f"Trainer.fit: expected a model that learns, got {type(model).__name__}; test it, or give it to a planner."
         )
     if isinstance(model, DynamicsModel) and model.wants_value and not with_value:
         raise UnsupportedError(
-            f"Trainer.fit: expected a planner whose learner says values, got a {type(model).__name__} alone, whose fit asks "
+            f"Trainer.fit: expected a planner whose learner says values, got {type(model).__name__} alone, whose fit asks "
             "for them; give it to one, or name the run of one as trainer.value_from."
         )
     if isinstance(model, Planner) and model.clock > 0:

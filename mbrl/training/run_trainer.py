@@ -27,6 +27,7 @@ from mbrl.spec import Configurable, plain
 from mbrl.training.callbacks.checkpoint_callback import CheckpointCallback
 from mbrl.training.callbacks.epoch_lines import EpochLines
 from mbrl.training.callbacks.lightning_callbacks import check_callbacks, tell_callbacks
+from mbrl.training.callbacks.line_remarks import LineRemarks
 from mbrl.training.callbacks.progress import ProgressCallback
 from mbrl.training.callbacks.run_clock import RunClock
 from mbrl.training.callbacks.run_start import RunStart
@@ -119,8 +120,7 @@ class RunTrainer(pl.Trainer):
         self._interrupted = False
         self._begin: Callable[[], None] | None = None
         self.hyperparameters: dict[str, Any] = {}  # what `config.yaml` says, for loggers
-        self._endless = False  # whether the last fit saw no episode end
-        self._useless = False  # whether the last line said that the model explains nothing
+        self._remarks = LineRemarks()
         self.allow: Sequence[str] = ()
         own = [RunStart(), self.run_clock, EpochLines(), *([self.progress] if self.progress else []), self.checkpointing]
         user = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
@@ -211,24 +211,8 @@ class RunTrainer(pl.Trainer):
             )
         if self.progress is not None and self.is_global_zero and self.lightning_module is not None:
             self.progress.show(self, self.lightning_module, line)
-        ends = line.get("model/ends")
-        if ends is not None:
-            if ends == 0.0 and not self._endless:
-                self.say(
-                    "no episode ended in the data: the model learns that none ever does. If the task can end, collect "
-                    "longer, or name the function with data.init_args.terminated."
-                )
-            self._endless = ends == 0.0
-        explained = line.get("model/explained")
-        if explained is None:
-            return
-        if explained <= 0.0 and not self._useless:
-            self.say(
-                f"the model explains none of the change of held-out observations (model/explained {explained:.2g} at "
-                f"{self.metrics_file.clock} {position}): predicting no change would do as well. More data, longer fits or a "
-                "look at the data may help."
-            )
-        self._useless = explained <= 0.0
+        for sentence in self._remarks.of(line, f"{self.metrics_file.clock} {position}"):
+            self.say(sentence)
 
     def say(self, text: str) -> None:
         """One line for the user, if progress is shown."""

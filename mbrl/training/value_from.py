@@ -35,7 +35,7 @@ def value_from(
     """
     if not (isinstance(model, DynamicsModel) and model.wants_value):
         raise ConfigError(
-            f"trainer.value_from: expected a model alone whose fit asks for values, got a {type(model).__name__}, which has "
+            f"trainer.value_from: expected a model alone whose fit asks for values, got {type(model).__name__}, which has "
             "no use for it; leave it out."
         )
     folder = checkpoint_at(path)
@@ -43,7 +43,7 @@ def value_from(
     learner = planner.learner if isinstance(planner, LearnsPolicy) else None
     if learner is None:
         raise CheckpointError(
-            f"trainer.value_from: expected a planner's run with a learner in {path}, got a {type(planner).__name__} without "
+            f"trainer.value_from: expected a planner's run with a learner in {path}, got {type(planner).__name__} without "
             "one; give another run."
         )
     check_same_task(datamodule.task, planner.built_task, f"trainer.value_from ({path})")

@@ -29,6 +29,7 @@ from mbrl.arguments import Positive
 from mbrl.data import Generator, Prediction, draw_normal
 from mbrl.uncertainty.base import Sample
 from mbrl.uncertainty.outputs import (
+    CountsReward,
     Members,
     Moment,
     OutputMeasure,
@@ -48,7 +49,7 @@ class MemberSpread(OutputMeasure):
         reduce: over dims: their `"mean"`, their `"max"`, which one badly known dim is enough to raise, their `"norm"` (of
             sds: the square root of the summed variances), or their root mean square, `"rms"`.
         members: `"all"`, or the `"elites"` that a rollout may draw.
-        reward: whether the predicted reward counts as one more dim.
+        reward: whether the predicted reward counts as one more dim; `"auto"`: where the model learns it.
         ddof: 0 divides by the number of members, 1 by one less, which makes the sd sqrt(n / (n − 1)) times larger.
         scale: divides each output, `D` numbers in environment units; see `OutputMeasure`.
 
@@ -63,7 +64,7 @@ class MemberSpread(OutputMeasure):
         of: Moment = "sd",
         reduce: Reduce = "mean",
         members: Members = "all",
-        reward: bool = False,
+        reward: CountsReward = False,
         ddof: Literal[0, 1] = 0,
         scale: Sequence[Positive] | None = None,
     ) -> None:

@@ -26,20 +26,20 @@ from torch import Tensor
 from mbrl.arguments import Positive
 from mbrl.data import Generator, Prediction
 from mbrl.uncertainty.base import Sample
-from mbrl.uncertainty.outputs import Members, Moment, OutputMeasure, Reduce, reduced, reduced_sd
+from mbrl.uncertainty.outputs import CountsReward, Members, Moment, OutputMeasure, Reduce, reduced, reduced_sd
 
 
 class MaxAleatoric(OutputMeasure):
     """The most noise that any member predicts: MOPO's penalty [Yu2020]_. It is 0 for a deterministic model.
 
-    Its authors' code takes the norm of the sds over all members, the reward included (`reward=True`). The paper's Frobenius
-    norm of a covariance is `of="variance"`.
+    Its authors' code takes the norm of the sds over all members, the reward included (`reward="auto"`, as in
+    `configs/offline/mopo.yaml`). The paper's Frobenius norm of a covariance is `of="variance"`.
 
     Args:
         of: the `"sd"` in each dim, or the `"variance"`.
         reduce: over dims: `"norm"`, `"rms"`, `"mean"` or `"max"`.
         members: `"all"`, or the `"elites"` that a rollout may draw.
-        reward: whether the predicted reward counts as one more dim.
+        reward: whether the predicted reward counts as one more dim; `"auto"`: where the model learns it.
         scale: divides each output, `D` numbers in environment units; see `OutputMeasure`.
 
     Raises:
@@ -53,7 +53,7 @@ class MaxAleatoric(OutputMeasure):
         of: Moment = "sd",
         reduce: Reduce = "norm",
         members: Members = "all",
-        reward: bool = False,
+        reward: CountsReward = False,
         scale: Sequence[Positive] | None = None,
     ) -> None:
         super().__init__(members, reward, scale)
@@ -74,7 +74,7 @@ class MaxPairwiseDistance(OutputMeasure):
     Args:
         reduce: over the dims of a difference: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
         members: `"all"`, or the `"elites"` that a rollout may draw.
-        reward: whether the predicted reward counts as one more dim.
+        reward: whether the predicted reward counts as one more dim; `"auto"`: where the model learns it.
         scale: divides each output, `D` numbers in environment units; see `OutputMeasure`.
 
     Raises:
@@ -87,7 +87,7 @@ class MaxPairwiseDistance(OutputMeasure):
         self,
         reduce: Reduce = "norm",
         members: Members = "all",
-        reward: bool = False,
+        reward: CountsReward = False,
         scale: Sequence[Positive] | None = None,
     ) -> None:
         super().__init__(members, reward, scale)
@@ -114,7 +114,7 @@ class DistanceToMean(OutputMeasure):
         over: the `"max"` or the `"mean"` over members.
         reduce: over the dims of a difference: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
         members: `"all"`, or the `"elites"` that a rollout may draw.
-        reward: whether the predicted reward counts as one more dim.
+        reward: whether the predicted reward counts as one more dim; `"auto"`: where the model learns it.
         scale: divides each output, `D` numbers in environment units; see `OutputMeasure`.
 
     Raises:
@@ -128,7 +128,7 @@ class DistanceToMean(OutputMeasure):
         over: Literal["max", "mean"] = "max",
         reduce: Reduce = "norm",
         members: Members = "all",
-        reward: bool = False,
+        reward: CountsReward = False,
         scale: Sequence[Positive] | None = None,
     ) -> None:
         super().__init__(members, reward, scale)

@@ -21,7 +21,7 @@ from torch import Tensor
 from mbrl.data import Generator, Prediction, draw_balanced
 from mbrl.errors import ConfigError
 from mbrl.uncertainty.base import Sample, draw_sample
-from mbrl.uncertainty.outputs import Members, Moment, OutputMeasure, over_members, root
+from mbrl.uncertainty.outputs import CountsReward, Members, Moment, OutputMeasure, over_members, root
 
 
 class LeaveOneOutKL(OutputMeasure):
@@ -31,7 +31,7 @@ class LeaveOneOutKL(OutputMeasure):
         of: the member `"drawn"` for the row, by the rollout or here; or the `"mean"` over all that count, which costs
             as many times more and doesn't depend on what was drawn.
         members: `"all"`, or the `"elites"` that a rollout may draw: which members the others are.
-        reward: whether the predicted reward counts as one more dim.
+        reward: whether the predicted reward counts as one more dim; `"auto"`: where the model learns it.
 
     Raises:
         ConfigError: for a choice that there isn't, or from a call, if the reward is to count and isn't predicted.
@@ -40,7 +40,9 @@ class LeaveOneOutKL(OutputMeasure):
     least_members = 2
     needs_noise = True
 
-    def __init__(self, of: Literal["drawn", "mean"] = "drawn", members: Members = "all", reward: bool = False) -> None:
+    def __init__(
+        self, of: Literal["drawn", "mean"] = "drawn", members: Members = "all", reward: CountsReward = False
+    ) -> None:
         super().__init__(members, reward)
         self.of = of
 
@@ -87,8 +89,8 @@ class LikelihoodSpread(OutputMeasure):
     Args:
         of: the `"variance"`, or the `"sd"`, which the authors' code computes (as does V-D4RL's `log_prob_ens`).
         members: `"all"`, or the `"elites"` that a rollout may draw.
-        reward: whether the reward counts as one more dim. It must be the sampled one: put a hook that changes rewards
-            after this one.
+        reward: whether the reward counts as one more dim, or `"auto"`: where the model learns it. It must be the sampled
+            one: put a hook that changes rewards after this one.
         ddof: 0 divides by the number of members, 1 by one less.
 
     Raises:
@@ -99,7 +101,7 @@ class LikelihoodSpread(OutputMeasure):
     needs_noise = True
 
     def __init__(
-        self, of: Moment = "variance", members: Members = "all", reward: bool = False, ddof: Literal[0, 1] = 0
+        self, of: Moment = "variance", members: Members = "all", reward: CountsReward = False, ddof: Literal[0, 1] = 0
     ) -> None:
         super().__init__(members, reward)
         self.of = of
@@ -112,7 +114,7 @@ class LikelihoodSpread(OutputMeasure):
         if sample is None:
             sample = draw_sample(prediction, drawn, self._drawing(generator))
         x = sample.next_obs  # B x S
-        if self.reward:
+        if self.counts_reward(prediction.reward_mean):
             if sample.reward is None:
                 raise ConfigError("LikelihoodSpread(reward=True): expected a sample with its reward, got none; pass it.")
             x = torch.cat((x, sample.reward.unsqueeze(-1)), -1)  # B x D

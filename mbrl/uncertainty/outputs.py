@@ -17,6 +17,7 @@ from mbrl.uncertainty.base import UncertaintyMeasure
 Members = Literal["all", "elites"]
 Reduce = Literal["norm", "rms", "mean", "max"]
 Moment = Literal["sd", "variance"]
+CountsReward = bool | Literal["auto"]
 
 
 class OutputMeasure(UncertaintyMeasure):
@@ -24,7 +25,8 @@ class OutputMeasure(UncertaintyMeasure):
 
     Args:
         members: `"all"`, or the `"elites"` that a rollout may draw.
-        reward: whether the predicted reward counts as one more dim; refused of a model that doesn't learn it.
+        reward: whether the predicted reward counts as one more dim; True is refused of a model that doesn't learn it, and
+            `"auto"` counts it where the model does.
         scale: divides each output, `D` positive numbers in environment units (a dataset's standard deviations, say; the
             reward's last); None leaves environment units, in which dims of large numbers outweigh the others.
 
@@ -34,9 +36,11 @@ class OutputMeasure(UncertaintyMeasure):
         UnsupportedError: from a call, if fewer than `least_members` members count.
     """
 
-    def __init__(self, members: Members = "all", reward: bool = False, scale: Sequence[Positive] | None = None) -> None:
+    def __init__(
+        self, members: Members = "all", reward: CountsReward = False, scale: Sequence[Positive] | None = None
+    ) -> None:
         self.members = members
-        self.reward = reward
+        self.reward: CountsReward = reward
         self.scale = None if scale is None else tuple(float(number) for number in scale)
         self._divisor: Tensor | None = None  # `scale` as the last call's tensors need it
 
@@ -50,8 +54,12 @@ class OutputMeasure(UncertaintyMeasure):
         variances = self._outputs(prediction.var, prediction.reward_var, drawn)
         return variances if self.scale is None else variances / self._scale(variances).square()
 
+    def counts_reward(self, reward: Tensor | None) -> bool:
+        """True if the reward is one of the dims, given the predicted one, or None of a model that leaves it to the task."""
+        return reward is not None if self.reward == "auto" else bool(self.reward)
+
     def _outputs(self, obs: Tensor, reward: Tensor | None, drawn: Tensor) -> Tensor:
-        if self.reward:
+        if self.counts_reward(reward):
             if reward is None:
                 raise ConfigError(
                     f"{type(self).__name__}(reward=True): expected a model that learns the reward, got one that leaves it "
@@ -69,7 +77,8 @@ class OutputMeasure(UncertaintyMeasure):
 
     def _scale(self, like: Tensor) -> Tensor:
         assert self.scale is not None  # asked by the callers
-        advice = f"give one number per dim of the observation{' and one for the reward' if self.reward else ''}"
+        last = {True: " and one for the reward", "auto": ", and one for the reward if the model learns it"}
+        advice = f"give one number per dim of the observation{last.get(self.reward, '')}"
         check_shape(f"{type(self).__name__}(scale=…)", self.scale, like.shape[-1:], advice)
         if self._divisor is None or self._divisor.dtype != like.dtype or self._divisor.device != like.device:
             self._divisor = torch.tensor(self.scale, dtype=like.dtype, device=like.device)

@@ -34,6 +34,17 @@ def test_sac_has_the_same_primitive_steps_at_every_repeat(comparison: ModuleType
     assert model["learner"]["init_args"]["hidden"] == [256, 256] and settings["trainer"]["keep_best"] is True
 
 
+@pytest.mark.parametrize("task", ["pendulum", "published", "inverted_pendulum"])
+def test_srl_has_the_preset_of_the_same_steps_and_units(comparison: ModuleType, task: str, tmp_path: Path) -> None:
+    setting = comparison.TASKS[task]
+    arm = comparison.arms_of(setting)["srl-16"]
+    _, options = comparison.learning.options_of("x", 3, arm.configs, arm.overrides, tmp_path)
+    settings: Any = parsed(["fit", *options])
+    learner, data = settings["model"]["init_args"]["learner"]["init_args"], settings["data"]["init_args"]
+    assert learner["length"] == 16 and learner["hidden"] == [setting.units] * 2
+    assert data["env_id"] == setting.env_id and data["steps"] == setting.steps
+
+
 def test_runs_are_measured_once_and_drawn(
     comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

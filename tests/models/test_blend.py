@@ -57,6 +57,21 @@ def test_a_weight_of_0_is_the_first_and_1_the_second_bit_for_bit(make: object, w
         assert torch.equal(blend.drawn_members, alone.drawn_members)
 
 
+def test_its_optimisers_are_those_of_both_in_their_order() -> None:
+    """Also of one of weight 0, whose state a checkpoint keeps."""
+    for weight in (0.0, 0.5, 1.0):
+        blend = Blend(ensemble(), ensemble(hidden=[4]), weight)
+        blend.build(TASK, 0)
+        made = blend.make_optimizers()
+        assert len(made) == 2
+        for optimizer, model in zip(made, (blend.first, blend.second), strict=True):
+            moved = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+            assert sorted(moved) == sorted(id(parameter) for parameter in model.parameters()) and moved
+    exact = Blend(Pendulum(), ensemble(), 0.5)
+    exact.build(TASK, 0)
+    assert len(exact.make_optimizers()) == 1
+
+
 def test_at_its_exact_end_it_is_that_of_equal_members() -> None:
     data = rows()
     blend, truth = fitted(Blend(ensemble(), Pendulum(), 1.0), data), fitted(Pendulum(), data)

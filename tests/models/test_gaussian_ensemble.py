@@ -383,7 +383,7 @@ class OtherState(ModelState):
 
 
 def test_a_state_of_another_kind_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"GaussianEnsemble.step: expected an ObsState, got a OtherState; override"):
+    with pytest.raises(UnsupportedError, match=r"GaussianEnsemble.step: expected an ObsState, got OtherState; override"):
         ensemble().step(OtherState(), torch.zeros(4, A))
 
 

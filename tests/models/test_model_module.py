@@ -122,7 +122,7 @@ def test_an_exact_model_is_tested_and_predicts_as_it_is(offline: OfflineData, tm
     for checkpoint in (None, "last"):
         assert quiet(tmp_path / "test").test(Pendulum(), offline, ckpt_path=checkpoint)["test/mse"] < 1e-10
     assert quiet(tmp_path / "test").predict(Pendulum(), offline).exists()
-    with pytest.raises(UnsupportedError, match="expected a model that learns, got a Pendulum; test it, or give it"):
+    with pytest.raises(UnsupportedError, match="expected a model that learns, got Pendulum; test it, or give it"):
         quiet(tmp_path / "fit").fit(Pendulum(), offline)
     assert not (tmp_path / "fit").exists()
     with pytest.raises(CheckpointError, match="expected a trained Nearest, got one without parameters"):
@@ -134,7 +134,7 @@ class Valued(Nearest, WantsValueFunction):
 
 
 def test_a_model_that_wants_a_value_function_is_not_fitted_alone(offline: OfflineData, tmp_path: Path) -> None:
-    said = "expected a planner whose learner says values, got a Valued alone, whose fit asks for them; give it to one"
+    said = "expected a planner whose learner says values, got Valued alone, whose fit asks for them; give it to one"
     with pytest.raises(UnsupportedError, match=said):
         quiet(tmp_path / "fit").fit(Valued(), offline)
     assert not (tmp_path / "fit").exists()

@@ -96,7 +96,7 @@ def test_replaced_takes_the_rows_of_everything() -> None:
     merged = recurrent().replaced(torch.tensor([3, 1]), recurrent(2, first=10.0))
     assert all(part == [0.0, 11.0, 2.0, 10.0] for part in rows_of(merged))
     plain = ObsState(torch.zeros(2, 1), make_generator("cpu", 0), torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(UnsupportedError, match=r"Recurrent.replaced: .*got a ObsState; start both alike"):
+    with pytest.raises(UnsupportedError, match=r"Recurrent.replaced: .*got ObsState; start both alike"):
         recurrent().replaced(torch.tensor([3, 1]), plain)
 
 
@@ -236,5 +236,5 @@ def test_particles_refuse_a_state_that_they_cannot_spread() -> None:
     model = Foreign()
     model.build(ENDING)
     state = model.start(Transitions.from_obs(STARTS, 1), make_generator("cpu", 0))
-    with pytest.raises(UnsupportedError, match=r"Foreign.particles: expected an ObsState.*got a SimState; override"):
+    with pytest.raises(UnsupportedError, match=r"Foreign.particles: expected an ObsState.*got SimState; override"):
         model.particles(state, 2, 3)

@@ -92,4 +92,4 @@ def test_a_run_is_distilled_tested_and_loaded(tmp_path: Path, capsys: pytest.Cap
     assert isinstance(loaded, FixedPolicy) and isinstance(loaded.policy, SparsePolicy)
     assert loaded.policy.equations()[0] in said
     assert main(["distill", out, "--folder", str(tmp_path / "again")]) == 2
-    assert "expected the run of a planner with a learner and a dynamics model, got a FixedPolicy" in capsys.readouterr().err
+    assert "expected the run of a planner with a learner and a dynamics model, got FixedPolicy" in capsys.readouterr().err

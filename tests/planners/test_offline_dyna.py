@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from mbrl.data import Transitions
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.models import Blend, GaussianEnsemble, Pendulum
 from mbrl.planners import BatchContext, BatchHook, OfflineDyna, UncertaintyPenalty
 from mbrl.policies import SAC
@@ -69,6 +70,20 @@ def test_a_penalty_of_nothing_changes_nothing(tmp_path: Path) -> None:
             planner.tick()
         found.append(list(planner.learner.parameters()))
     assert found[0] and all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_what_is_refused_says_nothing_else(tmp_path: Path) -> None:
+    """Here a warning is an error, and SAC would warn of these rewards."""
+    data = offline_data(record(tmp_path / "pendulum.npz"))
+    rows = replace(data.transitions, reward=data.transitions.reward * 1e6)
+    planner = made(rollout_length=26)
+    planner.build(data.task)
+    with pytest.raises(ConfigError, match="longest episode, 25 steps, got rollout_length 26"):
+        planner.take(rows)
+    planner = made()
+    planner.build(data.task)
+    with pytest.warns(MbrlWarning, match="SAC: expected rewards"):
+        planner.take(rows)
 
 
 def test_rollouts_longer_than_any_episode_are_refused(tmp_path: Path) -> None:

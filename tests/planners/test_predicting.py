@@ -153,7 +153,7 @@ def test_a_model_alone_is_no_policy(tmp_path: Path) -> None:
     model = GaussianEnsemble(hidden=[4], members=2, elites=2, max_epochs=1)
     trainer(tmp_path / "run").fit(model, OfflineData(str(rows)))
     assert isinstance(mbrl.load(tmp_path / "run"), GaussianEnsemble)
-    with pytest.raises(CheckpointError, match=r"expected a planner, which can act, in .*, got a GaussianEnsemble"):
+    with pytest.raises(CheckpointError, match=r"expected a planner, which can act, in .*, got GaussianEnsemble"):
         mbrl.load_policy(tmp_path / "run")
 
 

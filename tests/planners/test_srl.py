@@ -19,6 +19,7 @@ from mbrl.planners import PETS, SRL, Dyna, OfflineDyna, evaluate
 from mbrl.planners.plans import CEM
 from mbrl.policies import SAC, SequenceSAC
 from mbrl.testing import LinearModel, linear_task
+from mbrl.testing.no_sync import NoScalarReadback
 
 TASK = linear_task(ends=False, time_limit=10)
 
@@ -319,6 +320,41 @@ def test_closed_forms_are_refitted_and_gradient_models_updated(monkeypatch: pyte
             assert torch.equal(model.normalizer.sd[:2].cpu(), rows.obs[:10].double().std(0, correction=0).float())
 
 
+def test_nothing_is_read_back_in_an_update() -> None:
+    planner = made(3)
+    ticked(planner, 6)
+    with NoScalarReadback():
+        planner.learn(2)
+
+
+def test_a_run_may_go_on_with_another_length() -> None:
+    planner = made(3)
+    ticked(planner, 6)
+    checkpoint: dict[str, Any] = {}
+    planner.on_save_checkpoint(checkpoint)
+    longer = made(5)
+    longer.on_load_checkpoint(checkpoint)
+    longer.load_state_dict(planner.state_dict())
+    longer.restore(training=True)
+    assert longer.env_steps == 6 and longer.collect_memory(1).tensors["left"].tolist() == [0]
+    assert len(ticked(longer, 7)) == 13
+
+
+def test_it_learns_to_push_a_mass_to_the_origin_by_looking_every_fourth_step() -> None:
+    task = linear_task(ends=False, time_limit=50)
+    rates = {"actor_lr": 3e-3, "critic_lr": 3e-3, "temperature": 0.05, "target_rate": 0.05, "discount": 0.9}
+    learner = SequenceSAC(4, hidden=[32, 32], **rates)
+    model = NextObsNetwork([32, 32], lr=3e-3)
+    planner = made(learner=learner, model=model, task=task, warmup_steps=200, batch_size=32, model_target_rate=0.03)
+    training, testing = VectorExperience(task, 1, seed=0), VectorExperience(task, 10, seed=1)
+    training.reset(0)
+    before = evaluate(planner, testing, 10, 5).returns.mean().item()
+    for _ in range(400):
+        planner.tick(training)
+    after = evaluate(planner, testing, 10, 5).returns.mean().item()
+    assert before < -3 and after > -1.5  # -3.5 and -0.9
+
+
 # refusals ------------------------------------------------------------------------------------------------------------
 
 
@@ -327,7 +363,7 @@ def test_closed_forms_are_refitted_and_gradient_models_updated(monkeypatch: pyte
     [
         (lambda: SRL(LinearModel(), SequenceSAC()), "can't use LinearModel: it is fixed"),
         (lambda: SRL(GaussianProcess(), SequenceSAC()), "can't use GaussianProcess: it is fitted as a whole"),
-        (lambda: SRL(GaussianEnsemble(loss=VaGraM()), SequenceSAC()), "can't use GaussianEnsemble with a VaGraM"),
+        (lambda: SRL(GaussianEnsemble(loss=VaGraM()), SequenceSAC()), "can't use GaussianEnsemble with VaGraM"),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_made(make: Any, sentence: str) -> None:

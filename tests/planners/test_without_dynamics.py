@@ -251,9 +251,7 @@ def test_analyses_refuse_or_leave_out(run: Path, tmp_path: Path, task: Task, cap
     output = tmp_path / "rows.npz"
     main(["collect", str(output), "--ckpt_path", str(run), "--steps", "30"])
     rows = mbrl.envs.OfflineData(str(output)).transitions
-    with pytest.raises(
-        UnsupportedError, match=r"report: expected a planner with a dynamics model .* got a Dyna without one"
-    ):
+    with pytest.raises(UnsupportedError, match=r"report: expected a planner with a dynamics model .* got Dyna without one"):
         report(planner, rows, horizon=2)
     assert main(["report", "--ckpt", str(run), "--data", str(output), "--out", str(tmp_path / "page")]) == 2
     assert "Dyna without one (dynamics: null)" in capsys.readouterr().err
@@ -268,7 +266,7 @@ def test_analyses_refuse_or_leave_out(run: Path, tmp_path: Path, task: Task, cap
         with pytest.raises(ConfigError, match=rf"{look.__name__}\(model=…\): expected a DynamicsModel, got None"):
             look(planner.dynamics, episodes, generator=noise)  # type: ignore[arg-type, operator]
     with pytest.raises(
-        UnsupportedError, match="LiveModelReport: expected a planner with a model to look at, got a Dyna without"
+        UnsupportedError, match="LiveModelReport: expected a planner with a model to look at, got Dyna without"
     ):
         trainer(tmp_path / "live", callbacks=[LiveModelReport()]).fit(alone(), data(60))
     planner.build(task, 0)

@@ -43,7 +43,7 @@ sampler: {name: bo, startup: 6}
 def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("mbrl.search.work.run_process.CHILD", (str(Path(__file__).parent / "fake_run.py"),))
     monkeypatch.setattr("mbrl.search.work.command_runner.POLL_S", 0.02)
-    monkeypatch.setattr("mbrl.search.commands.workers.DEFAULT", URL)
+    monkeypatch.setattr("mbrl.options.search.STORAGE", URL)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # on a busy disk it is most of a test
     monkeypatch.chdir(tmp_path)
     Path("base.yaml").write_text("model: {x: 0, pace: 1.0}\n")

@@ -18,23 +18,15 @@ from mbrl.envs import OfflineData, collect, make_task
 from mbrl.errors import CheckpointError, ConfigError
 from mbrl.models import GaussianEnsemble
 from mbrl.training.best_checkpoint import find_best
-from mbrl.training.callbacks.run_clock import RunClock
 from mbrl.training.checkpoint import read_checkpoint
-from tests.training.toy import ToyPlanner, data, in_child, lines, trainer
+from tests.training.toy import ToyPlanner, data, evaluations_return, in_child, lines, trainer
 
 RETURNS = {20: -5.0, 40: -1.0, 60: -3.0}  # the second of three evaluations is the best
 
 
 @pytest.fixture(autouse=True)
 def _returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = RunClock._evaluation
-
-    def evaluation(self: RunClock, run: Any, planner: Any, now: int) -> dict[str, float]:
-        line = real(self, run, planner, now)
-        self.last_return = line["eval/return"] = RETURNS[now]
-        return line
-
-    monkeypatch.setattr(RunClock, "_evaluation", evaluation)
+    evaluations_return(RETURNS, monkeypatch)
 
 
 def fit(folder: Path, ckpt_path: str | None = None, steps: int = 60, **options: Any) -> None:

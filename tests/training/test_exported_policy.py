@@ -20,10 +20,21 @@ from mbrl.data import Task, Transitions, make_generator
 from mbrl.envs import VectorExperience
 from mbrl.envs.vector_experience import in_env_units
 from mbrl.errors import UnsupportedError
+from mbrl.models import NextObsNetwork
 from mbrl.models.closed_form import Pendulum
 from mbrl.networks import Library
-from mbrl.planners import PETS, Dyna, FixedPolicy, OfflineDyna, PolicyPlanner, RandomShooting, evaluate
-from mbrl.policies import BC, SAC, SparsePolicy
+from mbrl.planners import (
+    PETS,
+    SRL,
+    Dyna,
+    FixedPolicy,
+    ModelRolled,
+    OfflineDyna,
+    PolicyPlanner,
+    RandomShooting,
+    evaluate,
+)
+from mbrl.policies import BC, SAC, SequenceSAC, SparsePolicy
 from mbrl.training.products import exported_policy
 from mbrl.training.products.exported_policy import RUNNER, onnx_file, torch_file
 from mbrl.training.products.policy_runner import ExportedPolicy
@@ -39,6 +50,20 @@ runpy.run_path("policy_runner.py", run_name="__main__")
 known = {"mbrl", "gymnasium", "pytorch_lightning"} & {name.split(".")[0] for name in sys.modules}
 assert not known, known
 """
+
+
+class Recurrent(Countdown):
+    """A cell that is fed its own actions; it and the split give lists."""
+
+    def mode_sequence(self, obs: Tensor, prev_action: Tensor | None, length: int) -> Tensor:
+        before = torch.zeros(obs.shape[0], 1) if prev_action is None else prev_action
+        weights = torch.linspace(-1, 1, 9).view(9, 1), torch.linspace(1, -1, 27).view(9, 3)
+        state, actions = obs, []
+        for _ in range(length):
+            state = torch.gru_cell(before, state, *weights)
+            before, _ = state.split((1, 2), -1)
+            actions.append(torch.tanh(before))
+        return torch.stack(actions, 1)
 
 
 class Recording(VectorExperience):
@@ -133,20 +158,18 @@ def test_a_policy_of_sequences_plays_them_and_knows_the_action_before(tmp_path: 
     assert torch.equal(policy.decide(obs, [[1.0], [1.0]]), policy.decide(obs))  # the middle of its range, as at a reset
 
 
+def test_srl_acts_as_its_evaluations_do(tmp_path: Path) -> None:
+    planner = built(SRL(NextObsNetwork(hidden=[4]), SequenceSAC(length=3, hidden=[8, 8])))
+    policy, obs = exported(planner, tmp_path), [observations(5) / (1 + step) for step in range(7)]
+    memory = planner.memory(5, make_generator("cpu", 0))
+    half, middle = torch.tensor([500.0, 10.0]), torch.tensor([0.0, 20.0])
+    for rows in obs:  # it looks at each third of them
+        action = planner.act(rows, memory, explore=False)[0] * half + middle
+        assert torch.allclose(policy(rows), action, rtol=0, atol=500 * 1e-6)
+
+
 def test_an_action_before_that_only_operations_of_several_results_see_is_asked_for(tmp_path: Path) -> None:
-    """A recurrent cell and a split give lists, in which a search for what depends on it could end."""
-
-    class Recurrent(Countdown):
-        def mode_sequence(self, obs: Tensor, prev_action: Tensor | None, length: int) -> Tensor:
-            before = torch.zeros(obs.shape[0], 1) if prev_action is None else prev_action
-            weights = torch.linspace(-1, 1, 9).view(9, 1), torch.linspace(1, -1, 27).view(9, 3)
-            state, actions = obs, []
-            for _ in range(length):
-                state = torch.gru_cell(before, state, *weights)
-                before, _ = state.split((1, 2), -1)
-                actions.append(torch.tanh(before))
-            return torch.stack(actions, 1)
-
+    """A search for what depends on it mustn't end at a list."""
     planner = built(FixedPolicy(Recurrent()), Task("", 3, 1, (-1.0,), (3.0,)))
     policy = exported(planner, tmp_path)
     assert policy.about["asks_prev_action"]
@@ -179,21 +202,14 @@ def test_onnx_says_the_same(tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package)
     runtime = pytest.importorskip("onnxruntime")
-    for planner, names in (
-        (built(Dyna(None, SAC(hidden=[8], normalize_obs=True))), ["obs"]),
-        (built(FixedPolicy(Countdown()), Task("", 3, 1, (-1.0,), (3.0,))), ["obs", "prev_action"]),
-    ):
-        session = runtime.InferenceSession(onnx_file(planner))
-        assert [one.name for one in session.get_inputs()] == names
-        assert json.loads(session.get_modelmeta().custom_metadata_map["policy"])["obs_size"] == 3
-        for n in (1, 5):
-            obs = observations(n).numpy()
-            low, high = np.array(planner.built_task.action_low), np.array(planner.built_task.action_high)
-            before = np.tile((low + high) / 2, (n, 1)).astype(np.float32)
-            (found,) = session.run(None, dict(zip(names, (obs, before), strict=False)))
-            planner.reset()
-            first = found if found.ndim == 2 else found[:, 0]
-            np.testing.assert_allclose(first, planner.predict(obs), rtol=0, atol=500 * 1e-6)
+    planner = built(FixedPolicy(Recurrent()), Task("", 3, 1, (-1.0,), (3.0,)))  # once: an export takes seconds
+    session = runtime.InferenceSession(onnx_file(planner))
+    assert [one.name for one in session.get_inputs()] == ["obs", "prev_action"]
+    assert json.loads(session.get_modelmeta().custom_metadata_map["policy"])["length"] == 3
+    for n in (1, 5):
+        obs, memory = observations(n), planner.memory(n, make_generator("cpu", 0))
+        (found,) = session.run(["action"], {"obs": obs.numpy(), "prev_action": np.ones((n, 1), np.float32)})
+        np.testing.assert_allclose(found, planner.decide(obs, memory, 3).numpy() * 2 + 1, rtol=0, atol=1e-5)
 
 
 @pytest.mark.skipif(find_spec("onnx") is not None, reason="needs an installation without the extra")
@@ -211,6 +227,13 @@ def test_a_policy_that_cant_be_traced_is_refused() -> None:
         torch_file(built(FixedPolicy(Branching()), Task("", 3, 1, (-1.0,), (3.0,))))
 
 
+def test_a_planner_that_decides_otherwise_than_its_policy_is_refused() -> None:
+    """`ModelRolled` asks a model beside the policy; where its policy decides one step at a time it doesn't."""
+    with pytest.raises(UnsupportedError, match="decides as its policy does, got a ModelRolled, which decides otherwise"):
+        torch_file(built(ModelRolled(NextObsNetwork(hidden=[4]), SequenceSAC(length=3, hidden=[8, 8]))))
+    assert torch_file(built(ModelRolled(NextObsNetwork(hidden=[4]), SAC(hidden=[8]))))
+
+
 def test_the_command_refuses_what_it_cant_write(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,8 +245,8 @@ def test_the_command_refuses_what_it_cant_write(
         assert main(["export", *arguments]) == 2
         return capsys.readouterr().err
 
-    assert "expected a run that acts by a policy, got a PETS, which has none to act by" in refused(str(pets))
-    assert "SparsePolicy, got a PETS with neither" in refused(str(pets), "--to", "c")
+    assert "expected a run that acts by a policy, got PETS, which has none to act by" in refused(str(pets))
+    assert "SparsePolicy, got PETS with neither" in refused(str(pets), "--to", "c")
     there = tmp_path / "policy.pt2"
     there.write_bytes(b"mine")
     assert f"expected a new file, but {there} exists; remove it" in refused(str(network), "--output", str(there))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +17,9 @@ from mbrl.data import NormalizedScore, write_minari
 from mbrl.envs import OfflineData, make_task
 from mbrl.envs.collect import record
 from mbrl.training import Trainer
+from mbrl.training.checkpoint import read_checkpoint
+from mbrl.training.commands import fit
+from mbrl.training.output import show_metrics
 from tests.planners.offline import ENV, offline
 from tests.training.toy import in_child, lines, trainer
 
@@ -52,6 +57,7 @@ def test_scores_and_whose_they_are(dataset: str, tmp_path: Path, capsys: pytest.
     assert test["test/normalized_score_std"] == pytest.approx(test["test/return_std"]), "scaled, and not moved"
     assert test["references"] == {"low": -200.0, "high": -100.0, "source": WHOSE}
     assert f"normalised score {test['test/normalized_score']:.1f} (sd" in told and WHOSE in told
+    assert "0 at -200 and 100 at -100\n" in told
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--dataset", dataset]) == 2
     assert "--dataset: expected a model fitted alone, got" in capsys.readouterr().err, "another's references would count"
 
@@ -72,6 +78,66 @@ def test_without_references_that_is_said(dataset: str, tmp_path: Path, capsys: p
     assert main(["--allow", "tests", "test", "--ckpt_path", str(tmp_path / "run"), "--episodes", "1"]) == 0
     assert "no normalised score: toy/random-v0 has no reference scores" in capsys.readouterr().err
     assert "references" not in json.loads((tmp_path / "run/test.json").read_text())
+
+
+def test_the_longest_references_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    source = (
+        "our own references of MountainCarContinuous-v0: -33.2034 of uniform actions, 93.7261 of a trained policy's "
+        "deterministic ones, means of 100 episodes, seed 0"
+    )
+    metrics = {"test/return": -1.0, "test/episodes": 3.0, "test/normalized_score": 1.25, "test/normalized_score_std": 0.5}
+    show_metrics("test", metrics, None, NormalizedScore(-33.2034, 93.7261, source))
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80 and source in " ".join(told.split())
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_a_run_is_evaluated_without_its_dataset(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """It may have moved, or lie on another machine: scores are by the references that the run noted."""
+    run(tmp_path / "run", dataset)
+    asked = ["--allow", "tests", command, "--ckpt_path", str(tmp_path / "run")]
+    assert main(asked) == 0
+    before = capsys.readouterr().out
+    shutil.rmtree(tmp_path / "datasets")
+    assert main(asked) == 0
+    assert capsys.readouterr().out == before and (command == "validate" or "normalised score" in before)
+
+
+def test_an_older_run_reads_its_dataset_for_the_references(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "run", dataset)
+
+    def older(path: Path, **options: bool) -> dict[str, Any]:
+        checkpoint = read_checkpoint(path, **options)
+        del checkpoint["mbrl_run"]["references"]
+        return checkpoint
+
+    monkeypatch.setattr(fit, "read_checkpoint", older)
+    asked = ["--allow", "tests", "test", "--ckpt_path", str(tmp_path / "run")]
+    assert main(asked) == 0
+    assert "normalised score" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "datasets")
+    assert main(asked) == 2
+    assert "toy/random-v0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("noted", [{"low": 1.0}, "text", {"low": 2.0, "high": 1.0, "source": "x"}, 3])
+def test_references_that_are_none_are_refused(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, noted: Any
+) -> None:
+    run(tmp_path / "run", dataset, steps=10)
+
+    def hostile(path: Path, **options: bool) -> dict[str, Any]:
+        checkpoint = read_checkpoint(path, **options)
+        checkpoint["mbrl_run"]["references"] = noted
+        return checkpoint
+
+    monkeypatch.setattr(fit, "read_checkpoint", hostile)
+    assert main(["--allow", "tests", "test", "--ckpt_path", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.startswith("mbrl: ")
 
 
 def test_real_episodes_are_counted_over_kills(dataset: str, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mbrl.cli import main
+from mbrl.data import Prediction
 from mbrl.planners import OfflineDyna
 from mbrl.policies import SAC
 from mbrl.training.commands.fit import MbrlCLI
@@ -27,6 +29,14 @@ def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return planner
 
     return of
+
+
+def test_mopo_counts_the_reward_as_its_code_does(preset: Any) -> None:
+    (hook,) = preset("mopo").rollout_hooks
+    measure = hook.measure
+    assert (measure.members, measure.of, measure.reduce, measure.reward) == ("all", "sd", "norm", "auto")
+    said = Prediction(torch.zeros(2, 1, 2), torch.ones(2, 1, 2), torch.zeros(2, 1), torch.tensor([[4.0], [7.0]]))
+    assert measure(said, torch.tensor([0])).item() == pytest.approx(3.0), "sqrt(1 + 1 + 7), of all members"
 
 
 @pytest.mark.parametrize(

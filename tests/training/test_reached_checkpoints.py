@@ -18,10 +18,9 @@ from mbrl.envs import OfflineData, OnlineData, collect, make_task
 from mbrl.errors import CheckpointError, ConfigError
 from mbrl.models import GaussianEnsemble
 from mbrl.training import Trainer
-from mbrl.training.callbacks.run_clock import RunClock
 from mbrl.training.checkpoint import read_checkpoint, read_manifest
 from mbrl.training.reached_checkpoints import reached_checkpoints
-from tests.training.toy import KillAt, ToyPlanner, data, in_child, lines, trainer
+from tests.training.toy import KillAt, ToyPlanner, data, evaluations_return, in_child, lines, trainer
 
 RETURNS = {20: -9.0, 40: -4.0, 60: -6.0, 80: -2.5}
 KEEP = {"return": [-8, -5, -2.5, 7.5]}  # the second evaluation reaches two, the last the third, none the fourth
@@ -29,14 +28,7 @@ KEEP = {"return": [-8, -5, -2.5, 7.5]}  # the second evaluation reaches two, the
 
 @pytest.fixture(autouse=True)
 def _returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = RunClock._evaluation
-
-    def evaluation(self: RunClock, run: Any, planner: Any, now: int) -> dict[str, float]:
-        line = real(self, run, planner, now)
-        self.last_return = line["eval/return"] = RETURNS[now]
-        return line
-
-    monkeypatch.setattr(RunClock, "_evaluation", evaluation)
+    evaluations_return(RETURNS, monkeypatch)
 
 
 def fit(folder: Path, ckpt_path: str | None = None, steps: int = 80, **options: Any) -> None:
@@ -54,9 +46,9 @@ WHOLE = {"ckpt-80": 80, "return--2.5": 80, "return--5": 40, "return--8": 40}
 
 
 def test_the_first_that_reaches_each_is_kept_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fit(tmp_path / "run", progress=True)
+    fit(tmp_path / "run", progress=True, keep_at={"return": [*KEEP["return"], 1234567]})
     assert kept(tmp_path / "run") == WHOLE
-    assert "no evaluation reached a return of 7.5" in capsys.readouterr().err
+    assert "no evaluation reached a return of 7.5 or 1234567\n" in capsys.readouterr().err
     checkpoint = read_checkpoint(tmp_path / "run/checkpoints/return--5", buffers=True)
     assert checkpoint["mbrl"]["env_steps"] == 40 == checkpoint["mbrl_buffers"]["real"]["added"]
     assert [(path.name, value, at) for path, value, at in reached_checkpoints(tmp_path / "run")] == [

@@ -96,8 +96,8 @@ def test_a_run_without_a_checkpoint_and_a_stray_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c["mbrl"].update(streams=None), "expected the state of a ToyPlanner"),
-        (lambda c: c["mbrl"].update(metrics=[3]), "expected the state of a ToyPlanner"),
+        (lambda c: c["mbrl"].update(streams=None), "expected the state of ToyPlanner"),
+        (lambda c: c["mbrl"].update(metrics=[3]), "expected the state of ToyPlanner"),
         (lambda c: c.update(loops=3), "expected a run of a planner or a model in"),
         (lambda c: c.pop("OnlineData"), "expected a run of a planner or a model in"),
     ],

@@ -487,6 +487,20 @@ def test_what_the_prediction_lacks_is_refused() -> None:
 
 
 @each
+def test_the_reward_counts_where_the_model_learns_it(measure: UncertaintyMeasure) -> None:
+    """So one file serves tasks whose reward is known and those whose reward is learned."""
+
+    def of(reward: bool | str) -> Any:
+        return from_spec({**measure.spec, "init_args": {**measure.spec["init_args"], "reward": reward}})
+
+    learned, known = drawn_at_random(), by_hand()
+    assert learned.reward_mean is not None and known.reward_mean is None
+    assert torch.equal(point(of("auto"), learned), point(of(True), learned))
+    assert torch.equal(point(of("auto"), known), point(of(False), known))
+    assert not torch.equal(point(of("auto"), learned), point(of(False), learned))
+
+
+@each
 def test_specs_rebuild(measure: UncertaintyMeasure) -> None:
     twin = from_spec(measure.spec)
     assert type(twin) is type(measure) and twin.spec == measure.spec

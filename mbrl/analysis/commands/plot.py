@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mbrl.analysis.runs.improvement import Improvement, false_findings, probability_of_improvement
-from mbrl.analysis.runs.learning_curves import STATISTICS, learning_curves
+from mbrl.analysis.runs.learning_curves import learning_curves
 from mbrl.analysis.runs.learning_curves_result import LearningCurves
-from mbrl.analysis.runs.run_curves import GROUPINGS, X_NAMES, RunCurves, own_clock, read_curves
+from mbrl.analysis.runs.run_curves import RunCurves, own_clock, read_curves
 from mbrl.arguments import Seed, check_argument
 from mbrl.data.streams import make_generator
 from mbrl.errors import ConfigError
@@ -20,34 +20,8 @@ from mbrl.training.output import tell
 _FORMATS = (".png", ".pdf", ".svg")
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Draws what the arguments name and prints the table of final scores."""
-    parser = argparse.ArgumentParser(prog="mbrl plot", description=__doc__)
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN",
-        help="the folder of a run or of its seeds (runs/NAME), or a CSV file with seed, the clock and the metric; "
-        "LABEL=RUN names its group",
-    )  # fmt: skip
-    parser.add_argument("--metric", default="eval/return", help="as in metrics.jsonl (default: eval/return)")
-    parser.add_argument("--x", choices=X_NAMES, help="horizontal axis (default: the clock of the first run)")
-    parser.add_argument(
-        "--statistic", default="iqm", choices=list(STATISTICS), help="over the runs of a group (default: iqm)"
-    )
-    parser.add_argument(
-        "--group",
-        default="name",
-        choices=GROUPINGS,
-        help="name: one curve for the seeds in one folder; run: one for each run",
-    )
-    parser.add_argument("--level", type=float, default=0.95, help="of the bootstrap intervals (default: 0.95)")
-    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
-    parser.add_argument("--points", type=int, default=200, help="of a curve at most (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    parser.add_argument(
-        "--out", type=Path, help="figure, .png, .pdf or .svg (default: METRIC.png); an older one is replaced"
-    )
-    parser.add_argument("--csv", type=Path, help="the curves as numbers (default: beside the figure)")
-    given = parser.parse_args(arguments[1:])
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Draws what the options name and prints the table of final scores."""
     check_argument("--seed", given.seed, Seed)
     figure = given.out or Path(given.metric.replace("/", "_") + ".png")
     numbers = given.csv or figure.with_suffix(".csv")

@@ -6,12 +6,10 @@ import argparse
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from mbrl.analysis.forecasts.exact_model import AUTO, NONE
 from mbrl.analysis.model_report.report import report
 from mbrl.analysis.model_report.report_files import check_folder
 from mbrl.analysis.model_report.report_parts import REPORT_PARTS
@@ -32,42 +30,17 @@ from mbrl.uncertainty import UncertaintyMeasure
 _CHECKED_ROWS = 10_000  # of the dataset, on which known functions must agree
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Writes the report that the arguments ask for and prints what it says in short."""
-    parser = argparse.ArgumentParser(prog="mbrl report", description=__doc__)
-    parser.add_argument("--ckpt", required=True, help="a run folder, a checkpoint folder, or its model.pt")
-    parser.add_argument(
-        "--data", required=True, help="a .npz, an HDF5 file in D4RL's layout, or a Minari dataset; best one that the model "
-        "wasn't fitted to",
-    )  # fmt: skip
-    parser.add_argument("--training_data", help="what the model was fitted to: distances are then to these rows")
-    parser.add_argument("--out", type=Path, help="folder for the report (default: report in the run folder)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a report that is there")
-    parser.add_argument("--horizon", type=int, default=25, help="steps of open-loop rollouts and returns (default: 25)")
-    parser.add_argument(
-        "--measures", nargs="+", metavar="MEASURE",
-        help="of uncertainty: names in mbrl.uncertainty, dotted names, or JSON with class_path and init_args (default: all)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--truth", default=AUTO,
-        help=f"an exact model of the environment: {AUTO} (its closed form or simulator), {NONE}, or a class by its name in "
-        "mbrl.models or its dotted name",
-    )  # fmt: skip
-    parser.add_argument("--decisions", type=int, help="of the planner to compare with reality (default: 10, or 3 if quick)")
-    parser.add_argument("--clip_actions", action="store_true", help="take the dataset's actions beyond the bounds for these")
-    parser.add_argument("--quick", action="store_true", help="fewer rows, windows and draws")
-    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
-    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
-    given = parser.parse_args(arguments[1:])
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Writes the report that the options ask for and prints what it says in short."""
     check_argument("--seed", given.seed, Seed)
     for option in ("horizon", "threads", "decisions"):
         if (number := getattr(given, option)) is not None:
             check_whole(f"--{option}", number)
     measures = None if given.measures is None else [_measure(text, allow) for text in given.measures]
-    checkpoint = checkpoint_at(given.ckpt)
-    folder = inside(checkpoint) / "report" if given.out is None else given.out
-    if given.out is None and folder.is_symlink():
-        raise RunFolderError(f"expected a folder for the report, but {folder} is a link; give another folder with --out.")
+    checkpoint = checkpoint_at(given.ckpt_path)
+    folder = inside(checkpoint) / "report" if given.folder is None else given.folder
+    if given.folder is None and folder.is_symlink():
+        raise RunFolderError(f"expected a folder for the report, but {folder} is a link; give another folder with --folder.")
     check_folder(folder, [part.result.name for part in REPORT_PARTS], overwrite=given.overwrite)
     torch.set_num_threads(given.threads)
 
@@ -79,12 +52,12 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     progress(f"reading {checkpoint}")
     saved = read_checkpoint(checkpoint, buffers=False)
     module: Any = module_of(saved, checkpoint, allow)
-    progress(f"reading {given.data}")
-    rows = _rows(given.data, module.built_task, clip_actions=given.clip_actions)
+    progress(f"reading {given.dataset}")
+    rows = _rows(given.dataset, module.built_task, given)
     trained = None
     if given.training_data is not None:
         progress(f"reading {given.training_data}")
-        trained = _rows(given.training_data, module.built_task, clip_actions=given.clip_actions)
+        trained = _rows(given.training_data, module.built_task, given)
     found = report(
         module,
         rows,
@@ -99,7 +72,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
         progress=progress,
         about={
             "checkpoint": str(checkpoint),
-            "data": given.data,
+            "data": given.dataset,
             "training_data": given.training_data,
             "seen": _seen(saved.get("mbrl_run", {}).get("fitted_to"), rows),
         },
@@ -120,17 +93,17 @@ def _seen(fitted_to: Mapping[str, Any] | None, rows: Transitions) -> str | None:
     if not fitted_to or len(rows) < number or rows.select(slice(number)).digest() != fitted_to["sha256"]:
         return None
     part = "These data are" if number == len(rows) else f"The first {number} of these {len(rows)} rows are"
-    return f"{part} what the model was fitted to: its errors elsewhere may be far larger; give --data that it hasn't seen."
+    return f"{part} what the model was fitted to: its errors elsewhere may be larger; give --dataset that it hasn't seen."
 
 
-def _rows(path: str, task: Task, *, clip_actions: bool) -> Transitions:
-    """The steps of a dataset of `task`; no environment is made.
+def _rows(path: str, task: Task, given: argparse.Namespace) -> Transitions:
+    """The steps of a dataset of `task`, read as the options say; no environment is made.
 
     Raises:
         DataError: if it can't be read or lacks a column.
         TaskError: if it is of another task than the checkpoint.
     """
-    dataset = read_offline(path)
+    dataset = read_offline(path, done=given.done)
     facts = dataset.facts
     # how long an episode may be says nothing of its steps
     there, here = (
@@ -147,9 +120,9 @@ def _rows(path: str, task: Task, *, clip_actions: bool) -> Transitions:
         "action_repeat": facts.action_repeat if facts.env_id else task.action_repeat,
     }
     check_same_task(replace(task, env_kwargs=here), said, f"{path} beside the checkpoint")
-    head = dataset.head(_CHECKED_ROWS).transitions(task, clip_actions=clip_actions, dtype=torch.float64)
+    head = dataset.head(_CHECKED_ROWS).transitions(task, clip_actions=given.clip_actions, dtype=torch.float64)
     check_functions(task, head, f"of {dataset.source}")
-    return dataset.transitions(task, clip_actions=clip_actions)
+    return dataset.transitions(task, clip_actions=given.clip_actions)
 
 
 def _measure(text: str, allow: Sequence[str]) -> UncertaintyMeasure:

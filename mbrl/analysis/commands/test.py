@@ -6,14 +6,14 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from mbrl.analysis.frequencies.fas import STANDARD_LENGTHS
-from mbrl.analysis.frequencies.frequencies import decision_frequencies
+from mbrl.analysis.frequencies.frequencies import LONGEST, decision_frequencies
 from mbrl.analysis.png import png
 from mbrl.errors import CheckpointError, ConfigError, keeping, reading
+from mbrl.options.fit import STANDARD
 from mbrl.planners import Planner
 from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.commands import fit
@@ -24,46 +24,24 @@ from mbrl.training.parts import tell_if_never_fitted
 from mbrl.training.resume import checkpoint_at
 from mbrl.training.run_folder import inside
 
-_FAR = 100_000  # steps up to which dots are written out
-_OPTIONS = ("--frequencies", "--random")
 
-
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Runs the test that the arguments ask for."""
-    if not any(argument.split("=")[0] in _OPTIONS for argument in arguments):
-        return fit.run(arguments, allow)
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Runs the test that the options ask for."""
+    if getattr(given, "frequencies", None) is None:
+        return fit.run(given, allow)
     with plain_warnings():
-        return _frequencies(arguments[1:], allow)
+        return _frequencies(given, allow)
 
 
-def _frequencies(arguments: list[str], allow: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="mbrl test --frequencies",
-        description="Evaluates a run's planner when it looks once in so many steps of the primitive environment.",
-    )
-    parser.add_argument("run", nargs="?", help="a run folder, a checkpoint folder, or its model.pt")
-    parser.add_argument("--ckpt_path", help="the same, as for other tests")
-    parser.add_argument(
-        "--frequencies", nargs="?", const=",".join(map(str, STANDARD_LENGTHS)), required=True,
-        help="steps per decision, such as 1,2,4,8, or 1,2,4,...,30, which goes on by the last step (default: that one)",
-    )  # fmt: skip
-    parser.add_argument("--random", metavar="LOW:HIGH", help="one more evaluation at lengths drawn for each decision")
-    parser.add_argument("--episodes", type=int, help="at each length (default: those of the run's test)")
-    parser.add_argument("--max_return", type=float, help="that counts as 1 in fas (default: the authors', if they have one)")
-    parser.add_argument("--offset", type=float, help="added to returns in fas (default: the authors', or 0)")
-    parser.add_argument("--folder", type=Path, help="where results go (default: the run folder)")
-    given = parser.parse_args(arguments)
-    where = [path for path in (given.run, given.ckpt_path) if path is not None]
-    if len(where) != 1:
-        raise ConfigError("mbrl test --frequencies: expected one run, got none or two; name it first: mbrl test RUN.")
-    lengths = _lengths(given.frequencies)
+def _frequencies(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    lengths = list(STANDARD_LENGTHS) if given.frequencies == STANDARD else _lengths(given.frequencies)
     drawn = None if given.random is None else _range(given.random)
-    path = checkpoint_at(where[0])
+    path = checkpoint_at(given.run or given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     planner = module_of(checkpoint, path, allow)
     if not isinstance(planner, Planner):
         raise CheckpointError(
-            f"--frequencies: expected a planner, which decides, in {path}, got a {type(planner).__name__}; give a planner's "
+            f"--frequencies: expected a planner, which decides, in {path}, got {type(planner).__name__}; give a planner's "
             "run."
         )
     with reading("the data of a run in the checkpoint"):
@@ -99,7 +77,7 @@ def _lengths(text: str) -> list[int]:
     parts = [part.strip() for part in text.replace("…", "...").split(",")]
     for place, part in enumerate(parts):
         if part == "..." and 2 <= place < len(parts) - 1 and found[-1] > found[-2]:
-            found += range(2 * found[-1] - found[-2], min(_whole(text, parts[place + 1]), _FAR), found[-1] - found[-2])
+            found += range(2 * found[-1] - found[-2], min(_whole(text, parts[place + 1]), LONGEST), found[-1] - found[-2])
         else:
             found.append(_whole(text, part))
     return found

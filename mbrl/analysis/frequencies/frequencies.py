@@ -13,7 +13,7 @@ import torch
 from mbrl.analysis.frequencies.fas import STANDARD_LENGTHS, standard_scale
 from mbrl.analysis.frequencies.frequencies_result import DecisionFrequencies, Frequency
 from mbrl.analysis.progress import Progress
-from mbrl.arguments import Count, Items, Positive, Seed, check_argument
+from mbrl.arguments import Count, Items, Limits, Positive, Seed, check_argument
 from mbrl.data import Task, derived_seed, make_generator
 from mbrl.envs import VectorExperience, make_task
 from mbrl.envs.planner_data import EVALUATION_ENVS
@@ -21,7 +21,9 @@ from mbrl.errors import ConfigError
 from mbrl.planners import OpenLoop, Planner, evaluate, evaluating
 from mbrl.planners.evaluation import snapshot_for
 
+LONGEST = 100_000  # steps that are decided at once
 _TIMED = 10  # decisions
+_Length = Annotated[int, Limits(1, LONGEST)]
 
 
 def decision_frequencies(
@@ -70,9 +72,11 @@ def decision_frequencies(
     experience = VectorExperience(task, min(episodes, EVALUATION_ENVS), seed=seed, device=planner.device)
     try:
         for low, high in [*((n, n) for n in sorted(lengths)), *([] if random is None else [random])]:
+            fixed = min(high, task.time_limit or high) if low == high else None  # more than an episode is never played
             with evaluating(planner):
-                played = evaluate(OpenLoop(planner, experience, low, high, repeat), experience, episodes, seed)
-                seconds = _seconds(planner, experience, -(-low // repeat), seed) if low == high else None
+                actor = OpenLoop(planner, experience, fixed or low, fixed or high, repeat)
+                played = evaluate(actor, experience, episodes, seed)
+                seconds = None if fixed is None else _seconds(planner, experience, -(-fixed // repeat), seed)
             found.append(Frequency(low, high, played, seconds, high > trained))
             if progress is not None:
                 progress(f"{found[-1].name} steps per decision: mean return {played.returns.mean():.6g}")
@@ -94,10 +98,10 @@ def _check(
 ) -> None:
     where = "decision_frequencies({}=…)".format
     check_argument(where("planner"), planner, Planner)
-    check_argument(where("lengths"), lengths, Annotated[Sequence[Count], Items(1)])
+    check_argument(where("lengths"), lengths, Annotated[Sequence[_Length], Items(1)])
     if len(set(lengths)) < len(lengths):
         raise ConfigError(f"{where('lengths')}: expected no two alike, got {list(lengths)}; name each once.")
-    check_argument(where("random"), random, Annotated[Sequence[Count], Items(2, 2)] | None)
+    check_argument(where("random"), random, Annotated[Sequence[_Length], Items(2, 2)] | None)
     if random is not None and random[0] > random[1]:
         raise ConfigError(
             f"{where('random')}: expected a shortest and a longest length, got {random[0]} and {random[1]}, between which "

@@ -112,7 +112,7 @@ def plan_outcome(
         reality = Copies(experience, settings.discount)
     elif plans:
         notes.append(
-            f"Plans aren't executed open loop: a {type(experience).__name__} can't be copied, and there is no exact model."
+            f"Plans aren't executed open loop: {type(experience).__name__} can't be copied, and there is no exact model."
         )
     try:
         found = run.looked_at(decisions, every, reality, notes, progress)

@@ -78,7 +78,7 @@ class LiveModelReport(Configurable, pl.Callback):
             raise UnsupportedError(f"LiveModelReport: expected an OnlinePlanner, got {name}; use mbrl report instead.")
         if stage == "fit" and dynamics_of(pl_module) is None:
             raise UnsupportedError(
-                f"LiveModelReport: expected a planner with a model to look at, got a {name} without one (dynamics: null); "
+                f"LiveModelReport: expected a planner with a model to look at, got {name} without one (dynamics: null); "
                 "leave the callback out."
             )
 

@@ -75,7 +75,7 @@ def model_equations(model: DynamicsModel, names: Sequence[str] | None = None, di
     """
     if not isinstance(model, SINDy):
         raise UnsupportedError(
-            f"model_equations: expected a SINDy, whose equations can be read, got a {type(model).__name__}; fit one."
+            f"model_equations: expected a SINDy, whose equations can be read, got {type(model).__name__}; fit one."
         )
     called = None if names is None else [*names, *(f"u{place}" for place in range(model.built_task.action_size))]
     found = model.equations(called, digits)

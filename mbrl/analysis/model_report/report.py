@@ -126,7 +126,7 @@ def _model_of(module: Any) -> DynamicsModel:
         )
     if module.dynamics is None:
         raise UnsupportedError(
-            f"report: expected a planner with a dynamics model to look at, got a {name} without one (dynamics: null); "
+            f"report: expected a planner with a dynamics model to look at, got {name} without one (dynamics: null); "
             "mbrl test says how well it acts."
         )
     return module.dynamics

@@ -102,7 +102,7 @@ class GradientModel(FitAlone):
         self.max_updates = max_updates
         if loss is not None and type(self).target_scale is GradientModel.target_scale:
             raise UnsupportedError(
-                f"{self._with('loss')}: expected None, since {type(self).__name__} hands no errors to a loss, got a "
+                f"{self._with('loss')}: expected None, since {type(self).__name__} hands no errors to a loss, got "
                 f"{type(loss).__name__}; leave it out, or implement target_scale and have `loss` ask it."
             )
         self.model_loss = loss

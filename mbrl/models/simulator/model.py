@@ -207,7 +207,7 @@ class SimulatorModel(DynamicsModel, Exact):
         """Steps through an open-loop plan `B x H x A` in one call of the simulator; see `DynamicsModel.rollout`."""
         if not isinstance(state, SimState):
             raise UnsupportedError(
-                f"SimulatorModel: expected a state from its own start, got a {type(state).__name__}; call start(rows, …)."
+                f"SimulatorModel: expected a state from its own start, got {type(state).__name__}; call start(rows, …)."
             )
         given = actions.detach().to("cpu").numpy()
         if (np.abs(given) > 1 + 1e-6).any():  # false for NaN, which gives NaN rows

@@ -42,7 +42,7 @@ class SimState(ModelState):
     def replaced(self, rows: Tensor, other: ModelState) -> SimState:
         if not isinstance(other, SimState) or self.physics.shape[1] != other.physics.shape[1]:
             raise UnsupportedError(
-                f"SimState.replaced: expected a state of the same simulator, got a {type(other).__name__}; start both alike."
+                f"SimState.replaced: expected a state of the same simulator, got {type(other).__name__}; start both alike."
             )
         here = rows.to("cpu")
         rest = self.rest

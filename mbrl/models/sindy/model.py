@@ -25,7 +25,7 @@ from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.domains import Domain, UnitCircle
-from mbrl.models.fitting.explained import explained_share
+from mbrl.models.fitting.explained import explained_share, explained_shares
 from mbrl.models.fitting.finite_rows import check_finite
 from mbrl.models.sindy.aggregate import masked_mean, median
 from mbrl.models.sindy.complaints import complaints, stuck
@@ -210,10 +210,11 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         """Fits all members anew, in float64 on the CPU, and screens them.
 
         Returns:
-            `loss` (1 − `explained`), `explained`, the share of the rows' change that the model explains, `terms` per
-            equation (mean of members and equations), `condition` number of the library, `redundant` terms that others add up
-            to, `sound` members; with a learned reward `reward_explained`, the share of its variance, and `reward_terms`; and
-            with a `Box` `outside`, the share of the rows that all this leaves out.
+            `loss` (1 − `explained`), `explained`, the share of the rows' change that the model explains, `explained_least`,
+            that of the observation of whose change least is explained, `terms` per equation (mean of members and
+            equations), `condition` number of the library, `redundant` terms that others add up to, `sound` members; with a
+            learned reward `reward_explained`, the share of its variance, and `reward_terms`; and with a `Box` `outside`,
+            the share of the rows that all this leaves out.
 
         Raises:
             DataError: if rows aren't finite, or those inside of the domain are fewer than the library's terms.
@@ -245,10 +246,12 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
             self.sound.copy_(sound_members(self, self.members, rows, self.screen_steps, generator))
             self._drawn = None
         judged = rows.select(slice(None, None, -(-len(rows) // _JUDGED)))
-        explained = self._explained(judged)
+        said = self.predict(judged.obs, judged.action).mean[self.drawn_members].mean(0)
+        explained = explained_share(said, judged.obs, judged.next_obs)
         report |= {
             "loss": 1 - explained,
             "explained": explained,
+            "explained_least": explained_shares(said, judged.obs, judged.next_obs).nan_to_num(nan=1.0).amin(),
             "terms": (self.map.coefficients != 0).double().sum(1).mean(),
             "condition": fit.condition,
             "redundant": float(len(fit.redundant)),
@@ -299,10 +302,6 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
             if kind not in self._told:
                 self._told.add(kind)
                 warnings.warn(sentence, MbrlWarning, 5)
-
-    def _explained(self, rows: Transitions) -> Tensor:
-        said = self.predict(rows.obs, rows.action).mean[self.drawn_members].mean(0)
-        return explained_share(said, rows.obs, rows.next_obs)
 
     def _reward_explained(self, rows: Transitions) -> Tensor:
         said = self.predict(rows.obs, rows.action).reward_mean

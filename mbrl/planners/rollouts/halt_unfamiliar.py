@@ -5,6 +5,7 @@ Kidambi2020: "MOReL: model-based offline reinforcement learning" (arXiv 2005.059
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,11 +15,13 @@ from torch import Tensor
 
 from mbrl.arguments import NonNegative, Positive
 from mbrl.data import ModelStep, Transitions, make_generator
-from mbrl.errors import ConfigError, NotBuiltError
+from mbrl.errors import ConfigError, DivergedError, MbrlWarning, NotBuiltError
 from mbrl.models import DynamicsModel
 from mbrl.models.capabilities import require_prediction
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.hooks import RolloutContext, RolloutHook
+from mbrl.planners.rollouts.unmeasured import measured
+from mbrl.policies import Learner
 from mbrl.uncertainty import MaxPairwiseDistance, Sample, UncertaintyMeasure, draw_sample
 
 _CHUNK = 4096  # rows of the dataset predicted at a time
@@ -30,23 +33,27 @@ class HaltUnfamiliar(RolloutHook):
 
     It is MOReL's pessimistic MDP [Kidambi2020]_. The threshold is the largest measure at any one row's observation and
     action, divided by `pessimism`; it is taken anew after each fit, in the measure's own units. A step above it, or whose
-    measure is not a number, is stored as terminal with reward −κ: its value is −κ, and nothing is bootstrapped from it. (The
-    authors' code cuts the path there and bootstraps, with κ = 0.)
+    measure isn't finite, is stored as terminal with reward −κ: its value is −κ, and nothing is bootstrapped from it. (The
+    authors' code cuts the path there and bootstraps, with κ = 0.) Rows of the dataset whose measure isn't finite set no
+    threshold.
 
-    Metrics: `rollout/halted`, the share of steps that it ended, and `rollout/halt_threshold`.
+    Metrics: `rollout/halted`, the share of steps that it ended, `rollout/unmeasured`, that of steps whose measure isn't
+    finite, and `rollout/halt_threshold`.
 
     Args:
         measure: of the prediction that the step was drawn from, one that asks no critics (default: `MaxPairwiseDistance()`,
             MOReL's).
         pessimism: divides the largest measure. More ends rollouts sooner; below 1 they may leave the data.
         cost: κ, reward units, 0 or more; more keeps the policy further away. None takes it from the rewards of the dataset,
-            lowest l and highest h: −κ = min(l − (h − l), 100 l). No return from rewards of that range is lower at a discount
-            up to 0.99, so that a halt never pays, also where all rewards are negative; and it scales as they do.
+            lowest l and highest h: −κ = min(l − (h − l), L l) with L = 100 steps, or 1 / (1 − γ) where that is more, γ being
+            the learner's discount. No return from rewards of that range is lower, so that a halt never pays, also where all
+            rewards are negative; and it scales as they do.
 
     Raises:
         ConfigError: for a number out of range, or a measure that asks critics, of which there are none at a fit.
         UnsupportedError: from `check`, for a model of which the measure says nothing, such as one with too few members.
         NotBuiltError: from a call before a fit showed it any rows.
+        DivergedError: from a fit after which the measure is finite on no row of the dataset.
     """
 
     want = ("prediction",)
@@ -76,13 +83,23 @@ class HaltUnfamiliar(RolloutHook):
         dynamics, threshold = context.dynamics, self._data["largest"] / self.pessimism
         prediction = require_prediction(step, dynamics, "HaltUnfamiliar")
         unsure = self.measure(prediction, dynamics.drawn_members, Sample.of(step), context.generator)  # B
-        unfamiliar = ~(unsure <= threshold)  # B; so is what isn't a number
         counts = step.finite if context.alive is None else step.finite & context.alive
+        measured(unsure, counts, context.report)
+        unfamiliar = ~((unsure <= threshold) & unsure.isfinite())  # B
         share = (unfamiliar & counts).sum() / counts.sum().clamp(min=1)
         context.report({"halted": share, "halt_threshold": threshold})
-        worst = self._data["worst"] if self.cost is None else torch.full_like(threshold, -self.cost)
-        reward = torch.where(unfamiliar, worst.to(step.reward.dtype), step.reward)
+        reward = torch.where(unfamiliar, self._worst(context).to(step.reward.dtype), step.reward)
         return replace(step, reward=reward, terminated=step.terminated | unfamiliar)
+
+    def _worst(self, context: RolloutContext) -> Tensor:
+        """−κ, a scalar."""
+        worst, lowest = self._data["worst"], self._data.get("lowest")  # the second is missing in older checkpoints
+        if self.cost is not None:
+            return torch.full_like(worst, -self.cost)
+        discount = context.value.discount if isinstance(context.value, Learner) else None
+        if discount is None or lowest is None:
+            return worst
+        return torch.minimum(worst, 1 / (1 - discount) * lowest)
 
     @torch.no_grad()
     def fitted(self, model: DynamicsModel, rows: Transitions) -> None:
@@ -91,10 +108,26 @@ class HaltUnfamiliar(RolloutHook):
         for first in range(0, len(rows), _CHUNK):
             said = model.predict_rows(rows.select(slice(first, first + _CHUNK)))
             sample = draw_sample(said, model.drawn_members, generator)
-            largest.append(self.measure(said, model.drawn_members, sample, generator).amax())
+            largest.append(self.measure(said, model.drawn_members, sample, generator))
+        unsure = torch.cat(largest)  # N
+        known = unsure.isfinite()
+        lacking = len(rows) - int(known.sum())
+        name = type(self.measure).__name__
+        if lacking == len(rows):
+            raise DivergedError(
+                f"HaltUnfamiliar: expected {name} to be finite on rows of the dataset, got none of {lacking}; the model has "
+                "diverged, or has nothing that this measures: lower its learning rate, or take another measure."
+            )
+        if lacking:
+            warnings.warn(
+                f"HaltUnfamiliar: expected {name} to be finite on all rows of the dataset, got {lacking} of {len(rows)} "
+                "where it isn't, which set no threshold; look at the data for outliers, or take another measure.",
+                MbrlWarning,
+                stacklevel=2,
+            )
         lowest, highest = rows.reward.aminmax()
         worst = torch.minimum(lowest - (highest - lowest), _LIFETIME * lowest)
-        self._data = {"largest": torch.stack(largest).amax(), "worst": worst}
+        self._data = {"largest": unsure[known].amax(), "worst": worst, "lowest": lowest}
 
     def check(self, dynamics: DynamicsModel) -> None:
         check_measure("HaltUnfamiliar", "measure", self.measure, dynamics, valued=False)
@@ -106,4 +139,5 @@ class HaltUnfamiliar(RolloutHook):
         return dict(self._data)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._data = {name: state[name] for name in ("largest", "worst")} if state else {}
+        names = ("largest", "worst", *(["lowest"] if "lowest" in state else []))
+        self._data = {name: state[name] for name in names} if state else {}

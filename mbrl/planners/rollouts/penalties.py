@@ -16,13 +16,15 @@ from mbrl.models.capabilities import require_prediction
 from mbrl.planners.rollouts.check_measure import check_measure
 from mbrl.planners.rollouts.hooks import BatchContext, BatchHook, RolloutContext, RolloutHook
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
+from mbrl.planners.rollouts.unmeasured import measured
 from mbrl.uncertainty import Sample, UncertaintyMeasure
 
 
 class UncertaintyPenalty(RolloutHook):
     """Takes a measure of uncertainty off the reward of each step of model rollouts: r − λ u.
 
-    So the policy learns to stay where the model is sure. Real steps keep their rewards.
+    So the policy learns to stay where the model is sure. Real steps keep their rewards. Where u isn't finite it counts as
+    the largest that is, of the same step of all rollouts; the metric `rollout/unmeasured` is the share of such steps.
 
     Args:
         measure: u, of the prediction that the step was drawn from.
@@ -53,7 +55,8 @@ class UncertaintyPenalty(RolloutHook):
         prediction = require_prediction(step, dynamics, type(self).__name__)
         sample = Sample.of(step, context.value, dynamics.built_task)
         unsure = self.measure(prediction, dynamics.drawn_members, sample, context.generator)  # B
-        penalty, weight = self.weight.times(unsure, context.alive)
+        unsure, counts = measured(unsure, context.alive, context.report)
+        penalty, weight = self.weight.times(unsure, counts)
         if weight is not None:
             context.report({self.metric: weight})
         return replace(step, reward=torch.add(step.reward, penalty, alpha=self.sign))
@@ -79,7 +82,8 @@ class BatchPenalty(BatchHook):
     `UncertaintyPenalty` measures once, when a step is rolled out. Here each update measures anew, at the price of a
     prediction of all members for each row, and with `ValueSpread` of its critics' values too. With `ValueSpread` it is
     MOBILE's penalty [Sun2023]_. Its authors take that off the critics' target r + γ…, which is the same, and then raise
-    targets below 0 to 0, which this doesn't.
+    targets below 0 to 0, which this doesn't. Where u isn't finite it counts as the largest that is, of the same batch; the
+    metric `batch/unmeasured` is the share of such model rows.
 
     Args:
         measure: u, of the present model's prediction at the rows' observations and actions.
@@ -110,7 +114,8 @@ class BatchPenalty(BatchHook):
         sample = Sample(rows.next_obs, rows.reward).valued(context.learner, dynamics.built_task, rows.obs, rows.action)
         said = dynamics.predict_rows(rows)
         unsure = self.measure(said, dynamics.drawn_members, sample, context.generator)  # M
-        penalty, weight = self.weight.times(unsure)
+        unsure, counts = measured(unsure, None, context.report)
+        penalty, weight = self.weight.times(unsure, counts)
         if weight is not None:
             context.report({"penalty_weight": weight})
         reward = batch.reward.clone()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from argparse import Namespace
 from collections.abc import Sequence
 
 from mbrl.search.file.export import Parse, check, example_command
@@ -10,11 +10,8 @@ from mbrl.search.file.search_file import read_search_file
 from mbrl.training.output import tell
 
 
-def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+def run(given: Namespace, allow: Sequence[str], parse: Parse) -> int:
     """Checks a search file and prints its settings, and one of its command lines."""
-    parser = argparse.ArgumentParser(prog="mbrl search check", description=__doc__)
-    parser.add_argument("search", metavar="SEARCH.yaml", help="the search file")
-    given = parser.parse_args(arguments[1:])
     search = read_search_file(given.search)
     tried = check(search, parse)
     space, seeds = search.space, search.seeds

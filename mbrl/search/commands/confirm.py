@@ -10,7 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.errors import ConfigError
-from mbrl.search.commands.workers import add_workers, check_work, several, show_run, study_parser, worker_on
+from mbrl.options.search import TOP
+from mbrl.search.commands.workers import check_work, several, show_run, worker_on
 from mbrl.search.confirmation.confirmation import Confirmation, chosen_of, read_confirmation, tested_candidates
 from mbrl.search.confirmation.runs import (
     Candidate,
@@ -30,23 +31,9 @@ from mbrl.search.study.study import RUNS, join_study
 from mbrl.search.work.worker import DONE, TOO_MANY_ERRORS
 from mbrl.training.output import plain_warnings, quiet, say, tell
 
-_TOP = 3
 
-
-def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+def run(given: argparse.Namespace, allow: Sequence[str], parse: Parse) -> int:
     """Runs the best configurations on select seeds, keeps one, and runs that on test seeds beside the start."""
-    parser = study_parser(
-        "search confirm",
-        "Runs the configurations that a search recommends most on its select seeds, keeps the best of them, and runs that "
-        "one and the search's start on its test seeds. The same command after a kill goes on.",
-        "Exit codes: 0 done, 2 a study that can't be confirmed, 3 runs that ended by an error, 130 and 143 interrupted.",
-    )
-    parser.add_argument("--top", type=int, help=f"configurations to select among (default: {_TOP})")
-    parser.add_argument("--again", action="store_true", help="take the best configurations anew, after more trials")
-    add_workers(parser)
-    parser.add_argument("--queued", action="store_true", help=argparse.SUPPRESS)  # what is queued, as one of several workers
-    parser.set_defaults(trials=None, hours=None)  # all that is queued
-    given = parser.parse_args(arguments[1:])
     check_work(given)
     with plain_warnings(), quiet("optuna"):
         study, search = join_study(given.study, given.storage, allow)
@@ -66,7 +53,7 @@ def _round(study: optuna.Study, confirmation: optuna.Study, search: SearchFile, 
     """Takes the candidates of the round that was begun, or new ones."""
     made = last_round(confirmation)
     if made is None or given.again:
-        made = new_round(study, search, _TOP if given.top is None else given.top)
+        made = new_round(study, search, TOP if given.top is None else given.top)
         store_round(confirmation, made)
         return made
     if given.top is not None and given.top != made.top:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from mbrl.errors import ConfigError
-from mbrl.search.commands.workers import study_parser
 from mbrl.search.confirmation.confirmation import read_confirmation
 from mbrl.search.confirmation.runs import find_confirmation
 from mbrl.search.file.export import Parse
@@ -16,21 +15,10 @@ from mbrl.search.study.study import RUNS, read_search
 from mbrl.training.output import plain_warnings, quiet, tell
 
 
-def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+def run(given: Namespace, allow: Sequence[str], parse: Parse) -> int:
     """Writes a study's report and prints its sentences."""
-    parser = study_parser(
-        "search report",
-        "Writes plots, tables and the best configuration of a study: report.html, its pictures as PNG and its tables as "
-        "CSV, trials.csv, summary.md, and best.yaml, which mbrl fit --config takes. What an older report left there is "
-        "replaced.",
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for it (default: runs/STUDY/report)")
-    parser.add_argument(
-        "--against", metavar="STUDY", help="put another study of the same storage beside it, such as a random one"
-    )
-    given = parser.parse_args(arguments[1:])
-    if given.out is not None and given.out.exists() and not given.out.is_dir():
-        raise ConfigError(f"--out: expected a folder, got {given.out}, which is a file; give another.")
+    if given.folder is not None and given.folder.exists() and not given.folder.is_dir():
+        raise ConfigError(f"--folder: expected a folder, got {given.folder}, which is a file; give another.")
     with plain_warnings(), quiet("optuna"):
         study = load_study(given.study, given.storage)
         search = read_search(study)
@@ -46,7 +34,7 @@ def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
         runs = find_confirmation(study, open_storage(given.storage)) if len(search.objectives) == 1 else None
         confirmed = None if runs is None else read_confirmation(runs, search, study)
         found = search_report(study, search, where=redacted(given.storage), confirmed=confirmed, other=other)
-        folder = RUNS / search.study / "report" if given.out is None else given.out
+        folder = RUNS / search.study / "report" if given.folder is None else given.folder
         configs = found.write(folder, parse)
     lines = [f"{search.study}: {found.about['trials']}"]
     if len(search.objectives) > 1:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 
 from optuna.trial import TrialState
 
 from mbrl.errors import ConfigError
-from mbrl.search.commands.workers import study_parser
 from mbrl.search.file.export import Parse
 from mbrl.search.study.outcome import enqueue, label_of
 from mbrl.search.study.storage import load_study
 from mbrl.training.output import tell
 
 
-def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+def run(given: Namespace, allow: Sequence[str], parse: Parse) -> int:
     """Queues failed trials, whatever the budget; each goes on in its run folder."""
-    parser = study_parser(
-        "search retry",
-        "Queues failed trials again, with the same configuration, seeds and run folder, where they go on from the last "
-        "checkpoint; mbrl search run, or a worker that is at work, runs them, whatever the budget.",
-    )
-    parser.add_argument("numbers", metavar="N", type=int, nargs="+", help="numbers of trials")
-    given = parser.parse_args(arguments[1:])
     study = load_study(given.study, given.storage)
     trials = study.get_trials(deepcopy=False)
     for number in given.numbers:

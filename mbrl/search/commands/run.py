@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from mbrl.search.commands.workers import add_storage, add_work, check_work, work
+from mbrl.search.commands.workers import check_work, work
 from mbrl.search.file.export import Parse, check, example_command
 from mbrl.search.file.search_file import SearchFile, read_search_file
 from mbrl.search.study.best_yaml import leave_best
@@ -17,25 +17,8 @@ from mbrl.search.work.worker import DONE
 from mbrl.training.output import plain_warnings, quiet, tell
 
 
-def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+def run(given: argparse.Namespace, allow: Sequence[str], parse: Parse) -> int:
     """Checks a new search, makes its study or takes it up again, and works."""
-    parser = argparse.ArgumentParser(
-        prog="mbrl search run",
-        description="Starts a search, or goes on with it: the same command after a kill continues. Run folders are in "
-        "runs/<study>/<trial>/seed<k>; runs/<study>/best.yaml is what it recommends at the end.",
-        epilog="Exit codes: 0 done, 2 a search that can't start, 3 too many errors in a row, 130 and 143 interrupted.",
-    )
-    parser.add_argument("search", metavar="SEARCH.yaml", help="the search file")
-    add_storage(parser)
-    add_work(parser)
-    parser.add_argument(
-        "--from",
-        dest="earlier",
-        metavar="STUDY[:k]",
-        help="begin a new search with the k best configurations (default: 3) of an earlier study of the same storage",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="check all, show what would be done, and write nothing")
-    given = parser.parse_args(arguments[1:])
     search = read_search_file(given.search)
     check_work(given)
     with plain_warnings(), quiet("optuna"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.search.commands.workers import TRIALS, study_parser
+from mbrl.search.commands.workers import TRIALS
 from mbrl.search.file.export import Parse
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.best_yaml import best_of
@@ -20,9 +21,8 @@ from mbrl.search.work.worker import STOP
 from mbrl.training.output import plain_warnings, quiet, tell
 
 
-def run(arguments: list[str], allow: Sequence[str], parse: Parse) -> int:
+def run(given: Namespace, allow: Sequence[str], parse: Parse) -> int:
     """Prints a study's state, and changes nothing."""
-    given = study_parser("search status", __doc__).parse_args(arguments[1:])
     with plain_warnings(), quiet("optuna"):
         study = load_study(given.study, given.storage)
         lines = status(study, read_search(study), redacted(given.storage))

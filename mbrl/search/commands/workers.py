@@ -1,4 +1,4 @@
-"""The processes that work on one study, here or in several of their own, and the arguments of all commands on a study."""
+"""The processes that work on one study, here or in several of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mbrl.arguments import Positive, check_argument, check_whole
 from mbrl.errors import shown
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import Outcome, spent
-from mbrl.search.study.storage import DEFAULT, check_url, patiently
+from mbrl.search.study.storage import check_url, patiently
 from mbrl.search.study.study import RUNS, pruner_of, sampler_of
 from mbrl.search.study.warm_start import previous_trials
 from mbrl.search.work.command_runner import CommandRunner
@@ -27,45 +27,6 @@ from mbrl.search.work.worker import DONE, TOO_MANY_ERRORS, Worker, handled
 from mbrl.training.output import say
 
 TRIALS = "trials"  # study attribute: the budget of whoever came last, where it isn't the search file's
-
-
-def study_parser(command: str, description: str | None, epilog: str | None = None) -> ArgumentParser:
-    """Makes the parser of a command that takes a study's name and its storage.
-
-    Args:
-        command: the words after `mbrl`.
-        description: what it does.
-        epilog: what the help ends with, such as exit codes.
-    """
-    parser = ArgumentParser(prog=f"mbrl {command}", description=description, epilog=epilog)
-    parser.add_argument("study", metavar="STUDY", help="the study's name")
-    add_storage(parser)
-    return parser
-
-
-def add_storage(parser: ArgumentParser) -> None:
-    """Adds `--storage`."""
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        default=DEFAULT,
-        help=f"where the study lies (default: {DEFAULT}): sqlite:///FILE for one machine; journal://FILE for several on one "
-        "shared file system, where SQLite may break; postgresql://USER@HOST/DATABASE or mysql://… for several anywhere, "
-        "with the password in PGPASSWORD (MYSQL_PWD) or a pgpass file",
-    )
-
-
-def add_workers(parser: ArgumentParser) -> None:
-    """Adds how many runs there are at the same time, and on which devices."""
-    parser.add_argument("--workers", type=int, default=1, help="runs at the same time (default: 1)")
-    parser.add_argument("--device", help="a worker's device: cpu, or a list such as cuda:0,cuda:1 that they share out")
-
-
-def add_work(parser: ArgumentParser) -> None:
-    """Adds the arguments that `run` and `join` share, but for the storage."""
-    parser.add_argument("--trials", type=int, help="trials of the whole study (default: budget.trials)")
-    parser.add_argument("--hours", type=float, help="begin no trial after so many hours (default: budget.hours)")
-    add_workers(parser)
 
 
 def check_work(given: Namespace) -> None:
@@ -90,7 +51,7 @@ def work(study: optuna.Study, search: SearchFile, given: Namespace, allow: Seque
     Args:
         study: of the search.
         search: the search file.
-        given: the arguments of `add_work` and `add_storage`.
+        given: the options of `mbrl search run` or `join`.
         allow: modules that runs may import names from.
         again: the arguments after `mbrl`, but for options, of a process that does the same.
     """
@@ -150,7 +111,7 @@ def worker_on(
         study: whose trials it runs.
         search: the search file.
         folder: of the study's runs.
-        given: the arguments of `add_workers`; of several devices it takes the first.
+        given: the options of `mbrl search run`, `join` or `confirm`; of several devices it takes the first.
         allow: modules that runs may import names from.
         show: called after each trial.
         **options: further arguments of `Worker`.
@@ -176,7 +137,7 @@ def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int
     """Starts a process per worker, hands them signals, and waits for all; returns the worst of their exit codes.
 
     Args:
-        given: the arguments of `add_work` and `add_storage`.
+        given: the options of `mbrl search run` or `join`.
         allow: modules that runs may import names from.
         again: the arguments after `mbrl`, but for options, of each process.
     """

@@ -17,6 +17,7 @@ from typing import Any
 from mbrl.arguments import check_argument, check_known
 from mbrl.errors import ConfigError
 from mbrl.names import check_allowed
+from mbrl.options.presets import shipped
 from mbrl.search.file.search_options import (
     Budget,
     Objective,
@@ -92,7 +93,8 @@ class SearchFile:
 
         Args:
             text: YAML.
-            configs: (name, text) of the configurations that it names; None reads them, from where the process stands.
+            configs: (name, text) of the configurations that it names; None reads them, from where the process stands, and
+                `configs/…`, which isn't there, from the package.
             name: the file's, for messages.
 
         Raises:
@@ -196,7 +198,7 @@ class SearchFile:
             folder: of the run.
             config_paths: where the configurations lie; by default, where the search file says.
         """
-        paths = self.config if config_paths is None else config_paths
+        paths = [shipped(name) for name in self.config] if config_paths is None else config_paths
         if len(paths) != len(self.configs):
             raise ConfigError(f"config_paths: expected {len(self.configs)}, got {len(paths)}.")
         arguments = self.begin
@@ -269,7 +271,7 @@ def read_search_file(path: str | Path) -> SearchFile:
 
 def _text_of(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(shipped(path)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected a YAML file from where the command runs, got {error}; check it.") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mbrl.envs.planner_data import PlannerData
 from mbrl.errors import EnvironmentFailedError
 from mbrl.models import DynamicsModel
 from mbrl.names import class_path
@@ -89,7 +91,8 @@ class CheckpointCallback(Checkpoint):
             trainer.say(f"a checkpoint holds all that was stepped, up to {self._saved}: resume with --ckpt_path last")
 
     def on_train_end(self, trainer: Run, pl_module: pl.LightningModule) -> None:  # type: ignore[override]
-        missed = [f"{each:g}" for each in self.keep_at if not kept_at(trainer.run_folder, each).exists()]
+        places = [kept_at(trainer.run_folder, each) for each in self.keep_at]
+        missed = [place.name.removeprefix("return-") for place in places if not place.exists()]
         if missed:
             trainer.say(f"trainer.keep_at: no evaluation reached a return of {' or '.join(missed)}")
 
@@ -121,6 +124,12 @@ class CheckpointCallback(Checkpoint):
         self._saved, self._ended = now, time.perf_counter()
         self._duration = self._ended - began
 
+    @staticmethod
+    def _references(module: pl.LightningModule, data: Any) -> dict[str, Any] | None:
+        """Returns between which a planner's scores are normalised, so that its test needs no dataset; None without any."""
+        found = data.references if isinstance(module, Planner) and isinstance(data, PlannerData) else None
+        return None if found is None else asdict(found)
+
     # what ------------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(  # type: ignore[override]
@@ -134,6 +143,7 @@ class CheckpointCallback(Checkpoint):
             "class_path": class_path(type(pl_module)),
             "model": pl_module.spec,
             "data": data.spec,
+            "references": self._references(pl_module, data),
             "fitted_to": None if fitted_to is None else fitted_to.to_plain(),
             "trainer": trainer.computing,
             "threads": torch.get_num_threads(),

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from mbrl.errors import ConfigError, DivergedError, EnvironmentFailedError
 from mbrl.planners import Planner
 from mbrl.planners.evaluation import EvaluationStopped, evaluate, evaluating
+from mbrl.planners.rollouts.unmeasured import UNMEASURED
 from mbrl.training.callbacks.run import Run
 from mbrl.training.metrics_file import CLOCKS
 
@@ -116,6 +117,13 @@ class RunClock(pl.Callback):
         if diverged:
             wrong = ", ".join(sorted(diverged))
             raise DivergedError(f"expected finite metrics at step {now}, but {wrong} isn't; lower the learning rates.")
+        lost = [name for name, value in line.items() if name.endswith(f"/{UNMEASURED}") and value == 1.0]
+        if lost:
+            raise DivergedError(
+                f"expected a measure of uncertainty that is finite somewhere since the last line, got none up to step {now} "
+                f"({', '.join(lost)} is 1); lower the model's learning rate, look at the data for outliers, or take another "
+                "measure."
+            )
         if self.evaluated_at == now:
             trainer.evaluated()
         if self.reached:

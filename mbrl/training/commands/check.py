@@ -16,23 +16,8 @@ from mbrl.training.output import tell
 from mbrl.training.products.returns_histogram import check_figure, draw_returns
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Checks what the arguments name and prints what was found, a sentence a line."""
-    parser = argparse.ArgumentParser(prog="mbrl check", description=__doc__)
-    parser.add_argument("env_id", nargs="?", help="Gymnasium's id, module:Id, or dm_control/domain-task-v0")
-    parser.add_argument("--dataset", help="a .npz, an HDF5 file in D4RL's layout, or a Minari dataset")
-    parser.add_argument("--env_kwargs", help="keyword arguments of the environment, as JSON")
-    parser.add_argument("--reward", default="auto", help="auto, learned, or the dotted name of a function")
-    parser.add_argument("--terminated", default="auto", help="auto, learned, or the dotted name of a function")
-    parser.add_argument("--done", choices=["terminated"], help="take a dataset's column done for the end of the task")
-    parser.add_argument("--action_repeat", type=int, help="simulator steps in one real step (default: 1)")
-    parser.add_argument("--action_low", type=_numbers, help="lower bounds, such as [-1, -1], of a dataset without")
-    parser.add_argument("--action_high", type=_numbers, help="upper bounds, likewise")
-    parser.add_argument("--clip_actions", action="store_true", help="take a dataset's actions beyond the bounds for these")
-    parser.add_argument("--steps", type=int, help="real steps to take in the environment (default: 1000)")
-    parser.add_argument("--seed", type=int, help="of the environment and its random actions (default: 0)")
-    parser.add_argument("--figure", help="a .png for the histogram of a dataset's returns")
-    given = parser.parse_args(arguments[1:])
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Checks what the options name and prints what was found, a sentence a line."""
     if given.seed is not None:
         check_argument("--seed", given.seed, Seed)
     _refuse_idle(given)
@@ -85,14 +70,6 @@ def _refuse_idle(given: argparse.Namespace) -> None:
             f"mbrl check: expected {' and '.join(told)} where the check {looks}, got {given.dataset or given.env_id}; leave "
             f"{'it' if len(told) == 1 else 'them'} out."
         )
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        found = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")
-        return [float(number) for number in found]
-    except (TypeError, ValueError):
-        raise argparse.ArgumentTypeError(f"expected numbers such as [-1, -1], got {text}; give one per action") from None
 
 
 def json_object(option: str, text: str) -> dict[str, Any]:

@@ -21,28 +21,10 @@ from mbrl.training.load import load_policy
 from mbrl.training.output import say
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Records what the arguments name and says where it is."""
-    if any(argument.split("=")[0] == collect_levels.OPTION for argument in arguments):
-        return collect_levels.run(arguments, allow)
-    parser = argparse.ArgumentParser(
-        prog="mbrl collect",
-        description=__doc__,
-        epilog=f"mbrl collect {collect_levels.OPTION} makes datasets of several levels from one run; add --help to it.",
-    )
-    parser.add_argument("output", help="a .npz file, or the id of a new Minari dataset such as pendulum/random-v0")
-    parser.add_argument("--env_id", help="the environment (default: that of --ckpt_path)")
-    parser.add_argument("--env_kwargs", help="keyword arguments of the environment, as JSON")
-    parser.add_argument("--action_repeat", type=int, help="simulator steps in one real step (default: 1)")
-    parser.add_argument("--ckpt_path", help="a trained planner that acts; random actions without it")
-    parser.add_argument("--explore", action="store_true", help="let the planner explore as in training")
-    parser.add_argument("--steps", type=int, default=10_000, help="real steps")
-    parser.add_argument("--num_envs", type=int, default=1, help="environments stepped at once")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--no_sim_state", action="store_true", help="leave the simulator's states out, which make the file larger"
-    )
-    given = parser.parse_args(arguments[1:])
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Records what the options name and says where it is."""
+    if given.levels is not None:
+        return collect_levels.run(given, allow)
     check_argument("--seed", given.seed, Seed)
     check_whole("--num_envs", given.num_envs)
     task: Task

@@ -8,20 +8,9 @@ from collections.abc import Sequence
 from mbrl.training.levels import LEVELS, make_levels
 from mbrl.training.output import say
 
-OPTION = "--levels"
 
-
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Makes the datasets that the arguments name and says where they are."""
-    parser = argparse.ArgumentParser(prog="mbrl collect", description=__doc__)
-    parser.add_argument(OPTION, required=True, help=f"which, with commas between them: {','.join(LEVELS)}, or all")
-    parser.add_argument("run", help="a finished run's folder that kept checkpoints (trainer.keep_at), or RUN/best")
-    parser.add_argument("--namespace", help="of their ids, NAMESPACE/LEVEL-v0 (default: mbrl/ and the environment's id)")
-    parser.add_argument("--steps", type=int, default=10_000, help="real steps of random, medium and expert")
-    parser.add_argument("--episodes", type=int, default=100, help="whole episodes of each reference score")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no_sim_state", action="store_true", help="leave the simulator's states out")
-    given = parser.parse_args(arguments[1:])
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Makes the datasets that the options name and says where they are."""
     folders = make_levels(
         given.run,
         LEVELS if given.levels == "all" else [name.strip() for name in given.levels.split(",")],

@@ -25,18 +25,8 @@ from mbrl.training.trainer import Trainer
 _STARTS = 64  # rows of the run at which rollouts begin
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Distils the run that the arguments name, evaluates the result in its environment, and says what came of it."""
-    parser = argparse.ArgumentParser(prog="mbrl distill", description=__doc__)
-    parser.add_argument(
-        "run", help="a run folder, a checkpoint folder, or its model.pt, of a planner with a learner and a model"
-    )
-    parser.add_argument(
-        "--folder", required=True, help="the run folder of the distilled policy; mbrl test and collect take it"
-    )
-    parser.add_argument("--degree", type=int, default=3, help="of the library's monomials (default: 3)")
-    parser.add_argument("--steps", type=int, default=200, help="steps of the rollouts in the model (default: 200)")
-    given = parser.parse_args(arguments[1:])
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Distils the run that the options name, evaluates the result in its environment, and says what came of it."""
     check_whole("--degree", given.degree)
     check_whole("--steps", given.steps)
     path = checkpoint_at(given.run)
@@ -45,7 +35,7 @@ def run(arguments: list[str], allow: Sequence[str]) -> int:
     model = dynamics_of(planner)
     if not isinstance(planner, Planner) or not isinstance(planner, LearnsPolicy) or planner.learner is None or model is None:
         raise ConfigError(
-            f"mbrl distill: expected the run of a planner with a learner and a dynamics model, got a "
+            f"mbrl distill: expected the run of a planner with a learner and a dynamics model, got "
             f"{type(planner).__name__} without; give another, such as one of Dyna."
         )
     starts = _starts(checkpoint, planner)

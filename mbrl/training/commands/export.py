@@ -26,17 +26,8 @@ _ENDINGS = {"torch": ".pt2", "onnx": ".onnx", "python": ".py", "c": ".c"}
 _NETWORKS: dict[str, Callable[[PolicyPlanner], bytes]] = {"torch": torch_file, "onnx": onnx_file}
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
-    """Writes the file that the arguments ask for."""
-    parser = argparse.ArgumentParser(prog="mbrl export", description=__doc__)
-    parser.add_argument("run", help="a run folder, a checkpoint folder, or its model.pt")
-    parser.add_argument(
-        "--to", choices=list(_ENDINGS),
-        help="torch or onnx for a run that acts by a policy, python or c for a sparse policy or a SINDy model (default: "
-        "python for these, else torch)",
-    )  # fmt: skip
-    parser.add_argument("--output", type=Path, help="a new file (default: policy or model in the run folder)")
-    given = parser.parse_args(arguments[1:])
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
+    """Writes the file that the options ask for."""
     module = load(given.run, allow)
     sparse = _sparse(module)
     to = given.to or ("torch" if sparse is None else "python")
@@ -61,14 +52,14 @@ def _written(module: Planner | DynamicsModel, sparse: SparsePolicy | SINDy | Non
     if to in _NETWORKS:
         if not isinstance(module, PolicyPlanner):
             raise ConfigError(
-                f"mbrl export --to {to}: expected a run that acts by a policy, got a {kind}, which has none to act by; give "
-                "one of Dyna, OfflineDyna or FixedPolicy, say."
+                f"mbrl export --to {to}: expected a run that acts by a policy, got {kind}, which has none to act by; give "
+                "one of Dyna, SRL, OfflineDyna or FixedPolicy, say."
             )
         return _NETWORKS[to](module)
     language: Language = "c" if to == "c" else "python"
     if sparse is None:
         raise ConfigError(
-            f"mbrl export --to {to}: expected a run with a SINDy model or a SparsePolicy, got a {kind} with neither; distil "
+            f"mbrl export --to {to}: expected a run with a SINDy model or a SparsePolicy, got {kind} with neither; distil "
             "its policy first (mbrl distill), or export a network --to torch."
         )
     code = policy_code(sparse, language) if isinstance(sparse, SparsePolicy) else model_code(sparse, language)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from mbrl.arguments import Seed, check_argument
-from mbrl.data import Task
+from mbrl.data import NormalizedScore, Task
 from mbrl.envs import OfflineData
 from mbrl.errors import ConfigError, MbrlError, reading
 from mbrl.planners import Planner
@@ -34,20 +34,20 @@ from mbrl.training.trainer import Trainer
 from mbrl.training.yaml_text import read_value
 
 
-def run(arguments: list[str], allow: Sequence[str]) -> int:
+def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
     """Runs one of the four commands.
 
     Args:
-        arguments: the command's name and what follows it; `--foreign` for a configuration that came from elsewhere.
+        given: its `command`, and its `arguments`, with `--foreign` for a configuration that came from elsewhere; or None and
+            the options of an evaluation that takes all from a checkpoint.
         allow: modules in which a checkpoint's names may be looked up.
     """
-    name, *options = arguments
     with quiet("pytorch_lightning"), plain_warnings():
-        if name != "fit" and not any(_names_a_config(option) for option in options):
-            return _from_checkpoint(name, options, allow)
-        check_config_files(options)
-        foreign = OPTION in options
-        arguments = [option for option in arguments if option != OPTION]
+        if given.arguments is None:
+            return _from_checkpoint(given, allow)
+        check_config_files(given.arguments)
+        foreign = OPTION in given.arguments
+        arguments = [given.command, *(option for option in given.arguments if option != OPTION)]
         with process_arguments(arguments), only_allowed(allow) if foreign else nullcontext():
             MbrlCLI(allow, foreign=foreign)
     return 0
@@ -194,27 +194,9 @@ class MbrlCLI(LightningCLI):
         say(f"predictions in {self.trainer.predict(**_with_last(arguments))}")
 
 
-def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int:
+def _from_checkpoint(given: argparse.Namespace, allow: Sequence[str]) -> int:
     """Evaluates or predicts with nothing but a checkpoint, which knows its own planner and environment."""
-    parser = argparse.ArgumentParser(
-        prog=f"mbrl {name}",
-        description=f"Without --config, everything is taken from the checkpoint; mbrl {name} --config FILE --help says what "
-        "can be set beside it"
-        + (", and mbrl test --frequencies --help how to test at several decision frequencies." if name == "test" else "."),
-    )
-    parser.add_argument("run", nargs="?", help="a run folder, a checkpoint folder, or its model.pt")
-    parser.add_argument("--ckpt_path", help="the same")
-    parser.add_argument("--folder", help="where results go (default: the run folder)")
-    if name == "test":
-        parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
-        parser.add_argument("--video", action="store_true", help="write one more episode to test.gif")
-        parser.add_argument("--dataset", help="for a model fitted alone: rows to test it on (default: its holdout)")
-    if name == "predict":
-        parser.add_argument("--dataset", required=True, help="a .npz, an HDF5 file or a Minari dataset")
-        parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
-    given = parser.parse_args(options)
-    if (given.run is None) == (given.ckpt_path is None):
-        parser.error("expected one run, got none or two; give --ckpt_path RUN, or RUN alone.")
+    name = given.command
     path = checkpoint_at(given.run or given.ckpt_path)
     checkpoint = read_checkpoint(path, buffers=False)
     model = module_of(checkpoint, path, allow)
@@ -222,22 +204,26 @@ def _from_checkpoint(name: str, options: list[str], allow: Sequence[str]) -> int
     trainer.loaded_from = path
     if name == "predict":
         task: Any = model.built_task
-        data: Any = _dataset_for(task, given.dataset)
+        data: Any = _dataset_for(task, given.dataset, given.done)
         say(f"predictions in {trainer.predict(model, data, output=given.output)}")
         return 0
     with reading("the data of a run in the checkpoint"):
         spec = checkpoint["mbrl_run"]["data"]
         spec["class_path"], spec["init_args"].keys()
+        noted = checkpoint["mbrl_run"].get("references", False)  # older runs note nothing, and read their dataset
+        references = NormalizedScore(**noted) if noted else None
     if name == "test" and given.episodes is not None:
         if not isinstance(model, Planner):
             raise ConfigError(f"--episodes: expected a planner's checkpoint, got {type(model).__name__}'s; leave it out.")
         spec["init_args"]["test_episodes"] = given.episodes
     if name == "test" and given.dataset is not None:
         if isinstance(model, Planner) or "path" not in spec["init_args"]:
-            raise ConfigError(f"--dataset: expected a model fitted alone, got a {type(model).__name__}; leave it out.")
+            raise ConfigError(f"--dataset: expected a model fitted alone, got {type(model).__name__}; leave it out.")
         spec["init_args"] |= {"path": given.dataset, "rows": None}
     data = from_spec(spec, allow, recorded=True)
     data.allow = allow  # its settings came in the checkpoint
+    if isinstance(model, Planner) and isinstance(data, OfflineData) and noted is not False:
+        data.without_dataset(model.built_task, references)
     if name == "test":
         _show_test(trainer, trainer.test(model, data, video=given.video), data)
     else:
@@ -249,20 +235,17 @@ def _show_test(trainer: Trainer, metrics: dict[str, float], data: Any) -> None:
     """Prints a test, and says why its return has no normalised score where a dataset could have given one."""
     show_metrics("test", metrics, trainer.run_folder, trainer.references)
     if "test/return" in metrics and isinstance(data, OfflineData) and data.references is None:
-        say(f"no normalised score: {data.dataset.source} has no reference scores (ref_min_score, ref_max_score of Minari)")
+        say(f"no normalised score: {data.path} has no reference scores (ref_min_score, ref_max_score of Minari)")
 
 
-def _dataset_for(task: Task, path: str) -> OfflineData:
+def _dataset_for(task: Task, path: str, done: Literal["terminated"] | None) -> OfflineData:
     """A dataset of a trained task; where the task is not named, all comes from the dataset."""
     if not task.env_id:
-        return OfflineData(path, action_low=list(task.action_low), action_high=list(task.action_high))
-    data = OfflineData(path, env_id=task.env_id, env_kwargs=dict(task.env_kwargs), action_repeat=task.action_repeat)
+        return OfflineData(path, action_low=list(task.action_low), action_high=list(task.action_high), done=done)
+    kwargs, repeat = dict(task.env_kwargs), task.action_repeat
+    data = OfflineData(path, env_id=task.env_id, env_kwargs=kwargs, action_repeat=repeat, done=done)
     data.allow = task.allow
     return data
-
-
-def _names_a_config(option: str) -> bool:
-    return option.split("=")[0] in ("-c", "--config", "--model", "--print_config")
 
 
 def _with_last(arguments: dict[str, Any]) -> dict[str, Any]:

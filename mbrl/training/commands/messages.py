@@ -36,7 +36,7 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
     if found := re.search(r"Not of type PathLike: .* Given value: (.*)", text):
         return f"{where}expected a path, which is text, got {found[1]}; put it in quotes if it is one."
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
-        return f"{where}expected a {found[2]}, got {found[1]}, which is none; give the class_path of one."
+        return f"{where}expected a class derived from {found[2]}, got {found[1]}, which is none; give the class_path of one."
     if (found := re.search(r"Subtypes: \[(.*)\] Errors: .* Given value: (.*)", text)) and (asked := _union(found[1])):
         return f"{where}expected {asked}, got {found[2]}."
     if found := re.search(r"Expected a (<class '[\w.]+'>|typing\.Literal\[[^\]]*\])\. Got value: (.*)", text):

@@ -71,7 +71,8 @@ def make_levels(
 
     Raises:
         ConfigError: for an unknown level, or a last policy that is no better than uniform actions.
-        CheckpointError: if there is no run, it is of another kind, or it has kept no medium checkpoint.
+        CheckpointError: if there is no run, it is of another kind, it has kept no medium checkpoint, or one that it has kept
+            is damaged, and then nothing is stepped.
         DataError: if a dataset of that id exists; nothing is stepped then.
     """
     for name, value, declared in (
@@ -88,10 +89,12 @@ def make_levels(
         raise ConfigError(f"namespace: expected two or more letters, digits, -, _ and /, got {named!r}; give another.")
     for level in levels:
         check_minari_id(f"{named}/{level}-v0")
+    of_medium = any(level.startswith("medium") for level in levels)
+    kept = _kept(source) if of_medium else []  # before hours of episodes
     references = reference_returns(source.planner, source.task, episodes=episodes, seed=seed, allow=source.allow)
     say(references.source)
-    if any(level.startswith("medium") for level in levels):
-        source = replace(source, medium=_medium(source, references, say))
+    if of_medium:
+        source = replace(source, medium=_medium(source, kept, references, say))
     settings = _Settings(steps, seed, sim_state)
     folders = []
     for level in levels:
@@ -140,7 +143,7 @@ def _planner(folder: Path, allow: Sequence[str], *, buffers: bool) -> OnlinePlan
     planner = module_of(checkpoint, folder, allow)
     if not isinstance(planner, OnlinePlanner) or not isinstance(planner, LearnsPolicy) or planner.learner is None:
         raise CheckpointError(
-            f"expected a run of a planner that learns a policy in an environment in {folder}, got a "
+            f"expected a run of a planner that learns a policy in an environment in {folder}, got "
             f"{type(planner).__name__}; give one such as Dyna's."
         )
     if buffers:
@@ -157,9 +160,18 @@ def _learner(planner: OnlinePlanner) -> Learner:
     return planner.learner
 
 
-def _medium(source: _Source, references: NormalizedScore, say: Callable[[str], None]) -> tuple[OnlinePlanner, str]:
-    wanted = references.low + (references.high - references.low) / 3
+def _kept(source: _Source) -> list[tuple[Path, float, int]]:
+    """What the run kept at returns, each checkpoint read once, so that none turns out damaged when it is needed."""
     kept = reached_checkpoints(source.run)
+    for folder, _, _ in kept:
+        _planner(folder, source.allow, buffers=True)
+    return kept
+
+
+def _medium(
+    source: _Source, kept: Sequence[tuple[Path, float, int]], references: NormalizedScore, say: Callable[[str], None]
+) -> tuple[OnlinePlanner, str]:
+    wanted = references.low + (references.high - references.low) / 3
     for folder, value, clock in kept:
         if value >= wanted:
             planner = _planner(folder, source.allow, buffers=True)

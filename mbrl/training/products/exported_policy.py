@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mbrl.data import Task
+from mbrl.data import Task, make_generator
 from mbrl.errors import UnsupportedError
-from mbrl.planners import PolicyPlanner
+from mbrl.planners import PolicyPlanner, evaluating
 from mbrl.policies import Policy
 from mbrl.training.output import quiet
 
@@ -91,8 +91,10 @@ class _InUnits(nn.Module):
     def forward(self, obs: Tensor, prev_action: Tensor | None = None) -> Tensor:
         before = None if prev_action is None else ((prev_action.double() - self.middle) / self.half_width).to(obs.dtype)
         actions = self.policy.mode_sequence(obs, before, self.length)  # B x length x A, in [−1, 1]
-        units = torch.clamp(actions.double() * self.half_width + self.middle, self.low, self.high).to(obs.dtype)
-        return units if self.length > 1 else units.squeeze(1)
+        return self.in_units(actions) if self.length > 1 else self.in_units(actions).squeeze(1)
+
+    def in_units(self, actions: Tensor) -> Tensor:
+        return torch.clamp(actions.double() * self.half_width + self.middle, self.low, self.high).float()
 
 
 def _traced(planner: PolicyPlanner) -> tuple[torch.export.ExportedProgram, dict[str, Any]]:
@@ -104,6 +106,7 @@ def _traced(planner: PolicyPlanner) -> tuple[torch.export.ExportedProgram, dict[
     asks = _reaches_output(program, "prev_action")
     if not asks:
         program = _export(planner, module, (obs,))
+    _check_same(planner, module, program, asks)
     about = {
         "obs_size": task.obs_size,
         "action_size": task.action_size,
@@ -132,6 +135,24 @@ def _export(planner: PolicyPlanner, module: _InUnits, example: tuple[Tensor, ...
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names folders of this machine
     return program
+
+
+@torch.no_grad()
+def _check_same(planner: PolicyPlanner, module: _InUnits, program: torch.export.ExportedProgram, asks: bool) -> None:
+    """Refuses a planner that decides otherwise than its policy, such as one that asks a model too."""
+    task, device = planner.built_task, planner.device
+    obs = torch.randn(8, task.obs_size, generator=make_generator("cpu", 0, "export"), dtype=torch.float32)
+    with evaluating(planner):
+        actions = planner.decide(obs.to(device), planner.memory(8, make_generator(device, 0, "export")), module.length)
+    expected = module.in_units(actions.cpu())  # B x length x A
+    inputs = (obs, module.middle.float().expand(8, -1)) if asks else (obs,)
+    found = program.module()(*inputs).view_as(expected)
+    rounding = torch.maximum(module.low.abs(), module.high.abs()) * torch.finfo(torch.float32).eps
+    if not ((found.double() - expected.double()).abs() <= 1e-4 * module.half_width + rounding).all():
+        raise UnsupportedError(
+            f"mbrl export: expected a planner that decides as its policy does, got a {type(planner).__name__}, which "
+            "decides otherwise; export the run that the policy comes from."
+        )
 
 
 def _reaches_output(program: torch.export.ExportedProgram, name: str) -> bool:

@@ -17,11 +17,13 @@ from mbrl.analysis import decision_frequencies, fas
 from mbrl.analysis.commands.test import _lengths
 from mbrl.analysis.frequencies.fas import STANDARD_LENGTHS
 from mbrl.cli import main
-from mbrl.envs import make_task
+from mbrl.data import derived_seed
+from mbrl.envs import VectorExperience, make_task
 from mbrl.errors import ConfigError, NotBuiltError
+from mbrl.models import NextObsNetwork
 from mbrl.models.closed_form import Pendulum
-from mbrl.planners import PETS, Dyna, FixedPolicy, RandomShooting
-from mbrl.policies import SAC
+from mbrl.planners import PETS, SRL, Dyna, FixedPolicy, RandomShooting, evaluate
+from mbrl.policies import SAC, SequenceSAC
 from mbrl.testing import linear_task
 from tests.training.toy import data, trainer
 
@@ -45,6 +47,8 @@ def test_each_length_has_its_return_decisions_and_times() -> None:
     table = found.table()
     assert table["steps_per_decision"] == [1, 3, 8, "2:4"]
     assert table["decisions"][:3] == [25, 9, 4] and 25 / 4 <= table["decisions"][3] <= 13  # 25 isn't a multiple of 3 or 8
+    once, longer = decision_frequencies(policy(), [25, 1000], episodes=3).returns().values()
+    assert once == longer  # one decision in an episode
     assert table["length_steps"] == [25] * 4 and table["beyond_training"] == [False, True, True, True]
     assert all(took > 0 for took in table["ms_per_decision"][:3]) and table["ms_per_decision"][3] is None
     assert table["ms_per_action"][2] == table["ms_per_decision"][2] / 8
@@ -100,6 +104,18 @@ def test_pets_plays_its_plan_and_is_marked_beyond_its_horizon() -> None:
     assert found.table()["decisions"] == [9, 7]
 
 
+def test_srl_plays_its_sequences_and_its_own_length_is_its_test() -> None:
+    planner = SRL(NextObsNetwork(hidden=[4]), SequenceSAC(length=4, hidden=[8, 8]))
+    planner.build(TASK, 3)
+    found = decision_frequencies(planner, [1, 4, 6], episodes=2)
+    assert found.table()["beyond_training"] == [False, False, True] and found.table()["decisions"] == [25, 7, 5]
+    experience = VectorExperience(TASK, 2, seed=0)
+    plain = evaluate(planner, experience, 2, derived_seed(3, "test"))
+    experience.close()
+    assert plain.returns.mean().item() == found.returns()[4]
+    assert plain.decisions is not None and plain.decisions.tolist() == [7, 7]  # it looks as often on its own
+
+
 def test_the_planner_is_left_as_it_was() -> None:
     planner = Dyna(None, SAC(hidden=[8]))
     planner.build(TASK)
@@ -113,8 +129,9 @@ def test_the_planner_is_left_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lengths": [0]}, r"lengths=…\): expected a list of at least 1, each a whole number of at least 1"),
-        ({"lengths": [1, 2.5]}, r"lengths=…\): expected a list of at least 1, each a whole number of at least 1"),
+        ({"lengths": [0]}, r"lengths=…\): expected a list of at least 1, each a whole number from 1 to 100000"),
+        ({"lengths": [1, 2.5]}, r"lengths=…\): expected a list of at least 1, each a whole number from 1 to 100000"),
+        ({"lengths": [1, 100_001]}, r"lengths=…\): expected a list of at least 1, each a whole number from 1 to 100000"),
         ({"lengths": []}, r"lengths=…\): expected"),
         ({"lengths": [2, 2]}, r"lengths=…\): expected no two alike, got \[2, 2\]; name each once"),
         ({"random": [4, 3]}, r"random=…\): expected a shortest and a longest length, got 4 and 3, .* there is none; swap"),
@@ -175,7 +192,7 @@ def test_a_run_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         (
             ["--frequencies", "0,1"],
-            "(lengths=…): expected a list of at least 1, each a whole number of at least 1",
+            "(lengths=…): expected a list of at least 1, each a whole number from 1 to 100000",
         ),
         (["--frequencies", "1,x"], "--frequencies: expected whole numbers between commas, got '1,x'; write 1,2,4,8, say."),
         (["--frequencies", "1", "--random", "5:4"], "got 5 and 4, between which there is none; swap them"),

@@ -33,5 +33,5 @@ def test_the_result_says_it_all_and_other_models_have_none() -> None:
     assert made.in_short() == lines and len(table["term"]) == sum(made.summary().values())
     assert table["equation"][0] == "Δx0" and set(table["standard_deviation"]) == {0.0} and len(made.notes) == 1
     assert len(made.plot().axes[0].patches) == 4
-    with pytest.raises(UnsupportedError, match=r"model_equations: expected a SINDy, whose .* got a LinearModel; fit one"):
+    with pytest.raises(UnsupportedError, match=r"model_equations: expected a SINDy, whose .* got LinearModel; fit one"):
         model_equations(LinearModel())

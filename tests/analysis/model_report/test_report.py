@@ -514,3 +514,29 @@ def test_numbers_on_the_page() -> None:
     assert '<tr><th>a</th><td class="number">1.5</td><td class="number">–</td></tr>' in text
     assert '<tr><th>b</th><td class="number">–</td><td>yes</td></tr>' in text
     assert "<td>&lt;b&gt;</td>" in text
+
+
+def test_a_column_done_is_taken_where_it_is_said(
+    model_run: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `mbrl check` and `mbrl fit`."""
+    with np.load(dataset) as file:
+        columns = {name: file[name] for name in file.files if name != "terminated"}
+    np.savez(tmp_path / "done.npz", **columns, done=np.zeros(len(columns["reward"]), dtype=bool))
+    seen: list[Any] = []
+
+    def looked(module: Any, rows: Transitions, *, training_rows: Transitions, **options: Any) -> Any:
+        seen.extend([len(rows), len(training_rows)])
+        raise UnsupportedError("that is all")
+
+    monkeypatch.setattr("mbrl.analysis.commands.report.report", looked)
+    rows = str(tmp_path / "done.npz")
+    asked = ["report", "--ckpt", str(model_run), "--data", rows, "--training_data", rows, *elsewhere(tmp_path)]
+    predict = ["predict", "--ckpt_path", str(model_run), "--dataset", rows, "--output", str(tmp_path / "said.npz")]
+    for arguments in (asked, predict):
+        assert main(arguments) == 2
+        assert "say done: terminated if it is the first" in capsys.readouterr().err
+    assert main([*asked, "--done", "terminated"]) == 2 and seen == [200, 200]
+    assert main([*predict, "--done", "terminated"]) == 0
+    with np.load(tmp_path / "said.npz") as said:
+        assert len(said[said.files[0]])

@@ -80,11 +80,9 @@ class Own(GradientModel):
 
 
 def test_a_model_without_use_for_a_loss_refuses_it() -> None:
-    with pytest.raises(UnsupportedError, match="hands no errors to a loss, got a VaGraM; leave it out"):
+    with pytest.raises(UnsupportedError, match="hands no errors to a loss, got VaGraM; leave it out"):
         Own(loss=VaGraM())
-    with pytest.raises(
-        ConfigError, match="expected a loss of the mean beside deterministic=True, got a IterVAML of samples"
-    ):
+    with pytest.raises(ConfigError, match="expected a loss of the mean beside deterministic=True, got IterVAML of samples"):
         GaussianEnsemble(deterministic=True, loss=IterVAML(samples=2))
 
 

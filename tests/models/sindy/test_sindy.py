@@ -74,7 +74,8 @@ def test_before_a_fit_nothing_changes() -> None:
 
 def test_a_fit_explains_and_reports() -> None:
     model, report = fitted()
-    assert set(report) == {name.removeprefix("model/") for name in documented("A sparse model's fit")}
+    told = {name.removeprefix("model/") for name in documented("A sparse model's fit")}
+    assert set(report) == told - {"outside"}  # which comes with a box
     assert report["explained"] > 0.98 and report["reward_explained"] > 0.98 and report["loss"] == 1 - report["explained"]
     assert report["sound"] == 4 and report["redundant"] == 0 and 1 < report["terms"] < 10
     assert re.match(r"Δx0 = \(0\.[12]\d* ± 0\.00\d+\) u0 \+ \(0\.[01]\d* ± 0\.00\d+\) x2", str(model.equations()))
@@ -284,6 +285,7 @@ def test_rows_outside_of_the_domain_bend_nothing() -> None:
         found.append((model.map.in_units()[0, :, 0].tolist(), report))
     assert found[0][0][0] < -0.3 and "outside" not in found[0][1]
     assert found[1][0] == pytest.approx([-0.1, 0.2], abs=1e-6)
+    assert float(found[1][1]["explained_least"]) > 0.999999 > 0.9 > float(found[0][1]["explained_least"])
     share = ((rows.obs.abs() >= 1) | (rows.next_obs.abs() >= 1)).double().mean()
     assert float(found[1][1]["outside"]) == pytest.approx(float(share)) and 0.1 < share < 0.3
 

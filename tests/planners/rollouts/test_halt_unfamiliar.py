@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mbrl.data import Prediction, Transitions
-from mbrl.errors import ConfigError, NotBuiltError, UnsupportedError
+from mbrl.errors import ConfigError, DivergedError, MbrlWarning, NotBuiltError, UnsupportedError
 from mbrl.models import HasMembers
 from mbrl.parts import states_of_parts
 from mbrl.planners import HaltUnfamiliar, RolloutContext
@@ -66,7 +66,8 @@ def one_step(hook: HaltUnfamiliar, model: Apart, obs: list[float]) -> tuple[Any,
 def test_the_threshold_is_the_largest_disagreement_at_one_input(pessimism: float, ended: list[bool]) -> None:
     hook, model = ready(pessimism=pessimism)
     step, made_of, said = one_step(hook, model, [0.2, -0.4, 0.6])  # the data lie up to 0.8 apart, members up to 0.5
-    assert said == {"halt_threshold": pytest.approx(0.5 / pessimism), "halted": pytest.approx(sum(ended) / 3)}
+    shares = {"halted": pytest.approx(sum(ended) / 3), "unmeasured": 0.0}
+    assert said == {"halt_threshold": pytest.approx(0.5 / pessimism), **shares}
     assert made_of.terminated.tolist() == ended
     assert torch.equal(made_of.reward, torch.where(torch.tensor(ended), torch.tensor(-1.0), step.reward))
 
@@ -119,7 +120,7 @@ def test_targets_do_not_bootstrap_from_it() -> None:
 
 def test_identical_members_never_halt_and_a_disagreement_that_is_no_number_does() -> None:
     hook, model = ready(gap=0.0)
-    assert one_step(hook, model, [0.2, 5.0, 1e4])[2] == {"halt_threshold": 0.0, "halted": 0.0}
+    assert one_step(hook, model, [0.2, 5.0, 1e4])[2] == {"halt_threshold": 0.0, "halted": 0.0, "unmeasured": 0.0}
     hook, model = ready()
     step, _, _ = one_step(hook, model, [0.2])
     step.prediction.mean[1] = torch.nan
@@ -131,6 +132,60 @@ def test_the_cost_follows_the_rewards() -> None:
         for scale in (1.0, 1e4):
             hook, model = ready(rows=data(scale, shift))
             assert one_step(hook, model, [0.9])[1].reward.item() == pytest.approx(worst * scale)
+
+
+def unmeasured_at(monkeypatch: pytest.MonkeyPatch, bad: list[bool], value: float = torch.nan) -> None:
+    """Has the measure say nothing of these rows."""
+    real = MaxPairwiseDistance.__call__
+    gaps = torch.where(torch.tensor(bad), value, 0.0)
+
+    def call(*asked: Any, **named: Any) -> Tensor:
+        found = real(*asked, **named)
+        return found + gaps[: len(found)]  # `check` looks at two
+
+    monkeypatch.setattr(MaxPairwiseDistance, "__call__", call)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_rows_whose_measure_is_not_finite_set_no_threshold(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    """The largest disagreement of the others still does, so that not everything halts, nor nothing."""
+    unmeasured_at(monkeypatch, [True, False, False], value)
+    with pytest.warns(MbrlWarning, match=r"MaxPairwiseDistance to be finite .* got 1 of 3 where it isn't, which set no"):
+        hook, model = ready()
+    monkeypatch.undo()
+    _, step, said = one_step(hook, model, [0.2, 0.29, 0.4])
+    assert said["halt_threshold"] == pytest.approx(0.3) and step.terminated.tolist() == [False, False, True]
+    unmeasured_at(monkeypatch, [True, True, True])
+    with pytest.raises(DivergedError, match="to be finite on rows of the dataset, got none of 3; the model has diverged"):
+        ready()
+
+
+def test_steps_whose_measure_is_not_finite_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook, model = ready()
+    for value in (torch.nan, torch.inf, -torch.inf):
+        unmeasured_at(monkeypatch, [True, False, False], value)
+        _, step, said = one_step(hook, model, [0.2, 0.2, 0.2])
+        monkeypatch.undo()
+        assert step.terminated.tolist() == [True, False, False] and said["unmeasured"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("discount", "worst"), [(None, -300.0), (0.5, -300.0), (0.99, -300.0), (0.999, -3000.0), (0.995, -600.0)]
+)
+def test_the_cost_follows_the_learners_discount(discount: float | None, worst: float) -> None:
+    """No return of rewards of −3…−1 is lower than −3 / (1 − γ)."""
+    hook, model = ready(rows=data(1.0, -4.0))
+    value = None if discount is None else SAC(hidden=[4], discount=discount)
+    starts = Transitions.from_obs(torch.tensor([[0.9]]), 1)
+    step = model.step(model.start(starts, torch.Generator()), torch.zeros(1, 1), hook.want)
+    halted = hook(step, RolloutContext(0, model, torch.Generator(), value=value))
+    assert halted.reward.item() == pytest.approx(worst, rel=1e-5)
+    if discount == 0.99:
+        assert halted.reward.item() == -300.0, "bit for bit what it was"
+    older = hook.state_dict()
+    del older["lowest"]
+    hook.load_state_dict(older)
+    assert hook(step, RolloutContext(0, model, torch.Generator(), value=value)).reward.item() == -300.0
 
 
 def test_resume_keeps_the_threshold(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ WRITTEN: dict[str, Any] = {
 def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("mbrl.search.work.run_process.CHILD", (FAKE,))
     monkeypatch.setattr("mbrl.search.work.command_runner.POLL_S", 0.02)
-    monkeypatch.setattr("mbrl.search.commands.workers.DEFAULT", URL)
+    monkeypatch.setattr("mbrl.options.search.STORAGE", URL)
     monkeypatch.setattr("mbrl.search.commands.run.leave_best", lambda *given: None)  # a model takes seconds to import
     monkeypatch.setattr(os, "fsync", lambda file: None)  # on a busy disk it is most of a test
     monkeypatch.chdir(tmp_path)

@@ -64,7 +64,7 @@ class Instant:
 @pytest.fixture(autouse=True)
 def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("mbrl.search.commands.workers.CommandRunner", Instant)
-    monkeypatch.setattr("mbrl.search.commands.workers.DEFAULT", URL)
+    monkeypatch.setattr("mbrl.options.search.STORAGE", URL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # on a busy disk it is most of a test
     monkeypatch.chdir(tmp_path)

@@ -55,7 +55,7 @@ POINTS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mbrl.search.commands.workers.DEFAULT", URL)
+    monkeypatch.setattr("mbrl.options.search.STORAGE", URL)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # on a busy disk it is most of a test
     monkeypatch.chdir(tmp_path)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

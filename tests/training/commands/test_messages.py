@@ -44,7 +44,8 @@ KNOWN = ["trainer.eval_every", "trainer.folder", "horizon", "plans"]
         ),
         (
             'Parser key "dynamics":\n  Import path mbrl.policies.SAC does not correspond to a subclass of DynamicsModel',
-            "dynamics: expected a DynamicsModel, got mbrl.policies.SAC, which is none; give the class_path of one.",
+            "dynamics: expected a class derived from DynamicsModel, got mbrl.policies.SAC, which is none; "
+            "give the class_path of one.",
         ),
         (
             "Parser key \"horizon\":\n  Expected a <class 'int'>. Got value: eight",

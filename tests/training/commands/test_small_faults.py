@@ -96,7 +96,7 @@ def test_a_class_that_is_spelt_wrongly(name: str, near: str, tmp_path: Path, cap
 
 
 def test_help_says_limits_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["fit", "--help"], ["fit", "--model.help", "mbrl.models.GaussianEnsemble"]):
+    for arguments in (["fit", "--full_help"], ["fit", "--model.help", "mbrl.models.GaussianEnsemble"]):
         with contextlib.suppress(SystemExit):
             main(arguments)
         shown = re.sub(r"\s+", " ", capsys.readouterr().out)

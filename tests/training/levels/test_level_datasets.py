@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import minari
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mbrl.cli import main
 from mbrl.data import NormalizedScore, Task, make_generator, read_offline
@@ -20,11 +22,10 @@ from mbrl.errors import CheckpointError, ConfigError, DataError
 from mbrl.models import SimulatorModel
 from mbrl.planners import PETS, Dyna, RandomShooting
 from mbrl.policies import SAC
-from mbrl.training.callbacks.run_clock import RunClock
 from mbrl.training.checkpoint import read_checkpoint
-from mbrl.training.levels import LEVELS, level_datasets, make_levels, reference_returns
+from mbrl.training.levels import LEVELS, level_datasets, make_levels, reference_returns, references
 from mbrl.training.levels.references import UniformActions
-from tests.training.toy import trainer
+from tests.training.toy import evaluations_return, trainer
 
 ENV: dict[str, Any] = {"env_id": "Reacher-v5", "env_kwargs": {"max_episode_steps": 10}}
 RETURNS = {20: -9.0, 40: -2.0, 60: -1.0}  # what evaluations are made to return
@@ -38,15 +39,8 @@ def sac(**options: Any) -> Dyna:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reacher") / "seed0"
-    real = RunClock._evaluation
-
-    def evaluation(self: RunClock, run: Any, planner: Any, now: int) -> dict[str, float]:
-        line = real(self, run, planner, now)
-        self.last_return = line["eval/return"] = RETURNS[now]
-        return line
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunClock, "_evaluation", evaluation)
+        evaluations_return(RETURNS, patch)
         data = OnlineData(**ENV, steps=60, num_envs=2, eval_episodes=1)
         trainer(folder, keep_at={"return": [-8, -4, -1]}).fit(sac(keep_sim_state=True), data)
     return folder
@@ -184,6 +178,69 @@ def test_what_is_refused(run: Path, tmp_path: Path) -> None:
         make_levels(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("spoil", "what"), [("model.pt", "damaged"), ("buffer-real.pt", "damaged"), ("manifest.json", "whole")]
+)
+def test_a_damaged_kept_checkpoint_is_noticed_before_any_step(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, what: str
+) -> None:
+    """Also one that isn't the medium policy in the end."""
+    shutil.copytree(run, tmp_path / "run")
+    victim = tmp_path / "run/checkpoints/return--1" / spoil
+    copy = victim.read_bytes()
+    victim.unlink()  # a link to the newest one's
+    if spoil != "manifest.json":
+        victim.write_bytes(copy[: len(copy) // 2])
+
+    def stepped(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("it stepped")
+
+    monkeypatch.setattr(level_datasets, "reference_returns", stepped)
+    with pytest.raises(CheckpointError, match=rf"{what}.*return--1|return--1.*{what}"):
+        make_levels(tmp_path / "run", ["random", "medium-expert"])
+    with pytest.raises(AssertionError, match="it stepped"):
+        make_levels(tmp_path / "run", ["random", "expert"])  # which need none of them
+
+
+def test_the_action_before_is_zero_where_an_episode_begins() -> None:
+    before: list[Tensor] = []
+
+    class Remembering:
+        def sample(self, obs: Tensor, generator: Any, prev_action: Tensor) -> tuple[Tensor, Tensor]:
+            before.append(prev_action.clone())
+            return torch.full_like(prev_action, float(len(before))), torch.zeros(len(obs))
+
+    planner = SimpleNamespace(
+        learner=SimpleNamespace(policy=Remembering()), device=torch.device("cpu"), built_task=SimpleNamespace(action_size=2)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(level_datasets, "_learner", lambda planner: planner.learner)
+        act = level_datasets._sampling(planner, 0)  # type: ignore[arg-type]
+    for ended in (False, False, True, False):
+        act(SimpleNamespace(obs=torch.zeros(1, 3), ended=torch.tensor([ended])))  # type: ignore[arg-type]
+    assert [one.tolist() for one in before] == [[[0.0, 0.0]], [[1.0, 1.0]], [[0.0, 0.0]], [[3.0, 3.0]]]
+
+
+@pytest.mark.parametrize(("episodes", "at_once"), [(4, 4), (10, 10), (12, 10)])
+def test_references_step_no_more_than_ten_environments_at_once(
+    run: Path, monkeypatch: pytest.MonkeyPatch, episodes: int, at_once: int
+) -> None:
+    task, made = level_datasets._Source.of(run, ()).task, []
+
+    class Counted(VectorExperience):
+        def __init__(self, task: Task, num_envs: int, **options: Any) -> None:
+            made.append(num_envs)
+            super().__init__(task, num_envs, **options)
+
+    class Still(UniformActions):
+        def act(self, obs: Any, memory: Any, *, explore: bool, snapshot: Any = None) -> Any:
+            return torch.zeros(len(obs), 2), memory
+
+    monkeypatch.setattr(references, "VectorExperience", Counted)
+    reference_returns(Still(task), task, episodes=episodes)  # type: ignore[arg-type]
+    assert made == [at_once]
+
+
 @pytest.mark.usefixtures("_references")
 def test_without_a_kept_medium_policy_the_return_to_keep_it_at_is_named(tmp_path: Path) -> None:
     trainer(tmp_path / "run").fit(sac(), OnlineData(**ENV, steps=20, eval_episodes=1))
@@ -197,7 +254,7 @@ def test_without_a_kept_medium_policy_the_return_to_keep_it_at_is_named(tmp_path
 def test_a_planner_without_a_policy_is_refused(tmp_path: Path) -> None:
     pets = PETS(SimulatorModel(), RandomShooting(2), horizon=1, warmup_steps=0)
     trainer(tmp_path / "run").fit(pets, OnlineData(**ENV, steps=5, eval_episodes=1))
-    with pytest.raises(CheckpointError, match=r"expected a run of a planner that learns a policy .* got a PETS"):
+    with pytest.raises(CheckpointError, match=r"expected a run of a planner that learns a policy .* got PETS"):
         make_levels(tmp_path / "run", ["random"])
 
 
@@ -207,10 +264,9 @@ def test_a_checkpoint_of_the_warm_up_is_no_medium_policy(
     untrained, trained = SimpleNamespace(env_steps=30, warmup_steps=30), SimpleNamespace(env_steps=60, warmup_steps=30)
     kept = [(Path("return--900"), -100.0, 30), (Path("return--800"), -90.0, 60)]
     planners = {"return--900": untrained, "return--800": trained}
-    monkeypatch.setattr(level_datasets, "reached_checkpoints", lambda run: kept)
     monkeypatch.setattr(level_datasets, "_planner", lambda folder, allow, buffers: planners[folder.name])
     said: list[str] = []
     source = SimpleNamespace(run=run, allow=())
-    found, about = level_datasets._medium(source, NormalizedScore(-1000.0, -10.0, "ours"), said.append)  # type: ignore[arg-type]
+    found, about = level_datasets._medium(source, kept, NormalizedScore(-1000.0, -10.0, "ours"), said.append)  # type: ignore[arg-type]
     assert found is trained and about.startswith("return--800 of the run, after 60 steps")
     assert said[0] == "return--900 is passed over: its -100 was luck, since nothing was learned by step 30"
