@@ -16,7 +16,7 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--to", choices=("torch", "onnx", "python", "c"),
         help="torch or onnx for a run that acts by a policy, python or c for a sparse policy or a SINDy model (default: "
-        "python for these, else torch)",
+        "as --output ends, .pt2, .onnx, .py or .c; else python for these, and torch for others)",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, help="a new file (default: policy or model in the run folder)")
     return parser.parse_args(arguments)

@@ -97,6 +97,10 @@ def test_a_run_is_exported_and_others_are_refused(tmp_path: Path, capsys: pytest
     trainer(tmp_path / "sparse").fit(FixedPolicy(policy()), data(1))
     assert main(["export", str(tmp_path / "sparse"), "--to", "c", "--output", str(tmp_path / "policy.c")]) == 0
     assert "void policy(const double *x, double *u)" in (tmp_path / "policy.c").read_text()
+    assert main(["export", str(tmp_path / "sparse"), "--output", str(tmp_path / "by_name.c")]) == 0
+    assert (tmp_path / "by_name.c").read_bytes() == (tmp_path / "policy.c").read_bytes()
+    assert main(["export", str(tmp_path / "sparse"), "--to", "c", "--output", str(tmp_path / "policy.pt2")]) == 2
+    assert "mbrl export --to c: expected a file named *.c, got --output" in capsys.readouterr().err
     trainer(tmp_path / "network").fit(FixedPolicy(SAC(hidden=[4])), data(1))
     assert main(["export", str(tmp_path / "network"), "--to", "python", "--output", str(tmp_path / "no.py")]) == 2
     assert "expected a run with a SINDy model or a SparsePolicy, got FixedPolicy with neither" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
     """Writes the file that the options ask for."""
     module = load(given.run, allow)
     sparse = _sparse(module)
-    to = given.to or ("torch" if sparse is None else "python")
+    to = _format(given.to, given.output) or ("torch" if sparse is None else "python")
     name = "model" if isinstance(sparse, SINDy) and to not in _NETWORKS else "policy"
     output = given.output or inside(checkpoint_at(given.run)) / (name + _ENDINGS[to])
     runner = output.with_name(RUNNER.name)
@@ -43,8 +43,20 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
     if to == "torch":
         write_whole(runner, RUNNER.read_bytes())
     write_whole(output, written)
-    say(f"the {'policy' if to in _NETWORKS else 'code'} is in {output}{f', to act by with {runner}' * (to == 'torch')}")
+    what = name if to in _NETWORKS else f"{name}'s code"
+    say(f"the {what} is in {output}{f', to act by with {runner}' * (to == 'torch')}")
     return 0
+
+
+def _format(to: str | None, output: Path | None) -> str | None:
+    """The format that is asked for, or that the file's name says; None if neither does."""
+    said = next((name for name, ending in _ENDINGS.items() if output is not None and output.suffix == ending), None)
+    if to is not None and said not in (None, to):
+        raise ConfigError(
+            f"mbrl export --to {to}: expected a file named *{_ENDINGS[to]}, got --output {output}, as of --to {said}; change "
+            "one of the two."
+        )
+    return to or said
 
 
 def _written(module: Planner | DynamicsModel, sparse: SparsePolicy | SINDy | None, to: str) -> bytes:
