@@ -53,8 +53,8 @@ def _format(to: str | None, output: Path | None) -> str | None:
     said = next((name for name, ending in _ENDINGS.items() if output is not None and output.suffix == ending), None)
     if to is not None and said not in (None, to):
         raise ConfigError(
-            f"mbrl export --to {to}: expected a file named *{_ENDINGS[to]}, got --output {output}, as of --to {said}; change "
-            "one of the two."
+            f"mbrl export --to {to}: expected a file named *{_ENDINGS[to]}, got --output {output}, as of --to {said}; "
+            "change one of the two."
         )
     return to or said
 
