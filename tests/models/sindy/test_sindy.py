@@ -272,7 +272,7 @@ def walled() -> Transitions:
     generator = make_generator("cpu", 3)
     obs = torch.rand(300, 1, generator=generator, dtype=torch.float64) * 2.4 - 1.2
     action = torch.rand(300, 1, generator=generator, dtype=torch.float64) * 2 - 1
-    led = torch.where(obs.abs() > 1, -obs, 0.9 * obs + 0.2 * action)
+    led = torch.where(obs.abs() > 1, -0.5 * obs, 0.9 * obs + 0.2 * action)
     return Transitions(obs, action, torch.zeros(300, dtype=torch.float64), led, *torch.zeros(2, 300, dtype=torch.bool))
 
 
