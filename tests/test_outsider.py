@@ -325,7 +325,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "class": (setting("model.class_path", "mine.shooting.Shoting"), "the dotted name of a class, got mine.shooting.Shoting"),
     "kind of class": (
         setting("model.init_args.dynamics.class_path", "mine.shooting.Shooting"),
-        "expected a DynamicsModel, got mine.shooting.Shooting",
+        "expected a class derived from DynamicsModel, got mine.shooting.Shooting",
     ),
     "no model for the planner": (setting("model.init_args", {}), "dynamics: expected a value, got none"),
     "kind of actions": (lambda made: made["data"]["init_args"].update(CART), "only continuous actions"),

@@ -162,6 +162,27 @@ class ReplayBuffer:
         steps = torch.arange(length, device=self.device)  # length
         return self.gather(order[starts[drawn].unsqueeze(-1) + steps])  # n x length
 
+    def sample_cut_windows(self, n: int, length: int, generator: torch.Generator) -> tuple[Transitions, Tensor]:
+        """`n` windows of up to `length` steps in a row of one episode, uniform over the rows that they begin at.
+
+        Where an episode has no further rows, the last is repeated in its place, so that ends occur at every place.
+
+        Returns:
+            `n x length` rows, and the place of each in its window, `n x length` int64.
+
+        Raises:
+            ConfigError: if the buffer keeps no episode numbers.
+            DataError: if there are no rows.
+        """
+        order, starts = self._window_starts(1)
+        drawn = torch.randint(starts.shape[0], (n,), generator=generator, device=generator.device).to(self.device)  # n
+        steps = torch.arange(length, device=self.device)  # length
+        at = starts[drawn].unsqueeze(-1) + steps  # n x length
+        rows = self.gather(order[at.clamp(max=self._size - 1)])  # n x length
+        episode = rows.extras["episode"]
+        place = ((episode == episode[:, :1]) & (at < self._size)).cumsum(1) - 1
+        return rows.map(lambda column: column[torch.arange(n, device=column.device).unsqueeze(-1), place]), place
+
     def __len__(self) -> int:
         return self._size
 

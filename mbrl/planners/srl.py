@@ -245,5 +245,5 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
     def _critics_batch(self, generator: torch.Generator) -> Transitions:
         if not (self.learner.time_aware_critic and self.learner.needs_model):
             return self.real_buffer.sample(self.batch_size, generator)
-        windows = self.real_buffer.sample_windows(self.batch_size, self.learner.length, generator)  # B x J
-        return self.learner.segments(windows, self.recall)
+        cut = self.real_buffer.sample_cut_windows(self.batch_size, self.learner.length, generator)  # B x J
+        return self.learner.segments(*cut, self.recall)

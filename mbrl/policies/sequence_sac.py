@@ -66,7 +66,8 @@ class SequenceSAC(SAC):
         time_aware_critic: whether critics know the place j at which an action is taken: they learn from segments of J real
             steps, each step's value at the state that the model predicts from the segment's first, and the policy's j-th
             action is scored at place j. Targets bootstrap from place 0 at real states. An option of the authors' code, off.
-            An update of the critics then takes about J times as long, and episodes shorter than J teach nothing.
+            Segments that an episode's end cuts repeat its last step. An update of the critics then takes about J times as
+            long.
         **sac: arguments of `SAC`, all but `initial`.
 
     Raises:
@@ -118,16 +119,21 @@ class SequenceSAC(SAC):
         policy.trained_length = self.length
         return policy
 
-    def segments(self, windows: Transitions, recall: Recall) -> Transitions:
-        """The rows that time-aware critics learn from, `W·J`, of windows of J real steps, `W x J`.
+    def segments(self, windows: Transitions, places: Tensor, recall: Recall) -> Transitions:
+        """The rows that time-aware critics learn from, `W·J`, of windows of real steps, `W x J`.
 
         Each stands at the state that `recall` predicts from its window's first, with its place in `extras["place"]`.
+
+        Args:
+            windows: as `ReplayBuffer.sample_cut_windows` draws them. Whole ones hold terminations at the last place alone,
+                past which values, bootstrapped from place 0, would go on.
+            places: `W x J` int64, of each row in its window.
+            recall: as in `update_actor`.
         """
         said = recall(windows.obs[:, 0], windows.action)  # J x W
         rows = windows.map(lambda column: column.transpose(0, 1).flatten(0, 1))  # J·W
-        places = torch.arange(len(said.obs), device=said.obs.device).repeat_interleave(said.obs.shape[1])
-        rows.obs = said.obs.flatten(0, 1)
-        rows.extras["place"] = places.to(rows.obs.dtype)
+        rows.obs = torch.take_along_dim(said.obs, places.T.unsqueeze(-1), 0).flatten(0, 1)
+        rows.extras["place"] = places.T.flatten().to(rows.obs.dtype)
         return rows
 
     def _values_of(self, batch: Transitions) -> Tensor:

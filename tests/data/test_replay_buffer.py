@@ -135,6 +135,22 @@ def test_windows_see_rows_added_since():
     assert set(rows.tolist()) == {0, 3}
 
 
+@pytest.mark.parametrize(("envs", "capacity"), [(1, 100), (3, 100), (2, 31)])
+def test_cut_windows_begin_at_every_row_and_repeat_the_last_of_an_episode(envs, capacity):
+    buffer = ReplayBuffer(capacity, S, A, store_episodes=True)
+    for rows in interleaved(60, envs, lambda env: 4 + env):
+        buffer.add(rows)
+    kept = buffer.all()
+    by_row = dict(zip(kept.row.tolist(), kept.extras["episode"].tolist(), strict=True))
+    windows, places = buffer.sample_cut_windows(20 * len(by_row), 3, make_generator("cpu", 1))
+    assert windows.obs.shape == (20 * len(by_row), 3, S) and places.shape == windows.row.shape
+    assert set(windows.row[:, 0].tolist()) == set(by_row)
+    for first, rows, at in zip(windows.row[:, 0].tolist(), windows.row.tolist(), places.tolist(), strict=True):
+        follow = [k for k in range(3) if by_row.get(first + k * envs) == by_row[first]]
+        expected = [min(k, len(follow) - 1) for k in range(3)]
+        assert at == expected and rows == [first + k * envs for k in expected]
+
+
 def test_window_errors():
     with pytest.raises(ConfigError, match="store_episodes=True"):
         ReplayBuffer(5, S, A).sample_windows(1, 2, make_generator("cpu", 0))

@@ -119,6 +119,9 @@ def test_random_lengths_are_drawn_for_each_decision_and_each_environment() -> No
     taken = torch.stack(experience.actions)[:, :, 0]  # a decision begins above what precedes it, and halves go down
     begins = [[0, *(step for step in range(1, 60) if column[step] > column[step - 1])] for column in taken.T.tolist()]
     assert begins[0] != begins[1] and [len(part) for part in begins] == found.decisions.tolist()
+    for column, starts in zip(taken.T.tolist(), begins, strict=True):  # each from its own memory
+        follows = [(column[step - 1] + (step in starts)) / 2 for step in range(1, 60)]
+        assert column == pytest.approx([0.5, *follows])
     again = Ones([60], [60])
     evaluate(OpenLoop(watched(), again, 2, 6), again, 2, seed=0)
     assert torch.equal(torch.stack(again.actions), torch.stack(experience.actions))

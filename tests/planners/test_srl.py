@@ -48,6 +48,7 @@ class Looks:
     def __init__(self, planner: SRL, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lengths: list[int] = []
         self.said: list[Tensor] = []
+        self.before: list[Tensor] = []
         policy = planner.learner.policy
         for name, place in (("sequence", 2), ("mode_sequence", 2)):
             monkeypatch.setattr(policy, name, self.watched(getattr(policy, name), place))
@@ -57,6 +58,7 @@ class Looks:
             said = method(*given)
             if not torch.is_grad_enabled():  # an update asks with gradients
                 self.lengths.append(given[place])
+                self.before.append(given[1].clone())
                 self.said.append(said[0] if isinstance(said, tuple) else said)
             return said
 
@@ -76,6 +78,7 @@ def test_open_loop_plays_whole_sequences_and_stores_each_step(monkeypatch: pytes
     played = torch.cat([looks.said[0][0], looks.said[1][0, :2], looks.said[2][0], looks.said[3][0], looks.said[4][0, :2]])
     assert torch.equal(rows.action[4:20], played)
     before = rows.extras["prev_action"]
+    assert torch.equal(torch.cat(looks.before), before[[4, 8, 10, 14, 18, 20]])  # where it looked
     begins = torch.arange(24) % 10 == 0
     assert not bool(before[begins].any())
     assert torch.equal(before[1:][~begins[1:]], rows.action[:-1][~begins[1:]])
@@ -109,6 +112,13 @@ def test_decisions_are_counted_for_each_step() -> None:
     ticked(dyna, 8)  # type: ignore[arg-type]
     said = dyna.metrics.pop()
     assert (said["train/decisions_per_step"], said["train/actor_updates_per_step"]) == (1.0, 2.0)
+
+
+def test_an_evaluation_counts_how_often_it_looked() -> None:
+    experience = VectorExperience(TASK, 2, seed=0)
+    found = evaluate(made(4), experience, 3, seed=0)
+    assert found.lengths.tolist() == [10] * 3
+    assert found.decisions is not None and found.decisions.tolist() == [3] * 3
 
 
 def test_episodes_end_one_by_one_and_only_theirs_is_dropped() -> None:
@@ -148,6 +158,14 @@ def test_the_warm_up_may_play_sequences_of_the_first_policy(monkeypatch: pytest.
     looks = Looks(planner, monkeypatch)
     ticked(planner, 7)
     assert looks.lengths == [3, 3, 3]
+
+
+def test_a_decision_drops_a_sequence_that_is_still_played() -> None:
+    planner = made(4)
+    memory, obs = planner.memory(1, make_generator("cpu", "acting")), torch.ones(1, 2) * 0.1
+    planner.act(obs, memory, explore=False)
+    last = planner.decide(obs, memory, 2)[:, 1]
+    assert torch.equal(planner.act(-obs, memory, explore=False)[0], planner.learner.policy.mode(-obs, last))
 
 
 def test_predict_gives_an_action_at_a_time() -> None:
@@ -196,12 +214,30 @@ def test_time_aware_critics_get_segments_of_one_episode(monkeypatch: pytest.Monk
     monkeypatch.setattr(planner.learner, "update_critics", lambda rows, *rest: (seen.append(rows), update(rows, *rest))[1])
     planner.learn(1)
     (rows,) = seen
-    assert rows.extras["place"].tolist() == [0.0] * 8 + [1.0] * 8 + [2.0] * 8
     assert rows.row is not None
-    first, second, third = rows.row.view(3, 8)
-    assert torch.equal(second, first + 1) and torch.equal(third, first + 2)
-    real = planner.real_buffer.all().obs
-    assert torch.equal(rows.obs[:8], real[first]) and not torch.equal(rows.obs[8:16], real[second])
+    place, row = rows.extras["place"].long().view(3, 8), rows.row.view(3, 8)
+    real = planner.real_buffer.all()
+    last = torch.where(row[0] < 10, 9, 13)  # of the episode, of which the second goes on
+    steps = torch.arange(3).unsqueeze(-1)
+    assert torch.equal(place, torch.minimum(steps, last - row[0])) and bool((place[2] < 2).any())
+    assert torch.equal(row, row[0] + place)
+    assert torch.equal(rows.reward, real.reward[rows.row]) and torch.equal(rows.obs[:8], real.obs[row[0]])
+    said = planner.recall(real.obs[row[0]], real.action[torch.minimum(row[0] + steps, last).T]).obs
+    for number in range(8):
+        torch.testing.assert_close(rows.obs.view(3, 8, -1)[:, number], said[place[:, number], number])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_time_aware_critics_see_terminations_at_every_place(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else values, which bootstrap from place 0, would go on beyond them."""
+    planner = made(3, learner=SequenceSAC(3, hidden=[8], time_aware_critic=True), batch_size=64)
+    flags = (torch.arange(12) + 1) % steps == 0
+    before = torch.zeros(12, 1)
+    extras = {"episode": torch.arange(12) // steps, "prev_action": before}
+    obs = torch.zeros(12, 2)
+    planner.real_buffer.add(Transitions(obs, before, before[:, 0], obs, flags, torch.zeros_like(flags), extras=extras))
+    rows = planner._critics_batch(make_generator("cpu", "replay"))
+    assert set(rows.extras["place"][rows.terminated].tolist()) == {float(place) for place in range(min(3, steps))}
 
 
 @pytest.mark.check("srl-9.3")
@@ -233,6 +269,13 @@ def test_the_actors_step_leaves_no_gradient_in_the_model(through: bool, target: 
     assert all(parameter.grad is not None for parameter in planner.learner.policy.parameters())
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_predicted_ends_count_if_they_are_asked_for(ends: bool) -> None:
+    planner = made(3, model=LinearModel(), task=linear_task(), model_target=False, recall_ends=ends)  # ends beyond ±2
+    alive = planner.recall(torch.tensor([[1.9, 1.9], [0.0, 0.0]]), torch.zeros(2, 3, 1)).alive
+    assert alive.T.tolist() == [[True, not ends, not ends], [True] * 3]
+
+
 @pytest.mark.check("srl-9.2")
 def test_the_average_is_asked_for_two_actions_and_nothing_for_one() -> None:
     for length in (1, 2):
@@ -252,13 +295,14 @@ def test_the_average_is_asked_for_two_actions_and_nothing_for_one() -> None:
 def test_the_actor_may_be_updated_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     planner = made(2, actor_update_every=3, updates_per_step=2)
     ticked(planner, 4)
-    calls: Counter[str] = Counter()
+    calls: list[str] = []
     for name in ("update_critics", "update_actor", "end_update"):
         method = getattr(planner.learner, name)
-        monkeypatch.setattr(planner.learner, name, lambda *a, n=name, m=method: (calls.update([n]), m(*a))[1])
+        monkeypatch.setattr(planner.learner, name, lambda *a, n=name, m=method: (calls.append(n), m(*a))[1])
     planner.metrics.pop()
     planner.learn(3)
-    assert calls == {"update_critics": 6, "update_actor": 2, "end_update": 6}
+    seldom = ["update_critics", "end_update"] * 2
+    assert calls == ["update_critics", "update_actor", "end_update", *seldom] * 2  # the first update has one
     assert planner.metrics.pop()["train/actor_updates_per_step"] == pytest.approx(2 / 3)
 
 

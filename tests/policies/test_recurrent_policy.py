@@ -50,6 +50,21 @@ def test_densities_are_the_published_ones_without_their_1e_6(
     assert (found - torch.log1p(1e-6 / slope).sum()).item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(("cell", "layer"), [("gru", nn.GRUCell), ("rnn", nn.RNNCell)])
+def test_first_weights_are_torchs_own_of_a_cell_and_xaviers_of_layers(cell: Any, layer: Any) -> None:
+    policy, theirs = made(hidden=(64, 100), cell=cell), layer(A, 100)
+    pairs = [
+        (policy.input_weight, theirs.weight_ih),
+        (policy.hidden_weight, theirs.weight_hh),
+        (policy.input_bias, theirs.bias_ih),
+    ]
+    for ours, own in [*pairs, (policy.hidden_bias, theirs.bias_hh)]:
+        assert ours.shape == own.shape and 0.09 < ours.abs().max() <= 0.1
+    for weight, fans in ((policy.state_weight, 64 + 100), (policy.head_weight, 100 + A)):  # mean and log σ are two layers
+        assert 0.97 < weight.abs().max() / (6 / fans) ** 0.5 <= 1
+    assert not bool(policy.state_bias.any()) and not bool(policy.head_bias.any())
+
+
 def by_torch_layers(policy: RecurrentPolicy, obs: Tensor, prev_action: Tensor, length: int) -> Tensor:
     """The deterministic sequence by torch's own GRU cell and layers with the policy's weights."""
     cell = nn.GRUCell(A, 12)

@@ -272,7 +272,7 @@ def test_back_propagation_through_time_scores_the_last_action_where_it_is_taken(
 def test_time_aware_critics_learn_at_predicted_states_and_score_each_action_at_its_place() -> None:
     rows, learner = batch(12), built(time_aware_critic=True, critic_loss="full")
     windows = rows.map(lambda column: column.unflatten(0, (4, 3)))  # 4 windows of 3 steps
-    segments = learner.segments(windows, moves)
+    segments = learner.segments(windows, torch.arange(3).expand(4, 3), moves)
     states = moves(windows.obs[:, 0], windows.action).obs  # J x W x S
     expected = torch.zeros(())
     draws = learner.policy.sample(segments.next_obs, noise(), segments.action)

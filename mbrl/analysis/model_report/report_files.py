@@ -104,7 +104,8 @@ def check_folder(folder: Path, parts: Sequence[str], *, overwrite: bool) -> None
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise RunFolderError(
-            f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --out another, or --overwrite."
+            f"expected a folder without a report, but {folder} holds {', '.join(there)}; give --folder another, or "
+            "--overwrite."
         )
     made = _made(folder)
     try:

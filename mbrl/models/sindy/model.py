@@ -266,7 +266,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
 
     def _check_inside(self, inside: Tensor) -> None:
         left, needed = int(inside.sum()), len(self.map.terms)
-        if left < needed <= len(inside):
+        if left == 0 or left < needed <= len(inside):  # fewer rows in all than terms are taken, none can't be
             raise DataError(
                 f"SINDy(domain=…): expected at least as many rows inside as the library has terms, {needed}, got {left} of "
                 f"{len(inside)}; widen the box, collect more before the first fit, or lower the library's degree."

@@ -409,7 +409,7 @@ def test_a_folder_that_holds_a_report(
     assert numbers(tmp_path)["parts"]["open_loop"]["summary"] == {"x": None}
     before = hashes()
     said = refused(command(model_run, dataset, "--out", str(tmp_path)), capsys)
-    assert "holds report.html, report.json, open_loop.csv; give --out" in said and "--overwrite" in said
+    assert "holds report.html, report.json, open_loop.csv; give --folder" in said and "--overwrite" in said
     assert hashes() == before
     Report({}, [Skipped("open_loop", "Open loop", "why.")]).write(tmp_path, overwrite=True)
     assert "open_loop.csv" not in hashes()  # or it would belong to another report than the rest

@@ -297,6 +297,10 @@ def test_too_few_rows_inside_are_refused_and_nan_rows_are_never_passed_over() ->
         DataError, match=r"SINDy\(domain=…\): expected at least as many rows inside as the library has terms, 6"
     ):
         model.refit(walled(), make_generator("cpu", 0))
+    far = walled().select(slice(0, 3))
+    far.obs, far.next_obs = far.obs.sign(), far.next_obs.sign()
+    with pytest.raises(DataError, match="terms, 6, got 0 of 3"):
+        model.refit(far, make_generator("cpu", 0))
     rows = walled()
     rows.next_obs[7] = torch.nan
     with pytest.raises(DataError, match="finite"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from mbrl.data import Generator, Prediction, Task, Transitions, make_generator
 from mbrl.envs import make_task
 from mbrl.errors import UnsupportedError
-from mbrl.models import Box, Differentiable, DynamicsModel, GaussianEnsemble, NextObsNetwork, SimulatorModel
+from mbrl.models import Box, Differentiable, DynamicsModel, GaussianEnsemble, NextObsNetwork, SimulatorModel, UnitCircle
 from mbrl.networks import MovingAverage
 from mbrl.planners import FixedPolicy, ModelRolled, Planner, TemporalRecall
 from mbrl.policies import BuildablePolicy
@@ -107,6 +107,19 @@ def test_a_sequence_that_begins_outside_of_a_box_goes_on_while_it_comes_nearer(e
     model.state.fill_(3.0)
     stops = [[True, False, False], [True, False, False]]
     assert TemporalRecall(model, ends=True)(obs, torch.zeros(2, 3, 1)).alive.T.tolist() == stops
+
+
+def test_predictions_are_projected_and_an_end_is_for_good() -> None:
+    model = LinearModel([[0.0, -2.0], [2.0, 0.0]], [[0.0], [0.0]])  # a quarter of a turn, and twice as far
+    model.build(LINEAR)
+    model.domain = [UnitCircle([[0, 1]])]
+    said = TemporalRecall(model)(torch.tensor([[0.6, 0.8]]), torch.zeros(1, 3, 1))
+    torch.testing.assert_close(said.obs[:, 0], torch.tensor([[0.6, 0.8], [-0.8, 0.6], [-0.6, -0.8]]))
+    model.domain = [Box([None, -0.7], [None, 0.7], "terminate")]
+    model.state.mul_(0.5)
+    said = TemporalRecall(model, ends=True)(torch.tensor([[0.75, 0.1]]), torch.zeros(1, 4, 1))
+    assert said.obs[:, 0, 1].tolist() == pytest.approx([0.1, 0.75, -0.1, -0.75])  # out, and in again
+    assert said.alive[:, 0].tolist() == [True, False, False, False]
 
 
 class Explodes(DynamicsModel):

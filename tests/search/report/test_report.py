@@ -165,7 +165,7 @@ def test_several_objectives(capsys: pytest.CaptureFixture[str]) -> None:
     assert "has several objectives" in text and "6 configurations that none is expected to beat" in text
     assert text.count("; b ") == 6 and "best-0  " in text
     Path("file").touch()
-    with pytest.raises(ConfigError, match="--out: expected a folder, got file, which is a file"):
+    with pytest.raises(ConfigError, match="--folder: expected a folder, got file, which is a file"):
         report("fake", "--out", "file")
 
 
