@@ -70,8 +70,8 @@ def sac(task: Setting, repeat: int) -> arms.Arm:
 
 def srl(task: Setting, length: int) -> arms.Arm:
     """SRL with sequences of `length` actions."""
-    settings = [f"--model.init_args.learner.init_args.length={length}", *_kept(task)]
-    return arms.Arm(["configs/base/srl.yaml", f"configs/srl/{task.preset}.yaml"], settings)
+    sizes = [f"--model.init_args.learner.init_args.length={length}", f"--data.init_args.steps={task.steps}"]
+    return arms.Arm(["configs/base/srl.yaml", f"configs/srl/{task.preset}.yaml"], [*sizes, *_kept(task)])
 
 
 def _kept(task: Setting) -> list[str]:
