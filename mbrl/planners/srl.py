@@ -132,9 +132,11 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
     def fit_dynamics(
         self, rows: Transitions, generator: torch.Generator, value: ValueFunction | None
     ) -> dict[str, float | Tensor]:
-        """Refits the model, or has one that is updated step by step take its statistics."""
+        """Refits the model, or has one that is updated step by step take its statistics and rank its members."""
         if isinstance(self.dynamics, GradientModel):
-            self.dynamics.begin_fit(rows, generator, value)
+            run = self.dynamics.begin_fit(rows, generator, value)
+            if run.holdout is not None:  # rows that updates have seen as well, since they take all
+                self.dynamics.rank_members(self.dynamics.score(run.holdout, value))
             return {}
         return super().fit_dynamics(rows, generator, value)
 

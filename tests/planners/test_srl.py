@@ -65,6 +65,16 @@ class Looks:
         return noted
 
 
+def test_members_that_are_updated_are_ranked_where_statistics_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = GaussianEnsemble(members=4, elites=2, hidden=[8], holdout=0.5, batch_size=4)
+    planner = made(model=model, task=TASK, model_target=False, refit_every=10)
+    assert model.drawn_members.tolist() == [0, 1]
+    scores = torch.tensor([3.0, 1.0, 4.0, 2.0])
+    monkeypatch.setattr(type(model), "score", lambda self, rows, value=None: scores)
+    ticked(planner, 12)
+    assert model.drawn_members.tolist() == [1, 3]
+
+
 # acting --------------------------------------------------------------------------------------------------------------
 
 
