@@ -258,7 +258,7 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (UncertaintyPenalty, {"weight": -1.0}, "a finite number of at least 0, got -1.0"),
     (UncertaintyBonus, {"target": 0.0}, "a finite number above 0, or None, got 0.0"),
     (BatchPenalty, {"weight_lr": NAN}, "a finite number above 0, got nan"),
-    (MeanDisagreement, {"reward": "yes"}, "true or false, got 'yes'"),
+    (MeanDisagreement, {"reward": "yes"}, "true or false, or auto, got 'yes'"),
     (MaxAleatoric, {"scale": [1.0, 0.0]}, "a list, each a finite number above 0, or None, got [1.0, 0.0]"),
     (LeaveOneOutKL, {"of": "max"}, "one of drawn, mean, got 'max'"),
     (ValueSpread, {"samples": 1.5}, "a whole number of at least 1, got 1.5"),

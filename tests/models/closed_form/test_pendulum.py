@@ -111,7 +111,7 @@ def test_a_step_draws_nothing_and_refuses_a_foreign_state() -> None:
     assert torch.equal(generator.get_state(), before)
     own = model.predict(state.obs, torch.zeros(3, 1))
     assert torch.equal(first.next_obs, own.mean[0]) and torch.equal(first.reward, own.reward_mean[0])
-    with pytest.raises(UnsupportedError, match=r"expected an ObsState, got a str"):
+    with pytest.raises(UnsupportedError, match=r"expected an ObsState, got str"):
         model.step("a state", torch.zeros(3, 1))
 
 

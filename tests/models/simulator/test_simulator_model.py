@@ -300,7 +300,7 @@ def test_wrong_actions_are_refused() -> None:
         model.step(state, torch.full((4, 3), 1.5))
     with pytest.raises(ShapeError, match=r"4 x H x 3, got 3 x 1 x 3"):
         model.step(state, torch.zeros(3, 3))
-    with pytest.raises(UnsupportedError, match="a state from its own start, got a"):
+    with pytest.raises(UnsupportedError, match="a state from its own start, got ObsState"):
         model.step(super(SimulatorModel, model).start(seen.rows, nothing()), torch.zeros(4, 3))
 
 
