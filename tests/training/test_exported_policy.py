@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -188,6 +190,23 @@ def test_the_runner_refuses_what_it_cant_use(tmp_path: Path) -> None:
     policy(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="expected 2 observations as before, got 1"):
         policy(torch.zeros(1, 3))
+    policy.reset()
+    whole = [policy(torch.zeros(3)).item() for _ in range(3)]
+    policy.reset()
+    played = [policy(torch.zeros(3)).item()]
+    for wrong in (torch.zeros(2), torch.zeros(3, 3)):  # while it plays, and looks at nothing, too
+        with pytest.raises(ValueError, match="expected"):
+            policy(wrong)
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        policy([0.0, float("nan"), 0.0])
+    played += [policy(torch.zeros(3)).item() for _ in range(2)]
+    assert played == whole
+    lines = io.StringIO("0 0 0\n0 0\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", lines)
+        patch.setattr(sys, "argv", ["policy_runner.py", str(tmp_path / "policy.pt2")])
+        with pytest.raises(SystemExit, match=r"line 2: expected obs of shape B x 3, got \(1, 2\)"):
+            runpy.run_path(str(RUNNER), run_name="__main__")
 
 
 def test_exporting_leaves_the_planner_as_it_was() -> None:
@@ -256,6 +275,9 @@ def test_the_command_refuses_what_it_cant_write(
     (tmp_path / "policy_runner.py").write_text("mine")
     assert "policy_runner.py exists" in refused(str(network), "--output", str(tmp_path / "other.pt2"))
     assert there.read_bytes() == b"mine" and not (tmp_path / "other.pt2").exists()
+    assert "expected a name that ends in .pt2, .onnx, .py or .c" in refused(
+        str(network), "--output", str(tmp_path / "a.cpp")
+    )
     missing = tmp_path / "missing" / "policy.pt2"
     assert "expected a folder" in refused(str(network), "--output", str(missing))
     monkeypatch.setattr(exported_policy, "find_spec", lambda name: None if name == "onnxscript" else object())

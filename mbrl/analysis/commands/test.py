@@ -77,7 +77,12 @@ def _lengths(text: str) -> list[int]:
     parts = [part.strip() for part in text.replace("…", "...").split(",")]
     for place, part in enumerate(parts):
         if part == "..." and 2 <= place < len(parts) - 1 and found[-1] > found[-2]:
-            found += range(2 * found[-1] - found[-2], min(_whole(text, parts[place + 1]), LONGEST), found[-1] - found[-2])
+            last = _whole(text, parts[place + 1])
+            if last <= found[-1]:
+                raise ConfigError(
+                    f"--frequencies: expected an end above {found[-1]} after '...', got {last}; write 1,2,...,8, say."
+                )
+            found += range(2 * found[-1] - found[-2], min(last, LONGEST), found[-1] - found[-2])
         else:
             found.append(_whole(text, part))
     return found

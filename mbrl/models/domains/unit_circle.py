@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from mbrl.arguments import Items, Natural
-from mbrl.data import Task
-from mbrl.errors import ConfigError
+from mbrl.data import Task, Transitions
+from mbrl.errors import ConfigError, MbrlWarning
 from mbrl.models.domains.base import Domain
+
+_MAY_BE_OFF = 0.2  # median distance of the real rows from the circle, such as by noise
 
 
 class UnitCircle(Domain):
@@ -31,6 +34,7 @@ class UnitCircle(Domain):
         places = [place for pair in self.pairs for place in pair]
         if len(set(places)) < len(places):
             raise ConfigError(f"UnitCircle(pairs=…): expected each place once, got {places}; name other ones.")
+        self._told = False
 
     def check(self, task: Task) -> None:
         largest = max(place for pair in self.pairs for place in pair)
@@ -48,3 +52,21 @@ class UnitCircle(Domain):
             length = torch.hypot(cosine, columns[second])  # which squares nothing that could overflow
             columns[first], columns[second] = columns[first] / length, columns[second] / length
         return torch.stack(columns, -1)
+
+    def fitted(self, model: Any, rows: Transitions) -> None:
+        """Looks whether the real rows (`N`) lie near the circle: each predicted step jumps onto it."""
+        for first, second in self.pairs:
+            length = torch.hypot(rows.next_obs[..., first], rows.next_obs[..., second])  # N
+            if self._told or float((length - 1).abs().median()) <= _MAY_BE_OFF:  # one read-back per refit
+                continue
+            self._told = True
+            warnings.warn(
+                f"UnitCircle(pairs=…): expected a cosine and a sine, whose squares add up to 1, got lengths of "
+                f"{float(length.min()):.3g} to {float(length.max()):.3g} at {first} and {second} in {len(rows)} real rows; "
+                "name other places, or each predicted step jumps onto a circle where no real one is.",
+                MbrlWarning,
+                2,
+            )
+
+    def reset(self) -> None:
+        self._told = False

@@ -51,6 +51,11 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
 def _format(to: str | None, output: Path | None) -> str | None:
     """The format that is asked for, or that the file's name says; None if neither does."""
     said = next((name for name, ending in _ENDINGS.items() if output is not None and output.suffix == ending), None)
+    if output is not None and said is None:
+        *others, last = _ENDINGS.values()
+        raise ConfigError(
+            f"mbrl export: expected a name that ends in {', '.join(others)} or {last}, got --output {output}; name another."
+        )
     if to is not None and said not in (None, to):
         raise ConfigError(
             f"mbrl export --to {to}: expected a file named *{_ENDINGS[to]}, got --output {output}, as of --to {said}; "

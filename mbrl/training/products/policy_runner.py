@@ -57,9 +57,7 @@ class ExportedPolicy:
         Returns:
             `B x length x A` float32.
         """
-        rows = torch.as_tensor(obs, dtype=torch.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.about["obs_size"]:
-            raise ValueError(f"expected obs of shape B x {self.about['obs_size']}, got {tuple(rows.shape)}; reshape it.")
+        rows = self._checked(torch.as_tensor(obs, dtype=torch.float32))
         inputs = [rows]
         if self.about["asks_prev_action"]:
             if prev_action is None:
@@ -71,18 +69,29 @@ class ExportedPolicy:
     def __call__(self, obs: Any) -> Tensor:
         """The action to take now, `A` or `B x A` as `obs` is `S` or `B x S`; it looks once in `every` calls."""
         rows = torch.as_tensor(obs, dtype=torch.float32)
-        batch = rows if rows.ndim == 2 else rows.view(1, -1)
+        batch = self._checked(rows.view(1, -1) if rows.ndim == 1 else rows)  # where it doesn't look, too
+        if self._before is not None and len(self._before) != len(batch):
+            raise ValueError(f"expected {len(self._before)} observations as before, got {len(batch)}; reset() begins anew.")
         if not self._queue:
             self._queue = list(self.decide(batch, self._before).unbind(1)[: self.every])
         self._before = self._queue.pop(0)
-        if len(self._before) != len(batch):
-            raise ValueError(f"expected {len(self._before)} observations as before, got {len(batch)}; reset() begins anew.")
         return self._before if rows.ndim == 2 else self._before[0]
+
+    def _checked(self, rows: Tensor) -> Tensor:
+        """`rows` if they are finite observations, `B x S`."""
+        if rows.ndim != 2 or rows.shape[1] != self.about["obs_size"]:
+            raise ValueError(f"expected obs of shape B x {self.about['obs_size']}, got {tuple(rows.shape)}; reshape it.")
+        if not rows.isfinite().all():
+            raise ValueError("expected finite numbers as obs, got NaN or infinity; look at where they come from.")
+        return rows
 
 
 if __name__ == "__main__":
     policy = ExportedPolicy(sys.argv[1])
-    for line in sys.stdin:
-        action = policy([float(number) for number in line.split()])
+    for count, line in enumerate(sys.stdin, 1):
+        try:
+            action = policy([float(number) for number in line.split()])
+        except ValueError as error:
+            sys.exit(f"line {count}: {error}")
         sys.stdout.write(" ".join(map(str, action.tolist())) + "\n")
         sys.stdout.flush()

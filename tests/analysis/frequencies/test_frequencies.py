@@ -163,6 +163,8 @@ def test_dots_go_on_by_the_last_step() -> None:
     for text in ("1,...,4", "...,4", "1,2,...", "1,,2", "", "1;2", "2,2,...,4", "1.5", "1e3"):
         with pytest.raises(ConfigError, match="--frequencies: expected whole numbers between commas"):
             _lengths(text)
+    with pytest.raises(ConfigError, match=r"expected an end above 3 after '...', got 2; write"):
+        _lengths("1,2,3,...,2")
 
 
 def test_a_run_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -273,3 +273,20 @@ def test_a_box_without_the_data_is_refused_and_one_that_cuts_it_is_told_once() -
     with pytest.raises(DataError, match=r"got bounds outside of which all 10 lie; these reach from 1.5 to 1.5; widen low"):
         box.fitted(None, rows.select(slice(9, 19)))
     Box([-1.0], [1.0]).fitted(None, rows.select(slice(0, 9)))
+
+
+def test_pairs_that_lie_off_the_circle_are_told_once() -> None:
+    angle = torch.linspace(0, 6, 50)
+    on = torch.stack([angle.cos(), angle, angle.sin()], -1)  # 50 x 3
+    rows = Transitions.from_obs(on, 1)
+    rows.next_obs = on + 0.02 * torch.randn(50, 3, generator=make_generator("cpu", "noise"))
+    UnitCircle([[0, 2]]).fitted(None, rows)  # measured, so that it isn't quite on it
+    circle = UnitCircle([[0, 2]])
+    rows.next_obs = on * 180
+    told = r"whose squares add up to 1, got lengths of 180 to 180 at 0 and 2 in 50 real rows"
+    with pytest.warns(MbrlWarning, match=told):
+        circle.fitted(None, rows)
+    circle.fitted(None, rows)
+    circle.reset()
+    with pytest.warns(MbrlWarning, match=told):
+        circle.fitted(None, rows)
