@@ -99,9 +99,16 @@ class UncertaintyAgainstError(Result):
         sentences = []
         for states, where in ((DATASET, "On real states"), (ROLLOUTS, "On states of the model's rollouts")):
             best = self._best(states)
-            if best is not None:
+            if best is None or best.spearman is None:
+                continue
+            if best.spearman > 0:
                 sentences.append(
                     f"{where} {best.measure} finds the error best, with a rank correlation of {rounded(best.spearman)}."
+                )
+            else:
+                sentences.append(
+                    f"{where} no measure finds the error: the highest rank correlation, of {best.measure}, is "
+                    f"{rounded(best.spearman)}."
                 )
         return sentences or ["Undefined: see the notes."]
 

@@ -44,6 +44,8 @@ def test_members_that_disagree_where_they_are_wrong_find_every_error(honest: boo
             assert score.auc[percentile] == pytest.approx(0.5 + 0.5 * sign, abs=1e-3)
     assert result.score("spread", DATASET).precision[90] == pytest.approx(1.0 if honest else 0.05, abs=0.02)
     assert result.score("spread", ROLLOUTS).pearson_within == pytest.approx(sign, abs=1e-4)
+    said = "spread finds the error best" if honest else "no measure finds the error: the highest rank correlation, of spread"
+    assert [said in line for line in result.in_short()] == [True, True]
 
 
 def test_the_error_of_a_rollouts_state_is_that_of_the_state_that_it_reached() -> None:
