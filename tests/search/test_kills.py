@@ -27,7 +27,7 @@ def test_kill_9_loses_nothing(scheme: str, look: bool, tmp_path: Path) -> None:
 def test_workers_share_a_file(scheme: str, tmp_path: Path) -> None:
     url = f"{scheme}{tmp_path}/study.store"
     create(url)
-    workers = [start(url, 10, 0.01, 60.0, look=True) for _ in range(2)]
+    workers = [start(url, 10, 0.5, 60.0, look=True) for _ in range(2)]  # so long that a late one finds work
     for worker in workers:
         _, errors = worker.communicate(timeout=100)
         assert worker.returncode == 0 and b"rror" not in errors, errors.decode()
