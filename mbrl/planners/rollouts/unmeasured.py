@@ -28,7 +28,7 @@ def measured(unsure: Tensor, counts: Tensor | None, report: Callable[[Mapping[st
     """
     known = unsure.isfinite()
     fine = known if counts is None else known & counts
-    rows = unsure.new_tensor(float(len(unsure))) if counts is None else counts.sum().to(unsure.dtype)
-    report({UNMEASURED: (rows - fine.sum()) / rows.clamp(min=1)})
+    looked = torch.ones_like(known) if counts is None else counts  # made on the device: a number would be copied there
+    report({UNMEASURED: (looked & ~known).sum() / looked.sum().clamp(min=1)})
     largest = torch.where(fine, unsure, 0.0).amax()  # measures are 0 or more
     return torch.where(known, unsure, largest), fine
