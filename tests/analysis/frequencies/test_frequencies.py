@@ -218,6 +218,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_random_alone_names_what_is_missing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["test", str(run), "--random", "1:4"]) == 2
-    assert "--frequencies" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--random", "1:4"], "--random"),
+        (["--random=1:4"], "--random"),
+        (["--max_return", "3"], "--max_return"),
+        (["--offset=1", "--max_return=3"], "--max_return and --offset"),
+    ],
+)
+def test_options_of_frequencies_alone_name_what_is_missing(
+    run: Path, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test", str(run), *options]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mbrl: mbrl test: expected --frequencies beside {named}, got none; add it, with steps per")
+    assert said.count("\n") == 1, "one sentence, no usage"
