@@ -20,7 +20,7 @@ try:
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError as error:
     raise ConfigError(
-        "expected Stable-Baselines3, whose vector environments ModelVecEnv speaks; install it: pip install stable-baselines3."
+        "expected Stable-Baselines3, which ModelVecEnv is made for, found none; install it: pip install stable-baselines3."
     ) from error
 
 Array = np.ndarray[Any, Any]
@@ -31,9 +31,9 @@ class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
 
         agent = PPO("MlpPolicy", ModelVecEnv(model, rows, 16))
 
-    It is `ModelVectorEnv` in the mode that resets an ended episode at once: the same episodes, units and refusals. What a step
-    says of an ended episode is what Stable-Baselines3 reads: `terminal_observation`, and `TimeLimit.truncated`, upon which its
-    agents bootstrap, where the episode was truncated by the limit or because the model halted the rollout.
+    It is `ModelVectorEnv` in the mode that resets an ended episode at once: the same episodes, units and refusals. What a
+    step says of an ended episode is what Stable-Baselines3 reads: `terminal_observation`, and `TimeLimit.truncated`, upon
+    which its agents bootstrap, where the episode was truncated by the limit or because the model halted the rollout.
 
     Args:
         model: built, and fitted if it has to be. It may be fitted again between the agent's rollouts.
@@ -105,13 +105,15 @@ class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Sequence[int] | None = None) -> None:
         """Refused: the environments share their attributes."""
-        raise AttributeError(f"expected no attribute to be set, as the environments of a model share theirs, got {attr_name!r}.")
+        raise AttributeError(f"expected none to be set, as the environments of a model share attributes, got {attr_name!r}.")
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: int | Sequence[int] | None = None, **method_kwargs: Any
     ) -> list[Any]:
         """Refused: there are no single environments to call."""
-        raise AttributeError(f"expected no method of a single environment, as a model steps all at once, got {method_name!r}.")
+        raise AttributeError(
+            f"expected no method of single environments, as a model steps all at once, got {method_name!r}."
+        )
 
     def env_is_wrapped(self, wrapper_class: Any, indices: int | Sequence[int] | None = None) -> list[bool]:
         """None is wrapped."""
