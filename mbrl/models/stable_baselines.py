@@ -5,7 +5,7 @@ Stable-Baselines3 isn't installed with this package: `pip install stable-baselin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ except ImportError as error:
 Array = np.ndarray[Any, Any]
 
 
-class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
+class ModelVecEnv(VecEnv):
     """`N` environments of one model, stepped as one batch, for agents of Stable-Baselines3.
 
         agent = PPO("MlpPolicy", ModelVecEnv(model, rows, 16))
@@ -99,22 +99,20 @@ class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
         """Closes the environments, which hold nothing open."""
         self.envs.close()
 
-    def get_attr(self, attr_name: str, indices: int | Sequence[int] | None = None) -> list[Any]:
+    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
         """An attribute of `ModelVectorEnv`, the same one for each of the environments asked for."""
         return [getattr(self.envs, attr_name) for _ in self._get_indices(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: int | Sequence[int] | None = None) -> None:
+    def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
         """Refused: the environments share their attributes."""
         raise AttributeError(f"expected none to be set, as the environments of a model share attributes, got {attr_name!r}.")
 
     def env_method(
-        self, method_name: str, *method_args: Any, indices: int | Sequence[int] | None = None, **method_kwargs: Any
+        self, method_name: str, *method_args: Any, indices: int | Iterable[int] | None = None, **method_kwargs: Any
     ) -> list[Any]:
         """Refused: there are no single environments to call."""
-        raise AttributeError(
-            f"expected no method of single environments, as a model steps all at once, got {method_name!r}."
-        )
+        raise AttributeError(f"expected no method of single environments, as the model steps all, got {method_name!r}.")
 
-    def env_is_wrapped(self, wrapper_class: Any, indices: int | Sequence[int] | None = None) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: Any, indices: int | Iterable[int] | None = None) -> list[bool]:
         """None is wrapped."""
         return [False for _ in self._get_indices(indices)]
