@@ -1,6 +1,6 @@
 """Real steps to a return: the sparse Dyna preset beside learners without a model, on dm_control's cart-pole swing-up.
 
-    python benchmarks/learning/model_free.py run --arms sac --seeds 0 1 2 --workers 1     # 15 core-minutes a seed
+    python benchmarks/learning/model_free.py run --arms sac --seeds 0 1 2 --workers 1     # 10 core-minutes a seed
     python benchmarks/learning/model_free.py run --arms ppo --seeds 0 1 2                 # up to 18
     python benchmarks/learning/model_free.py run --arms ppo_surrogate --seeds 0 1 2       # 10
     python benchmarks/learning/model_free.py draw
@@ -35,7 +35,7 @@ REAL_STEPS, SURROGATE_STEPS, SURROGATE_ENVS, ROLLOUT = 20, 50_000, 16, 200  # th
 SAC = arms.Arm(
     [f"configs/{name}.yaml" for name in ("base/mbpo", "mbpo/cartpole_swingup", "sac")],
     [
-        *("--data.init_args.action_repeat=1", "--data.init_args.steps=100000", "--model.init_args.warmup_steps=1000"),
+        *("--data.init_args.action_repeat=1", "--data.init_args.steps=60000", "--model.init_args.warmup_steps=1000"),
         *("--model.init_args.learner.init_args.discount=0.99", "--trainer.eval_every=2500"),
     ],
 )
