@@ -83,7 +83,7 @@ def surrogate_ppo(seed: int) -> Iterator[tuple[int, Any]]:
 
     from mbrl.data import Transitions, make_generator
     from mbrl.envs import make_task
-    from mbrl.models import SINDy, Box, UnitCircle
+    from mbrl.models import Box, SINDy, UnitCircle
     from mbrl.models.stable_baselines import ModelVecEnv
     from mbrl.networks import Library
 
