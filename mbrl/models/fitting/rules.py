@@ -137,8 +137,8 @@ class BestWeights:
       fitting stops when more than `patience` epochs in a row didn't bring it `threshold` (relative) below where it was last
       counted. Of many members one falls by a little in almost every epoch, upon which the other rules go on.
 
-    A score that falls by `threshold` in `patience` epochs never stops a fit, since the fall adds up: cap the epochs, or raise
-    `threshold`.
+    A score that falls by `threshold` in `patience` epochs never stops a fit, since the fall adds up: cap the epochs, or
+    raise `threshold`.
 
     Args:
         parameters: what is fitted, by name.

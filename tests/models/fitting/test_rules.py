@@ -138,7 +138,7 @@ def test_one_member_that_improves_keeps_all_going() -> None:
 
 
 def test_members_that_improve_by_turns_stop_by_their_mean_alone() -> None:
-    """Each epoch one of the three falls by 1.2 %, the mean by 0.4 %: progress for the other rules, none for the mean's 3 %."""
+    """Each epoch one of the three falls by 1.2 %, the mean by 0.4 %: progress for all rules but the mean's 3 %."""
     turns = [torch.tensor([0.988 ** ((i + member) // E) for member in range(E)]) for i in range(60)]
     watch, *_ = best()
     assert epochs_until_stop(watch, turns) == 61
