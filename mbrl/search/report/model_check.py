@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from mbrl.analysis.axes import log_scale, whole_numbers
+from mbrl.analysis.axes import legend_beside, log_scale, whole_numbers
 from mbrl.analysis.correlations import spearman
 from mbrl.analysis.result import Result
 from mbrl.analysis.short_names import short_names
@@ -91,11 +91,10 @@ class ParameterEffects(Result):
         for axes, effect in zip(panels, self.effects, strict=False):
             self._panel(axes, effect)
             axes.set_xlabel(short[effect.name], fontsize=9)
-            axes.grid(color="0.93")
         for axes in panels[len(self.effects) :]:
             axes.set_axis_off()
         figure.supylabel(self.metric, fontsize=9)
-        figure.suptitle("Expected value (line or tick) and 95 % interval; circles: trials; dotted: recommended", fontsize=10)
+        figure.suptitle("Expected value (line or tick) and 95 % interval; circles: trials; dotted: recommended")
         return figure
 
     def _panel(self, axes: Axes, effect: Effect) -> None:
@@ -188,9 +187,8 @@ class ModelCheck(Result):
         axes.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="as observed")
         axes.set_xlabel(f"observed {self.metric}")
         axes.set_ylabel("predicted from all other trials, ± standard deviation")
-        axes.grid(color="0.93")
-        axes.legend(fontsize=8)
-        axes.set_title("Each trial predicted without itself", fontsize=10)
+        legend_beside(axes)
+        axes.set_title("Each trial predicted without itself")
         return figure
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.analysis.axes import log_scale, whole_numbers
+from mbrl.analysis.axes import legend_beside, log_scale, whole_numbers
+from mbrl.figure_style import STYLE, in_style
 from mbrl.search.report.renamed import renamed
 
-_DPI = 110
+_DPI = 200
+_THEIRS = "ggplot"
 _MOST = 8  # parameters in one picture: the most important ones
 
 
@@ -29,14 +31,17 @@ class Picture:
         title: for people.
         image: PNG; None for one that was left out.
         reason: why it was left out.
+        text: what it shows, in a sentence or two.
     """
 
     name: str
     title: str
     image: bytes | None
     reason: str = ""
+    text: str = ""
 
 
+@in_style
 def optuna_pictures(
     study: optuna.Study, metrics: Sequence[str], front: Mapping[int, Sequence[tuple[float, float, float]]]
 ) -> list[Picture]:
@@ -135,16 +140,19 @@ def _png(figure: Any) -> bytes:
 
 @contextmanager
 def _as_before() -> Iterator[None]:
-    """Keeps Optuna's style, its remarks on unfinished interfaces and its log to itself."""
+    """Keeps Optuna's style, for which its plots ask by name, its remarks on unfinished interfaces and its log to itself."""
     import matplotlib as mpl
+    from matplotlib import style
 
-    level = optuna.logging.get_verbosity()
+    level, named = optuna.logging.get_verbosity(), style.library[_THEIRS]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    style.library[_THEIRS] = mpl.rc_params_from_file(STYLE, use_default_template=False)
     try:
-        with mpl.rc_context(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
+        style.library[_THEIRS] = named
         optuna.logging.set_verbosity(level)
 
 
@@ -179,9 +187,8 @@ def _front(
         label = ""  # once
     axes.set_xlabel(metrics[0])
     axes.set_ylabel(metrics[1])
-    axes.grid(color="0.93")
-    axes.legend(fontsize=8)
-    axes.set_title("The first two objectives, and the numbers of the recommended trials", fontsize=10)
+    legend_beside(axes)
+    axes.set_title("The first two objectives, and the numbers of the recommended trials")
     return axes
 
 

@@ -94,7 +94,7 @@ class SearchReport:
                 part.to_csv(folder / f"{part.name}.csv")
                 for number, figure in enumerate(part.figures()):
                     write_whole(folder / f"{part.name}{number or ''}.png", png(figure))
-        drawn = [(picture.title, picture.image) for picture in self.pictures if picture.image is not None]
+        drawn = [(picture.title, picture.image, picture.text) for picture in self.pictures if picture.image is not None]
         for picture in self.pictures:
             if picture.image is not None:
                 write_whole(folder / f"{picture.name}.png", picture.image)
