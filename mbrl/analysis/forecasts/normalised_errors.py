@@ -14,13 +14,13 @@ ALL = "all (normalised)"  # in place of a dimension's name
 
 
 def dimension_names(who: str, names: Sequence[str] | None, size: int) -> list[str]:
-    """`names`, or `obs 0`, `obs 1` and so on.
+    """`names`, or `obs[0]`, `obs[1]` and so on.
 
     Raises:
         ConfigError: if there are more or fewer than `size`.
     """
     if names is None:
-        return [f"obs {number}" for number in range(size)]
+        return [f"obs[{number}]" for number in range(size)]
     check_argument(f"{who}(names=…)", list(names), Annotated[Sequence[str], Items(size, size)])
     return list(names)
 

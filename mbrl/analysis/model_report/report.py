@@ -76,6 +76,7 @@ def report(
         **(about or {}),
         "model": type(model).__name__,
         "planner": _about_planner(module),
+        "fitted": not (isinstance(module, Planner) and module.never_fitted),
         "environment": model.built_task.env_id or "not named",
         "rows": len(rows),
         "episodes": len(episodes),

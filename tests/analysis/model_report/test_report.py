@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
 import json
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis import OneStepError, Report, Result, Skipped, report
+from mbrl.analysis.data_uri import data_uri
 from mbrl.analysis.forecasts.exact_model import find_truth
 from mbrl.analysis.model_report.report_files import check_folder
 from mbrl.analysis.page import page
@@ -35,6 +37,7 @@ from tests.training.test_kill_and_resume import dyna, same_state
 from tests.training.toy import ToyPlanner, data, trainer
 
 PARTS = ["open_loop", "one_step", "calibration", "uncertainty", "reward", "value", "plan"]
+PICTURES = ("data:image/svg+xml;base64,", "data:image/png;base64,")
 SHORT = {"max_episode_steps": 25}
 
 
@@ -155,8 +158,8 @@ def test_of_a_model_alone(model_run: Path, dataset: Path, capsys: pytest.Capture
     text = (folder / "report.html").read_text()
     seen = Page(text)  # which needs nothing else
     assert seen.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
-    assert sum(link.startswith("data:image/png;base64,") for link in seen.links) == 8
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in seen.links)
+    assert sum(link.startswith(PICTURES) for link in seen.links) == 8
+    assert all(link.startswith((*PICTURES, "#")) for link in seen.links)
     assert "default-src 'none'" in text and "@import" not in text and "url(" not in text
     printed = capsys.readouterr()
     assert "What plans promise and what they bring\n  Left out: the checkpoint holds a model alone" in printed.out
@@ -174,7 +177,9 @@ def test_data_that_the_model_was_fitted_to_are_known_again(
     for path, seen in ((same, True), (Path(other), False)):
         assert main(command(model_run, path, "--out", str(tmp_path / "out"), "--overwrite")) == 0
         assert capsys.readouterr().out.startswith("These data are what the model was fitted to") is seen
-        assert (numbers(tmp_path / "out")["about"]["seen"] is not None) is seen
+        found = numbers(tmp_path / "out")
+        assert (found["about"]["seen"] is not None) is seen
+        assert found["verdict"]["sentences"][0].startswith("On rows that it was fitted to: ") is seen
     assert "These data are what" not in (tmp_path / "out/report.html").read_text()
 
 
@@ -499,21 +504,66 @@ def test_a_planner_without_a_model() -> None:
 def test_names_cant_become_markup() -> None:
     bad, worse = "<script>alert(1)</script>", '"><img src=http://x onerror=y>'
     made = Made({bad: worse, "nested": {bad: {worse: bad}}}, name=worse, title=bad, notes=(bad, worse))
-    text = page(bad, {bad: worse, worse: "a&b\"'<c>"}, [made, Skipped("x", worse, f"because of {bad}")])
+    text = page(
+        bad, {bad: worse, worse: "a&b\"'<c>"}, [made, Skipped("x", worse, f"because of {bad}")], verdict=[bad],
+        copied=[(worse, bad)], preface=worse, pictures=[(bad, b"", worse)],
+    )  # fmt: skip
     seen = Page(text)
-    assert "script" not in seen.tags
-    assert [link for link in seen.links if not link.startswith("data:image/png;base64,")] == [f"#{worse}"]
-    assert seen.text.count(bad) == 10 and seen.text.count(worse) == 7 and "a&b\"'<c>" in seen.text
+    assert "script" not in seen.tags and seen.text.count(bad) == 14 and seen.text.count(worse) == 10
+    assert "a&b\"'<c>" in seen.text
+    links = [link for link in seen.links if not link.startswith(PICTURES)]
+    assert links == [f"#{worse}", "#picture-1", "#left-out", "#settings"]
 
 
 def test_numbers_on_the_page() -> None:
+    """By the names that the files have, since those are what a reader looks for there."""
     alike = {"a": {"x": 1.5, "y": {"z": None}}, "b": {"x": math.inf, "y": {"z": True}}}
     text = page("t", {}, [Made({"number_of_rows": 12345678, "groups": alike, "empty": {}, "word": "<b>"})])
-    assert '<tr><th>number of rows</th><td class="number">12345678</td></tr>' in text
+    assert '<tr><th>number_of_rows</th><td class="number">12345678</td></tr>' in text
     assert "<tr><th></th><th>x</th><th>y z</th></tr>" in text
     assert '<tr><th>a</th><td class="number">1.5</td><td class="number">–</td></tr>' in text
     assert '<tr><th>b</th><td class="number">–</td><td>yes</td></tr>' in text
     assert "<td>&lt;b&gt;</td>" in text
+
+
+class Told(Made):
+    """A result with a sentence."""
+
+    def in_short(self) -> list[str]:
+        return ["The only sentence."]
+
+
+def test_the_verdict_comes_first_the_settings_last_and_each_sentence_once() -> None:
+    parts = [Told({"theta_dot": 1.0}), Skipped("value", "Value", "No value function.")]
+    text = page("t", {"max_rows": 7}, parts, verdict=["Yes."], copied=[("Take this", "a: 1\nb: 2")], preface="Units.")
+    places = [
+        text.index(what) for what in ("Yes.", "a: 1\nb: 2", "Contents", "The only sentence.", "Left out</h2>", "max_rows")
+    ]
+    assert places == sorted(places) and "theta_dot" in text and "theta dot" not in text
+    assert all(text.count(sentence) == 1 for sentence in ("Yes.", "The only sentence.", "No value function.", "Units."))
+    links = [link[1:] for link in Page(text).links if link.startswith("#")]
+    assert links == ["open_loop", "left-out", "settings"] and all(f'id="{link}"' in text for link in links)
+
+
+def test_the_page_can_be_read_on_any_screen() -> None:
+    text = page("t", {"x": 1}, [Made({"x": 1.0})])
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+    assert "prefers-color-scheme: dark" in text and "url(" not in text
+    assert text.count("<table>") == text.count('<div class="scroll"><table>') == 2
+
+
+def test_pictures_are_vectors_unless_pixels_are_smaller() -> None:
+    from matplotlib.figure import Figure
+
+    def drawn(points: int) -> str:
+        figure = Figure()
+        figure.subplots().plot(torch.linspace(0, 1, points), torch.linspace(0, 1, points), "o")
+        return data_uri(figure)
+
+    few, many = drawn(10), drawn(20_000)
+    assert few.startswith(PICTURES[0]) and many.startswith(PICTURES[1]) and few == drawn(10)
+    pixels = base64.b64decode(many.partition(",")[2])
+    assert int.from_bytes(pixels[16:20], "big") == 200 * 6.4, "twice a screen's"
 
 
 def test_a_column_done_is_taken_where_it_is_said(
