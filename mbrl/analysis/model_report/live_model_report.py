@@ -129,6 +129,7 @@ class LiveModelReport(Configurable, pl.Callback):
                 horizon=horizon,
                 most=100,
                 particles=4,
+                names=model.built_task.names,
             )
             figures["model_error"] = ahead.plot()
             figures["model_error"].axes[0].set_title(f"Open-loop error on the newest real steps, step {now}")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mbrl.analysis import OneStepError, Report, Result, Skipped, report
+from mbrl.analysis import REPORT_PARTS, OneStepError, OpenLoopError, Report, Result, Skipped, report
 from mbrl.analysis.data_uri import data_uri
 from mbrl.analysis.forecasts.exact_model import find_truth
 from mbrl.analysis.model_report.report_files import check_folder
@@ -209,6 +210,24 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_dimensions_are_called_what_the_task_calls_them(model_run: Path, dataset: Path, tmp_path: Path) -> None:
+    """Also where a name looks like a formula, or like markup."""
+    rows = OfflineData(str(dataset), env_id="Pendulum-v1", env_kwargs=SHORT).transitions
+    names = ["$x_{", "<b>y</b>", "theta_dot"]
+    model = GaussianEnsemble(hidden=[8], members=2, elites=2)
+    model.build(make_task("Pendulum-v1", SHORT, names=names))
+    parts = [part for part in REPORT_PARTS if part.result is OpenLoopError]
+    found = report(model, rows, horizon=5, quick=True, parts=parts)
+    assert list(dict.fromkeys(found.part("open_loop").table()["dimension"])) == [*names, "all (normalised)"]
+    text = found.write(tmp_path).read_text()
+    assert "<b>" not in text and "theta_dot" in found.write(tmp_path, overwrite=True).with_name("open_loop.csv").read_text()
+    other = report(model, rows, horizon=5, quick=True, parts=parts, names=["a", "b", "c"])
+    assert other.part("open_loop").table()["dimension"][0] == "a", "who calls it has the last word"
+    model.build(replace(make_task("Pendulum-v1", SHORT), names=None))
+    bare = report(model, rows, horizon=5, quick=True, parts=parts)
+    assert bare.part("open_loop").table()["dimension"][0] == "obs[0]"
+
+
 # what applies to whom ----------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +388,17 @@ def test_steps_that_nobody_knows_are_left_out(monkeypatch: pytest.MonkeyPatch, d
     assert isinstance(found, OneStepError)
     slow = int((rows.obs[:, 2].abs() <= 2.0).sum())
     assert 0 < slow < len(rows) and found.groups[-1].rows == slow
+
+
+def test_a_run_is_named_first_or_by_its_option(model_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mbrl.options.report import parse
+
+    for named in (["RUN"], ["--ckpt_path", "RUN"]):
+        assert parse("report", [*named, "--dataset", "d.npz"]).ckpt_path == "RUN"
+    for wrong in ([], ["RUN", "--ckpt_path", "RUN"]):
+        with pytest.raises(SystemExit):
+            parse("report", [*wrong, "--dataset", "d.npz"])
+        assert "expected one run, got none or two; name it first: mbrl report RUN." in capsys.readouterr().err
 
 
 # refusals ----------------------------------------------------------------------------------------------------------------
