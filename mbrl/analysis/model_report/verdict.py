@@ -13,6 +13,7 @@ from mbrl.analysis.model_error.calibration_result import OVER, Calibration
 from mbrl.analysis.model_error.one_step_result import POLICY_ACTIONS, POLICY_ROWS, OneStepError
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, OpenLoopError
 from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
+from mbrl.analysis.model_report.model_equations import ModelEquations
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.written_numbers import in_percent, rounded
 
@@ -28,6 +29,7 @@ _POLICY = 2.0  # times, under the policy
 _REWARD = 0.5  # of its standard deviation
 _EARLY = 0.05  # share of rollouts
 _FOUND = 0.5  # share of ends
+_EXPLAINED = 0.5  # share of an observation's change
 
 _Kind = TypeVar("_Kind", bound=Result)
 
@@ -154,6 +156,9 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: 
     one, reward, sure = _of(OneStepError, parts), _of(RewardAndTermination, parts), _of(Calibration, parts)
     if one is not None:
         weak += _regions(one)
+    equations = _of(ModelEquations, parts)
+    if equations is not None:
+        weak += _equations(equations)
     early = found.terminated_early
     if early >= _EARLY:
         said = f"{in_percent(early)} of its rollouts end although the task goes on"
@@ -222,6 +227,18 @@ def _regions(one: OneStepError) -> list[_Finding]:
                 "collect rows with the policy and fit it again",
             )
         )
+    return found
+
+
+def _equations(part: ModelEquations) -> list[_Finding]:
+    """An observation that its equation doesn't explain, and rows outside of the domain."""
+    found, least = [], part.explained_least
+    if least is not None and least[1] < _EXPLAINED:
+        said = f"its equation explains {in_percent(least[1])} of the change of {least[0]}"
+        found.append(_Finding(said, "give the library the terms that it lacks, or a Box that leaves out a wall"))
+    if (part.outside or 0.0) >= _EARLY:
+        said = f"{in_percent(part.outside)} of these rows lie outside of its domain"
+        found.append(_Finding(said, "widen the domain, if these rows matter"))
     return found
 
 
