@@ -137,6 +137,7 @@ def _draw(name: str, title: str, draw: Callable[[], Any], trials: Sequence[Any],
     figure = axes.figure
     if name.startswith("parallel"):
         figure.set_size_inches(11, 5)  # an axis for each parameter
+        axes.set_facecolor("0.9")  # on which the palest line can be seen
     if name == "hypervolume":
         axes.xaxis.set_major_locator(whole_numbers())
     for one in figure.axes:  # of a range below some decades Optuna writes labels over each other
