@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mbrl.errors import ConfigError
 from mbrl.options.described import Described, described
-from mbrl.options.parsers import DATASET, RUN, add_done
+from mbrl.options.parsers import DATASET, add_done, add_run, read_one_run
 from mbrl.options.presets import OPTION, with_presets
 
 _FILES = ("-c", "--config", "--model", "--print_config")  # what says that the settings come from elsewhere than a checkpoint
@@ -74,7 +74,7 @@ def _beside_checkpoint(command: str, arguments: list[str]) -> argparse.Namespace
         description=f"Without --config or {OPTION}, everything is taken from the checkpoint; mbrl {command} --config FILE "
         f"--help says what can be set beside it{also}.",
     )
-    _add_run(parser)
+    add_run(parser)
     parser.add_argument("--folder", help="where results go (default: the run folder)")
     if command == "test":
         parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
@@ -111,7 +111,7 @@ def _frequencies(command: str, arguments: list[str]) -> argparse.Namespace:
         prog=f"mbrl {command} --frequencies",
         description="Evaluates a run's planner when it looks once in so many steps of the primitive environment.",
     )
-    _add_run(parser)
+    add_run(parser)
     parser.add_argument(
         "--frequencies", nargs="?", const=STANDARD, required=True,
         help="steps per decision, such as 1,2,4,8, or 1,2,4,...,30, which goes on by the last step (default: those of fas)",
@@ -124,16 +124,8 @@ def _frequencies(command: str, arguments: list[str]) -> argparse.Namespace:
     return _of_one_run(parser, command, arguments)
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", help=RUN)
-    parser.add_argument("--ckpt_path", help="the same")
-
-
 def _of_one_run(parser: argparse.ArgumentParser, command: str, arguments: list[str]) -> argparse.Namespace:
-    """Reads the arguments, among which a run stands once."""
-    given = parser.parse_args(arguments)
-    if (given.run is None) == (given.ckpt_path is None):
-        parser.error(f"expected one run, got none or two; name it first: mbrl {command} RUN.")
+    given = read_one_run(parser, command, arguments)
     given.command, given.arguments = command, None
     return given
 
