@@ -1,8 +1,8 @@
 """The README's film: one planner on the cart-pole swing-up after 0, 300, 500 and 1,000 real steps, from the same start.
 
-    MUJOCO_GL=egl python benchmarks/learning/film.py runs/film       # about two core-minutes; goes on where it was stopped
-
     MUJOCO_GL=egl python benchmarks/learning/film.py runs/film       # two core-minutes; goes on where it was stopped
+
+The run is the preset `sindy/pets_cartpole_swingup`, seed 0: it is stopped at each of these counts, filmed and resumed. A real
 step lasts 0.04 s. The first picture shows random actions, such as the run begins with.
 """
 
