@@ -41,7 +41,7 @@ def resume() -> None:
             label = f"{signal}, {'ends equal' if equal else 'ends otherwise'}" if chosen else None
             axes.plot(moment, place, marker, markersize=5, markerfacecolor="none", color=colour, label=label)
     equal_ones = sum(kill["verdict"] == "equal" for kill in kills)
-    figure.suptitle(f"{len(kills)} kills at random moments: {equal_ones} end bit for bit the same")
+    figure.suptitle(f"{len(kills)} kills at random moments: {equal_ones} went on and ended equal")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set_xlabel("moment of the kill (share of the run that nobody killed)")
     axes.grid(color="0.9")
