@@ -35,6 +35,7 @@ class Command(NamedTuple):
         text: what `mbrl --help` says of it.
         options: the module whose `parse` reads its arguments, and imports nothing that takes long.
         module: the module whose `run` does it, imported once the arguments are read: torch and Lightning take seconds.
+            What `parse` returns may name another, its `module`.
     """
 
     text: str
@@ -160,7 +161,7 @@ def dispatch(
     name = f"{group} {rest[0]}".strip()
     command = COMMANDS[name]
     given = import_module(command.options).parse(name, rest[1:])
-    run = import_module(command.module).run
+    run = import_module(getattr(given, "module", command.module)).run
 
     def parsed(of_a_run: list[str]) -> Mapping[str, Any]:
         from mbrl.training.commands.parsed import parsed
