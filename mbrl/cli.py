@@ -59,6 +59,7 @@ COMMANDS: dict[str, Command] = {
     **{
         name: Command(text, f"mbrl.options.{name}", f"mbrl.{folder}.commands.{name}")
         for name, folder, text in (
+            ("init", "training", "write the settings of a first run in an environment of your own"),
             ("collect", "training", "record a dataset with random actions or a trained planner"),
             ("distill", "training", "turn a trained policy into a sparse sum that can be read"),
             ("export", "training", "write a policy as a file of torch or ONNX, or a sparse one as Python or C"),
