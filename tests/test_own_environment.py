@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from mbrl.cli import COMMANDS, main
 
@@ -24,9 +25,10 @@ SMALLER = {
     "init": [],
     "fit": ["--data.init_args.steps=60", "--model.init_args.warmup_steps=40", "--model.init_args.updates_per_step=1",
             "--model.init_args.dynamics.init_args.max_updates=3", "--data.init_args.eval_episodes=1",
-            "--data.init_args.test_episodes=2", "--trainer.eval_every=60", "--trainer.progress=false"],
+            "--data.init_args.test_episodes=2", "--trainer.eval_every=60", "--trainer.progress=false",
+            "--trainer.tensorboard=false"],
     "collect": [],
-    "report": ["--quick", "--decisions", "1", "--horizon", "5"],
+    "report": ["--quick", "--decisions", "1", "--horizon", "5", "--measures", "MeanDisagreement", "--truth", "none"],
     "test": ["--episodes", "1"],
 }  # fmt: skip
 
@@ -51,6 +53,7 @@ def test_the_page_from_the_file_to_an_action(
     monkeypatch.setattr(sys, "path", list(sys.path))
     gymnasium.registry.pop("Lift-v0", None)  # as another test may have left it
     monkeypatch.delitem(sys.modules, "lift", raising=False)
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"drawn"))  # most of the time
     shutil.copy(ROOT / "examples" / "lift.py", tmp_path)
     for words in commands():
         assert main([*words, *SMALLER[name_of(words)]]) == 0, (words, capsys.readouterr().err)
