@@ -16,6 +16,7 @@ from mbrl.errors import ConfigError
 from mbrl.options.described import Described, described
 from mbrl.options.parsers import DATASET, add_done, add_run, read_one_run
 from mbrl.options.presets import OPTION, with_presets
+from mbrl.options.seeds import seeds_among
 
 _FILES = ("-c", "--config", "--model", "--print_config")  # what says that the settings come from elsewhere than a checkpoint
 _HELP = ("-h", "--help")
@@ -44,7 +45,15 @@ _OWN = [  # of the command line itself
     ("--foreign", "trust a --config no more than a checkpoint"),
     (FULL_HELP, "all of this with Lightning's flags, and types"),
 ]
-_OF_FIT = [("--override BOOL", "resume although settings differ from the checkpoint's")]
+_OF_FIT = [
+    ("--override BOOL", "resume although settings differ from the checkpoint's"),
+    (
+        "--seeds SEEDS",
+        "such as 0..4 or 0,3,7: each in a process and in runs/NAME/seed<k>, where it goes on if it was interrupted; "
+        "then a figure and a table of the returns",
+    ),
+    ("--workers N", "seeds at the same time (default: as many as there are cores)"),
+]
 
 
 def parse(command: str, arguments: list[str]) -> argparse.Namespace:
@@ -63,6 +72,8 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     if any(argument in _HELP for argument in arguments):
         sys.stdout.write(f"{_help(command)}\n")
         raise SystemExit(0)
+    if command == "fit":
+        return seeds_among(arguments)
     return argparse.Namespace(command=command, arguments=arguments)
 
 
