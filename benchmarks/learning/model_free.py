@@ -1,16 +1,16 @@
 """Real steps to a return: the sparse Dyna preset beside learners without a model, on dm_control's cart-pole swing-up.
 
-    python benchmarks/learning/model_free.py run --arms sac --seeds 0 1 2 --workers 1     # 15 core-minutes a seed
+    python benchmarks/learning/model_free.py run --arms sac --seeds 0 1 2 --workers 1     # 10 core-minutes a seed
     python benchmarks/learning/model_free.py run --arms ppo --seeds 0 1 2                 # up to 18
     python benchmarks/learning/model_free.py run --arms ppo_surrogate --seeds 0 1 2       # 10
     python benchmarks/learning/model_free.py draw
 
 All act at action repeat 1. `sac` is the sparse preset's soft actor-critic without its model, one update a step. `ppo` is
-Stable-Baselines3's proximal policy optimisation (Schulman2017) at its own settings but for its batch, which eight environments
-fill; it stops at the first evaluation of 800 or more, or after a million steps. `ppo_surrogate` is the same in the sparse
-model, as in SINDy-RL (Zolman2024): 50,000 steps of the model for each thousand real ones, refits between. The rows of the
-preset itself are in `results/dyna-sindy-cartpole-swingup.*.csv`. Every evaluation is two episodes, 2,000 real steps more,
-which `draw` counts too.
+Stable-Baselines3's proximal policy optimisation (Schulman2017) at its own settings; eight environments fill its batches. It
+stops at the first evaluation of 800 or more, or after a million steps. `ppo_surrogate` is the same in the sparse model, as
+in SINDy-RL (Zolman2024): 50,000 steps of the model for each thousand real ones, refits between. The rows of the preset
+itself are in `results/dyna-sindy-cartpole-swingup.*.csv`. Every evaluation is two episodes, 2,000 real steps more, which
+`draw` counts too.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import numpy as np
 import run as learning
 import torch
 
+from mbrl.figure_style import in_style
+
 FILE, SPARSE = "swingup-model-free", "dyna-sindy-cartpole-swingup"
 ENV_ID, ENOUGH = "dm_control/cartpole-swingup-v0", 800.0
 EPISODES, EPISODE = 2, 1000  # of an evaluation
@@ -35,7 +37,7 @@ REAL_STEPS, SURROGATE_STEPS, SURROGATE_ENVS, ROLLOUT = 20, 50_000, 16, 200  # th
 SAC = arms.Arm(
     [f"configs/{name}.yaml" for name in ("base/mbpo", "mbpo/cartpole_swingup", "sac")],
     [
-        *("--data.init_args.action_repeat=1", "--data.init_args.steps=100000", "--model.init_args.warmup_steps=1000"),
+        *("--data.init_args.action_repeat=1", "--data.init_args.steps=60000", "--model.init_args.warmup_steps=1000"),
         *("--model.init_args.learner.init_args.discount=0.99", "--trainer.eval_every=2500"),
     ],
 )
@@ -83,7 +85,7 @@ def surrogate_ppo(seed: int) -> Iterator[tuple[int, Any]]:
 
     from mbrl.data import Transitions, make_generator
     from mbrl.envs import make_task
-    from mbrl.models import SINDy, Box, UnitCircle
+    from mbrl.models import Box, SINDy, UnitCircle
     from mbrl.models.stable_baselines import ModelVecEnv
     from mbrl.networks import Library
 
@@ -102,7 +104,7 @@ def surrogate_ppo(seed: int) -> Iterator[tuple[int, Any]]:
         agent.set_env(envs)  # its next rollouts begin at the new rows
         agent.learn(SURROGATE_STEPS, reset_num_timesteps=False)
         yield thousands * EPISODE, agent
-        rows = Transitions.cat([rows, episode(real, lambda obs: agent.predict(obs)[0])])
+        rows = Transitions.cat([rows, episode(real, lambda obs, acts=agent: acts.predict(obs)[0])])
 
 
 def episode(real: Any, act: Callable[[Any], Any]) -> Any:
@@ -153,6 +155,7 @@ def first_enough(points: list[tuple[int, float]]) -> str:
     return f"not in {points[-1][0]:,}"
 
 
+@in_style
 def draw() -> None:
     """Writes `results/FILE.png` and prints when each seed was first good enough."""
     from matplotlib.figure import Figure
@@ -166,15 +169,14 @@ def draw() -> None:
         for seed in seeds:
             found = [row for row in rows if (row["name"], row["seed"]) == (name, seed)]
             points = sorted((int(row["env_steps"]), float(row["return"])) for row in found)
-            style = dict(color=f"C{place}", linestyle=("-", ":", "--", "-.")[place], linewidth=1.2)
+            style = {"color": f"C{place}", "linestyle": ("-", ":", "--", "-.")[place], "linewidth": 1.2}
             axes.plot(*zip(*points, strict=True), **style, label=label if seed == seeds[0] else None)
             print(f"{label}, seed {seed}: {ENOUGH:.0f} after {first_enough(points)} real steps")
     axes.axhline(ENOUGH, color="0.6", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("real steps of training (logarithmic; evaluations not counted)")
     axes.set_ylabel("evaluation return (two episodes)")
-    axes.grid(color="0.9")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4)
     figure.savefig(learning.RESULTS / f"{FILE}.png", dpi=150)
     arms.print_tests(FILE, [name for name in labels if name != SPARSE])
 

@@ -63,7 +63,7 @@ def distill(
     tube: float = 0.1,
     seed: int = 0,
 ) -> Distilled:
-    """Fits a sparse policy around the states that a teacher visits in a model [Zolman2024]_.
+    """Fits a sparse policy around the states that a teacher visits in a model [Zolman2024].
 
     Each visited state is taken thrice, twice with noise, so that the student knows what to do beside the path too. 25 pairs
     of threshold and ridge are fitted to four fifths of them and scored on the rest by the error of actions; of the best five

@@ -1,4 +1,4 @@
-"""`SAC`: soft actor-critic [Haarnoja2018]_, as MBPO uses it [Janner2019]_.
+"""`SAC`: soft actor-critic [Haarnoja2018], as MBPO uses it [Janner2019].
 
 One update, in this order (each part sees what the one before it has changed):
 

@@ -56,6 +56,23 @@ def default_folder(name: str, seed: int) -> Path:
     return Path("runs") / name / f"seed{seed}"
 
 
+def folder_of_run(folder: Path | None, name: str | None, variant: str | None, model: Any, datamodule: Any) -> Path:
+    """The folder of a run: as given, or by its name and its seed.
+
+    Args:
+        folder: as given.
+        name: of the run; None for that of the model's class and the environment.
+        variant: appended to the name.
+        model: what is trained.
+        datamodule: with the seed, and the environment's id where it has one.
+    """
+    if folder is not None:
+        return folder
+    env_id = getattr(datamodule, "env_id", None) or type(datamodule).__name__
+    name = name or f"{type(model).__name__.lower()}-{str(env_id).replace('/', '-').replace(':', '-')}"
+    return default_folder(f"{name}-{variant}" if variant else name, int(datamodule.seed))
+
+
 def holds_run(folder: Path) -> bool:
     """Tells whether a run was started in `folder`."""
     return any((folder / name).exists() for name in ("config.yaml", METRICS)) or any(folder.glob("checkpoints/ckpt-*"))

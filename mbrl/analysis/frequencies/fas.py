@@ -40,7 +40,7 @@ def fas(
     offset: float = 0.0,
     divisor: float | Literal["span"] | None = None,
 ) -> Any:
-    """Frequency-averaged score of returns at several decision lengths [Patel2025]_.
+    """Frequency-averaged score of returns at several decision lengths [Patel2025].
 
     The area by the trapezoid rule under (return + offset) / max_return over the length, divided by `divisor`. Nothing is
     clipped: a return below −offset counts negatively, and one above max_return − offset as more than 1. With the default

@@ -193,9 +193,8 @@ class DecisionFrequencies(Result):
         axes.set_ylabel("return (reward units)")
         axes.xaxis.set_major_locator(whole_numbers())
         scores = [f"{name} {value:.3f}" for name in ("fas", "fas_span") if (value := self.summary()[name]) is not None]
-        axes.set_title(drawn(", ".join([f"{self.planner} in {self.env_id}", *scores])), fontsize=10)
-        axes.grid(color="0.9")
-        figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)
+        axes.set_title(drawn(", ".join([f"{self.planner} in {self.env_id}", *scores])))
+        figure.legend(loc="outside lower center", ncols=2)
         return figure
 
     def _spans(self) -> str:

@@ -24,7 +24,7 @@ _MAY_LIE_OUTSIDE = 0.5  # share of the real rows, such as those at a wall that a
 class Box(Domain):
     """Ends rollouts that come to a bound or beyond it; so do numbers that aren't finite.
 
-    The state outside is what the agent sees and what the last reward is of [Zolman2024]_. A rollout that begins outside, as
+    The state outside is what the agent sees and what the last reward is of [Zolman2024]. A rollout that begins outside, as
     real states may lie there, goes on while each step brings it nearer to the bounds that it is beyond. How rollouts end:
 
     - `"truncate"`: as by a time limit. A learner values the state outside by its critics; a plan earns nothing more.

@@ -40,17 +40,17 @@ _JUDGED = 20_000  # rows at most, evenly spread, on which a fit is judged: predi
 
 
 class SINDy(DynamicsModel, HasMembers, Differentiable):
-    """Sparse sums of library terms, found by sequentially thresholded least squares [Brunton2016]_.
+    """Sparse sums of library terms, found by sequentially thresholded least squares [Brunton2016].
 
     A term that is there can be read, and few of them are there: `equations()` prints them in environment units. Fits take
     milliseconds and need few rows, where the library holds the truth; where it doesn't (contacts, saturation), no number of
     rows helps, and the members don't show it: they share the library, so that they are wrong alike.
 
     With `target="change"` no result depends on units: a threshold of 0.01 drops what brings less than a hundredth of a
-    target's size. `"next_obs"` fits the next observation in the numbers as they come, the authors' way [Zolman2024]_: the
+    target's size. `"next_obs"` fits the next observation in the numbers as they come, the authors' way [Zolman2024]: the
     threshold must then lie below the smallest coefficient times the time step.
 
-    Several members draw rows, and with `drop_terms` terms, of their own [Fasel2022]_. The reward, of a task that knows none,
+    Several members draw rows, and with `drop_terms` terms, of their own [Fasel2022]. The reward, of a task that knows none,
     is a sparse sum too, of where the step led and the action. It learns no termination, and `var` is 0.
 
     Rows that begin or end outside of its `domain` are left out of fits: one wall there would bend a smooth sum everywhere.
