@@ -188,7 +188,7 @@ def _go_on(source: Path, folder: Path, config: Mapping[str, Any], position: int,
     text = before.read_bytes() if before.is_file() else None
     if not is_same(source, folder):
         for end, path in held.items():
-            if end < position:
+            if end < position and path.is_file():  # a pipe would be waited for
                 write_whole(folder / path.name, path.read_bytes())
     if changed and text is not None:
         write_whole(folder / f"config.until-{position}.yaml", text)
