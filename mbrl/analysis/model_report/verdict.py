@@ -5,6 +5,7 @@ What a report advises is decided here and nowhere else; its parts only say what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -92,6 +93,11 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
         largest = rounded(found.curves[MEAN].largest)
         said = f"Yes: it is exact to rounding in all {_steps(horizon)} (largest error: {largest} standard deviations)."
         return "exact", horizon, _Finding(said, "plan and roll out with it as far as you like")
+    if not math.isfinite(median[0]):
+        if not found.not_finite:
+            said = f"Unknown: nothing varies in these {found.windows} windows, so that no error is large or small."
+            return "unknown", 0, _Finding(said, "give data in which something happens")
+        return "none", 0, _Finding("No: after 1 step already most of its rollouts are not finite.", "fit it again")
     near = next((step for step, error in enumerate(median) if not error < _AVERAGE), horizon)
     steps = min(found.better_than(NO_CHANGE), near)
     simpler = "" if linear is None else f"; {linear.said}"
@@ -103,14 +109,14 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
         trust: Trust = "all"
         said = f"{said} {rounded(still[-1])}"
     elif steps:
-        over = median[steps]
-        why = f"where no change has {rounded(still[steps])}"
-        if steps == near:
-            why = "as far off as a typical state is from the average one"
-        said = (
-            f"For {_steps(steps)} of {horizon}: its median error is {now}, {rounded(median[steps - 1])} after {steps}, and "
-            f"{rounded(over)} after {steps + 1}, {why}"
-        )
+        if not math.isfinite(median[steps]):
+            over = f"after {steps + 1} most rollouts are not finite"
+        elif steps == near:
+            over = f"{rounded(median[steps])} after {steps + 1}, as far off as a typical state is from the average one"
+        else:
+            over = f"{rounded(median[steps])} after {steps + 1}, where no change has {rounded(still[steps])}"
+        upto = "" if steps == 1 else f", {rounded(median[steps - 1])} after {steps}"
+        said = f"For {_steps(steps)} of {horizon}: its median error is {now}{upto}, and {over}"
         advice = f"keep rollouts and plans to {_steps(steps)}; collect more rows or fit longer to go further"
         trust = "some"
     elif median[-1] < min(still[-1], _AVERAGE):
@@ -179,7 +185,7 @@ def _dimensions(found: OpenLoopError, step: int) -> list[_Finding]:
     counted = [dim for dim, scale in enumerate(found.scale.tolist()) if scale > 0]
     off, still = ({dim: float(found.curves[of].bands[1, ahead - 1, dim] / found.scale[dim]) for dim in counted}
                   for of in (MEAN, NO_CHANGE))  # fmt: skip
-    ordered = sorted(counted, key=lambda dim: -off[dim] if off[dim] == off[dim] else -float("inf"))
+    ordered = sorted(counted, key=lambda dim: -math.inf if math.isnan(off[dim]) else -off[dim])
     lost = [dim for dim in ordered if not (off[dim] < still[dim] or off[dim] < _SEEN)]
     if len(counted) < 2:
         return []

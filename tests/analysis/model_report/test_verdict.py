@@ -121,6 +121,14 @@ def test_good_single_steps_that_diverge() -> None:
     broken[7:] = torch.nan
     stopped = of(open_loop(broken, not_finite=60))
     assert (stopped.trust, stopped.steps) == ("some", 7) and "60 of 100 rollouts are not finite" in stopped.sentences[1]
+    assert stopped.sentences[0].endswith("after 7, and after 8 most rollouts are not finite.")
+    nowhere = of(open_loop(steady(torch.nan), not_finite=100))
+    assert nowhere.trust == "none" and "after 1 step already most of its rollouts are not finite" in nowhere.sentences[0]
+
+
+def test_nothing_varies() -> None:
+    found = of(open_loop(steady(torch.nan)))
+    assert found.trust == "unknown" and "nothing varies in these 20 windows" in found.sentences[0]
 
 
 def test_an_error_as_large_as_the_data_is_no_forecast_though_no_change_is_worse() -> None:
