@@ -270,8 +270,8 @@ class OfflineData(Configurable, PlannerData):
         return RowsInOrder(self.transitions, _PREDICT_ROWS)
 
     def state_dict(self) -> dict[str, Any]:
-        """The identity of what a planner learns from; the rows themselves stay in their file."""
-        return {"dataset": self._known_identity()} if self._has_planner() else {}
+        """The identity of what is learned from; the rows themselves stay in their file."""
+        return {"dataset": self._known_identity()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuses to go on with other rows than those of `state_dict`.

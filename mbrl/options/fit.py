@@ -12,14 +12,17 @@ import sys
 import textwrap
 from pathlib import Path
 
+from mbrl.errors import ConfigError
 from mbrl.options.described import Described, described
 from mbrl.options.parsers import DATASET, add_done, add_run, read_one_run
 from mbrl.options.presets import OPTION, with_presets
+from mbrl.options.seeds import seeds_among
 
 _FILES = ("-c", "--config", "--model", "--print_config")  # what says that the settings come from elsewhere than a checkpoint
 _HELP = ("-h", "--help")
 FULL_HELP = "--full_help"
-_FREQUENCIES = ("--frequencies", "--random")
+_FREQUENCIES = "--frequencies"
+_BESIDE_FREQUENCIES = ("--random", "--max_return", "--offset")
 STANDARD = "standard"  # the lengths that fas is defined by
 
 _OWN = [  # of the command line itself
@@ -42,25 +45,35 @@ _OWN = [  # of the command line itself
     ("--foreign", "trust a --config no more than a checkpoint"),
     (FULL_HELP, "all of this with Lightning's flags, and types"),
 ]
-_OF_FIT = [("--override BOOL", "resume although settings differ from the checkpoint's")]
+_OF_FIT = [
+    ("--override BOOL", "resume although settings differ from the checkpoint's"),
+    (
+        "--seeds SEEDS",
+        "such as 0..4 or 0,3,7: each in a process and in runs/NAME/seed<k>, where it goes on if it was interrupted; "
+        "then a figure and a table of the returns",
+    ),
+    ("--workers N", "seeds at the same time (default: as many as there are cores)"),
+]
 
 
 def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     """Reads the arguments after the command: `arguments` for Lightning's, or the options beside a checkpoint.
 
     Raises:
-        ConfigError: for a preset that doesn't exist, or lacks its base.
+        ConfigError: for a preset that doesn't exist, or lacks its base, and for an option that lacks another.
     """
     arguments = with_presets(arguments)
     if FULL_HELP in arguments:
         return argparse.Namespace(command=command, arguments=["--help"])
-    if command == "test" and any(argument.split("=")[0] in _FREQUENCIES for argument in arguments):
-        return _frequencies(command, arguments)
+    if command == "test" and (chosen := _of_frequencies(arguments)):
+        return _frequencies(command, chosen)
     if command != "fit" and not any(argument.split("=")[0] in _FILES for argument in arguments):
         return _beside_checkpoint(command, arguments)
     if any(argument in _HELP for argument in arguments):
         sys.stdout.write(f"{_help(command)}\n")
         raise SystemExit(0)
+    if command == "fit":
+        return seeds_among(arguments)
     return argparse.Namespace(command=command, arguments=arguments)
 
 
@@ -83,6 +96,24 @@ def _beside_checkpoint(command: str, arguments: list[str]) -> argparse.Namespace
         add_done(parser)
         parser.add_argument("--output", help="a .npz file (default: predictions.npz in the run folder)")
     return _of_one_run(parser, command, arguments)
+
+
+def _of_frequencies(arguments: list[str]) -> list[str]:
+    """The arguments, if they ask for a test at several decision frequencies; else none.
+
+    Raises:
+        ConfigError: for options of such a test without the one that asks for it.
+    """
+    given = [argument.split("=")[0] for argument in arguments]
+    if _FREQUENCIES in given:
+        return arguments
+    alone = [option for option in _BESIDE_FREQUENCIES if option in given]
+    if alone:
+        raise ConfigError(
+            f"mbrl test: expected {_FREQUENCIES} beside {' and '.join(alone)}, got none; add it, with steps per decision "
+            "such as 1,2,4,8, or alone for those of fas."
+        )
+    return []
 
 
 def _frequencies(command: str, arguments: list[str]) -> argparse.Namespace:
