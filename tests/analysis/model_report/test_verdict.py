@@ -93,10 +93,10 @@ def test_one_bad_dimension_of_a_useless_model_and_of_a_good_one() -> None:
     spoilt = of(open_loop(steady([0.01, 2.0])))
     assert spoilt.trust == "none"
     assert "no change is as good in theta_dot (2, no change 0.1); the worst of the others is x (0.01)" in spoilt.sentences[1]
-    hidden = of(open_loop(steady([0.01, 0.9]), steady([1.0, 0.5])))
+    hidden = of(open_loop(steady([0.01, 0.6]), steady([1.0, 0.5])))
     assert hidden.trust == "all"
     assert (
-        "after 25 steps no change is as good in theta_dot (0.9, no change 0.5); the worst of the others is x (0.01)"
+        "after 25 steps no change is as good in theta_dot (0.6, no change 0.5); the worst of the others is x (0.01)"
         in (hidden.sentences[1])
     )
     assert "look at that dimension's own panel" in hidden.sentences[2]
@@ -116,16 +116,28 @@ def test_good_single_steps_that_diverge() -> None:
     median = growing(0.001, 50.0)[:, 0].tolist()
     assert found.sentences[0].startswith(f"For {found.steps} steps of 25: its median error is 0.001 standard deviations")
     assert f"{median[found.steps - 1]:.3g} after {found.steps}, and {median[found.steps]:.3g} after" in found.sentences[0]
+    assert found.sentences[1].startswith(
+        f"Where not: beyond {found.steps} steps; else nothing stands out; the worst dimension"
+    )
     assert f"keep rollouts and plans to {found.steps} steps" in found.sentences[2]
+    assert "same kind of data" not in found.sentences[2], "no advice for a model that fails from the first step on"
     broken = growing(0.001, 0.01).clone()
     broken[7:] = torch.nan
     stopped = of(open_loop(broken, not_finite=60))
     assert (stopped.trust, stopped.steps) == ("some", 7) and "60 of 100 rollouts are not finite" in stopped.sentences[1]
+    assert stopped.sentences[0].endswith("after 7, and after 8 most rollouts are not finite.")
+    nowhere = of(open_loop(steady(torch.nan), not_finite=100))
+    assert nowhere.trust == "none" and "after 1 step already most of its rollouts are not finite" in nowhere.sentences[0]
 
 
-def test_an_error_as_large_as_the_data_is_no_forecast_though_no_change_is_worse() -> None:
+def test_nothing_varies() -> None:
+    found = of(open_loop(steady(torch.nan)))
+    assert found.trust == "unknown" and "nothing varies in these 20 windows" in found.sentences[0]
+
+
+def test_a_large_error_is_no_forecast_though_no_change_is_worse() -> None:
     found = of(open_loop(growing(0.1, 4.0), steady(9.0)))
-    assert found.trust == "some" and "as far off as a typical state is from the average one" in found.sentences[0]
+    assert found.trust == "some" and "more than half as far off as a typical state is" in found.sentences[0]
 
 
 @pytest.mark.parametrize(("model", "trust"), [(steady(0.15), "all"), (growing(0.3, 0.9), "none")])
