@@ -27,6 +27,8 @@ import numpy as np
 import run as learning
 import torch
 
+from mbrl.figure_style import in_style
+
 FILE, SPARSE = "swingup-model-free", "dyna-sindy-cartpole-swingup"
 ENV_ID, ENOUGH = "dm_control/cartpole-swingup-v0", 800.0
 EPISODES, EPISODE = 2, 1000  # of an evaluation
@@ -153,6 +155,7 @@ def first_enough(points: list[tuple[int, float]]) -> str:
     return f"not in {points[-1][0]:,}"
 
 
+@in_style
 def draw() -> None:
     """Writes `results/FILE.png` and prints when each seed was first good enough."""
     from matplotlib.figure import Figure
@@ -173,8 +176,7 @@ def draw() -> None:
     axes.set_xscale("log")
     axes.set_xlabel("real steps of training (logarithmic; evaluations not counted)")
     axes.set_ylabel("evaluation return (two episodes)")
-    axes.grid(color="0.9")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4)
     figure.savefig(learning.RESULTS / f"{FILE}.png", dpi=150)
     arms.print_tests(FILE, [name for name in labels if name != SPARSE])
 

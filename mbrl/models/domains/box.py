@@ -16,6 +16,7 @@ from mbrl.arguments import Items, NonNegative, check_shape
 from mbrl.data import Task, Transitions
 from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.domains.base import Domain
+from mbrl.models.domains.reached import reached
 
 _MAY_LIE_OUTSIDE = 0.5  # share of the real rows, such as those at a wall that a smooth model had better not see
 
@@ -103,10 +104,9 @@ class Box(Domain):
         """Looks how many of the real rows (`N`) lie outside: none may go on from there."""
         share = float(self.outside(rows.next_obs).double().mean())  # one read-back per refit
         if share == 1.0:
-            reached = [f"{least:g} to {most:g}" for least, most in zip(*_range(rows.next_obs), strict=True)]
             raise DataError(
                 f"Box: expected bounds around the real observations, got bounds outside of which all {len(rows)} lie; these "
-                f"reach from {', '.join(reached)}; widen low and high."
+                f"reach from {reached(rows.next_obs)}; widen low and high."
             )
         if share > _MAY_LIE_OUTSIDE and not self._told:
             self._told = True

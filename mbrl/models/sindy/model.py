@@ -25,6 +25,7 @@ from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.domains import Domain, UnitCircle
+from mbrl.models.domains.reached import reached
 from mbrl.models.fitting.explained import explained_share, explained_shares
 from mbrl.models.fitting.finite_rows import check_finite
 from mbrl.models.sindy.aggregate import masked_mean, median
@@ -223,7 +224,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         inside = self.inside(rows)
         report: dict[str, float | Tensor] = {}
         if inside is not None:
-            self._check_inside(inside)
+            self._check_inside(inside, rows)
             rows, report["outside"] = rows.select(inside), 1 - inside.double().mean()
         given = rows.map(lambda tensor: tensor.detach().cpu().double() if tensor.is_floating_point() else tensor.cpu())
         push = self.built_task.to_env_action(given.action)
@@ -264,12 +265,14 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
             }
         return report
 
-    def _check_inside(self, inside: Tensor) -> None:
+    def _check_inside(self, inside: Tensor, rows: Transitions) -> None:
         left, needed = int(inside.sum()), len(self.map.terms)
         if left == 0 or left < needed <= len(inside):  # fewer rows in all than terms are taken, none can't be
+            everywhere = reached(torch.cat((rows.obs, rows.next_obs)))
             raise DataError(
                 f"SINDy(domain=…): expected at least as many rows inside as the library has terms, {needed}, got {left} of "
-                f"{len(inside)}; widen the box, collect more before the first fit, or lower the library's degree."
+                f"{len(inside)}, which reach from {everywhere}; widen the box, collect more before the first fit, or lower "
+                "the library's degree."
             )
 
     def _fit(self, which: str, into: SparseMap, z: Tensor, y: Tensor, moves: Tensor, generator: torch.Generator) -> Fit:
