@@ -61,7 +61,7 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         updates: Adam's steps on the hyperparameters of one fit; 0 leaves them as they are.
         lr: their size, in logarithms. Higher climbs faster and less steadily.
         noise_floor: lower limit of the noise's variance, in units of the targets' variance. Lower trusts clean rows more,
-            until float32 rounds more than the process doubts (see docs/gaussian_process.md).
+            and makes steps slower, since float32 no longer does for them (see docs/gaussian_process.md).
         frequencies: of the random features of drawn functions, shared by members; more are closer to the kernel, and slower.
         learn_reward: whether the reward is predicted too; `"auto"` if the task has no known reward.
         chunk_rows: rows that a prediction without gradients computes at once; their kernels should fit the cache.
