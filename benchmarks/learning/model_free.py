@@ -6,11 +6,11 @@
     python benchmarks/learning/model_free.py draw
 
 All act at action repeat 1. `sac` is the sparse preset's soft actor-critic without its model, one update a step. `ppo` is
-Stable-Baselines3's proximal policy optimisation (Schulman2017) at its own settings but for its batch, which eight environments
-fill; it stops at the first evaluation of 800 or more, or after a million steps. `ppo_surrogate` is the same in the sparse
-model, as in SINDy-RL (Zolman2024): 50,000 steps of the model for each thousand real ones, refits between. The rows of the
-preset itself are in `results/dyna-sindy-cartpole-swingup.*.csv`. Every evaluation is two episodes, 2,000 real steps more,
-which `draw` counts too.
+Stable-Baselines3's proximal policy optimisation (Schulman2017) at its own settings; eight environments fill its batches. It
+stops at the first evaluation of 800 or more, or after a million steps. `ppo_surrogate` is the same in the sparse model, as
+in SINDy-RL (Zolman2024): 50,000 steps of the model for each thousand real ones, refits between. The rows of the preset
+itself are in `results/dyna-sindy-cartpole-swingup.*.csv`. Every evaluation is two episodes, 2,000 real steps more, which
+`draw` counts too.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def surrogate_ppo(seed: int) -> Iterator[tuple[int, Any]]:
         agent.set_env(envs)  # its next rollouts begin at the new rows
         agent.learn(SURROGATE_STEPS, reset_num_timesteps=False)
         yield thousands * EPISODE, agent
-        rows = Transitions.cat([rows, episode(real, lambda obs: agent.predict(obs)[0])])
+        rows = Transitions.cat([rows, episode(real, lambda obs, acts=agent: acts.predict(obs)[0])])
 
 
 def episode(real: Any, act: Callable[[Any], Any]) -> Any:
@@ -166,7 +166,7 @@ def draw() -> None:
         for seed in seeds:
             found = [row for row in rows if (row["name"], row["seed"]) == (name, seed)]
             points = sorted((int(row["env_steps"]), float(row["return"])) for row in found)
-            style = dict(color=f"C{place}", linestyle=("-", ":", "--", "-.")[place], linewidth=1.2)
+            style = {"color": f"C{place}", "linestyle": ("-", ":", "--", "-.")[place], "linewidth": 1.2}
             axes.plot(*zip(*points, strict=True), **style, label=label if seed == seeds[0] else None)
             print(f"{label}, seed {seed}: {ENOUGH:.0f} after {first_enough(points)} real steps")
     axes.axhline(ENOUGH, color="0.6", linewidth=0.8)

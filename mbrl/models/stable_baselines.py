@@ -20,7 +20,8 @@ try:
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError as error:
     raise ConfigError(
-        "expected Stable-Baselines3, whose vector environments ModelVecEnv speaks; install it: pip install stable-baselines3."
+        "expected Stable-Baselines3, of whose vector environments ModelVecEnv is one, got none; run pip install "
+        "stable-baselines3."
     ) from error
 
 Array = np.ndarray[Any, Any]
@@ -31,9 +32,9 @@ class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
 
         agent = PPO("MlpPolicy", ModelVecEnv(model, rows, 16))
 
-    It is `ModelVectorEnv` in the mode that resets an ended episode at once: the same episodes, units and refusals. What a step
-    says of an ended episode is what Stable-Baselines3 reads: `terminal_observation`, and `TimeLimit.truncated`, upon which its
-    agents bootstrap, where the episode was truncated by the limit or because the model halted the rollout.
+    It is `ModelVectorEnv` in the mode that resets an ended episode at once: the same episodes, units and refusals. What a
+    step says of an ended episode is what Stable-Baselines3 reads: `terminal_observation`, and `TimeLimit.truncated`, upon
+    which its agents bootstrap, where the episode was truncated by the limit or because the model halted the rollout.
 
     Args:
         model: built, and fitted if it has to be. It may be fitted again between the agent's rollouts.

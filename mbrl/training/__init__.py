@@ -1,6 +1,7 @@
 """Runs of a planner or a model: trainer, run folder, checkpoints, metrics, loading."""
 
+from mbrl.training.callbacks.record_videos import RecordVideos
 from mbrl.training.load import load, load_policy
 from mbrl.training.trainer import Trainer
 
-__all__ = ["Trainer", "load", "load_policy"]
+__all__ = ["RecordVideos", "Trainer", "load", "load_policy"]
