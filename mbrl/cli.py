@@ -62,6 +62,7 @@ COMMANDS: dict[str, Command] = {
             ("distill", "training", "turn a trained policy into a sparse sum that can be read"),
             ("play", "training", "show a trained planner in its environment, in a window or as a film"),
             ("export", "training", "write a policy as a file of torch or ONNX, or a sparse one as Python or C"),
+            ("hub", "training", "upload a run to the Hugging Face hub with a card, or bring one from there"),
             ("check", "training", "check an environment and its task functions, or a dataset"),
             ("report", "analysis", "look at a trained model on a dataset: where, how far ahead and how surely it is wrong"),
             ("plot", "analysis", "draw learning curves of runs with bands over their seeds"),

@@ -75,6 +75,10 @@ class RunFolderError(MbrlError, RuntimeError):
     """A run folder can't be written, or already holds a run."""
 
 
+class HubError(MbrlError, OSError):
+    """The hub, where runs are shared, didn't answer as it should."""
+
+
 class DivergedError(MbrlError, RuntimeError):
     """A loss or a parameter is no longer finite."""
 
