@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mbrl import __version__
 from mbrl.training.metrics_file import CLOCKS
 
 
@@ -34,7 +34,7 @@ def card(repo_id: str, checkpoint: Mapping[str, Any], test: Mapping[str, Any] | 
         "seed": str(int(checkpoint["mbrl"]["seed"])),
         "return": _return(run, test) if planner else None,
         "versions": ", ".join(
-            f"{name} {_plain(str(version))}" for name, version in {"mbrl": __version__, **run.get("versions", {})}.items()
+            f"{name} {_plain(str(version))}" for name, version in {**_own_version(), **run.get("versions", {})}.items()
         ),
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text is not None)
@@ -116,6 +116,13 @@ def _return(run: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:
     if run.get("eval_return") is not None:
         return f"{run['eval_return']:.1f} in the last evaluation of training; not tested on episodes of its own"
     return "not measured at this checkpoint"
+
+
+def _own_version() -> dict[str, str]:
+    try:
+        return {"mbrl": version("mbrl-toolkit")}
+    except PackageNotFoundError:  # a copy on the path that was never installed
+        return {}
 
 
 def _plain(text: str) -> str:
