@@ -28,6 +28,9 @@ _DISK_ERRORS = (
 _PATH_ERRORS = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
 
 
+COMPLETION = "--print-completion"
+
+
 class Command(NamedTuple):
     """A line of the table.
 
@@ -106,7 +109,8 @@ def usage(group: str = "") -> str:
         "  --allow MODULE  put the current folder on the path, and trust that module's names in checkpoints\n"
         "  --foreign       (fit, validate, test, predict) trust a --config no more than a checkpoint\n"
         "  --traceback     show where an error came from\n"
-        "  --version       print the version\n\n"
+        "  --version       print the version\n"
+        f"  {COMPLETION} SHELL\n                  print a script by which bash or zsh completes all this\n\n"
         "mbrl COMMAND --help says what a command takes."
     )
 
@@ -151,6 +155,11 @@ def dispatch(
         return 0
     if rest[0] == "--version" and not group:
         print(__version__)
+        return 0
+    if rest[0].partition("=")[0] == COMPLETION and not group:
+        from mbrl.options.completion import print_script
+
+        print_script((rest[0].partition("=")[2] or " ".join(rest[1:2])), COMMANDS)
         return 0
     if rest[0] not in (names := commands_of(group)):
         where = f"mbrl {group}: " if group else ""
