@@ -5,7 +5,7 @@ Stable-Baselines3 isn't installed with this package: `pip install stable-baselin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -20,14 +20,13 @@ try:
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError as error:
     raise ConfigError(
-        "expected Stable-Baselines3, of whose vector environments ModelVecEnv is one, got none; run pip install "
-        "stable-baselines3."
+        "expected Stable-Baselines3, which ModelVecEnv is made for, found none; install it: pip install stable-baselines3."
     ) from error
 
 Array = np.ndarray[Any, Any]
 
 
-class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
+class ModelVecEnv(VecEnv):
     """`N` environments of one model, stepped as one batch, for agents of Stable-Baselines3.
 
         agent = PPO("MlpPolicy", ModelVecEnv(model, rows, 16))
@@ -111,11 +110,11 @@ class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
         """Closes the environments, which hold nothing open."""
         self.envs.close()
 
-    def get_attr(self, attr_name: str, indices: int | Sequence[int] | None = None) -> list[Any]:
+    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
         """An attribute of `ModelVectorEnv`, the same one for each of the environments asked for."""
         return [getattr(self.envs, attr_name) for _ in self._get_indices(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: int | Sequence[int] | None = None) -> None:
+    def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
         """Refuses to set an attribute.
 
         Raises:
@@ -127,7 +126,7 @@ class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
         )
 
     def env_method(
-        self, method_name: str, *method_args: Any, indices: int | Sequence[int] | None = None, **method_kwargs: Any
+        self, method_name: str, *method_args: Any, indices: int | Iterable[int] | None = None, **method_kwargs: Any
     ) -> list[Any]:
         """Refuses to call a method.
 
@@ -139,6 +138,6 @@ class ModelVecEnv(VecEnv):  # type: ignore[misc] # the base class has no types
             "make single ones by DummyVecEnv([lambda: ModelEnv(model, rows)]), or call it on .envs."
         )
 
-    def env_is_wrapped(self, wrapper_class: Any, indices: int | Sequence[int] | None = None) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: Any, indices: int | Iterable[int] | None = None) -> list[bool]:
         """None is wrapped."""
         return [False for _ in self._get_indices(indices)]
