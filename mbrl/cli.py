@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from mbrl import __version__
-from mbrl.errors import ConfigError, DivergedError, MbrlError, shown
+from mbrl.errors import ConfigError, DivergedError, MbrlError, shown, wrapped
 
 _DISK_ERRORS = (
     errno.ENOSPC,
@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(sentence: str, code: int = 2) -> int:
-    print(f"mbrl: {shown(sentence)}", file=sys.stderr)
+    print(wrapped(f"mbrl: {shown(sentence)}", sys.stderr), file=sys.stderr)
     return code
 
 
