@@ -38,6 +38,7 @@ class Command(NamedTuple):
         text: what `mbrl --help` says of it.
         options: the module whose `parse` reads its arguments, and imports nothing that takes long.
         module: the module whose `run` does it, imported once the arguments are read: torch and Lightning take seconds.
+            What `parse` returns may name another, its `module`.
     """
 
     text: str
@@ -61,6 +62,7 @@ COMMANDS: dict[str, Command] = {
     **{
         name: Command(text, f"mbrl.options.{name}", f"mbrl.{folder}.commands.{name}")
         for name, folder, text in (
+            ("init", "training", "write the settings of a first run in an environment of your own"),
             ("collect", "training", "record a dataset with random actions or a trained planner"),
             ("distill", "training", "turn a trained policy into a sparse sum that can be read"),
             ("play", "training", "show a trained planner in its environment, in a window or as a film"),
@@ -171,7 +173,7 @@ def dispatch(
     name = f"{group} {rest[0]}".strip()
     command = COMMANDS[name]
     given = import_module(command.options).parse(name, rest[1:])
-    run = import_module(command.module).run
+    run = import_module(getattr(given, "module", command.module)).run
 
     def parsed(of_a_run: list[str]) -> Mapping[str, Any]:
         from mbrl.training.commands.parsed import parsed

@@ -1,6 +1,6 @@
 """Real steps to a return: the sparse Dyna preset beside learners without a model, on dm_control's cart-pole swing-up.
 
-    python benchmarks/learning/model_free.py run --arms sac --seeds 0 1 2 --workers 1     # 15 core-minutes a seed
+    python benchmarks/learning/model_free.py run --arms sac --seeds 0 1 2 --workers 1     # 10 core-minutes a seed
     python benchmarks/learning/model_free.py run --arms ppo --seeds 0 1 2                 # up to 18
     python benchmarks/learning/model_free.py run --arms ppo_surrogate --seeds 0 1 2       # 10
     python benchmarks/learning/model_free.py draw
@@ -27,6 +27,8 @@ import numpy as np
 import run as learning
 import torch
 
+from mbrl.figure_style import in_style
+
 FILE, SPARSE = "swingup-model-free", "dyna-sindy-cartpole-swingup"
 ENV_ID, ENOUGH = "dm_control/cartpole-swingup-v0", 800.0
 EPISODES, EPISODE = 2, 1000  # of an evaluation
@@ -35,7 +37,7 @@ REAL_STEPS, SURROGATE_STEPS, SURROGATE_ENVS, ROLLOUT = 20, 50_000, 16, 200  # th
 SAC = arms.Arm(
     [f"configs/{name}.yaml" for name in ("base/mbpo", "mbpo/cartpole_swingup", "sac")],
     [
-        *("--data.init_args.action_repeat=1", "--data.init_args.steps=100000", "--model.init_args.warmup_steps=1000"),
+        *("--data.init_args.action_repeat=1", "--data.init_args.steps=60000", "--model.init_args.warmup_steps=1000"),
         *("--model.init_args.learner.init_args.discount=0.99", "--trainer.eval_every=2500"),
     ],
 )
@@ -153,6 +155,7 @@ def first_enough(points: list[tuple[int, float]]) -> str:
     return f"not in {points[-1][0]:,}"
 
 
+@in_style
 def draw() -> None:
     """Writes `results/FILE.png` and prints when each seed was first good enough."""
     from matplotlib.figure import Figure
@@ -173,8 +176,7 @@ def draw() -> None:
     axes.set_xscale("log")
     axes.set_xlabel("real steps of training (logarithmic; evaluations not counted)")
     axes.set_ylabel("evaluation return (two episodes)")
-    axes.grid(color="0.9")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4)
     figure.savefig(learning.RESULTS / f"{FILE}.png", dpi=150)
     arms.print_tests(FILE, [name for name in labels if name != SPARSE])
 

@@ -77,10 +77,29 @@ def windows(episodes: list[Transitions], horizon: int, most: int, generator: tor
     Raises:
         DataError: if no episode is as long as the horizon.
     """
+    number, first, _ = draw_places(episodes, horizon, most, generator)
+    return windows_at(episodes, horizon, number, first)
+
+
+def draw_places(
+    episodes: list[Transitions], horizon: int, most: int, generator: torch.Generator
+) -> tuple[list[int], list[int], int]:
+    """Where windows begin; arguments and errors as of `windows`.
+
+    Returns:
+        The numbers of their episodes, their first steps in these, and how many places there are.
+    """
     check_longest(episodes, horizon)
-    places = [(i, start) for i, episode in enumerate(episodes) for start in range(len(episode) - horizon + 1)]
-    chosen = torch.randperm(len(places), generator=generator, device=generator.device)[:most].tolist()
-    parts = [episodes[places[at][0]].select(slice(places[at][1], places[at][1] + horizon)) for at in chosen]
+    places = np.array([max(0, len(episode) - horizon + 1) for episode in episodes])  # of each episode
+    before = np.concatenate([[0], places.cumsum()])  # episodes + 1
+    drawn = torch.randperm(int(before[-1]), generator=generator, device=generator.device)[:most].cpu().numpy()  # B
+    number = np.searchsorted(before, drawn, side="right") - 1  # B
+    return number.tolist(), (drawn - before[number]).tolist(), int(before[-1])
+
+
+def windows_at(episodes: list[Transitions], horizon: int, number: list[int], first: list[int]) -> Transitions:
+    """The windows `B x H` of episodes by their numbers, which begin at these steps."""
+    parts = [episodes[i].select(slice(start, start + horizon)) for i, start in zip(number, first, strict=True)]
 
     def stack(name: str) -> Tensor:
         return torch.stack([getattr(part, name) for part in parts])  # B x H …

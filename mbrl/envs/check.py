@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from mbrl.arguments import check_whole
 from mbrl.data import Task, Transitions, derived_seed, make_generator
-from mbrl.data.dataset_description import minds_of_values
+from mbrl.data.minds.unseen_ends import mind_of_unseen_ends
+from mbrl.data.minds.values import minds_of_values
 from mbrl.envs.gymnasium_check import gymnasium_findings
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience, refuse_not_finite
@@ -30,7 +32,7 @@ def check_task(task: Task, *, steps: int = 300, seed: int = 0) -> list[str]:
         seed: seed of the episodes and the actions.
 
     Returns:
-        One sentence per known function that agrees.
+        One sentence per known function that agrees, and one if a known termination was compared with no end.
 
     Raises:
         TaskError: with the first state in which a function disagrees by more than 1e-4·max(1, |reward|), or if it doesn't
@@ -65,7 +67,27 @@ def check_functions(task: Task, rows: Transitions, where: str) -> list[str]:
         _refuse_first(task, "terminated", terminated != rows.terminated, terminated, rows.terminated, rows, where)
         ends = int(rows.terminated.sum())
         findings.append(f"{task.known_terminated} agrees on {steps} steps, {ends} of which ended the task.")
+        findings += mind_of_unseen_ends(task, rows, "raise steps until some end, or act so that they do")
     return findings
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An environment as a check found it.
+
+    Attributes:
+        task: what it is.
+        lines: what was found, one sentence each.
+        rows: steps under random actions, `N` float32.
+        episodes: return and length (steps) of each episode that these finished.
+        resumes: whether it can be replayed, so that a run resumes exactly.
+    """
+
+    task: Task
+    lines: Sequence[str]
+    rows: Transitions
+    episodes: Sequence[tuple[float, int]]
+    resumes: bool
 
 
 def check_environment(
@@ -81,9 +103,32 @@ def check_environment(
     """Describes an environment before training in it; arguments as in `make_task` and `check_task`.
 
     Returns:
-        One sentence each: sizes, bounds, time limit, known functions, what Gymnasium's checker finds, whether the functions
-        agree, whether its seeds hold and it can be replayed, the return of random actions, what to mind about rewards and
-        observations (`minds_of_values`), whether its episodes end, and whether float32 sees it move.
+        One sentence for each finding of `examine`.
+
+    Raises:
+        TaskError: as `examine`.
+        ConfigError: as `examine`.
+    """
+    options: dict[str, Any] = {"reward": reward, "terminated": terminated, "action_repeat": action_repeat}
+    return list(examine(env_id, env_kwargs, **options, steps=steps, seed=seed).lines)
+
+
+def examine(
+    env_id: str,
+    env_kwargs: Mapping[str, Any] | None = None,
+    *,
+    reward: str = "auto",
+    terminated: str = "auto",
+    action_repeat: int = 1,
+    steps: int = 1000,
+    seed: int = 0,
+) -> Examined:
+    """Looks at an environment before training in it; arguments as in `make_task` and `check_task`.
+
+    Returns:
+        Findings, in `lines` one sentence each: sizes, bounds, time limit, known functions, what Gymnasium's checker finds,
+        whether the functions agree, whether its seeds hold and it can be replayed, the return of random actions, what to
+        mind about rewards and observations (`minds_of_values`), whether its episodes end, and whether float32 sees it move.
 
     Raises:
         TaskError: if the environment can't be used, or a known function disagrees with it.
@@ -100,12 +145,14 @@ def check_environment(
         *gymnasium_findings(task),
         *check_task(task, steps=steps, seed=seed),
     ]
-    if not seeds_hold(task, seed=seed):
+    same_start = seeds_hold(task, seed=seed)
+    resumes = same_start and replays(task, seed=seed)
+    if not same_start:
         lines.append(
             "Two resets with the same seed begin differently, so no run can be repeated or resumed exactly: let reset draw "
             'from self.np_random alone, after super().reset(seed=seed), or set resume="next_episode".'
         )
-    elif replays(task, seed=seed):
+    elif resumes:
         lines.append("A reset with the same seed and the same actions lead to the same observations: a run resumes exactly.")
     else:
         lines.append(
@@ -114,15 +161,16 @@ def check_environment(
         )
     with catch_warnings(record=True) as found:
         simplefilter("always", MbrlWarning)
-        returns, ended, minds = _random_return(task, steps, seed)
-    lines += [returns, *minds]
-    if task.time_limit is None and not ended:
+        rows, episodes = _random_episodes(task, steps, seed)
+    lines += [_random_return(episodes, steps), *minds_of_values(rows)]
+    if task.time_limit is None and not episodes:
         lines.append(
             f"There is no time limit and no end within {steps} steps: evaluations cut their episodes "
             "(data.init_args.eval_limit), and training may never begin another; register it with max_episode_steps, or set "
             "that in env_kwargs."
         )
-    return [*lines, *(str(warning.message) for warning in found)]
+    lines += [str(warning.message) for warning in found]
+    return Examined(task, lines, rows, episodes, resumes)
 
 
 def seeds_hold(task: Task, *, seed: int = 0) -> bool:
@@ -234,8 +282,8 @@ def _numbers(values: Tensor) -> str:
     return "[" + ", ".join(f"{value:.6g}" for value in values.tolist()) + "]"
 
 
-def _random_return(task: Task, steps: int, seed: int) -> tuple[str, bool, list[str]]:
-    """The sentence on the return of random actions, whether an episode ended, and what to mind about the steps."""
+def _random_episodes(task: Task, steps: int, seed: int) -> tuple[Transitions, list[tuple[float, int]]]:
+    """Steps under random actions, and return and length of each episode that they finished."""
     experience = VectorExperience(task, seed=derived_seed(seed, "random return"))
     generator = make_generator("cpu", seed, "random return")
     rows = Transitions.cat(
@@ -244,16 +292,18 @@ def _random_return(task: Task, steps: int, seed: int) -> tuple[str, bool, list[s
             for _ in range(steps)
         ]
     )
-    minds = minds_of_values(rows)
     experience.close()
-    finished = experience.finished()
+    return rows, [(float(value), int(length)) for value, length in experience.finished()]
+
+
+def _random_return(finished: Sequence[tuple[float, int]], steps: int) -> str:
+    """The sentence on the return of random actions."""
     if not finished:
-        return f"Random actions finished no episode in {steps} steps.", False, minds
+        return f"Random actions finished no episode in {steps} steps."
     returns = torch.tensor([value for value, _ in finished], dtype=torch.float64)
     lengths = torch.tensor([float(length) for _, length in finished], dtype=torch.float32)
     spread = f" (standard deviation {float(returns.std()):.4g})" if len(finished) > 1 else ""
-    sentence = (
+    return (
         f"Random actions return {float(returns.mean()):.4g}{spread} over {len(finished)} episodes of "
         f"{float(lengths.mean()):.4g} steps."
     )
-    return sentence, True, minds

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mbrl.options.parsers import RUN
+from mbrl.options.parsers import add_run, read_one_run
 
 
 def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     """Reads the arguments after `mbrl play`."""
     about = "Shows a trained planner in its environment, in a window or as a film, and prints each episode's return."
     parser = argparse.ArgumentParser(prog=f"mbrl {command}", description=about)
-    parser.add_argument("run", help=RUN)
+    add_run(parser)
     parser.add_argument(
         "--video", type=Path, metavar="FILE",
         help="write a film (.mp4) in place of a window; of several episodes FILE-episode-0.mp4 and so on",
@@ -26,4 +26,4 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
         "--max_steps", type=int,
         help="real steps after which an episode is cut (default: the task's time limit, or 1000 where it has none)",
     )  # fmt: skip
-    return parser.parse_args(arguments)
+    return read_one_run(parser, command, arguments)

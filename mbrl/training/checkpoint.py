@@ -309,6 +309,7 @@ class FolderCheckpointIO(CheckpointIO):
                 "class_path",
                 "model",
                 "data",
+                "knows_rows",
                 "trainer",
                 "threads",
                 "ended",

@@ -36,7 +36,7 @@ from mbrl.training.flags import COMPUTING, check_flags, plainly, trainer_default
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.output import quiet, say
 from mbrl.training.reached_checkpoints import thresholds_of
-from mbrl.training.run_folder import METRICS, check_name, default_folder, inside, make_folder, refuse_links
+from mbrl.training.run_folder import METRICS, check_name, folder_of_run, inside, make_folder, refuse_links
 from mbrl.training.run_lock import held
 
 
@@ -239,10 +239,7 @@ class RunTrainer(pl.Trainer):
         folder = self.folder
         if folder is None and found is not None:
             folder = inside(found)
-        if folder is None:
-            env_id = getattr(datamodule, "env_id", None) or type(datamodule).__name__
-            name = self.name or f"{type(model).__name__.lower()}-{str(env_id).replace('/', '-').replace(':', '-')}"
-            folder = default_folder(f"{name}-{self.variant}" if self.variant else name, int(datamodule.seed))
+        folder = folder_of_run(folder, self.name, self.variant, model, datamodule)
         self._run_folder = folder
         self._default_root_dir = str(folder)
         self.metrics_file = MetricsFile(folder / METRICS, model.clock_name if isinstance(model, Planner) else "epoch")

@@ -19,11 +19,11 @@ from mbrl.envs import collect, make_task
 from mbrl.errors import ConfigError, MbrlError, RunFolderError
 from mbrl.replacing import following_no_link, replacing
 from mbrl.search.file.search_file import SearchFile
-from mbrl.search.work.run_process import free_folder
 from mbrl.training import Trainer
 from mbrl.training.checkpoint import checkpoint_folders
 from mbrl.training.files import make_writable, write_whole
 from mbrl.training.metrics_file import MetricsFile
+from mbrl.training.processes.run_process import free_folder
 from mbrl.training.run_folder import check_name
 from tests.training.test_kill_and_resume import dyna
 from tests.training.toy import ToyPlanner, data, trainer

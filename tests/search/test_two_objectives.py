@@ -41,7 +41,7 @@ sampler: {name: bo, startup: 6}
 
 @pytest.fixture(autouse=True)
 def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mbrl.search.work.run_process.CHILD", (str(Path(__file__).parent / "fake_run.py"),))
+    monkeypatch.setattr("mbrl.training.processes.run_process.CHILD", (str(Path(__file__).parent / "fake_run.py"),))
     monkeypatch.setattr("mbrl.search.work.command_runner.POLL_S", 0.02)
     monkeypatch.setattr("mbrl.options.search.STORAGE", URL)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # on a busy disk it is most of a test

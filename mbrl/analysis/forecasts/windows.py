@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mbrl.analysis.episodes import windows
+from mbrl.analysis.episodes import draw_places, windows_at
 from mbrl.data import Transitions
 from mbrl.errors import DataError
 
@@ -44,23 +44,24 @@ def place_windows(episodes: list[Transitions], horizon: int, most: int, generato
     Raises:
         DataError: if no episode is as long as the horizon.
     """
-    rows = windows(numbered(episodes), horizon, most, generator)
-    place = rows.extras.pop(PLACE)[:, 0].cpu()  # B x 2
-    places = sum(max(0, len(episode) - horizon + 1) for episode in episodes)
-    return Windows(rows, place[:, 0], place[:, 1], places)
+    number, first, places = draw_places(episodes, horizon, most, generator)
+    rows = windows_at(episodes, horizon, number, first)
+    return Windows(rows, torch.tensor(number, dtype=torch.int64), torch.tensor(first, dtype=torch.int64), places)
 
 
 PLACE = "place in the episodes"
 
 
-def numbered(episodes: list[Transitions]) -> list[Transitions]:
-    """Episodes whose rows tell where they are: `extras[PLACE]`, `T x 2` int64, the episode's number and the step in it."""
-    marked = []
-    for number, episode in enumerate(episodes):
-        step = torch.arange(len(episode))
-        place = torch.stack([torch.full_like(step, number), step], -1).to(episode.obs.device)
-        marked.append(replace(episode, extras={**episode.extras, PLACE: place}))
-    return marked
+def numbered(episodes: list[Transitions]) -> Transitions:
+    """All rows, with where they are in `extras[PLACE]`, `B x 2` int64: the episode's number and the step in it."""
+    rows = Transitions.cat(episodes)
+    steps = torch.tensor([len(episode) for episode in episodes], dtype=torch.int64)  # of each episode
+    number = torch.arange(len(episodes)).repeat_interleave(steps)  # B
+    step = torch.arange(len(rows)) - (steps.cumsum(0) - steps)[number]  # B
+    return replace(rows, extras={**rows.extras, PLACE: torch.stack([number, step], -1).to(rows.obs.device)})
+
+
+_NUMBERS = ("obs", "action", "next_obs")
 
 
 def check_episodes(who: str, episodes: list[Transitions]) -> None:
@@ -71,8 +72,10 @@ def check_episodes(who: str, episodes: list[Transitions]) -> None:
     """
     if not episodes:
         raise DataError(f"{who}: expected real episodes, got none; give rows to split_episodes.")
+    if all(bool(torch.cat([getattr(each, name) for each in episodes]).isfinite().all()) for name in _NUMBERS):
+        return
     for number, episode in enumerate(episodes):
-        if not all(bool(part.isfinite().all()) for part in (episode.obs, episode.action, episode.next_obs)):
+        if not all(bool(getattr(episode, name).isfinite().all()) for name in _NUMBERS):
             raise DataError(
                 f"{who}: expected finite observations and actions, got others in episode {number}; leave that episode out."
             )

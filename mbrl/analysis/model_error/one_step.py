@@ -80,7 +80,7 @@ def one_step_error(
     if (policy is None) != (truth is None):
         given = "policy" if truth is None else "truth"
         raise ConfigError(f"one_step_error: expected policy and truth, got {given} alone; give both, or policy_rows.")
-    every = Transitions.cat(numbered(episodes))
+    every = numbered(episodes)
     rows = _some(every, most, generator)
     dimensions = dimension_names("one_step_error", names, rows.obs.shape[-1])
     scale = scale_of(every.next_obs - every.obs, every.obs)

@@ -19,7 +19,7 @@ from mbrl.data import Transitions
 from mbrl.errors import DataError
 
 Bootstrap = Literal["replacement", "permutation", "none"]
-Stopping = Literal["mbpo", "mbrl-lib"]
+Stopping = Literal["mbpo", "mbrl-lib", "mean"]
 Keep = Literal["member", "ensemble", "never"]
 
 
@@ -129,18 +129,22 @@ class BestWeights:
 
     There is one score per member, lower is better, compared once per epoch.
 
-    - `"mbpo"` [Janner2019]_: a member improves if its score falls more than `threshold` (relative) below its best, which
+    - `"mbpo"` [Janner2019]: a member improves if its score falls more than `threshold` (relative) below its best, which
       starts at 1e10; fitting stops when more than `patience` epochs in a row improved no member.
-    - `"mbrl-lib"` [Pineda2021]_: the best starts at the score before the fit (`begin`); any improvement sets all bests
+    - `"mbrl-lib"` [Pineda2021]: the best starts at the score before the fit (`begin`); any improvement sets all bests
       to the elementwise minimum; fitting stops after `patience` epochs in a row without one.
+    - `"mean"`: a member improves if its score falls at all, and what counts for the end is the mean of the members' bests:
+      fitting stops when more than `patience` epochs in a row didn't bring it `threshold` (relative) below where it was last
+      counted. Of many members one falls by a little in almost every epoch, upon which the other rules go on.
 
-    Either way a score that falls by half a percent every epoch never stops a fit, since the fall adds up: cap the epochs.
+    A score that falls by `threshold` in `patience` epochs never stops a fit, since the fall adds up: cap the epochs, or
+    raise `threshold`.
 
     Args:
         parameters: what is fitted, by name.
         own: names of the parameters and buffers whose first dim is `E`; the others are shared.
         members: `E`.
-        rule: `"mbpo"` or `"mbrl-lib"`, as above.
+        rule: `"mbpo"`, `"mbrl-lib"` or `"mean"`, as above.
         patience: epochs without improvement that are tolerated, as above.
         threshold: relative fall of a score that counts as an improvement.
         keep: `"member"`: each member's own best weights come back in the end (parameters that all members share stay as
@@ -172,6 +176,7 @@ class BestWeights:
         self.own = frozenset(own)
         self.members = members
         self.best = torch.full((members,), 1e10, dtype=torch.float64)  # E
+        self.counted = 1e10  # the mean of the bests when it was last counted as progress
         self.idle = 0
         self._weights: dict[str, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}
@@ -190,14 +195,18 @@ class BestWeights:
     def update(self, scores: Tensor) -> bool:
         """Takes the scores after an epoch (`E`); returns whether to stop."""
         now = scores.double().cpu()  # the one read-back of an epoch
-        improved = (self.best - now) / self.best.abs() > self.threshold  # E
-        if bool(improved.any()):
-            self.idle = 0
-            self.best = torch.where(improved if self.rule == "mbpo" else now < self.best, now, self.best)
+        fallen = (self.best - now) / self.best.abs()  # E
+        improved = fallen > (0 if self.rule == "mean" else self.threshold)  # E
+        progress = bool(improved.any())
+        if progress:
+            self.best = torch.where(now < self.best if self.rule == "mbrl-lib" else improved, now, self.best)
             self._keep(improved.tolist())
-        else:
-            self.idle += 1
-        return self.idle > self.patience if self.rule == "mbpo" else self.idle >= self.patience
+        if self.rule == "mean":
+            mean = self.best.mean().item()
+            progress = (self.counted - mean) / abs(self.counted) > self.threshold
+            self.counted = mean if progress else self.counted
+        self.idle = 0 if progress else self.idle + 1
+        return self.idle >= self.patience if self.rule == "mbrl-lib" else self.idle > self.patience
 
     def _keep(self, improved: Sequence[bool]) -> None:
         if self.keep == "never":
@@ -229,10 +238,11 @@ class BestWeights:
     def state_dict(self) -> dict[str, Any]:
         """Bests, counter, kept weights and buffers, as tensors and plain data."""
         kept = {"weights": dict(self._weights), "buffers": dict(self._buffers), "kept": list(self._kept)}
-        return {"best": self.best, "idle": self.idle, **kept}
+        return {"best": self.best, "counted": self.counted, "idle": self.idle, **kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state`; one written before buffers were kept has none."""
+        """Continues from `state`; one written before buffers were kept has none, nor what the rule `"mean"` counts."""
+        self.counted = state.get("counted", 1e10)
         self.best, self.idle, self._kept = state["best"].cpu(), state["idle"], list(state["kept"])
         buffers = self.buffers()
         self._weights, self._buffers = (

@@ -84,7 +84,7 @@ class Found:
 
 
 def curb(of: Hyperparameters) -> Tensor:
-    """Walls at lengthscales of 100 sd and at signals of 1000 times the noise, `D` [Deisenroth2011]_.
+    """Walls at lengthscales of 100 sd and at signals of 1000 times the noise, `D` [Deisenroth2011].
 
     Without them clean data drive the noise to 0 and the covariance matrix to a singular one.
     """
@@ -119,7 +119,7 @@ class LogDensity(Function):
 
 
 def exact_likelihood(process: Process, tries: list[int]) -> Callable[[], Tensor]:
-    """The log marginal likelihood per row, `D` [Rasmussen2006]_.
+    """The log marginal likelihood per row, `D` [Rasmussen2006].
 
     Args:
         process: of `N` rows.
@@ -139,7 +139,7 @@ def exact_likelihood(process: Process, tries: list[int]) -> Callable[[], Tensor]
 def collapsed_bound(process: Process, points: Tensor, tries: list[int]) -> Callable[[], Tensor]:
     """The bound of it per row, `D`, in which the variational distribution of the inducing values is the best one.
 
-    It is known in closed form [Titsias2009]_, so that nothing but hyperparameters is left to be found.
+    It is known in closed form [Titsias2009], so that nothing but hyperparameters is left to be found.
 
     Args:
         process: of `N` rows.

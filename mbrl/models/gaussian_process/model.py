@@ -40,13 +40,13 @@ _ROWS = {"exact": 300, "sparse": 10_000}  # of max_rows, if it is left out
 
 
 class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
-    """Independent Gaussian processes for the change of each observation and a reward that isn't known [Deisenroth2011]_.
+    """Independent Gaussian processes for the change of each observation and a reward that isn't known [Deisenroth2011].
 
     Each has zero mean in normalised units and a kernel with a lengthscale for each input. A fit climbs the marginal
     likelihood from the last fit's hyperparameters, or with `inference="sparse"` its bound given inducing points
-    [Titsias2009]_. Before any fit the model answers with its prior.
+    [Titsias2009]. Before any fit the model answers with its prior.
 
-    Its members are functions drawn from the posterior [Wilson2021]_, anew at each fit: `var` is the noise alone, and what
+    Its members are functions drawn from the posterior [Wilson2021], anew at each fit: `var` is the noise alone, and what
     isn't known is their spread. They are drawn so that their mean is the posterior's (see `Paths`); `posterior` gives its
     moments without drawing. Good for few rows and few, smooth observations; it learns no termination.
 

@@ -23,9 +23,10 @@ from mbrl.search.study.storage import check_url, patiently
 from mbrl.search.study.study import RUNS, pruner_of, sampler_of
 from mbrl.search.study.warm_start import previous_trials
 from mbrl.search.work.command_runner import CommandRunner
-from mbrl.search.work.run_process import CHILD, environment
-from mbrl.search.work.worker import DONE, TOO_MANY_ERRORS, Worker, handled
+from mbrl.search.work.worker import DONE, TOO_MANY_ERRORS, Worker
 from mbrl.training.output import say
+from mbrl.training.processes.handled import handled
+from mbrl.training.processes.run_process import CHILD, environment
 
 ONE_OF_SEVERAL = "MBRL_ONE_OF_SEVERAL"  # environment variable of a worker whose parent has said what the search is
 TRIALS = "trials"  # study attribute: the budget of whoever came last, where it isn't the search file's

@@ -19,8 +19,6 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from mbrl.errors import ConfigError, DataError, MbrlError
 
-SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's process never needs
-
 # what Optuna raises of a journal that is none, or of tables that another version made
 _SPOILED = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 

@@ -17,8 +17,8 @@ import optuna
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import INTERRUPTED, Job, Outcome
 from mbrl.search.work.reduce import reduced
-from mbrl.search.work.run_process import RunProcess, free_folder
 from mbrl.training.metrics_file import CLOCKS
+from mbrl.training.processes.run_process import RunProcess, free_folder
 from mbrl.training.yaml_text import read_mapping
 
 POLL_S = 0.5

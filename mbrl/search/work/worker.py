@@ -22,6 +22,7 @@ from mbrl.search.study.lease import Lease, Watch, identity
 from mbrl.search.study.ledger import Ledger, is_asked, store
 from mbrl.search.study.outcome import INTERRUPTED, Job, Outcome, Problem, is_settled, order_of, root_of, spent
 from mbrl.search.study.storage import patiently
+from mbrl.training.processes.handled import handled
 
 STOP = "stop"  # study attribute: workers finish what they run and leave
 
@@ -233,17 +234,6 @@ class Worker:
 
         with handled(take):
             yield
-
-
-@contextmanager
-def handled(take: Callable[[int, Any], None]) -> Iterator[None]:
-    """Calls `take` with the number of each SIGINT and SIGTERM; afterwards the former handlers are back."""
-    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _checked(outcome: Outcome, objectives: int) -> Outcome:

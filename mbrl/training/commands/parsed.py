@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 from mbrl.errors import ConfigError
 from mbrl.planners import Planner
@@ -14,6 +15,7 @@ from mbrl.training.commands.foreign_config import OPTION, only_allowed
 from mbrl.training.flags import check_flags
 from mbrl.training.output import plain_warnings, quiet
 from mbrl.training.parts import check_can_fit, check_parts
+from mbrl.training.run_folder import folder_of_run
 
 
 def parsed(arguments: Sequence[str], allow: Sequence[str] = ()) -> dict[str, Any]:
@@ -30,16 +32,52 @@ def parsed(arguments: Sequence[str], allow: Sequence[str] = ()) -> dict[str, Any
         ConfigError: with the parser's sentence on the first argument that it doesn't take.
         MbrlError: as a part refuses its settings.
     """
+    config: dict[str, Any] = _parsed(arguments, allow).config[arguments[0]].as_dict()
+    config.pop("config", None)
+    return config
+
+
+class Planned(NamedTuple):
+    """A run that isn't started.
+
+    Attributes:
+        folder: that it will have.
+        chosen: whether the settings name that folder.
+        metric: what its evaluations are judged by, as in `metrics.jsonl`.
+    """
+
+    folder: Path
+    chosen: bool
+    metric: str
+
+
+def planned(arguments: Sequence[str], allow: Sequence[str] = ()) -> Planned:
+    """Parses the arguments of a run as `parsed` does, and says where it will be.
+
+    Args:
+        arguments: as for `parsed`.
+        allow: as for `parsed`.
+
+    Raises:
+        ConfigError: as `parsed`.
+        MbrlError: as `parsed`.
+    """
+    run = _parsed(arguments, allow)
+    trainer = run.trainer
+    folder = folder_of_run(trainer.folder, trainer.name, trainer.variant, run.model, run.datamodule)
+    metric = "eval/return" if isinstance(run.model, Planner) else "model/holdout_mse"
+    return Planned(folder, trainer.folder is not None, metric)
+
+
+def _parsed(arguments: Sequence[str], allow: Sequence[str]) -> _Parsed:
     foreign = OPTION in arguments
     arguments = [argument for argument in arguments if argument != OPTION]
     guard = only_allowed(allow) if foreign else nullcontext()
     with quiet("pytorch_lightning"), plain_warnings(), process_arguments(arguments), guard:
         try:
-            config = _Parsed(allow, _RaisingParser, foreign=foreign).config[arguments[0]].as_dict()
+            return _Parsed(allow, _RaisingParser, foreign=foreign)
         except _RefusedArgument as refused:
             raise ConfigError(str(refused)) from None
-    config.pop("config", None)
-    return config
 
 
 class _RefusedArgument(SystemExit):

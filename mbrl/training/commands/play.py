@@ -33,7 +33,7 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
         for path in film_names(given.video, given.episodes):
             _check_new(path)
     with plain_warnings():
-        planner = load_policy(given.run, allow)
+        planner = load_policy(given.ckpt_path, allow)
         task = planner.built_task
         task = replace(task, time_limit=given.max_steps or task.time_limit or _ENDLESS)
         seeds = [(given.seed + number) % 2**31 for number in range(given.episodes)]

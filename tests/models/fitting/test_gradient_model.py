@@ -142,7 +142,7 @@ def test_rows_that_cannot_be_fitted_are_refused() -> None:
         ({"max_epochs": 0}, "max_epochs=….*at least 1"),
         ({"holdout": 1.0}, "holdout=….*below 1, got 1.0"),
         ({"bootstrap": "poisson"}, "bootstrap=….*replacement, permutation, none, got 'poisson'"),
-        ({"stopping": "pets"}, "stopping=….*mbpo, mbrl-lib"),
+        ({"stopping": "pets"}, "stopping=….*mbpo, mbrl-lib, mean, got"),
         ({"best_weights": "always"}, "best_weights=….*member, ensemble, never"),
         ({"holdout_by": "day"}, "holdout_by=….*row, episode"),
         ({"holdout": 0.0}, "holdout=….*best_weights='never'"),

@@ -123,7 +123,7 @@ def test_constant_scores_stop_after_5_or_6_epochs_by_the_mbrl_lib_rule(initial: 
 
 
 @pytest.mark.check("coplanner-14")
-@pytest.mark.parametrize("rule", ["mbpo", "mbrl-lib"])
+@pytest.mark.parametrize("rule", ["mbpo", "mbrl-lib", "mean"])
 def test_half_a_percent_an_epoch_never_stops(rule: str) -> None:
     watch, *_ = best(rule=rule)
     if watch.needs_start:
@@ -135,6 +135,52 @@ def test_one_member_that_improves_keeps_all_going() -> None:
     watch, *_ = best()
     scores = [torch.tensor([1.0, 1.0, 0.9**i]) for i in range(50)]
     assert epochs_until_stop(watch, scores) == 51
+
+
+def test_members_that_improve_by_turns_stop_by_their_mean_alone() -> None:
+    """Each epoch one of the three falls by 1.2 %, the mean by 0.4 %: progress for all rules but the mean's 3 %."""
+    turns = [torch.tensor([0.988 ** ((i + member) // E) for member in range(E)]) for i in range(60)]
+    watch, *_ = best()
+    assert epochs_until_stop(watch, turns) == 61
+    own = nn.Parameter(torch.zeros(E, 2))
+    watch = BestWeights({"own": own}, {"own"}, E, rule="mean", threshold=0.03)
+    assert epochs_until_stop(watch, turns) == 7  # 6 epochs bring 2.4 %
+    watch = BestWeights({"own": own}, {"own"}, E, rule="mean", threshold=0.02)
+    assert epochs_until_stop(watch, turns) == 61  # 2 % came in the sixth
+
+
+def test_one_member_in_three_counts_for_a_third_of_the_mean() -> None:
+    own = nn.Parameter(torch.zeros(E, 2))
+    watch = BestWeights({"own": own}, {"own"}, E, rule="mean", threshold=0.01, patience=2)
+    scores = [[1.0, 1.0, 1.0], [1.0, 1.0, 0.98], [9.0, 1.0, 0.96], [1.0, 9.0, 0.96], [1.0, 1.0, 0.96], [1.0, 1.0, 0.96]]
+    # the bests' mean: 1, 0.9933, 0.9867 (counted), then nothing for three epochs, the third beyond the patience of two
+    assert epochs_until_stop(watch, [torch.tensor(score) for score in scores]) == 6
+
+
+def test_the_mean_rule_keeps_weights_that_were_better_by_little() -> None:
+    for rule, kept in (("mbpo", 1.0), ("mean", 2.0)):
+        watch, own, _ = best(rule=rule)
+        for value, score in ((1.0, 1.0), (2.0, 0.999), (3.0, 1.5)):
+            with torch.no_grad():
+                own.fill_(value)
+            watch.update(torch.full((E,), score))
+        watch.restore()
+        assert own[:, 0].tolist() == [kept] * E
+
+
+def test_the_mean_rule_goes_on_from_a_state_dict_as_it_would_have() -> None:
+    scores = [torch.full((E,), 0.996**i) for i in range(40)]
+    own = nn.Parameter(torch.zeros(E, 2))
+
+    def watch() -> BestWeights:
+        return BestWeights({"own": own}, {"own"}, E, rule="mean", threshold=0.03, patience=8)
+
+    whole, before, after = watch(), watch(), watch()
+    decisions = [whole.update(score) for score in scores]
+    first = [before.update(score) for score in scores[:12]]
+    after.load_state_dict(before.state_dict())
+    assert first + [after.update(score) for score in scores[12:]] == decisions
+    assert after.idle == whole.idle < 8  # 3 % come in 8 epochs
 
 
 def test_patience_and_threshold_are_those_given() -> None:

@@ -25,7 +25,7 @@ from mbrl.search.study.outcome import label_of
 from mbrl.search.study.storage import load_study
 from mbrl.search.study.study import pruner_of, sampler_of
 from mbrl.search.study.warm_start import queue_from
-from mbrl.search.work.run_process import CHILD
+from mbrl.training.processes.run_process import CHILD
 
 FAKE = str(Path(__file__).parents[1] / "fake_run.py")
 ROOT = Path(__file__).parents[3]
@@ -43,7 +43,7 @@ WRITTEN: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mbrl.search.work.run_process.CHILD", (FAKE,))
+    monkeypatch.setattr("mbrl.training.processes.run_process.CHILD", (FAKE,))
     monkeypatch.setattr("mbrl.search.work.command_runner.POLL_S", 0.02)
     monkeypatch.setattr("mbrl.options.search.STORAGE", URL)
     monkeypatch.setattr("mbrl.search.commands.run.leave_best", lambda *given: None)  # a model takes seconds to import
@@ -467,7 +467,7 @@ def test_one_trial_of_the_real_command(monkeypatch: pytest.MonkeyPatch) -> None:
     space = {"model.init_args.updates_per_step": {"int": [1, 2], "start": 1}}
     fixed = {"data.init_args.steps": 60}
     write(study="real", config=configs, space=space, fixed=fixed, budget={"trials": 1})
-    monkeypatch.setattr("mbrl.search.work.run_process.CHILD", CHILD)
+    monkeypatch.setattr("mbrl.training.processes.run_process.CHILD", CHILD)
     assert main(["search", "run", "search.yaml", "--storage", "sqlite:///study.db"]) == 0
     [trial] = trials("real", "sqlite:///study.db")
     assert label_of(trial) == "ok" and trial.params == {"model.init_args.updates_per_step": 1}

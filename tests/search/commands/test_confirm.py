@@ -143,7 +143,7 @@ def test_the_best_are_selected_and_one_is_tested_beside_the_start(capsys: pytest
 
 def test_runs_are_those_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mbrl.search.commands.workers.CommandRunner", CommandRunner)
-    monkeypatch.setattr("mbrl.search.work.run_process.CHILD", (FAKE,))
+    monkeypatch.setattr("mbrl.training.processes.run_process.CHILD", (FAKE,))
     monkeypatch.setattr("mbrl.search.work.command_runner.POLL_S", 0.02)
     study({2.0: 10.0}, seeds={"tune": [0], "select": [50], "test": [100]})
     assert mbrl("confirm", "fake") == 0

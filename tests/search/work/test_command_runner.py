@@ -21,7 +21,7 @@ from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import Job, Outcome
 from mbrl.search.work.command_runner import CommandRunner
 from mbrl.search.work.reduce import reduced
-from mbrl.search.work.run_process import environment, free_folder
+from mbrl.training.processes.run_process import environment, free_folder
 
 FAKE = str(Path(__file__).parents[1] / "fake_run.py")
 WRITTEN: dict[str, Any] = {
@@ -40,7 +40,7 @@ WRITTEN: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _fake_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mbrl.search.work.run_process.CHILD", (FAKE,))
+    monkeypatch.setattr("mbrl.training.processes.run_process.CHILD", (FAKE,))
     monkeypatch.chdir(tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_only_this_try_is_looked_at() -> None:
 
 def test_out_of_memory_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter([4, 5])
-    monkeypatch.setattr("mbrl.search.work.run_process._kernel_ooms", lambda: next(counts))
+    monkeypatch.setattr("mbrl.training.processes.run_process._kernel_ooms", lambda: next(counts))
     assert run("killed").outcome == "oom"
 
 
@@ -261,7 +261,7 @@ def test_reductions() -> None:
 
 CHILD = """
 import sys, time
-from mbrl.search.work.child_process import end_with
+from mbrl.training.processes.child_process import end_with
 end_with(int(sys.argv[1]))
 print('up', flush=True)
 time.sleep(60)

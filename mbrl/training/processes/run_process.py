@@ -15,14 +15,15 @@ from typing import BinaryIO
 
 from mbrl.errors import ConfigError
 from mbrl.replacing import following_no_link
-from mbrl.search.study.storage import SECRETS
 from mbrl.training.run_lock import locked
 
 DIVERGED = 4  # exit code of `mbrl fit`
 
-CHILD = ("-P", "-m", "mbrl.search.work.child_process")  # how Python starts `mbrl`; tests put something quicker here
+CHILD = ("-P", "-m", "mbrl.training.processes.child_process")  # how Python starts `mbrl`; tests put something quicker here
 
-_LOCK = ".running"
+SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's process never needs
+
+LOCK = ".running"
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|^MemoryError\b|CUBLAS_STATUS_ALLOC_FAILED|DefaultCPUAllocator",
     re.MULTILINE | re.IGNORECASE,
@@ -78,9 +79,13 @@ class RunProcess:
 
     def end(self, patience_s: float) -> None:
         """Asks the run to end, which lets it write a checkpoint; after `patience_s` seconds ends it."""
-        self._process.send_signal(signal.SIGTERM)
+        self.ask_to_end()
         if not self.wait(patience_s):
             self._kill()
+
+    def ask_to_end(self) -> None:
+        """Asks the run to end, and doesn't wait."""
+        self._process.send_signal(signal.SIGTERM)
 
     def verdict(self) -> tuple[str, str]:
         """Names the outcome of a run that ended by itself, `ok`, `diverged`, `oom` or `error`, and its cause in one line."""
@@ -126,7 +131,7 @@ def free_folder(folder: Path) -> tuple[Path, BinaryIO]:
         chosen = folder if number == 0 else folder.with_name(f"{folder.name}-{number}")
         chosen.mkdir(parents=True, exist_ok=True)
         try:
-            return chosen, locked(chosen / _LOCK)
+            return chosen, locked(chosen / LOCK)
         except BlockingIOError:
             number += 1
 

@@ -1,4 +1,4 @@
-"""`python -P -m mbrl.search.work.child_process PID …`: the `mbrl` command in a process that ends when its parent, PID, does.
+"""`child_process PID …`, run by `python -P -m`: the `mbrl` command in a process that ends when its parent, PID, does.
 
 A run that outlived its worker would go on writing into the folder in which another worker takes it up.
 """
