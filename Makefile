@@ -1,4 +1,5 @@
-# `make train` trains the example agent, `make test` runs what continuous integration runs. Both set up .venv first.
+# `make train` trains the example agent, `make test` runs the checks of continuous integration, `make docs` builds the site. All set
+# up .venv first.
 CONFIG ?= configs/mbpo/inverted_pendulum_fast.yaml
 BASE ?= configs/base/$(notdir $(patsubst %/,%,$(dir $(CONFIG)))).yaml
 PYTHON ?= python3
@@ -8,7 +9,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= $(OMP_NUM_THREADS)
 
-.PHONY: train test
+.PHONY: train test docs
 
 # A run that was interrupted goes on where its last checkpoint stands; a finished one only says where it is.
 train: .venv/installed
@@ -20,6 +21,10 @@ test: .venv/installed
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -n $(WORKERS)
+
+# Into build/site, without network; a warning is an error. The variable silences an advertisement of the theme's.
+docs: .venv/installed
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

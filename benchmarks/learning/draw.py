@@ -16,6 +16,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from mbrl.figure_style import in_style
+
 RESULTS = Path(__file__).parent / "results"
 STYLES = (("black", "-"), ("0.45", "--"), ("0.65", ":"))  # readable in grey
 # Published single-seed curve of a PyTorch port (x35f/model_based_rl, its TensorBoard logs of 2022-03): Hopper, rollouts
@@ -32,6 +34,7 @@ def curves(name: str) -> dict[int, list[tuple[int, float]]]:
     return dict(found)
 
 
+@in_style
 def draw(names: list[str], title: str, path: Path) -> None:
     """One figure with the curves of all `names`."""
     figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
@@ -53,10 +56,7 @@ def draw(names: list[str], title: str, path: Path) -> None:
     axes.set_xlabel("real environment steps")
     axes.set_ylabel("evaluation return (mean of the episodes)")
     axes.set_title(title)
-    axes.grid(color="0.9")
-    figure.legend(
-        loc="outside lower center", frameon=False, ncols=2 if len(names) < 3 and max(map(len, names)) < 30 else 1, fontsize=8
-    )
+    figure.legend(loc="outside lower center", ncols=2 if len(names) < 3 and max(map(len, names)) < 30 else 1)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

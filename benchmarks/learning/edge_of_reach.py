@@ -24,6 +24,8 @@ import arms
 import offline
 import run as learning
 
+from mbrl.figure_style import in_style
+
 ROLLOUTS, ROUND = 500, 20_000  # rollouts or model steps in a round
 LENGTHS = (1, 5, 10, 20, 40)
 CRITICS = (2, 10)
@@ -104,6 +106,7 @@ def found_of(file: str) -> dict[str, list[tuple[float, float]]]:
     return dict(found)
 
 
+@in_style
 def draw(file: str, task: str) -> None:
     """Writes `results/FILE.png`: returns and mean values against rollout length or quality, and prints them."""
     from matplotlib.figure import Figure
@@ -136,12 +139,11 @@ def draw(file: str, task: str) -> None:
         )
         panel.set_xticks(places, ticks)
         panel.set_xlabel(label)
-        panel.grid(color="0.9")
     panels[0].set_ylabel("test return of the last checkpoint")
     panels[1].set_ylabel("mean value of a batch's actions")
     panels[1].set_yscale("symlog", linthresh=100)
-    figure.suptitle(f"{env_id}, learned from {steps:,} random steps (lines: means, dots: seeds)", fontsize=11)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.suptitle(f"{env_id}, learned from {steps:,} random steps (lines: means, dots: seeds)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(learning.RESULTS / f"{file}.png", dpi=150)
     for arm, runs in found.items():
         print(f"{arm}: return {', '.join(f'{one:.0f}' for one, _ in runs)}; mean Q {', '.join(f'{q:.3g}' for _, q in runs)}")

@@ -27,6 +27,8 @@ import numpy as np
 import run as learning
 import torch
 
+from mbrl.figure_style import in_style
+
 FILE, SPARSE = "swingup-model-free", "dyna-sindy-cartpole-swingup"
 ENV_ID, ENOUGH = "dm_control/cartpole-swingup-v0", 800.0
 EPISODES, EPISODE = 2, 1000  # of an evaluation
@@ -149,10 +151,11 @@ def first_enough(points: list[tuple[int, float]]) -> str:
     """Real steps to the first evaluation of `ENOUGH`, without and with those of the evaluations until then."""
     for place, (steps, measured) in enumerate(points, 1):
         if measured >= ENOUGH:
-            return f"{steps:,} ({steps + place * EPISODES * EPISODE:,} with the evaluations')"
-    return f"not in {points[-1][0]:,}"
+            return f"after {steps:,} real steps, {steps + place * EPISODES * EPISODE:,} with the evaluations'"
+    return f"not in {points[-1][0]:,} real steps"
 
 
+@in_style
 def draw() -> None:
     """Writes `results/FILE.png` and prints when each seed was first good enough."""
     from matplotlib.figure import Figure
@@ -168,13 +171,12 @@ def draw() -> None:
             points = sorted((int(row["env_steps"]), float(row["return"])) for row in found)
             style = {"color": f"C{place}", "linestyle": ("-", ":", "--", "-.")[place], "linewidth": 1.2}
             axes.plot(*zip(*points, strict=True), **style, label=label if seed == seeds[0] else None)
-            print(f"{label}, seed {seed}: {ENOUGH:.0f} after {first_enough(points)} real steps")
+            print(f"{label}, seed {seed}: {ENOUGH:.0f} {first_enough(points)}")
     axes.axhline(ENOUGH, color="0.6", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("real steps of training (logarithmic; evaluations not counted)")
     axes.set_ylabel("evaluation return (two episodes)")
-    axes.grid(color="0.9")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4)
     figure.savefig(learning.RESULTS / f"{FILE}.png", dpi=150)
     arms.print_tests(FILE, [name for name in labels if name != SPARSE])
 

@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # the scripts beside this one
 import arms
 import run as learning
 
+from mbrl.figure_style import in_style
+
 DYNAMICS = "--model.init_args.dynamics.init_args"
 LEARNER = "--model.init_args.learner.init_args"
 PENDULUM = ["configs/base/mbpo.yaml", "configs/mbpo/pendulum.yaml"]
@@ -112,6 +114,7 @@ def main() -> None:
         draw_values(file, names)
 
 
+@in_style
 def draw_values(file: str, names: Sequence[str]) -> None:
     """Writes `results/FILE-values.png`: the value-aware error and the value's slope over training, as logarithms."""
     from matplotlib.figure import Figure
@@ -129,9 +132,8 @@ def draw_values(file: str, names: Sequence[str]) -> None:
                 axes.fill_between(band.x, band.low, band.high, color=f"C{place}", alpha=0.15, linewidth=0)
         axes.set_xlabel("decisions")
         axes.set_ylabel(label)
-        axes.grid(color="0.9")
         print(metric, "\n".join(found.lines()), sep="\n")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend()
     figure.savefig(learning.RESULTS / f"{file}-values.png", dpi=150)
 
 

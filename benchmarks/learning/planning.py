@@ -32,6 +32,7 @@ import mbrl
 from benchmarks.learning import run
 from mbrl.data import make_generator
 from mbrl.envs import VectorExperience, make_task
+from mbrl.figure_style import in_style
 from mbrl.planners import PETS, Memory, evaluate
 from mbrl.spec import from_spec
 
@@ -286,6 +287,7 @@ def time_again(path: Path, about: Spec, settings: list[Setting], make: Callable[
 # drawing -----------------------------------------------------------------------------------------------------------------
 
 
+@in_style
 def draw(task: str, path: Path) -> None:
     """Return against milliseconds of the settings in a learned model, numbered, beside what the exact model gives."""
     import matplotlib as mpl
@@ -326,7 +328,6 @@ def draw(task: str, path: Path) -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_title(f"Planning in one learned model\n{TASKS[task]}", fontsize=10, loc="left")
-    axes.grid(color="0.9")
     figure.legend(loc="outside right upper", frameon=False, fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

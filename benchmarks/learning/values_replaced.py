@@ -31,6 +31,7 @@ import run as learning
 
 from mbrl.data import Transitions, make_generator
 from mbrl.envs import OnlineData, make_task
+from mbrl.figure_style import in_style
 from mbrl.models import GaussianEnsemble, IterVAML, ModelLoss, Pendulum, SquaredError, VaGraM
 from mbrl.planners import Dyna
 from mbrl.policies import SAC
@@ -138,6 +139,7 @@ def one_seed(seed: int) -> list[dict[str, Any]]:
     return found
 
 
+@in_style
 def draw() -> None:
     """Writes the figure and prints the last fits' medians."""
     from matplotlib.figure import Figure
@@ -157,8 +159,7 @@ def draw() -> None:
         axes.set_yscale("log")
         axes.set_xlabel("steps after which the critics of the fit were kept")
         axes.set_ylabel(f"{label} on held-out rows\n(share of its variance)")
-        axes.grid(color="0.9")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend()
     figure.savefig(FILE.with_suffix(".png"), dpi=150)
 
 

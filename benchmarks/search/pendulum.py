@@ -32,6 +32,7 @@ from mbrl.analysis.runs.aggregates import score_statistics
 from mbrl.analysis.runs.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.runs.improvement import probability_of_improvement
 from mbrl.analysis.runs.run_scores import Estimate, draw_estimate, name_rows
+from mbrl.figure_style import in_style
 from mbrl.search.confirmation.confirmation import TEST, read_confirmation
 from mbrl.search.confirmation.runs import find_confirmation
 from mbrl.search.file.search_file import SearchFile, read_search_file
@@ -164,6 +165,7 @@ def hours(study: str) -> float:
     return (max(ended) - min(begun)).total_seconds() / 3600
 
 
+@in_style
 def summary(arms: Mapping[str, Sequence[float]]) -> None:
     """The figure, and interquartile means with intervals as a table."""
     scores = {arm: {"Pendulum-v1": torch.tensor(values, dtype=torch.float64)} for arm, values in arms.items()}
@@ -181,8 +183,7 @@ def summary(arms: Mapping[str, Sequence[float]]) -> None:
         rows.append({"arm": arm, "runs": len(values), **line})
     name_rows(axes, list(arms))
     axes.set_xlabel("mean return of the last two evaluations of 1,000 steps, more is better")
-    axes.grid(axis="x", color="0.9")
-    axes.set_title("Runs on test seeds (circles), interquartile mean (tick), 95 % interval (bar)", fontsize=10)
+    axes.set_title("Runs on test seeds (circles), interquartile mean (tick), 95 % interval (bar)")
     figure.savefig(RESULTS / "test_seeds.png", dpi=120)
     better = probability_of_improvement(scores, generator=torch.Generator().manual_seed(0))
     write_csv(RESULTS / "summary.csv", rows)

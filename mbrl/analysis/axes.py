@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.ticker import Locator
 
+_LEGEND = 1.9  # inches
 _FEW = 100.0  # the range up to which powers of ten alone would be too few labels
 
 
@@ -29,6 +30,20 @@ def log_scale(axes: Axes, *, x: bool = False) -> None:
     axis.set_major_locator(LogLocator(subs=steps))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
+
+
+def legend_beside(axes: Axes) -> None:
+    """Puts the legend of axes to the right of their figure, which gets wider: inside, it would hide what it tells of.
+
+    Args:
+        axes: with all that is drawn on them, of a figure with the constrained layout.
+    """
+    from matplotlib.figure import Figure
+
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)  # none of ours has others in it
+    figure.set_figwidth(figure.get_figwidth() + _LEGEND)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
 
 
 def whole_numbers() -> Locator:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from mbrl.analysis.png import png
+from mbrl.analysis.data_uri import data_uri
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.written_numbers import finite
 
@@ -22,27 +21,37 @@ def page(
     about: Mapping[str, Any],
     parts: Sequence[Result | Skipped],
     *,
+    verdict: Sequence[str] = (),
+    copied: Sequence[tuple[str, str]] = (),
     preface: str = "",
-    pictures: Sequence[tuple[str, bytes]] = (),
+    pictures: Sequence[tuple[str, bytes, str]] = (),
 ) -> str:
     """The page; `page.html` has the markup, in which names can't become any, whatever they hold.
 
+    What a reader asks first comes first, and how it was made last; each sentence stands once.
+
     Args:
         title: its heading.
-        about: what was looked at, by name.
+        about: how it was made: settings, by name.
         parts: results, each with a section, and what was left out.
-        preface: what a reader must know to read the summary.
-        pictures: further ones at the end, a title and a PNG file each.
+        verdict: sentences that say it all in short.
+        copied: texts to copy, each with a heading, such as a configuration.
+        preface: what a reader must know to read the rest.
+        pictures: further ones after the results: a title, a PNG file and a text each.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(words=_words, tables=_tables, figure_title=_title, png=png, base64=_base64, finite=finite)
-    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    results = [part for part in parts if isinstance(part, Result)]
-    return template.render(title=title, about=about, parts=parts, results=results, preface=preface, pictures=pictures)
+    environment.filters.update(tables=_tables, figure_title=_title, data_uri=data_uri, finite=finite)
+    template = environment.from_string(_beside("page.html"))
+    return template.render(
+        title=title, about=about, verdict=verdict, copied=copied, preface=preface, pictures=pictures,
+        css=_beside("page.css"),
+        results=[part for part in parts if isinstance(part, Result)],
+        skipped=[part for part in parts if isinstance(part, Skipped)],
+    )  # fmt: skip
 
 
-def _base64(picture: bytes) -> str:
-    return base64.b64encode(picture).decode("ascii")
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _title(figure: Figure) -> str:
@@ -69,7 +78,3 @@ def _flat(value: Mapping[str, Any], name: str = "") -> dict[str, Any]:
         label = f"{name} {key}" if name else str(key)
         found.update(_flat(item, label) if isinstance(item, Mapping) else {label: item})
     return found
-
-
-def _words(name: object) -> str:
-    return str(name).replace("_", " ")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mbrl.analysis.png import png
 from mbrl.analysis.written_numbers import finite, write_csv
 from mbrl.errors import ConfigError
+from mbrl.figure_style import in_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ EXACT = "Zero to rounding."  # in short, of errors
 
 
 class Result(ABC):
-    """The findings of an analysis.
+    """The findings of an analysis; what it draws is in the library's style, by whoever it was written.
 
     Attributes:
         name: short, of files and JSON keys, such as `open_loop`.
@@ -30,6 +31,12 @@ class Result(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     notes: Sequence[str] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, method in list(vars(cls).items()):
+            if callable(method) and (name == "figures" or name.startswith("plot")):
+                setattr(cls, name, in_style(method))
 
     @abstractmethod
     def table(self) -> dict[str, list[Any]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from mbrl.data.dataset_quality import DatasetQuality
+from mbrl.data.minds.unseen_ends import mind_of_unseen_ends
+from mbrl.data.minds.values import minds_of_values
 from mbrl.data.normalized_score import NormalizedScore
 from mbrl.data.offline_dataset import OfflineDataset
 from mbrl.data.task import Task
 from mbrl.data.trajectory_weights import unfinished
 from mbrl.data.transitions import Transitions
-
-_FOR_EVER = 100  # steps, 1 / (1 − γ) at the discount γ = 0.99
 
 
 def describe(dataset: OfflineDataset, task: Task, rows: Transitions) -> list[str]:
@@ -68,6 +68,7 @@ def _warnings(rows: Transitions, task: Task) -> list[str]:
             "Mind: when the task ends is unknown: no function says it, and no row ends it, so that a model learns that it "
             "never ends; name the function (terminated), if it can."
         )
+    said += mind_of_unseen_ends(task, rows, "look whether the recording has kept its ends")
     cut = len(unfinished(rows))
     if len(rows) == 1:
         said.append("Mind: there is one step, from which nothing can be held out and no spread is known.")
@@ -84,34 +85,6 @@ def _warnings(rows: Transitions, task: Task) -> list[str]:
     at_bound = float((rows.action.abs() >= 1).any(-1).float().mean())
     if at_bound > 0.5:
         said.append(f"Mind: {100 * at_bound:.0f} % of the actions lie on a bound; were they clipped?")
-    return said
-
-
-def minds_of_values(rows: Transitions) -> list[str]:
-    """Sentences on rewards and observations that teach something else than a reader may expect, or nothing.
-
-    Args:
-        rows: real steps, `N`, with rewards and observations in environment units.
-    """
-    said = []
-    reward, going_on = rows.reward.double(), ~rows.terminated
-    if len(rows) > 1 and bool((reward == reward[0]).all()):
-        said.append(
-            f"Mind: every reward is {float(reward[0]):.6g}, so that nothing says which action is better"
-            f"{' but for how long an episode lasts' if bool(rows.terminated.any()) else ''}."
-        )
-    if bool(rows.terminated.any()) and bool(going_on.any()) and bool((reward[going_on] < 0).all()):
-        on, at_ends = float(reward[going_on].mean()), float(reward[rows.terminated].mean())
-        if at_ends > _FOR_EVER * on:
-            said.append(
-                f"Mind: rewards are negative, {on:.4g} on average where the task goes on, and an end stops them "
-                f"({at_ends:.4g} at ends, then 0), so that a policy learns to end the task: right if ends are goals; if "
-                "they are failures, add a constant to each reward, or take more off at an end."
-            )
-    both = torch.cat([rows.obs, rows.next_obs])
-    still = (both == both[:1]).all(0).nonzero()[:, 0].tolist()  # columns of the observation
-    if still and len(rows) > 1:
-        said.append(f"Mind: observation {still} never changes, so that nothing can be learned of what it does.")
     return said
 
 

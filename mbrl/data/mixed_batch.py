@@ -18,7 +18,7 @@ from mbrl.errors import ConfigError
 def mixed_batch(
     parts: Sequence[tuple[ReplayBuffer, int]], generator: torch.Generator, fill: Mapping[str, float] | None = None
 ) -> Transitions:
-    """Rows from several buffers as one batch, gathered into one matrix: MBPO's 12 real and 244 model rows [Janner2019]_.
+    """Rows from several buffers as one batch, gathered into one matrix: MBPO's 12 real and 244 model rows [Janner2019].
 
     Args:
         parts: buffers of the same sizes and device, and how many rows to draw from each (as its `sample` does); a

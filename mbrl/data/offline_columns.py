@@ -1,4 +1,4 @@
-"""Datasets of columns: `.npz` files and HDF5 files in D4RL's layout [Fu2020]_.
+"""Datasets of columns: `.npz` files and HDF5 files in D4RL's layout [Fu2020].
 
 Both hold one array per column and one row per step, in environment units. The columns, with other names that are read too:
 

@@ -1,4 +1,4 @@
-"""Minari datasets: read by folder or id, written by id [Younis2024]_.
+"""Minari datasets: read by folder or id, written by id [Younis2024].
 
 Reading makes no environment and imports no module that a dataset names: what it says of its environment is kept as data.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from mbrl.arguments import Count, check_whole, checked
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.transitions import Transitions
+from mbrl.data.windows.episode_order import EpisodeOrder
 from mbrl.errors import CheckpointError, ConfigError, DataError
 
 # what a state holds, and of which kinds
@@ -63,7 +64,7 @@ class ReplayBuffer:
         self._next = 0  # slot of the next row; the ring has a seam only once it is full
         self._matrix: Tensor | None = None  # capacity x width
         self._episode: Tensor | None = None  # capacity int64
-        self._windows: tuple[tuple[int, int, int], Tensor, Tensor] | None = None
+        self._order = EpisodeOrder()
         self._cumulative: Tensor | None = None  # of the weights by age; None draws uniformly
 
     # adding ----------------------------------------------------------------------------------------------------------
@@ -150,17 +151,19 @@ class ReplayBuffer:
     def sample_windows(self, n: int, length: int, generator: torch.Generator) -> Transitions:
         """`n` windows of `length` steps in a row of one episode, uniform over all such windows: `n x length` rows.
 
-        A row's successor is the next row with its episode number, so environments may be interleaved. The order is made
-        anew after each `add` (a sort of all episode numbers), then kept.
+        A row's successor is the next row with its episode number, so environments may be interleaved. Which rows begin a
+        window is looked for anew after each `add`, then kept.
 
         Raises:
             ConfigError: if the buffer keeps no episode numbers.
             DataError: if no episode is long enough.
         """
-        order, starts = self._window_starts(length)
+        order = self._in_episodes(length)
+        starts = order.starts(length)
         drawn = torch.randint(starts.shape[0], (n,), generator=generator, device=generator.device).to(self.device)  # n
         steps = torch.arange(length, device=self.device)  # length
-        return self.gather(order[starts[drawn].unsqueeze(-1) + steps])  # n x length
+        numbers = order.numbers[starts[drawn].unsqueeze(-1) + steps]  # n x length
+        return self.gather(numbers - (self.added - self._size))
 
     def sample_cut_windows(self, n: int, length: int, generator: torch.Generator) -> tuple[Transitions, Tensor]:
         """`n` windows of up to `length` steps in a row of one episode, uniform over the rows that they begin at.
@@ -174,11 +177,11 @@ class ReplayBuffer:
             ConfigError: if the buffer keeps no episode numbers.
             DataError: if there are no rows.
         """
-        order, starts = self._window_starts(1)
-        drawn = torch.randint(starts.shape[0], (n,), generator=generator, device=generator.device).to(self.device)  # n
+        numbers = self._in_episodes(1).numbers
+        drawn = torch.randint(self._size, (n,), generator=generator, device=generator.device).to(self.device)  # n
         steps = torch.arange(length, device=self.device)  # length
-        at = starts[drawn].unsqueeze(-1) + steps  # n x length
-        rows = self.gather(order[at.clamp(max=self._size - 1)])  # n x length
+        at = drawn.unsqueeze(-1) + steps  # n x length
+        rows = self.gather(numbers[at.clamp(max=self._size - 1)] - (self.added - self._size))  # n x length
         episode = rows.extras["episode"]
         place = ((episode == episode[:, :1]) & (at < self._size)).cumsum(1) - 1
         return rows.map(lambda column: column[torch.arange(n, device=column.device).unsqueeze(-1), place]), place
@@ -209,7 +212,7 @@ class ReplayBuffer:
         if old_episode is not None:
             ages.append(self._in_order(old_episode)[self._size - size :])
         self.capacity, self._matrix, self._episode = capacity, None, None
-        self._size, self._next, self._windows = size, size % capacity, None
+        self._size, self._next, self._order = size, size % capacity, EpisodeOrder()
         if ages:
             self._fill(*ages)
 
@@ -224,7 +227,7 @@ class ReplayBuffer:
             return
         columns = [column for column in self._allocated() if column is not None]
         newest = [self._in_order(column)[self._size - n :].clone() for column in columns]
-        self._size, self._next, self._windows = n, n, None
+        self._size, self._next, self._order = n, n, EpisodeOrder()
         self._fill(*newest)
 
     def to(self, device: torch.device | str) -> ReplayBuffer:
@@ -236,7 +239,7 @@ class ReplayBuffer:
             self._episode = self._episode.to(device)
         if self._cumulative is not None:
             self._cumulative = self._cumulative.to(device)
-        self._windows = None
+        self._order = EpisodeOrder()
         return self
 
     # checkpoint ------------------------------------------------------------------------------------------------------
@@ -279,7 +282,7 @@ class ReplayBuffer:
             )
         self.capacity, self.added, self._next = state["capacity"], state["added"], state["next"]
         self._size, self._matrix, self._episode = matrix.shape[0], None, None
-        self._windows = self._cumulative = None
+        self._order, self._cumulative = EpisodeOrder(), None
         self._fill(matrix, *(() if episode is None else (episode,)))
 
     # parts -----------------------------------------------------------------------------------------------------------
@@ -319,20 +322,19 @@ class ReplayBuffer:
         if self._cumulative is not None:
             raise DataError(f"ReplayBuffer.{what}: expected rows without weights, got weighted ones; make another buffer.")
 
-    def _window_starts(self, length: int) -> tuple[Tensor, Tensor]:
+    def _in_episodes(self, length: int) -> EpisodeOrder:
+        """The rows episode by episode, among which there is a window of `length`."""
         if not self.store_episodes:
             raise ConfigError("ReplayBuffer.sample_windows: expected episode numbers, got none; set store_episodes=True.")
-        key = (self.added, self._size, length)
-        if self._windows is None or self._windows[0] != key:
-            episode = self._in_order(self._allocated()[1])  # type: ignore[arg-type]
-            order = episode.argsort(stable=True)  # B, rows of an episode side by side, in time
-            sorted_episode = episode[order]  # B
-            last = max(self._size - length + 1, 0)
-            whole = sorted_episode[:last] == sorted_episode[length - 1 : length - 1 + last]
-            self._windows = (key, order, whole.nonzero()[:, 0])
-        if self._windows[2].shape[0] == 0:
+        self._order.follow(self.added, self._size, self._newest_episodes)
+        if self._size == 0 or (length > 1 and self._order.starts(length).shape[0] == 0):
             raise DataError(
                 f"ReplayBuffer.sample_windows: expected an episode of {length} steps or more, got none among {self._size} "
                 "rows; ask for shorter windows, or add longer episodes."
             )
-        return self._windows[1], self._windows[2]
+        return self._order
+
+    def _newest_episodes(self, n: int) -> Tensor:
+        column = self._allocated()[1]
+        assert column is not None  # episode numbers are stored
+        return column.index_select(0, self._slots(torch.arange(self._size - n, self._size, device=self.device)))

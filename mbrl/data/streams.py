@@ -201,7 +201,7 @@ def draw_balanced(generator: Generator, rows: int, choices: Tensor, particles: i
         rows: number of rows.
         choices: `e` int64.
         particles: rows come in this many blocks, and the i-th rows of all blocks belong together: among these, too, the
-            choices' counts differ by at most one (the particles of one plan [Chua2018]_).
+            choices' counts differ by at most one (the particles of one plan [Chua2018]).
     """
     if isinstance(generator, RowGenerator):
         full = draw_balanced(generator.generator, generator.width, choices, particles)  # width

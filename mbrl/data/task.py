@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Count, check_argument, check_shape, declarations
+from mbrl.arguments import Count, Items, check_argument, check_shape, declarations
 from mbrl.errors import ConfigError, NotBuiltError, TaskError
 from mbrl.names import CALLABLES, OURS, TASK_FUNCTIONS, check_allowed, import_name
 from mbrl.spec import plain
@@ -37,6 +37,7 @@ class Task:
         known_terminated: dotted name, or None where the model must learn termination.
         known_obs: how many numbers of an observation these two functions are given, the first ones; None for all. Others may
             stand behind them that are no business of the task.
+        names: of the `S` numbers of an observation, in their order, for people; None where nobody has named them.
         allow: modules, besides the library's own, from which the names above may come; None where the user wrote them. A
             task that came in a file has it, and whoever makes its environment minds it.
     """
@@ -52,11 +53,16 @@ class Task:
     known_reward: str | None = None
     known_terminated: str | None = None
     known_obs: int | None = None
+    names: Sequence[str] | None = field(default=None, compare=False)
     allow: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, declared in declarations(Task).items():
-            if name not in ("action_low", "action_high"):  # which may come as arrays, and have sentences of their own
+            if name not in (
+                "action_low",
+                "action_high",
+                "names",
+            ):  # which may come as arrays, and have sentences of their own
                 check_argument(f"Task({name}=…)", getattr(self, name), declared)
         for name in ("action_low", "action_high"):
             try:
@@ -77,6 +83,8 @@ class Task:
                 f"Task: expected no known reward at action_repeat {self.action_repeat}, got {self.known_reward}: the "
                 "reward is then a sum over inner states that nobody sees; leave it out, so that the model learns it."
             )
+        if self.names is not None:
+            object.__setattr__(self, "names", checked_names("Task(names=…)", self.names, self.obs_size))
         functions = {
             "reward": None if self.known_reward is None else task_function(self.known_reward, self.allow),
             "terminated": None if self.known_terminated is None else task_function(self.known_terminated, self.allow),
@@ -177,6 +185,23 @@ class TaskBound:
         if self.task is None:
             raise NotBuiltError(f"{type(self).__name__} was used before build(task), which makes its parameters; call it.")
         return self.task
+
+
+def checked_names(who: str, names: Sequence[str], size: int) -> tuple[str, ...]:
+    """Names of dimensions, `S`, all different.
+
+    Args:
+        who: argument that has them, for messages.
+        names: one per dimension.
+        size: `S`.
+
+    Raises:
+        ConfigError: if they are anything else.
+    """
+    check_argument(who, names, Annotated[Sequence[str], Items(size, size)])
+    if len(set(names)) < size:
+        raise ConfigError(f"{who}: expected a name of its own for each dimension, got {list(names)}; change one.")
+    return tuple(names)
 
 
 def check_same_task(expected: Task, found: Task | Mapping[str, Any], who: str) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mbrl.arguments import check_whole
 from mbrl.data import Task, Transitions, derived_seed, make_generator
-from mbrl.data.dataset_description import minds_of_values
+from mbrl.data.minds.unseen_ends import mind_of_unseen_ends
+from mbrl.data.minds.values import minds_of_values
 from mbrl.envs.gymnasium_check import gymnasium_findings
 from mbrl.envs.task import make_env, make_task
 from mbrl.envs.vector_experience import VectorExperience, refuse_not_finite
@@ -31,7 +32,7 @@ def check_task(task: Task, *, steps: int = 300, seed: int = 0) -> list[str]:
         seed: seed of the episodes and the actions.
 
     Returns:
-        One sentence per known function that agrees.
+        One sentence per known function that agrees, and one if a known termination was compared with no end.
 
     Raises:
         TaskError: with the first state in which a function disagrees by more than 1e-4·max(1, |reward|), or if it doesn't
@@ -66,6 +67,7 @@ def check_functions(task: Task, rows: Transitions, where: str) -> list[str]:
         _refuse_first(task, "terminated", terminated != rows.terminated, terminated, rows.terminated, rows, where)
         ends = int(rows.terminated.sum())
         findings.append(f"{task.known_terminated} agrees on {steps} steps, {ends} of which ended the task.")
+        findings += mind_of_unseen_ends(task, rows, "raise steps until some end, or act so that they do")
     return findings
 
 

@@ -50,6 +50,7 @@ class OfflineData(Configurable, PlannerData):
             always does; else the dotted name of a function (see `make_task`). A known function must agree with the
             dataset's first 10,000 rows.
         terminated: as `reward`, for termination.
+        names: of the observation's `S` numbers, for reports and equations; None takes those of `env_id`'s environment.
         done: `terminated` takes a column `done` for the end of the task, as it is in NeoRL's files; None refuses a file with
             nothing else, since in others it says that a time limit cut the episode too.
         rows: number of rows to use, from the first on; None for all.
@@ -77,7 +78,7 @@ class OfflineData(Configurable, PlannerData):
         UntrustedNameError: if the dataset names an environment or function outside `mbrl` and `env_id` doesn't.
     """
 
-    former = MappingProxyType({"done": None, "weights": None, "temperature": None})
+    former = MappingProxyType({"names": None, "done": None, "weights": None, "temperature": None})
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class OfflineData(Configurable, PlannerData):
         clip_actions: bool = False,
         reward: str = "auto",
         terminated: str = "auto",
+        names: Sequence[str] | None = None,
         done: Literal["terminated"] | None = None,
         rows: Count | None = None,
         weights: Literal["return", "advantage"] | None = None,
@@ -119,6 +121,7 @@ class OfflineData(Configurable, PlannerData):
         self.clip_actions = clip_actions
         self.reward = reward
         self.terminated = terminated
+        self.names = names
         self.done = done
         self.rows = rows
         self.weights = weights
@@ -162,7 +165,7 @@ class OfflineData(Configurable, PlannerData):
             return self._noted[0]
         if self._task is None:
             asked = (self.env_id, self.env_kwargs, self.action_repeat, self.action_low, self.action_high)
-            task = AskedTask(*asked, self.reward, self.terminated, self.allow, self.trusted).of(self.dataset)
+            task = AskedTask(*asked, self.reward, self.terminated, self.names, self.allow, self.trusted).of(self.dataset)
             head = self.dataset.head(_CHECKED_ROWS)
             rows = head.transitions(task, clip_actions=self.clip_actions, dtype=torch.float64)
             check_functions(task, rows, f"of {self.dataset.source}")
@@ -267,8 +270,8 @@ class OfflineData(Configurable, PlannerData):
         return RowsInOrder(self.transitions, _PREDICT_ROWS)
 
     def state_dict(self) -> dict[str, Any]:
-        """The identity of what a planner learns from; the rows themselves stay in their file."""
-        return {"dataset": self._known_identity()} if self._has_planner() else {}
+        """The identity of what is learned from; the rows themselves stay in their file."""
+        return {"dataset": self._known_identity()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuses to go on with other rows than those of `state_dict`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 from gymnasium.vector import VectorEnv
@@ -31,6 +32,7 @@ class OnlineData(Configurable, PlannerData):
         action_repeat: simulator steps in one real step; episodes end with the last whole one before the time limit.
         reward: `auto`, `learned`, or the dotted name of a function (see `make_task`).
         terminated: `auto`, `learned`, or the dotted name of a function (see `make_task`).
+        names: of the observation's `S` numbers, for reports and equations; None takes the environment's (see `make_task`).
         eval_episodes: whole episodes per evaluation while training.
         test_episodes: whole episodes of `test`.
         eval_limit: real steps after which both cut an episode, where the environment has no time limit of its own; a larger
@@ -47,6 +49,7 @@ class OnlineData(Configurable, PlannerData):
         ConfigError: if `steps` isn't a multiple of `num_envs`, or a number is out of range.
     """
 
+    former = MappingProxyType({"names": None})
     steps: int
 
     def __init__(
@@ -60,6 +63,7 @@ class OnlineData(Configurable, PlannerData):
         action_repeat: Count = 1,
         reward: str = "auto",
         terminated: str = "auto",
+        names: Sequence[str] | None = None,
         eval_episodes: Count = 5,
         test_episodes: Count = 10,
         eval_limit: Count = 1000,
@@ -75,6 +79,7 @@ class OnlineData(Configurable, PlannerData):
         self.action_repeat = action_repeat
         self.reward = reward
         self.terminated = terminated
+        self.names = names
         self.eval_episodes = eval_episodes
         self.test_episodes = test_episodes
         self.eval_limit = eval_limit
@@ -95,6 +100,7 @@ class OnlineData(Configurable, PlannerData):
                 reward=self.reward,
                 terminated=self.terminated,
                 action_repeat=self.action_repeat,
+                names=self.names,
                 allow=self.allow,
             )
         return self._task

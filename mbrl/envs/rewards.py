@@ -58,7 +58,7 @@ def pusher(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 
 
 def dm_cartpole(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """dm_control cartpole balance and swingup [Tassa2018]_, obs (x, cos θ, sin θ, ẋ, θ̇), in [0, 1].
+    """dm_control cartpole balance and swingup [Tassa2018], obs (x, cos θ, sin θ, ẋ, θ̇), in [0, 1].
 
     A product of four terms: upright (1 + cos θ)/2, cart near the middle (margin 2 m), little control, slow pole (margin
     5 rad/s); a Gaussian bell is 0.1 at its margin.

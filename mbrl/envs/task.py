@@ -21,6 +21,7 @@ from mbrl.data.task import check_env_names, task_function, with_callables
 from mbrl.envs.action_repeat import ActionRepeat
 from mbrl.envs.checked_env import checked_env
 from mbrl.envs.defaults import DIMS, DISTRACTED, known_functions
+from mbrl.envs.names.observation_names import observation_names
 from mbrl.errors import ConfigError, TaskError
 from mbrl.names import name_of
 from mbrl.spec import plain
@@ -38,6 +39,7 @@ def make_task(
     reward: str | Function = "auto",
     terminated: str | Function = "auto",
     action_repeat: int = 1,
+    names: Sequence[str] | None = None,
     allow: Sequence[str] | None = None,
 ) -> Task:
     """Makes the environment once, checks that it can be used, and describes it.
@@ -52,6 +54,8 @@ def make_task(
             or itself, if it can be imported.
         terminated: as `reward`, for termination (`B` bool).
         action_repeat: simulator steps in one real step; above 1 the reward is a sum over inner states, so it's learned.
+        names: of the observation's numbers, for reports and equations; None takes the environment's, if it names them (see
+            `mbrl.envs.names`).
         allow: modules in which names may be looked up, besides the library's own where it is safe (`mbrl.names`); None
             where the user wrote the names. The task keeps it.
 
@@ -74,6 +78,7 @@ def make_task(
         obs_size = _obs_size(env_id, env.observation_space)
         low, high = _action_bounds(env_id, env.action_space)
         limit = _time_limit(env, action_repeat)
+        found = observation_names(env, obs_size)
     finally:
         env.close()
     return Task(
@@ -88,6 +93,7 @@ def make_task(
         known_reward=function_name(reward, known_reward, "reward", allow),
         known_terminated=function_name(terminated, known_terminated, "terminated", allow),
         known_obs=obs_size - kwargs.get("dims", DIMS) if env_id == DISTRACTED else None,
+        names=found if names is None else names,
         allow=None if allow is None else (allow,) if isinstance(allow, str) else tuple(allow),
     )
 

@@ -1,7 +1,7 @@
 """Termination functions `(obs, action, next_obs) -> B` bool in environment units, for use in model rollouts.
 
 Each says of a step what the simulator's `terminated` flag says, from the observation that it led to. They take any
-floating dtype and device, and draw nothing. Thresholds are those of the Gymnasium environments [Towers2024]_ at
+floating dtype and device, and draw nothing. Thresholds are those of the Gymnasium environments [Towers2024] at
 their default arguments; a state that isn't finite has ended wherever the simulator says so.
 
 Args of each: `obs`, `next_obs` `B x S` and `action` `B x A`, B any leading dims.
@@ -73,7 +73,7 @@ def inverted_double_pendulum(obs: Tensor, action: Tensor, next_obs: Tensor) -> T
 
 
 def cartpole(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Continuous cart-pole, obs (x, ẋ, θ, θ̇): the cart is beyond ±2.4 m or the pole beyond ±12° [Barto1983]_."""
+    """Continuous cart-pole, obs (x, ẋ, θ, θ̇): the cart is beyond ±2.4 m or the pole beyond ±12° [Barto1983]."""
     limit = 12 * math.pi / 180
     return ~((next_obs[..., 0].abs() <= 2.4) & (next_obs[..., 2].abs() <= limit))  # B
 

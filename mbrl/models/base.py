@@ -283,23 +283,31 @@ class DynamicsModel(DomainModel, ABC):
     def check_known(self) -> None:
         """Refuses, once built, a task whose reward or termination neither the task nor the model knows, as `step` would.
 
-        It asks for the prediction of one row, which any model has from `build` on; one that steps in its own way is left
-        to its first `step`.
-
         Raises:
             UnsupportedError: naming which.
+        """
+        for what in self.unknown():
+            raise self._nobody_knows(what)
+
+    def unknown(self) -> list[Literal["reward", "termination"]]:
+        """The parts of a step that neither the task nor the model knows, once built.
+
+        It asks for the prediction of one row, which any model has from `build` on; one that steps in its own way is left
+        to its first `step`.
         """
         task = self.built_task
         known = task.known_reward is not None and task.known_terminated is not None
         if known or type(self).step is not DynamicsModel.step:
-            return
+            return []
         obs = torch.zeros(1, task.obs_size, device=self.device, dtype=torch.float32)
         with torch.no_grad():
             said = self.predict(obs, obs.new_zeros(1, task.action_size), self.drawn_members[:1])
+        found: list[Literal["reward", "termination"]] = []
         if task.known_reward is None and said.reward_mean is None:
-            raise self._nobody_knows("reward")
+            found.append("reward")
         if task.known_terminated is None and said.terminated_logit is None:
-            raise self._nobody_knows("termination")
+            found.append("termination")
+        return found
 
     def _nobody_knows(self, what: Literal["reward", "termination"]) -> UnsupportedError:
         argument = "reward" if what == "reward" else "terminated"

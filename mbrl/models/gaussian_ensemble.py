@@ -35,7 +35,7 @@ from mbrl.networks import Activation, LipschitzConstraint, LogVarBounds, Normali
 
 
 class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
-    """An ensemble of probabilistic networks [Chua2018]_, fitted as MBPO's authors do [Janner2019]_.
+    """An ensemble of probabilistic networks [Chua2018], fitted as MBPO's authors do [Janner2019].
 
     Each member maps normalised [obs, action] to a Gaussian over [Δobs, reward], and Δobs is added to the observation as it
     came. Targets are normalised too, so that no result depends on units, unless `normalize_targets` is off, as in the

@@ -1,4 +1,4 @@
-"""`NextObsNetwork`: one network that predicts the next observation, as SRL's authors use it [Patel2025]_.
+"""`NextObsNetwork`: one network that predicts the next observation, as SRL's authors use it [Patel2025].
 
 Patel2025: "Overcoming slow decision frequencies in continuous control: model-based sequence reinforcement learning for
 model-free control" (SRL, ICLR 2025, arXiv 2410.08979, and the authors' code).

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class LogVarBounds(nn.Module):
-    """Squeezes raw log-variances between two bounds, one pair per dimension, shared by all members [Chua2018]_.
+    """Squeezes raw log-variances between two bounds, one pair per dimension, shared by all members [Chua2018].
 
     With the raw number ρ: ℓ₁ = ℓ_max − softplus(ℓ_max − ρ), ℓ = ℓ_min + softplus(ℓ₁ − ℓ_min). ℓ may pass ℓ_max by
     softplus(ℓ_min − ℓ_max), 2.8e-5 at the defaults.

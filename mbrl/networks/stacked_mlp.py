@@ -41,7 +41,7 @@ def truncated_normal(shape: Sequence[int], sd: float, generator: torch.Generator
 class StackedMLP(nn.Module):
     """`E` multilayer perceptrons of the same sizes, evaluated as one.
 
-    Weights are truncated normal with sd 1 / (2 sqrt(fan_in)), biases 0 [Chua2018]_.
+    Weights are truncated normal with sd 1 / (2 sqrt(fan_in)), biases 0 [Chua2018].
 
     Args:
         members: `E`.

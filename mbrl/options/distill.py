@@ -15,6 +15,10 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--folder", required=True, help="the run folder of the distilled policy; mbrl test and collect take it"
     )
+    parser.add_argument(
+        "--reward", help="the dotted name of a function to choose by (default: the run's, else what the model has learned)"
+    )
+    parser.add_argument("--terminated", help="likewise of one that says when the task ends")
     parser.add_argument("--degree", type=int, default=3, help="of the library's monomials (default: 3)")
     parser.add_argument("--steps", type=int, default=200, help="steps of the rollouts in the model (default: 200)")
     return parser.parse_args(arguments)

@@ -12,15 +12,17 @@ import sys
 import textwrap
 from pathlib import Path
 
+from mbrl.errors import ConfigError
 from mbrl.options.described import Described, described
-from mbrl.options.parsers import DATASET, RUN, add_done
+from mbrl.options.parsers import DATASET, add_done, add_run, read_one_run
 from mbrl.options.presets import OPTION, with_presets
 from mbrl.options.seeds import seeds_among
 
 _FILES = ("-c", "--config", "--model", "--print_config")  # what says that the settings come from elsewhere than a checkpoint
 _HELP = ("-h", "--help")
 FULL_HELP = "--full_help"
-_FREQUENCIES = ("--frequencies", "--random")
+_FREQUENCIES = "--frequencies"
+_BESIDE_FREQUENCIES = ("--random", "--max_return", "--offset")
 STANDARD = "standard"  # the lengths that fas is defined by
 
 _OWN = [  # of the command line itself
@@ -58,13 +60,13 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     """Reads the arguments after the command: `arguments` for Lightning's, or the options beside a checkpoint.
 
     Raises:
-        ConfigError: for a preset that doesn't exist, or lacks its base.
+        ConfigError: for a preset that doesn't exist, or lacks its base, and for an option that lacks another.
     """
     arguments = with_presets(arguments)
     if FULL_HELP in arguments:
         return argparse.Namespace(command=command, arguments=["--help"])
-    if command == "test" and any(argument.split("=")[0] in _FREQUENCIES for argument in arguments):
-        return _frequencies(command, arguments)
+    if command == "test" and (chosen := _of_frequencies(arguments)):
+        return _frequencies(command, chosen)
     if command != "fit" and not any(argument.split("=")[0] in _FILES for argument in arguments):
         return _beside_checkpoint(command, arguments)
     if any(argument in _HELP for argument in arguments):
@@ -83,7 +85,7 @@ def _beside_checkpoint(command: str, arguments: list[str]) -> argparse.Namespace
         description=f"Without --config or {OPTION}, everything is taken from the checkpoint; mbrl {command} --config FILE "
         f"--help says what can be set beside it{also}.",
     )
-    _add_run(parser)
+    add_run(parser)
     parser.add_argument("--folder", help="where results go (default: the run folder)")
     if command == "test":
         parser.add_argument("--episodes", type=int, help="episodes (default: as in training's configuration)")
@@ -96,13 +98,31 @@ def _beside_checkpoint(command: str, arguments: list[str]) -> argparse.Namespace
     return _of_one_run(parser, command, arguments)
 
 
+def _of_frequencies(arguments: list[str]) -> list[str]:
+    """The arguments, if they ask for a test at several decision frequencies; else none.
+
+    Raises:
+        ConfigError: for options of such a test without the one that asks for it.
+    """
+    given = [argument.split("=")[0] for argument in arguments]
+    if _FREQUENCIES in given:
+        return arguments
+    alone = [option for option in _BESIDE_FREQUENCIES if option in given]
+    if alone:
+        raise ConfigError(
+            f"mbrl test: expected {_FREQUENCIES} beside {' and '.join(alone)}, got none; add it, with steps per decision "
+            "such as 1,2,4,8, or alone for those of fas."
+        )
+    return []
+
+
 def _frequencies(command: str, arguments: list[str]) -> argparse.Namespace:
     """Options of a test at several decision frequencies."""
     parser = argparse.ArgumentParser(
         prog=f"mbrl {command} --frequencies",
         description="Evaluates a run's planner when it looks once in so many steps of the primitive environment.",
     )
-    _add_run(parser)
+    add_run(parser)
     parser.add_argument(
         "--frequencies", nargs="?", const=STANDARD, required=True,
         help="steps per decision, such as 1,2,4,8, or 1,2,4,...,30, which goes on by the last step (default: those of fas)",
@@ -115,16 +135,8 @@ def _frequencies(command: str, arguments: list[str]) -> argparse.Namespace:
     return _of_one_run(parser, command, arguments)
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", help=RUN)
-    parser.add_argument("--ckpt_path", help="the same")
-
-
 def _of_one_run(parser: argparse.ArgumentParser, command: str, arguments: list[str]) -> argparse.Namespace:
-    """Reads the arguments, among which a run stands once."""
-    given = parser.parse_args(arguments)
-    if (given.run is None) == (given.ckpt_path is None):
-        parser.error(f"expected one run, got none or two; name it first: mbrl {command} RUN.")
+    given = read_one_run(parser, command, arguments)
     given.command, given.arguments = command, None
     return given
 

@@ -17,6 +17,7 @@ from mbrl.errors import ConfigError
 OPTION = "--preset"
 FOLDER = Path(__file__).parents[1] / "configs"
 _BASES = "base/"
+_FILES = ("--config", "-c")
 _SEARCHES = "search/"  # files of `mbrl search`, which are no presets
 
 
@@ -29,17 +30,32 @@ def with_presets(arguments: Sequence[str]) -> list[str]:
     found: list[str] = []
     under: list[str] = []  # presets so far
     configured = False  # whether a file of the user's own may be the base
-    pending = iter(arguments)
-    for argument in pending:
+    pending = list(arguments)
+    while pending:
+        argument = pending.pop(0)
         name, equals, value = argument.partition("=")
         if name != OPTION:
-            configured = configured or name in ("--config", "-c")
+            configured = configured or name in _FILES
             found.append(argument)
             continue
-        for asked in (value if equals else next(pending, "")).split(","):
-            for each in _chain(asked.strip(), under, configured):
+        asked = [each.strip() for each in (value if equals else pending.pop(0) if pending else "").split(",")]
+        while asked:
+            later = [*asked[1:], *_asked(pending)]
+            for each in _chain(asked.pop(0), under, later, configured):
                 found += ["--config", str(FOLDER / f"{each}.yaml")]
                 under.append(each)
+    return found
+
+
+def _asked(arguments: Sequence[str]) -> list[str]:
+    """What `arguments` name as presets, and the option of a file of the user's own."""
+    found: list[str] = []
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == OPTION:
+            found += [each.strip() for each in (value if equals else "".join(arguments[place + 1 : place + 2])).split(",")]
+        elif name in _FILES:
+            found.append(argument)
     return found
 
 
@@ -97,16 +113,23 @@ def first_line(name: str) -> str:
     return text
 
 
-def _chain(name: str, under: Sequence[str], configured: bool) -> list[str]:
+def _chain(name: str, under: Sequence[str], later: Sequence[str], configured: bool) -> list[str]:
     """The files that a preset adds to those so far, its base first, as names below the folder."""
     file = _path(name).relative_to(FOLDER).with_suffix("").as_posix()
     wanted = {} if file.startswith(_BASES) else needs(name)
     if over := wanted.get("over"):
         if not configured and not any(_is_of(each, over) for each in under):
             got = f"got {under[-1].removeprefix(_BASES)}" if under else "got none"
+            advice = f"give {OPTION} {_example(over)},{name}, say."
+            for each in later:  # what it needs is there, behind it
+                if each.partition("=")[0] in _FILES:
+                    got, advice = f"{got} before {each.partition('=')[0]}", f"put {OPTION} {name} behind it."
+                    break
+                if _is_of(each, over):
+                    got, advice = f"{got} before {each}", f"give {OPTION} {each},{name}."
+                    break
             raise ConfigError(
-                f"{OPTION} {name}: expected a preset before it that it goes over, of {_listed(over)}, {got}; give "
-                f"{OPTION} {_example(over)},{name}, say."
+                f"{OPTION} {name}: expected a preset before it that it goes over, of {_listed(over)}, {got}; {advice}"
             )
         return [file]
     if under:
@@ -115,7 +138,7 @@ def _chain(name: str, under: Sequence[str], configured: bool) -> list[str]:
             "leave one out."
         )
     base = wanted.get("base")
-    return [file] if base is None else [*_chain(base.removeprefix(_BASES), (), configured), file]
+    return [file] if base is None else [*_chain(base.removeprefix(_BASES), (), (), configured), file]
 
 
 def _is_of(name: str, over: Sequence[str]) -> bool:

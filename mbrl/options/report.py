@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mbrl.options.parsers import DATASET, RUN, add_done, add_older
+from mbrl.options.parsers import DATASET, add_done, add_older, add_run, read_one_run
 
 
 def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     """Reads the arguments after `mbrl report`."""
     about = "Tells where, how far ahead and how confidently a trained model is wrong, as one HTML page with its numbers."
     parser = argparse.ArgumentParser(prog=f"mbrl {command}", description=about)
-    parser.add_argument("--ckpt_path", required=True, help=RUN)
+    add_run(parser)
     parser.add_argument("--dataset", required=True, help=f"{DATASET}; best one that the model wasn't fitted to")
     parser.add_argument("--training_data", help="what the model was fitted to: distances are then to these rows")
     parser.add_argument("--folder", type=Path, help="folder for the report (default: report in the run folder)")
@@ -34,4 +34,4 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer rows, windows and draws")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
-    return parser.parse_args(arguments)
+    return read_one_run(parser, command, arguments)

@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from mbrl.activity import doing
 from mbrl.data import make_generator
 from mbrl.envs.experience import Experience
 from mbrl.parts import load_states_of_parts, states_of_parts
@@ -46,26 +47,47 @@ class EpisodeReturns:
         returns: float64.
         lengths: int64.
         decisions: int64, how often the planner looked at an observation; fewer than `lengths` if it plays sequences.
+        starts: int64, which episode it is: its environment, plus as many as there are for each that was played there before.
+            Evaluations of one seed and number of environments begin those of one number alike.
     """
 
     returns: Tensor
     lengths: Tensor
     decisions: Tensor | None = None
+    starts: Tensor | None = None
 
     def summary(self) -> dict[str, float]:
         """Mean return with its 95 % interval (Student's t), and mean length; the interval is absent with one episode."""
-        n = len(self.returns)
-        mean = self.returns.mean().item()
-        interval = {}
-        if n > 1:
-            half = float(stats.t.ppf(0.975, n - 1)) * self.returns.std().item() / math.sqrt(n)
-            interval = {"return_low": mean - half, "return_high": mean + half}
+        mean, low, high = mean_interval(self.returns)
+        interval = {} if low is None or high is None else {"return_low": low, "return_high": high}
         return {
             "return": mean,
             **interval,
             "length": self.lengths.double().mean().item(),
-            "episodes": float(n),
+            "episodes": float(len(self.returns)),
         }
+
+    def difference(self, other: EpisodeReturns) -> tuple[float | None, float | None, float | None]:
+        """Mean of these returns less `other`'s, episode by episode, with its 95 % interval.
+
+        Both are evaluations of one seed and number of environments. Where what was played differs, since an environment
+        begins the next episode when one ends, those of both count; None for none in common.
+        """
+        if self.starts is None or other.starts is None:
+            return None, None, None
+        theirs = dict(zip(other.starts.tolist(), other.returns.tolist(), strict=True))
+        mine = zip(self.starts.tolist(), self.returns.tolist(), strict=True)
+        common = [earned - theirs[start] for start, earned in mine if start in theirs]
+        return mean_interval(torch.tensor(common, dtype=torch.float64)) if common else (None, None, None)
+
+
+def mean_interval(values: Tensor) -> tuple[float, float | None, float | None]:
+    """The mean of `n` values with the ends of its 95 % interval (Student's t), which is None with a single value."""
+    n, mean = len(values), values.mean().item()
+    if n < 2:
+        return mean, None, None
+    half = float(stats.t.ppf(0.975, n - 1)) * values.std().item() / math.sqrt(n)
+    return mean, mean - half, mean + half
 
 
 def snapshot_for(planner: Actor, experience: Experience) -> Tensor | None:
@@ -104,11 +126,14 @@ def evaluate(
     memory = planner.memory(n, make_generator(planner.device, seed, "evaluation"))
     started = min(n, episodes)
     slots = list(range(n))  # the number of the episode that each environment is in
+    starts = [*range(n), *[0] * episodes][:episodes]  # and which one of its environment it is
+    played = [1] * n
     returns = [0.0] * episodes
     lengths = [0] * episodes
     decisions = [0] * episodes
     finished = 0
     while finished < episodes:
+        doing("evaluating, episode {} of {}", finished + 1, episodes)
         if stop is not None and stop():
             raise EvaluationStopped
         action, memory = planner.act(experience.obs, memory, explore=False, snapshot=snapshot_for(planner, experience))
@@ -124,9 +149,13 @@ def evaluate(
             if end:
                 finished += 1
                 slots[i] = started if started < episodes else episodes
+                if started < episodes:
+                    starts[started] = i + n * played[i]
+                played[i] += 1
                 started += 1
         memory.reset(experience.ended)
-    counts = (torch.tensor(each, dtype=torch.int64) for each in (lengths, decisions))
+    doing("")
+    counts = (torch.tensor(each, dtype=torch.int64) for each in (lengths, decisions, starts))
     return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), *counts)
 
 

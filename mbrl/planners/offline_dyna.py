@@ -1,6 +1,6 @@
 """`OfflineDyna`: Dyna that learns from a dataset alone: fit a model once, imagine rollouts from it, learn from both.
 
-With its defaults it is the loop that MOPO [Yu2020]_, MOBILE and RAVL [Sims2024]_ share; what they add are its parts.
+With its defaults it is the loop that MOPO [Yu2020], MOBILE and RAVL [Sims2024] share; what they add are its parts.
 `docs/offline.md` lists them.
 
 Yu2020: "MOPO: model-based offline policy optimization" (arXiv 2005.13239).

@@ -42,11 +42,11 @@ class PETS(OnlinePlanner, LearnsPolicy, MakesPlans):
         dynamics: the model; any `DynamicsModel`.
         optimizer: searches the plans; any `PlanOptimizer`.
         horizon: `H`, steps of a plan. Longer plans see later consequences, cost more, and compound the model's error.
-        particles: `P`, rollouts over which a plan's return is averaged; None: 20 [Chua2018]_, and 1 where more would be
+        particles: `P`, rollouts over which a plan's return is averaged; None: 20 [Chua2018], and 1 where more would be
             equal (an exact model, `expectation`). More make returns less noisy and cost as much more.
         propagation: how a plan is followed through members and noise: `ts1`, `ts_inf`, `expectation`, `ds` or `mm` (see
             `mbrl.planners.plans.propagation`).
-        discount: γ inside a plan; 1 weighs all steps alike [Chua2018]_, less prefers early rewards.
+        discount: γ inside a plan; 1 weighs all steps alike [Chua2018], less prefers early rewards.
         warmup_steps: real steps of uniform actions before the first fit. A fixed model needs none: set it to 0.
         refit_every: real steps between fits, counted from the warm-up's end; a fixed model has none.
         learner: learns from the real steps by the side, for `terminal_value`, for an uncertainty that asks critics, for a

@@ -1,4 +1,4 @@
-"""SRL: sequence reinforcement learning [Patel2025]_: one observation in, a sequence of J actions out.
+"""SRL: sequence reinforcement learning [Patel2025]: one observation in, a sequence of J actions out.
 
 A model is learned beside the policy and asked in its updates alone (`SequenceSAC`); acting needs the policy and no more.
 `docs/srl.md` lists every switch and what differs from the authors' code, which lacks the collection of data.

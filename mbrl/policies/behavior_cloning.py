@@ -1,4 +1,4 @@
-"""`BC`: behaviour cloning [Pomerleau1991]_, by maximum likelihood of the recorded actions.
+"""`BC`: behaviour cloning [Pomerleau1991], by maximum likelihood of the recorded actions.
 
     loss = −mean_i log π(a_i|s_i)
 

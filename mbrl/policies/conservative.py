@@ -19,10 +19,10 @@ from mbrl.policies.base import CriticContext, CriticTerm, Learner
 
 
 class Conservative(CriticTerm):
-    """Adds w Σ_j (mean τ log Σ_k exp(Q_j(s_k, a_k)/τ − log μ(a_k)) − mean_real Q_j(s, a)) to the critics' loss [Yu2021]_.
+    """Adds w Σ_j (mean τ log Σ_k exp(Q_j(s_k, a_k)/τ − log μ(a_k)) − mean_real Q_j(s, a)) to the critics' loss [Yu2021].
 
     Each row has 3n actions a_k: n of π(·|s) at s, n of π(·|s') at s', and n uniform over [−1, 1]^A at s; μ is the density
-    that each was drawn from, so that the sum estimates 3n ∫ exp(Q/τ) [Kumar2020]_. At terminal s' it values as
+    that each was drawn from, so that the sum estimates 3n ∫ exp(Q/τ) [Kumar2020]. At terminal s' it values as
     elsewhere. The second mean is over the batch's real rows alone. No gradient reaches the actor.
 
     Args:

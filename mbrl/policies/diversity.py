@@ -16,7 +16,7 @@ from mbrl.policies.critics import Critics
 
 
 class Diversity(CriticTerm):
-    """Adds η · mean_B Σ_{i≠j} u_i·u_j / (J − 1) to the critics' loss [An2021]_, with u_j = g_j / (‖g_j‖ + 1e-10).
+    """Adds η · mean_B Σ_{i≠j} u_i·u_j / (J − 1) to the critics' loss [An2021], with u_j = g_j / (‖g_j‖ + 1e-10).
 
     g_j = ∇_a Q_j(s, a) at the batch's action, in the learner's coordinates: every action dimension runs over [−1, 1],
     whatever its unit in the environment. The sum is over ordered pairs and lies between −J/(J − 1) and J. It doesn't

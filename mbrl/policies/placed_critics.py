@@ -1,4 +1,4 @@
-"""`PlacedCritics`: critics that also know at which place of a sequence an action is taken [Patel2025]_.
+"""`PlacedCritics`: critics that also know at which place of a sequence an action is taken [Patel2025].
 
 Patel2025: "Overcoming slow decision frequencies in continuous control: model-based sequence reinforcement learning for
 model-free control" (SRL, ICLR 2025, arXiv 2410.08979, and the authors' code).

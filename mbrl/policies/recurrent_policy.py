@@ -1,4 +1,4 @@
-"""`RecurrentPolicy`: a sequence of actions from one observation, by a network that is fed its own actions [Patel2025]_.
+"""`RecurrentPolicy`: a sequence of actions from one observation, by a network that is fed its own actions [Patel2025].
 
     h_0 = W_2 relu(W_1 s + b_1) + b_2
     h_{j+1} = cell(a_{j−1}, h_j),  (μ_j, log σ_j) = W h_{j+1} + b,  a_j = tanh(μ_j + σ_j·ε_j)
@@ -39,7 +39,7 @@ class RecurrentPolicy(Policy):
         action_size: `A`.
         generator: draws the weights (on the CPU).
         hidden: units of the layers that make the cell's first state; the last is the size of that state, and has no ReLU.
-        cell: `"gru"` [Patel2025]_, or `"rnn"`, a plain tanh cell with a third of its weights.
+        cell: `"gru"` [Patel2025], or `"rnn"`, a plain tanh cell with a third of its weights.
         log_sigma: as in `TanhGaussianPolicy`.
         log_sigma_range: smallest and largest log σ.
         precision: of the layers before the cell, see `ReluStack`.

@@ -21,7 +21,7 @@ Values = Callable[[Tensor], Tensor]  # states J x B x S → values J x B
 
 
 class RobustValue(CriticTerm):
-    """Adds λ Σ_j mean_B max_{|s̃ − s| ≤ ε} (Q_j(s̃, π(s̃)) − Q_j(s, a))² to the critics' loss [Zheng2023]_.
+    """Adds λ Σ_j mean_B max_{|s̃ − s| ≤ ε} (Q_j(s̃, π(s̃)) − Q_j(s, a))² to the critics' loss [Zheng2023].
 
     Each critic has a perturbed state of its own. The ball is in units of each dimension's standard deviation over the real
     rows of the last fit, so that it means the same in any units; a constant dimension stays. π is the deterministic action,

@@ -1,4 +1,4 @@
-"""`SAC`: soft actor-critic [Haarnoja2018]_, as MBPO uses it [Janner2019]_.
+"""`SAC`: soft actor-critic [Haarnoja2018], as MBPO uses it [Janner2019].
 
 One update, in this order (each part sees what the one before it has changed):
 
@@ -37,7 +37,7 @@ from mbrl.networks import Initial, LeanAdam, LipschitzConstraint, Normalizer, Pr
 from mbrl.policies.base import BoundCriticTerm, Learner
 from mbrl.policies.critics import Critics
 from mbrl.policies.half_cosine import half_cosine, tell_if_of_other_length
-from mbrl.policies.reward_size import tell_if_entropy_is_lost
+from mbrl.policies.reward_size import tell_of_reward_size
 from mbrl.policies.soft_target import soft_target
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
@@ -292,7 +292,7 @@ class SAC(Learner):
         if self.updates == 0 and not self._rewards_seen:
             self._rewards_seen = True
             lr = self.temperature_lr if self.fixed_temperature is None else None
-            tell_if_entropy_is_lost(rows.reward, self.log_temperature.exp().item(), lr)
+            tell_of_reward_size(rows.reward, self.log_temperature.exp().item(), lr)
         if self.policy.normalizer is not None:
             self.policy.normalizer.fit(rows.obs)
 

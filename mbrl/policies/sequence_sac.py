@@ -1,4 +1,4 @@
-"""`SequenceSAC`: soft actor-critic whose actor emits J actions from one observation, by temporal recall [Patel2025]_.
+"""`SequenceSAC`: soft actor-critic whose actor emits J actions from one observation, by temporal recall [Patel2025].
 
 Critics are SAC's, of one real step. The actor's loss asks a model where its own later actions would be taken:
 
@@ -55,7 +55,7 @@ class SequenceSAC(SAC):
     Args:
         length: J, actions of a sequence in training; later longer ones can be asked for, untrained. More decide more seldom,
             and rely on a model for more steps.
-        cell: `"gru"` [Patel2025]_, or `"rnn"`, the plain cell of the authors' code.
+        cell: `"gru"` [Patel2025], or `"rnn"`, the plain cell of the authors' code.
         actor_reduce: how terms of the J actions make the actor's loss, `"sum"` (authors' code) or `"mean"`; Adam undoes the
             factor.
         temperature_reduce: the entropy that α holds to its target: the `"mean"` over actions (authors' code), where early

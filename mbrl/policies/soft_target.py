@@ -1,4 +1,4 @@
-"""`soft_target`: what soft critics are fitted to [Haarnoja2018]_.
+"""`soft_target`: what soft critics are fitted to [Haarnoja2018].
 
 Haarnoja2018: "Soft actor-critic algorithms and applications" (arXiv 1812.05905, equations 2 and 3).
 """

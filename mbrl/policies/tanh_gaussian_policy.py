@@ -1,8 +1,8 @@
-"""`TanhGaussianPolicy`: a Gaussian squashed into [−1, 1] by tanh [Haarnoja2018]_.
+"""`TanhGaussianPolicy`: a Gaussian squashed into [−1, 1] by tanh [Haarnoja2018].
 
     u = μ(s) + σ(s)·ε,  a = tanh(u),  log π(a|s) = Σ_j [log N(u_j; μ_j, σ_j²) − log|da_j/du_j|]
 
-with the exact log|da/du| = 2(ln 2 − u − softplus(−2u)), as in the MBPO authors' code [Janner2019]_. The form
+with the exact log|da/du| = 2(ln 2 − u − softplus(−2u)), as in the MBPO authors' code [Janner2019]. The form
 log(1 − tanh²u + 1e-6) of several ports is off by more than a nat from |u| ≈ 8 on.
 
 Haarnoja2018: "Soft actor-critic algorithms and applications" (arXiv 1812.05905, appendix C).

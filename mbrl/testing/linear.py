@@ -114,7 +114,7 @@ def riccati_gains(
     horizon: int = 10,
     discount: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """The best plan of a finite horizon for s' = F s + G a at the cost s'ᵀ Q s' + aᵀ R a per step [Bertsekas1995]_.
+    """The best plan of a finite horizon for s' = F s + G a at the cost s'ᵀ Q s' + aᵀ R a per step [Bertsekas1995].
 
     Without bounds on the actions: where each −K_h s_h lies inside them, it is the best bounded plan too, since the
     problem is convex.

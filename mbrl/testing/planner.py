@@ -178,10 +178,8 @@ class _Suite(Clauses):
 
     def saved(self, planner: Planner, optimizers: list[Optimizer]) -> dict[str, Any]:
         """Returns what a checkpoint holds, after going through bytes."""
-        checkpoint: dict[str, Any] = {
-            "state_dict": planner.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        }
+        states = [optimizer.state_dict() for optimizer in optimizers]
+        checkpoint: dict[str, Any] = {"state_dict": planner.state_dict(), "optimizers": states}
         planner.on_save_checkpoint(checkpoint)
         return self.reads_back(checkpoint, "a checkpoint holds tensors and plain data")
 
@@ -262,7 +260,8 @@ class _Suite(Clauses):
 
     def ticks(self, planner: Planner, experience: Experience | None, number: int) -> None:
         """Makes that many ticks, in which whatever model learns must be fitted from a buffer that a checkpoint keeps."""
-        models = [part for part in planner.modules() if isinstance(part, DynamicsModel) and part.fitting != "fixed"]
+        held = planner.modules() if planner.learns else ()
+        models = [part for part in held if isinstance(part, DynamicsModel) and part.fitting != "fixed"]
         parts = list({id(part): part for part in parts_of(planner).values()}.values())
         fitted, stepped, told = list[Any](), list[Any](), list[Any]()
         with ExitStack() as stack:
@@ -304,7 +303,6 @@ class _Suite(Clauses):
                 f"a planner that refits its model keeps the rows in buffers_state; {name} was fitted to rows that no "
                 "checkpoint has",
             )
-
         if isinstance(planner, OfflinePlanner):
             rows = planner.real_buffer.all().obs
             kept = _tensors(planner.buffers_state())
@@ -318,9 +316,10 @@ class _Suite(Clauses):
         what = (
             "a tick counts as one update" if experience is None else f"a tick of {count} environments counts as many steps"
         )
+        kept = {} if planner.learns else {"state_dict, of a planner that doesn't learn,": planner.state_dict()}
         for _ in range(number):
             before = planner.clock
-            with self.untouched("a tick"):
+            with self.untouched("a tick", **kept):
                 planner.tick(experience)
             taken = planner.clock - before
             self.hold(taken == count, what, taken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ FREE = (
     "data.init_args.eval_limit",
     "data.init_args.resume",
 )
+PATH = "data.init_args.path"  # of a dataset, free too where the checkpoint knows its rows, which its loading compares
 
 
 def find_checkpoint(path: str | os.PathLike[str], run: Path, *, clean: bool = False) -> Path | None:
@@ -103,7 +104,7 @@ def flatten(value: Any, name: str = "") -> dict[str, Any]:
     return found
 
 
-def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any], free: Container[str] = FREE) -> list[str]:
     """Lists what differs between the specs of a checkpoint and of a config, one line each, without what may differ.
 
     Where a class differs, its settings are left out.
@@ -111,7 +112,7 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
     old, new = flatten(saved), flatten(current)
     other = [name for name in old if name.endswith("class_path") and name in new and old[name] != new[name]]
     inner = tuple(f"{name.removesuffix('class_path')}init_args." for name in other)
-    names = [name for name in dict.fromkeys([*old, *new]) if name not in FREE and not name.startswith(inner)]
+    names = [name for name in dict.fromkeys([*old, *new]) if name not in free and not name.startswith(inner)]
     missing = object()
     lines = []
     for name in names:
@@ -125,7 +126,7 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
     return lines
 
 
-def check_same(manifest: Mapping[str, Any], current: Mapping[str, Any], *, override: bool) -> None:
+def check_same(manifest: Mapping[str, Any], current: Mapping[str, Any], *, override: bool) -> bool:
     """Refuses to go on with another experiment than the checkpoint's.
 
     Args:
@@ -133,19 +134,24 @@ def check_same(manifest: Mapping[str, Any], current: Mapping[str, Any], *, overr
         current: `model` and, in a fit, `data` (the specs of the config) and `trainer` (flags that change what is computed).
         override: whether to go on all the same, after naming the differences.
 
+    Returns:
+        Whether anything is the same no more.
+
     Raises:
         ConfigError: listing every difference.
     """
     saved = {name: manifest[name] for name in current if name in manifest}
-    found = differences(saved, {name: current[name] for name in saved})
+    knows_rows = manifest.get("knows_rows") or manifest.get("clock") == "updates"  # a planner's always did
+    found = differences(saved, {name: current[name] for name in saved}, (*FREE, PATH) if knows_rows else FREE)
     if not found:
-        return
+        return False
     text = "; ".join(found)
     if not override:
         raise ConfigError(
             f"expected the checkpoint's settings, but {text}. Set them back, start another run, or pass --override."
         )
     warnings.warn(f"going on with settings that the checkpoint was not made with: {text}.", MbrlWarning, 3)
+    return True
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mbrl.training.yaml_text import write_mapping
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 
-
+_UNTIL = re.compile(r"config\.until-(\d{1,18})\.yaml")
 _PIECE = re.compile(r"(?!\.+$)(?!(?i:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$)[^\x00-\x1f\x7f-\x9f\\/:]{1,200}")
 
 
@@ -100,7 +100,14 @@ def make_folder(folder: Path) -> None:
     make_writable(folder / "checkpoints", "trainer.folder")
 
 
-def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], found: Path | None, position: int) -> None:
+def begin_files(
+    folder: Path,
+    metrics: MetricsFile,
+    config: Mapping[str, Any],
+    found: Path | None,
+    position: int,
+    changed: bool = False,
+) -> None:
     """Writes what a run's folder holds from its start on: the configuration, and the metrics up to the checkpoint.
 
     Args:
@@ -110,6 +117,7 @@ def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], f
         found: the checkpoint that the run goes on from; None begins anew, and what an attempt that reached no checkpoint
             has left goes to `earlier-<n>`.
         position: of that checkpoint, on the clock.
+        changed: whether the settings are others than the checkpoint's (`--override`).
     """
     if found is None:
         _set_aside(folder)
@@ -126,6 +134,7 @@ def begin_files(folder: Path, metrics: MetricsFile, config: Mapping[str, Any], f
         if source.exists() and not is_same(inside(found), folder):
             write_whole(metrics.path, source.read_bytes())
         metrics.cut(position - 1 if metrics.clock == "epoch" else position)
+        _go_on(inside(found), folder, config, position, changed)
     write_config(folder, config)
     try:
         (folder / SUMMARY).unlink(missing_ok=True)  # last: it says that the run has ended, which nothing above may cost
@@ -153,6 +162,43 @@ def _set_aside(folder: Path) -> None:
 def is_same(folder: Path, other: Path) -> bool:
     """Tells whether two paths name one folder."""
     return folder.resolve() == other.resolve()
+
+
+def settings_until(folder: Path) -> dict[int, Path]:
+    """The files of settings that a run had before it went on with others, by the position on its clock, rising.
+
+    Each holds from the position before it, the first from the start, and `config.yaml` from the last one on.
+    """
+    found = ((_UNTIL.fullmatch(path.name), path) for path in folder.glob("config.until-*.yaml"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def _go_on(source: Path, folder: Path, config: Mapping[str, Any], position: int, changed: bool) -> None:
+    """Has `config.yaml` say what holds from a resume on, and `config.until-<position>.yaml` what held before it.
+
+    Args:
+        source: folder of the run that goes on, which may be another one.
+        folder: where it goes on.
+        config: the settings from now on.
+        position: of the resume, on the clock.
+        changed: whether they are others.
+    """
+    held, now = settings_until(source), folder / "config.yaml"
+    before = next((path for end, path in held.items() if end >= position), source / "config.yaml")  # an attempt left none
+    text = before.read_bytes() if before.is_file() else None
+    if not is_same(source, folder):
+        for end, path in held.items():
+            if end < position:
+                write_whole(folder / path.name, path.read_bytes())
+    if changed and text is not None:
+        write_whole(folder / f"config.until-{position}.yaml", text)
+    if not is_same(source, folder):
+        return  # config.yaml is still to be written there
+    if changed:
+        write_whole(now, write_mapping(config).encode())
+    elif before.name != now.name and text is not None:  # the attempt that changed them reached no checkpoint
+        write_whole(now, text)
+        before.unlink()
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> Path:

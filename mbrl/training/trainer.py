@@ -134,12 +134,12 @@ class Trainer(RunTrainer):
         """Trains in the run folder, which is this process's own."""
         folder = self.run_folder
         found = None if ckpt_path is None else find_checkpoint(ckpt_path, folder, clean=self.is_global_zero)
-        position = 0
+        position, changed = 0, False
         if found is not None:
             manifest = read_manifest(found, buffers=False)  # reading them checks them
             position = manifest["position"]
             current = {"model": _spec(model), "data": _spec(datamodule), "trainer": self.computing}
-            check_same(manifest, current, override=override)
+            changed = check_same(manifest, current, override=override)
             if is_same(inside(found), folder) and is_finished(folder, manifest, self._length(datamodule, online), self.goal):
                 longer = "" if at_once else f"; for a longer one raise {self._length_name(online)}"
                 self.say(f"the run in {folder} is finished{longer}")
@@ -150,7 +150,7 @@ class Trainer(RunTrainer):
         elif ckpt_path is not None:
             self.say(f"{folder} holds no checkpoint: starting at 0")
         self.hyperparameters = self._config(model, datamodule)
-        self._begin = partial(begin_files, folder, self.metrics_file, self.hyperparameters, found, position)
+        self._begin = partial(begin_files, folder, self.metrics_file, self.hyperparameters, found, position, changed)
         self._open_loggers(position)
         self.checkpoint_io.training = True
         with self.ctrl_c_passes(), self._ctrl_c(online), quiet("pytorch_lightning"), own_parameters(found):

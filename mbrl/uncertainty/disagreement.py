@@ -87,7 +87,7 @@ class MemberSpread(OutputMeasure):
 class MeanDisagreement(MemberSpread):
     """The spread of the members' means: zero where they agree, whatever noise each of them predicts.
 
-    With `reduce="rms"` it is OfflineRL-Kit's `ensemble_std` [Sun2023]_. Arguments are those of `MemberSpread`.
+    With `reduce="rms"` it is OfflineRL-Kit's `ensemble_std` [Sun2023]. Arguments are those of `MemberSpread`.
     """
 
     def spread(self, prediction: Prediction, drawn: Tensor, generator: Generator | None) -> Tensor:
@@ -95,7 +95,7 @@ class MeanDisagreement(MemberSpread):
 
 
 class TotalSpread(MemberSpread):
-    """The spread of the members' mixture: mean of their variances plus variance of their means [Lakshminarayanan2017]_.
+    """The spread of the members' mixture: mean of their variances plus variance of their means [Lakshminarayanan2017].
 
     Its floor is the noise that the members predict, so it is high in noisy regions however well they are known. With
     `of="sd", reduce="mean"` it is V-D4RL's `mixstd_mean`. Arguments are those of `MemberSpread`; `ddof` is of the means.
@@ -106,7 +106,7 @@ class TotalSpread(MemberSpread):
 
 
 class SampleSpread(MemberSpread):
-    """The spread of one noisy draw of each member, as COPlanner's code measures disagreement [Wang2024]_.
+    """The spread of one noisy draw of each member, as COPlanner's code measures disagreement [Wang2024].
 
     It varies from call to call, and isn't 0 where members agree: seven members that agree on a noise of σ give 0.888 σ on
     average (0.959 σ with `ddof=1`). The authors count the reward, and all members. It needs a generator. Arguments are

@@ -30,7 +30,7 @@ from mbrl.uncertainty.outputs import CountsReward, Members, Moment, OutputMeasur
 
 
 class MaxAleatoric(OutputMeasure):
-    """The most noise that any member predicts: MOPO's penalty [Yu2020]_. It is 0 for a deterministic model.
+    """The most noise that any member predicts: MOPO's penalty [Yu2020]. It is 0 for a deterministic model.
 
     Its authors' code takes the norm of the sds over all members, the reward included (`reward="auto"`, as in
     `configs/offline/mopo.yaml`). The paper's Frobenius norm of a covariance is `of="variance"`.
@@ -69,7 +69,7 @@ class MaxAleatoric(OutputMeasure):
 
 
 class MaxPairwiseDistance(OutputMeasure):
-    """The largest distance between two members' means: MOReL's discrepancy [Kidambi2020]_, next observations only.
+    """The largest distance between two members' means: MOReL's discrepancy [Kidambi2020], next observations only.
 
     Args:
         reduce: over the dims of a difference: `"norm"`, `"rms"`, `"mean"` or `"max"` of its absolute numbers.
@@ -107,8 +107,8 @@ class MaxPairwiseDistance(OutputMeasure):
 class DistanceToMean(OutputMeasure):
     """Distances of the members' means from their mean.
 
-    `over="max"` is the other penalty in MOPO's code [Yu2020]_ (one toolkit calls it a pairwise difference); `over="mean"`
-    is a variant of LOMPO's [Rafailov2021]_, V-D4RL's `meandis`. MOPO leaves the reward out.
+    `over="max"` is the other penalty in MOPO's code [Yu2020] (one toolkit calls it a pairwise difference); `over="mean"`
+    is a variant of LOMPO's [Rafailov2021], V-D4RL's `meandis`. MOPO leaves the reward out.
 
     Args:
         over: the `"max"` or the `"mean"` over members.

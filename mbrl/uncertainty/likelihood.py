@@ -25,7 +25,7 @@ from mbrl.uncertainty.outputs import CountsReward, Members, Moment, OutputMeasur
 
 
 class LeaveOneOutKL(OutputMeasure):
-    """KL divergence from one member's Gaussian to that of all others, as in M2AC [Pan2020]_.
+    """KL divergence from one member's Gaussian to that of all others, as in M2AC [Pan2020].
 
     Args:
         of: the member `"drawn"` for the row, by the rollout or here; or the `"mean"` over all that count, which costs
@@ -82,7 +82,7 @@ def _divergence(mean: Tensor, variance: Tensor, means: Tensor, variances: Tensor
 
 
 class LikelihoodSpread(OutputMeasure):
-    """The spread over members of the log-likelihood of the sampled next observation [Rafailov2021]_.
+    """The spread over members of the log-likelihood of the sampled next observation [Rafailov2021].
 
     The sample is the rollout's, or one drawn here as a rollout would: from one member, balanced.
 

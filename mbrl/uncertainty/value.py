@@ -27,7 +27,7 @@ from mbrl.uncertainty.outputs import Members, OutputMeasure, over_members, root
 
 
 class ValueSpread(OutputMeasure):
-    """The sd over members of the value that each of them expects of the next observation [Sun2023]_.
+    """The sd over members of the value that each of them expects of the next observation [Sun2023].
 
     The defaults are those of the authors' code. It asks target critics at a' ~ π(s'); here a `ValueFunction` decides by
     itself which critics answer, and under which action (`SAC.value`: the present critics, under the policy's deterministic

@@ -47,8 +47,12 @@ def test_ends_that_pay_where_rewards_are_negative(at_end: float, pays: bool) -> 
 
 def test_it_does_not_depend_on_units() -> None:
     for scale in (1e-6, 1e6):
-        assert len(minds_of_values(rows([-1.0 * scale, -1.4 * scale, -90 * scale], [2]))) == 1
-        assert minds_of_values(rows([-1.0 * scale, -1.4 * scale, -140 * scale], [2])) == []
+        pays, dear, size = (
+            minds_of_values(rows([-1.0 * scale, -1.4 * scale, last * scale], ends))
+            for last, ends in ((-90, [2]), (-140, [2]), (-1, []))
+        )
+        assert len(size) == 1 and "SAC" in size[0], "whose temperature has the rewards' unit"
+        assert len(pays) == 2 and "learns to end the task" in pays[0] and dear != size and len(dear) == 1
 
 
 def test_a_constant_reward_and_constant_observations() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from mbrl.envs import check_environment, make_task
+from mbrl.envs import OfflineData, check_environment, collect, make_task
 from mbrl.envs.check import replays
 from mbrl.errors import TaskError
 
@@ -73,6 +74,20 @@ def test_one_that_keeps_something_across_resets_does_not(drifting: str) -> None:
 def test_a_disagreement_is_raised() -> None:
     with pytest.raises(TaskError, match="never to agree with the environment"):
         check_environment("InvertedPendulum-v5", terminated="mbrl.envs.terminations.never", steps=200)
+
+
+def test_a_known_termination_that_met_no_end_is_to_be_minded(tmp_path: Path) -> None:
+    def told(lines: list[str]) -> list[str]:
+        return [line for line in lines if "was compared with no end" in line]
+
+    (said,) = told(check_environment("InvertedPendulum-v5", steps=3))
+    assert said.startswith("Mind: mbrl.envs.terminations.inverted_pendulum was compared with no end, since none of the 3 ")
+    assert said.endswith("so that whether it finds ends is unknown; raise steps until some end, or act so that they do.")
+    assert not told(check_environment("InvertedPendulum-v5", steps=300)), "ends were seen"
+    assert not told(check_environment("Pendulum-v1", steps=3)), "who claims no end need not see one"
+    path = collect(make_task("InvertedPendulum-v5"), str(tmp_path / "ends.npz"), steps=30)
+    for rows, times in ((2, 1), (30, 0)):
+        assert len(told(OfflineData(str(path), rows=rows).describe())) == times
 
 
 class Odd(Drifting):

@@ -58,7 +58,13 @@ def test_what_goes_over_it_and_its_place_among_arguments() -> None:
         ("coplanner/both", r"goes over, of mbpo/… or mbpo_dmc/…, got none; give --preset mbpo/\w+,coplanner/both, say"),
         ("pets/pendulum,coplanner/both", r"of mbpo/… or mbpo_dmc/…, got pets/pendulum; give --preset mbpo/"),
         ("mbpo/hopper,models/blend", r"of mbpo/pendulum or pets/pendulum or pets/pendulum_20hz, got mbpo/hopper"),
-        ("coplanner/both,mbpo/hopper", r"coplanner/both: expected a preset before it"),
+        (
+            "coplanner/both,mbpo/hopper",
+            r"coplanner/both: expected a preset before it that it .*, got none before mbpo/hopper; "
+            r"give --preset mbpo/hopper,coplanner/both\.$",
+        ),
+        ("debug,sac,mbpo", r"debug: .*got none before mbpo; give --preset mbpo,debug\.$"),
+        ("coplanner/both,pets/pendulum", r"got none; give --preset mbpo/\w+,coplanner/both, say"),
         ("mbpo/hopper,mbpo/pendulum", r"mbpo/pendulum: expected one preset, and what goes over it, got mbpo/hopper before"),
     ],
 )
@@ -67,6 +73,13 @@ def test_names_that_do_not_fit(asked: str, told: str, capsys: pytest.CaptureFixt
         with_presets(["--preset", asked])
     assert main(["fit", "--preset", asked]) == 2
     assert capsys.readouterr().err.startswith("mbrl: --preset")
+
+
+def test_the_right_order_of_several_options_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"got none before mbpo/hopper; give --preset mbpo/hopper,sac\.$"):
+        with_presets(["--preset=sac", "--name", "a", "--preset", "debug,mbpo/hopper"])
+    with pytest.raises(ConfigError, match=r"got none before --config; put --preset sac behind it\.$"):
+        with_presets(["--preset", "sac", "--config=mine.yaml"])
 
 
 def test_every_file_is_listed_described_and_shipped() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from mbrl.cli import main
 from mbrl.data import Generator, Transitions, make_generator
 from mbrl.envs import make_task
 from mbrl.errors import MbrlWarning
-from mbrl.models import SINDy
+from mbrl.models import GaussianEnsemble, NextObsNetwork, SINDy
 from mbrl.networks import Library
-from mbrl.planners import Dyna, FixedPolicy, distill
-from mbrl.policies import SAC, Policy, SparsePolicy
+from mbrl.planners import SRL, Dyna, FixedPolicy, distill
+from mbrl.policies import SAC, Policy, SequenceSAC, SparsePolicy
 from mbrl.testing import LinearModel, check_planner, check_policy, linear_task
 from tests.training.toy import data, trainer
 
@@ -93,3 +94,50 @@ def test_a_run_is_distilled_tested_and_loaded(tmp_path: Path, capsys: pytest.Cap
     assert loaded.policy.equations()[0] in said
     assert main(["distill", out, "--folder", str(tmp_path / "again")]) == 2
     assert "expected the run of a planner with a learner and a dynamics model, got FixedPolicy" in capsys.readouterr().err
+
+
+def test_nobody_knows_the_reward_nor_the_end_and_the_model_is_left_as_it_was() -> None:
+    task = make_task("Pendulum-v1", {"max_episode_steps": 25}, reward="learned", terminated="learned")
+    dynamics, teacher = NextObsNetwork(hidden=[8]), built()
+    dynamics.build(task)
+    rows = Transitions.from_obs(torch.randn(40, 3, generator=make_generator("cpu", 0)), 1)
+    assert dynamics.unknown() == ["reward", "termination"]
+    with pytest.warns(MbrlWarning, match=r"the reward and the termination of .*by the error of its actions alone, and"):
+        found = distill(teacher, dynamics, rows, SparsePolicy(Library(1)), steps=5)
+    assert found.model_return is None and found.teacher_return is None and found.error < 1e-2
+    assert dynamics.task == task
+    dynamics.task = replace(task, known_reward="mbrl.envs.rewards.pendulum")
+    with pytest.warns(MbrlWarning, match=r"the termination of .*, so rollouts never end; name a function \(terminated\)"):
+        assert distill(teacher, dynamics, rows, SparsePolicy(Library(1)), steps=5).model_return is not None
+
+
+def test_a_reward_that_the_model_has_learned_chooses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planner = Dyna(
+        GaussianEnsemble(hidden=[8], members=2, elites=1, max_epochs=1), SAC(hidden=[8, 8]), warmup_steps=30, refit_every=10,
+        rollouts_per_step=4, updates_per_step=1,
+    )  # fmt: skip
+    trainer(tmp_path / "run", eval_every=100).fit(planner, data(40, reward="learned"))
+    asked = ["distill", str(tmp_path / "run"), "--degree", "1", "--steps", "5"]
+    assert main([*asked, "--folder", str(tmp_path / "learned")]) == 0
+    learned = capsys.readouterr().err
+    assert main([*asked, "--folder", str(tmp_path / "named"), "--reward", "mbrl.envs.rewards.pendulum"]) == 0
+    named = capsys.readouterr().err
+    assert "return in the model -" in named and learned.splitlines()[-2] != named.splitlines()[-2]
+    assert main([*asked, "--folder", str(tmp_path / "wrong"), "--reward", "mbrl.envs.rewards.one"]) == 2
+    assert "expected mbrl.envs.rewards.one to agree with the environment" in capsys.readouterr().err
+    assert main([*asked, "--folder", str(tmp_path / "none"), "--reward", "nowhere.reward"]) == 2
+    assert not (tmp_path / "wrong").exists() and not (tmp_path / "none").exists()
+
+
+def test_a_run_whose_model_has_no_reward(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planner = SRL(NextObsNetwork(hidden=[8]), SequenceSAC(2, hidden=[8]), warmup_steps=20, batch_size=8)
+    trainer(tmp_path / "run", eval_every=100).fit(planner, data(30, reward="learned", terminated="learned"))
+    asked = ["distill", str(tmp_path / "run"), "--degree", "1", "--steps", "5"]
+    assert main([*asked, "--folder", str(tmp_path / "blind")]) == 0
+    told = capsys.readouterr().err
+    assert "return in the model unknown" in told and "name a function (reward and terminated)" in told
+    functions = ["--reward", "mbrl.envs.rewards.pendulum", "--terminated", "mbrl.envs.terminations.never"]
+    assert main([*asked, "--folder", str(tmp_path / "seeing"), *functions]) == 0
+    told = capsys.readouterr().err
+    assert "return in the model -" in told and "warning" not in told
+    assert main(["test", str(tmp_path / "seeing")]) == 0

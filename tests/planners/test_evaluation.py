@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -47,6 +48,35 @@ def test_episodes_count_in_the_order_of_their_start(script: Any, episodes: int, 
     result = evaluate(dyna(), Scripted(script), episodes, seed=0)
     assert result.lengths.tolist() == expected
     assert result.returns.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("script", "episodes", "expected"),
+    [
+        ([[3, 5, 9]], 2, [0, 1]),
+        ([[10, 99], [2, 3, 4, 99]], 4, [0, 1, 3, 5]),  # the second environment plays the later ones
+        ([[2, 3, 99], [10, 99]], 3, [0, 1, 2]),
+        ([[7, 99], [2, 99], [1, 99]], 2, [0, 1]),
+    ],
+)
+def test_an_episode_is_known_by_its_environment_and_its_turn(script: Any, episodes: int, expected: list[int]) -> None:
+    found = evaluate(dyna(), Scripted(script), episodes, seed=0).starts
+    assert found is not None and found.tolist() == expected
+
+
+def test_the_difference_of_two_evaluations_is_that_of_the_same_episodes() -> None:
+    def played(returns: list[float], starts: list[int] | None) -> EpisodeReturns:
+        known = None if starts is None else torch.tensor(starts)
+        return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), torch.ones(len(returns)), None, known)
+
+    one = played([1e6 + 1, 4, 2, -8, 5], [0, 1, 2, 3, 4])
+    other = played([1e6, 2, 2, -11, 1], [0, 1, 2, 3, 4])
+    mean, low, high = one.difference(other)
+    gaps = np.array([1.0, 2, 0, 3, 4])
+    assert mean == 2 and (low, high) == pytest.approx(stats.t.interval(0.95, 4, 2, stats.sem(gaps)), abs=1e-12)
+    assert one.difference(one) == (0, 0, 0)
+    assert one.difference(played([9.0, 3.0], [7, 1])) == (1, None, None), "one in common"
+    assert one.difference(played([9.0], [7])) == one.difference(played([9.0], None)) == (None, None, None)
 
 
 def test_the_interval_is_students() -> None:

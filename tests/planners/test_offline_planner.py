@@ -256,6 +256,28 @@ def test_another_dataset_is_refused_on_resume(tmp_path: Path, dataset: Path) -> 
         trainer(tmp_path / "run").fit(offline(), offline_data(path, 40), ckpt_path="last")
 
 
+def model() -> GaussianEnsemble:
+    return GaussianEnsemble(hidden=[8], members=2, elites=1)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_dataset_that_was_moved_is_the_same(tmp_path: Path, alone: bool) -> None:
+    """A planner's, and that of a model fitted alone; at the new place other rows are refused all the same."""
+    path = record(tmp_path / "mine.npz", seed=0)
+
+    def go_on(path: Path, length: int) -> None:
+        made, options = (model(), {"max_epochs": length}) if alone else (offline(), {})
+        rows = offline_data(path, None if alone else 20 * length)
+        trainer(tmp_path / "run", **options).fit(made, rows, ckpt_path="last" if length > 1 else None)
+
+    go_on(path, 1)
+    moved = path.rename(tmp_path / "elsewhere.npz")
+    go_on(moved, 2)
+    record(path, seed=1)
+    with pytest.raises(CheckpointError, match=r"expected the dataset that the run began with, 100 rows .* in mine\.npz"):
+        go_on(path, 3)
+
+
 @pytest.mark.parametrize("column", ["obs", "action", "reward", "next_obs", "terminated", "episode"])
 def test_a_dataset_is_known_by_every_column(dataset: Path, column: str) -> None:
     rows, other = (offline_data(dataset).transitions for _ in range(2))

@@ -1,7 +1,8 @@
-"""Rewards beside which the entropy means nothing are said before the first update, online and offline alike."""
+"""Rewards that the temperature can't be weighed against are said before the first update, and by `mbrl check`."""
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from dataclasses import replace
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from mbrl.cli import main
 from mbrl.data import Task, Transitions
-from mbrl.envs import OnlineData
+from mbrl.data.minds.reward_size import TEMPERATURE, TEMPERATURE_LR, reward_size
+from mbrl.envs import OnlineData, collect, make_task
 from mbrl.errors import MbrlWarning
 from mbrl.planners import Dyna, OfflineDyna
 from mbrl.policies import SAC
@@ -46,6 +49,38 @@ def test_numbers_and_advice() -> None:
     assert "multiply rewards by about 0.0001" in said
     (fixed,) = seen(1e3, temperature=0.2)
     assert "at a temperature of 0.2, which stays so, being fixed" in fixed
+
+
+def test_rewards_that_the_entropy_drowns() -> None:
+    (said,) = seen(1e-5)
+    assert "on average, where they aren't 0, no smaller than 0.001 times the temperature, got 1e-05" in said
+    assert "needs 38376 updates to follow" in said  # -ln(1e-5) / 3e-4
+    assert "learns of its entropy alone; multiply rewards by about 100000 in" in said
+    assert seen(1e-3) == [] and seen(1e-5, temperature=1e-3) == []
+
+
+def test_rare_rewards_are_not_small_ones() -> None:
+    rare = torch.zeros(10_000)
+    assert reward_size(rare) is None, "what never pays is said in another way"
+    rare[7] = 1.0
+    assert reward_size(rare) is None
+    rare[7] = 1e-4
+    assert "got 0.0001 at" in str(reward_size(rare))
+
+
+def test_check_says_it_at_the_defaults_of_the_learner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    defaults = inspect.signature(SAC).parameters
+    assert (defaults["initial_temperature"].default, defaults["temperature_lr"].default) == (TEMPERATURE, TEMPERATURE_LR)
+    gymnasium.register("LargePendulum-v0", large_pendulum, max_episode_steps=10)
+    try:
+        path = collect(make_task("LargePendulum-v0"), str(tmp_path / "large.npz"), steps=20)
+        for asked in (["LargePendulum-v0", "--steps", "20"], ["--dataset", str(path)]):
+            assert main(["check", *asked]) == 0
+            assert re.search(f"Mind, with SAC at its defaults: .*{SAID}", capsys.readouterr().out)
+    finally:
+        gymnasium.registry.pop("LargePendulum-v0")
+    assert main(["check", "Pendulum-v1", "--steps", "20"]) == 0
+    assert "SAC" not in capsys.readouterr().out
 
 
 def test_who_has_nothing_to_hear() -> None:

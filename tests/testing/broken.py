@@ -726,6 +726,12 @@ class Fitter(Walker):
             self.buffer.load_state_dict(state["real"])
 
 
+class LearnsInSecret(Fitter):
+    @property
+    def learns(self) -> bool:
+        return False
+
+
 class ShowsItsPartsNothing(Fitter):
     def __init__(self) -> None:
         super().__init__()
@@ -830,6 +836,7 @@ PLANNERS = {
     ActsByWhatItLoses: "a trained planner that is loaded acts as it did",
     LosesItsBuffer: "a planner that refits its model keeps the rows in buffers_state; Fits was fitted to rows",
     BeginsItsBufferAnew: "a planner restored from a checkpoint makes the same ticks",
+    LearnsInSecret: "a tick leaves state_dict, of a planner that doesn't learn, as it was",
     ShowsItsPartsNothing: r"after each refit all parts are shown .*; 3 refits showed them to Part 0 times",
     ShowsItsLearnerNothing: "after each refit a learner is shown the real rows",
     NeverFits: "3 ticks of 3 environments saw no refit of Fits",

@@ -9,7 +9,7 @@ import pytest
 
 from mbrl.data import Task, make_generator
 from mbrl.envs import VectorExperience
-from mbrl.models import GaussianEnsemble, NextObsNetwork
+from mbrl.models import DynamicsModel, GaussianEnsemble, NextObsNetwork, SINDy
 from mbrl.planners import SRL, ModelRolled
 from mbrl.policies import SAC, RecurrentPolicy, SequenceSAC
 from mbrl.testing import LinearModel, check_dynamics_model, check_planner, check_policy, linear_task
@@ -71,7 +71,7 @@ def test_srl(make: Callable[[], SRL]) -> None:
     check_planner(make, LINEAR, lambda: VectorExperience(LINEAR, 2, seed=0), ticks=6)
 
 
-def test_model_rolled() -> None:
-    check_planner(
-        lambda: ModelRolled(LinearModel(), SAC(hidden=[8, 8])), LINEAR, lambda: VectorExperience(LINEAR, 2, seed=0)
-    )
+@pytest.mark.parametrize("model", [LinearModel, lambda: NextObsNetwork(hidden=[8]), lambda: SINDy(2)])
+def test_model_rolled(model: Callable[[], DynamicsModel]) -> None:
+    """With a fixed model and with models that were fitted elsewhere, which stay as they are."""
+    check_planner(lambda: ModelRolled(model(), SAC(hidden=[8, 8])), LINEAR, lambda: VectorExperience(LINEAR, 2, seed=0))

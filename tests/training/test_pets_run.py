@@ -1,26 +1,19 @@
-"""PETS as a user runs it: every optimiser from YAML, killed and resumed, its metrics, its presets."""
+"""PETS as a user runs it: every optimiser from YAML, its metrics, its presets."""
 
 from __future__ import annotations
 
 import json
-import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from mbrl.cli import main
-from mbrl.models import GaussianEnsemble
-from mbrl.planners import ICEM, PETS
-from mbrl.policies import SAC
-from mbrl.uncertainty import MeanDisagreement
 from tests.test_metrics_doc import documented, written
-from tests.training.test_kill_and_resume import same_run
-from tests.training.toy import KillAt, data, in_child, trainer
+from tests.training.small_planners import pets
 
-STEPS = 40
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "CEM": {"candidates": 8, "elites": 2, "iterations": 2},
     "ICEM": {"candidates": 8, "elites": 2, "iterations": 2},
@@ -64,47 +57,8 @@ def test_every_optimizer_from_yaml(name: str, tmp_path: Path) -> None:
     assert after == before
 
 
-def pets() -> PETS:
-    """Small and complete: fits, a learner by the side with its value and its plans, a penalty, warm starts."""
-    ensemble = GaussianEnsemble(hidden=[8], members=3, elites=None, weight_decay=0.0, max_epochs=2, batch_size=16)
-    return PETS(
-        ensemble,
-        ICEM(candidates=8, elites=2, policy_candidates=2),
-        horizon=3,
-        particles=3,
-        warmup_steps=10,
-        refit_every=10,
-        learner=SAC(hidden=[8]),
-        terminal_value="mean",
-        uncertainty=MeanDisagreement(),
-        uncertainty_rate=-0.5,
-        batch_size=8,
-    )
-
-
-def fit(folder: Path, ckpt_path: str | None = None, **options: Any) -> None:
-    trainer(folder, log_every=10, eval_every=20, checkpoint_every=10, **options).fit(
-        pets(), data(STEPS, num_envs=2, eval_episodes=2), ckpt_path=ckpt_path
-    )
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("unbroken")
-    torch.set_num_threads(1)
-    fit(folder)
-    return folder
-
-
-@pytest.mark.parametrize("tick", [16, 32])
-def test_killed_and_resumed_equals_unbroken(unbroken: Path, tmp_path: Path, tick: int) -> None:
-    assert in_child(lambda: fit(tmp_path, callbacks=[KillAt(tick)])) == -signal.SIGKILL
-    fit(tmp_path, "last")
-    assert same_run(unbroken, tmp_path) == []
-
-
-def test_its_metrics_are_documented(unbroken: Path) -> None:
-    names = written(unbroken)
+def test_its_metrics_are_documented(whole_run: Callable[..., Path]) -> None:
+    names = written(whole_run(pets))
     assert names <= documented("A planner's run")
     assert {"plan/value", "time/plan_s"} <= names
     assert not any(name.startswith("rollout/") for name in names)

@@ -48,8 +48,16 @@ def test_a_difference_is_refused_unless_overridden() -> None:
     with pytest.raises(ConfigError, match=r"data\.init_args\.seed was 0 and is 1 now\..*--override"):
         check_same(SPEC, other, override=False)
     with pytest.warns(MbrlWarning, match=r"data\.init_args\.seed was 0 and is 1 now"):
-        check_same(SPEC, other, override=True)
-    check_same(SPEC, SPEC, override=False)
+        assert check_same(SPEC, other, override=True)
+    assert not check_same(SPEC, SPEC, override=False)
+
+
+def test_a_path_is_free_where_the_checkpoint_knows_the_rows() -> None:
+    before, after = changed("data", path="a.npz"), changed("data", path="b.npz")
+    assert not check_same({**before, "knows_rows": True}, after, override=False)
+    assert not check_same({**before, "clock": "updates"}, after, override=False), "as planners' always did"
+    with pytest.raises(ConfigError, match=r"path was 'a\.npz' and is 'b\.npz' now"):
+        check_same({**before, "clock": "epoch"}, after, override=False)
 
 
 def test_another_number_of_threads_warns() -> None:

@@ -78,7 +78,7 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
         },
     )
     lines = [line for part in found.parts for line in (part.title, *(f"  {sentence}" for sentence in part.in_short()))]
-    lines = [found.about["seen"], *lines] if found.about["seen"] else lines
+    lines = [*([found.about["seen"]] if found.about["seen"] else []), *found.verdict.sentences, "", *lines]
     tell("\n".join(lines))  # before the files, which a full disk may refuse
     progress("drawing")
     page = found.write(folder, overwrite=given.overwrite)

@@ -1,7 +1,7 @@
 """`edge_of_reach`: which states learning bootstraps from and never fits, and what the critics say of them.
 
 A rollout of k steps gives k states whose values are fitted, and leads to one more, the last, whose value is asked in the
-target of the step before it. Where no other rollout passes, nothing ever corrects that value [Sims2024]_.
+target of the step before it. Where no other rollout passes, nothing ever corrects that value [Sims2024].
 
 Sims2024: "The edge-of-reach problem in offline model-based reinforcement learning" (NeurIPS 2024, arXiv 2402.12527).
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from mbrl.analysis.axes import legend_beside
 from mbrl.analysis.result import Result
 from mbrl.analysis.written_numbers import rounded
 
@@ -136,14 +137,14 @@ class EdgeOfReach(Result):
                 color="0.4", rotation=90, ha="right", va="center",
             )  # fmt: skip
         share = 100 * (_mean(self.edge) or 0.0)
-        axes.set_title(f"What targets are worth: {share:.2g} % of them lie at the edge of reach", fontsize=11)
+        axes.set_title(f"What targets are worth: {share:.2g} % of them lie at the edge of reach")
         return figure
 
     def plot_penalty(self) -> Figure:
         """The distribution of the critics' disagreement within reach and at its edge."""
         figure, axes = self._distributions(self.penalty)
         axes.set_xlabel(f"mean less least value of {self.critics} critics (units of return)")
-        axes.set_title("How far the critics are apart", fontsize=11)
+        axes.set_title("How far the critics are apart")
         return figure
 
     def _distributions(self, numbers: Tensor) -> tuple[Figure, Axes]:
@@ -158,8 +159,7 @@ class EdgeOfReach(Result):
                 colour, line = _LINES[name]
                 axes.step(known, share, where="post", color=colour, linestyle=line, label=f"{name} ({len(known)})")
         axes.set_ylabel("share of targets below")
-        axes.legend(frameon=False, fontsize=8)
-        axes.grid(color="0.9")
+        legend_beside(axes)
         return figure, axes
 
 

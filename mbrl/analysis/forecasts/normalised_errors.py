@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from mbrl.arguments import Items, check_argument
+from mbrl.data.task import checked_names
 
 ALL = "all (normalised)"  # in place of a dimension's name
 
 
 def dimension_names(who: str, names: Sequence[str] | None, size: int) -> list[str]:
-    """`names`, or `obs 0`, `obs 1` and so on.
+    """`names`, or `obs[0]`, `obs[1]` and so on.
 
     Raises:
-        ConfigError: if there are more or fewer than `size`.
+        ConfigError: if there are more or fewer than `size`, or two are the same.
     """
     if names is None:
-        return [f"obs {number}" for number in range(size)]
-    check_argument(f"{who}(names=…)", list(names), Annotated[Sequence[str], Items(size, size)])
-    return list(names)
+        return [f"obs[{number}]" for number in range(size)]
+    return list(checked_names(f"{who}(names=…)", names, size))
 
 
 def scale_of(values: Tensor, obs: Tensor) -> Tensor:

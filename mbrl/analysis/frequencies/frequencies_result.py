@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "steps_per_decision", "return", "return_low", "return_high", "return_std", "length_steps", "decisions",
-    "ms_per_decision", "ms_per_action", "beyond_training",
+    "ms_per_decision", "ms_per_action", "beyond_training", "difference", "difference_low", "difference_high",
 )  # fmt: skip
 
 
@@ -50,8 +50,9 @@ class Frequency:
         """Mean over episodes, undiscounted, reward units."""
         return self.episodes.returns.mean().item()
 
-    def row(self) -> list[Any]:
-        """Its line of the table, in the order of the columns."""
+    def row(self, once: Frequency | None) -> list[Any]:
+        """Its line of the table, in the order of the columns; `once` looks at each step, and is what it is compared with."""
+        gap = (None, None, None) if once is None or once is self else self.episodes.difference(once.episodes)
         found, steps = self.episodes.summary(), self.episodes.returns
         ms = None if self.seconds is None else 1000 * self.seconds
         decisions = None if self.episodes.decisions is None else self.episodes.decisions.double().mean().item()
@@ -66,6 +67,7 @@ class Frequency:
             ms,
             None if ms is None else ms / self.longest,
             self.beyond_training,
+            *gap,
         ]
 
 
@@ -126,7 +128,7 @@ class DecisionFrequencies(Result):
         return score
 
     def table(self) -> dict[str, list[Any]]:
-        rows = [one.row() for one in self._all()]
+        rows = self._rows()
         return {name: [row[place] for row in rows] for place, name in enumerate(_COLUMNS)}
 
     def summary(self) -> dict[str, Any]:
@@ -154,12 +156,14 @@ class DecisionFrequencies(Result):
 
     def lines(self) -> list[str]:
         """The table as text, a line per length; a star marks what lies beyond training."""
-        rows = [["steps", "return", "95 % interval", "decisions", "ms/decision", "ms/action"]]
-        for one in self._all():
-            _, mean, low, high, _, _, decisions, ms, each, beyond = one.row()
-            interval = "-" if low is None else f"[{short(low)}, {short(high)}]"
+        head = ["steps", "return", "95 % interval", "- r(1)", "95 % interval", "decisions", "ms/decision", "ms/action"]
+        rows = [head]
+        for one, row in zip(self._all(), self._rows(), strict=True):
+            _, mean, low, high, _, _, decisions, ms, each, beyond, gap, *ends = row
+            intervals = ["-" if least is None else f"[{short(least)}, {short(most)}]" for least, most in ((low, high), ends)]
             times = ["-" if took is None else f"{took:.3g}" for took in (ms, each)]
-            rows.append([one.name + "*" * beyond, short(mean), interval, short(decisions), *times])
+            less = "-" if gap is None else short(gap)
+            rows.append([one.name + "*" * beyond, short(mean), intervals[0], less, intervals[1], short(decisions), *times])
         widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
         return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
@@ -168,7 +172,7 @@ class DecisionFrequencies(Result):
 
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        rows = [one.row() for one in self.frequencies]
+        rows = self._rows()[: len(self.frequencies)]
         n = [one.longest for one in self.frequencies]
         mean = [row[1] for row in rows]
         if rows[0][2] is not None:
@@ -189,13 +193,16 @@ class DecisionFrequencies(Result):
         axes.set_ylabel("return (reward units)")
         axes.xaxis.set_major_locator(whole_numbers())
         scores = [f"{name} {value:.3f}" for name in ("fas", "fas_span") if (value := self.summary()[name]) is not None]
-        axes.set_title(drawn(", ".join([f"{self.planner} in {self.env_id}", *scores])), fontsize=10)
-        axes.grid(color="0.9")
-        figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)
+        axes.set_title(drawn(", ".join([f"{self.planner} in {self.env_id}", *scores])))
+        figure.legend(loc="outside lower center", ncols=2)
         return figure
 
     def _spans(self) -> str:
         return f"more than {self.trained_length} step{'s' * (self.trained_length > 1)}"
+
+    def _rows(self) -> list[list[Any]]:
+        once = next((one for one in self.frequencies if one.longest == 1), None)
+        return [one.row(once) for one in self._all()]
 
     def _all(self) -> list[Frequency]:
         return [*self.frequencies, *([] if self.random is None else [self.random])]

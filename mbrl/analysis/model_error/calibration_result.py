@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from mbrl.analysis.axes import legend_beside
 from mbrl.analysis.forecasts.normalised_errors import ALL
 from mbrl.analysis.result import Result
 from mbrl.analysis.written_numbers import number
@@ -199,7 +200,7 @@ class Calibration(Result):
                 )
             axes.text(97, 3, "over-confident", ha="right", color="0.35", fontsize=9)
             axes.text(3, 97, "under-confident", va="top", color="0.35", fontsize=9)
-            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)  # inside, curves may lie anywhere
+            legend_beside(axes)
         else:
             axes.text(50, 50, "not applicable:\nthe model predicts no noise", ha="center", va="center", backgroundcolor="w")
         axes.set_xlim(0, 100)
@@ -208,7 +209,6 @@ class Calibration(Result):
         axes.set_xlabel("nominal coverage of the central interval (%)")
         axes.set_ylabel("outcomes in it, mean over dimensions (%)")
         axes.set_title("Reliability of the model's intervals")
-        axes.grid(color="0.9")
         return figure
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from mbrl.analysis.axes import log_scale
+from mbrl.analysis.axes import legend_beside, log_scale
 from mbrl.analysis.forecasts.normalised_errors import ALL
 from mbrl.analysis.result import EXACT, Result
 from mbrl.analysis.written_numbers import number, rounded
@@ -193,7 +193,6 @@ class OneStepError(Result):
         else:
             axes.set_xlabel(f"distance to the nearest row of {self.distance_to}\n(standard deviations of obs and action)")
             axes.set_title(f"One-step error against distance to {self.distance_to}")
-            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)  # inside, points may lie anywhere
+            legend_beside(axes)
         axes.set_ylabel("one-step error, all dimensions\n(standard deviations of the change)")
-        axes.grid(color="0.9")
         return figure

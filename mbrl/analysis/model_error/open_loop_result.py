@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from mbrl.analysis.axes import log_scale, whole_numbers
+from mbrl.analysis.axes import legend_beside, log_scale, whole_numbers
 from mbrl.analysis.forecasts.normalised_errors import ALL
 from mbrl.analysis.result import EXACT, Result
 from mbrl.analysis.written_numbers import number, rounded
+from mbrl.training.output import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,8 +134,8 @@ class OpenLoopError(Result):
             },
             "largest_error_normalised": number(mean.largest),
             "exact_to_rounding": self.exact,
-            "steps_better_than_no_change": self._better_than(NO_CHANGE),
-            "steps_better_than_linear": self._better_than(LINEAR),
+            "steps_better_than_no_change": self.better_than(NO_CHANGE),
+            "steps_better_than_linear": self.better_than(LINEAR),
             "worst_dimension_at_the_end": None if self.exact or at_end[worst] == -torch.inf else self.dimensions[worst],
             "share_terminated_early": number(self.terminated_early),
             "rollouts_not_finite": self.not_finite,
@@ -150,12 +151,12 @@ class OpenLoopError(Result):
             *sentences,
             f"The median error is {rounded(float(median[0]))} standard deviations of the observation after 1 step and "
             f"{rounded(float(median[-1]))} after {self.horizon}.",
-            f"It stays below no change for {self._better_than(NO_CHANGE)} steps and below a linear model for "
-            f"{self._better_than(LINEAR)}.",
+            f"It stays below no change for {self.better_than(NO_CHANGE)} steps and below a linear model for "
+            f"{self.better_than(LINEAR)}.",
         ]
 
-    def _better_than(self, baseline: str) -> int:
-        """Steps up to the first at which the baseline's median total error is as low."""
+    def better_than(self, baseline: str) -> int:
+        """Steps up to the first at which the median total error of a baseline, `no change` or `linear model`, is as low."""
         lost = ~(self.curves[MEAN].median < self.curves[baseline].median)  # H
         return int(lost.int().argmax()) if bool(lost.any()) else self.horizon
 
@@ -165,7 +166,8 @@ class OpenLoopError(Result):
 
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        self._draw(axes, len(self.dimensions), legend=True)
+        self._draw(axes, len(self.dimensions))
+        legend_beside(axes)
         axes.set_xlabel("steps ahead")
         axes.set_ylabel("error, all dimensions (standard deviations of obs)")
         axes.set_title("The model's open-loop error beside no change and a linear model")
@@ -190,17 +192,16 @@ class OpenLoopError(Result):
         figure = Figure(figsize=(3.2 * columns + 0.4, 2.3 * rows + 0.6), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).flatten()
         for axes, dim in zip(panels, shown, strict=False):
-            self._draw(axes, dim, legend=False)
-            axes.set_title(self.dimensions[dim], fontsize=10)
+            self._draw(axes, dim)
+            axes.set_title(drawn(self.dimensions[dim]))
         for axes in panels[len(shown) :]:
             axes.set_visible(False)
         figure.supxlabel("steps ahead")
         figure.supylabel("absolute error (environment units)")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+        legend_beside(panels[0])
         return figure
 
-    def _draw(self, axes: Axes, dim: int, *, legend: bool) -> None:
+    def _draw(self, axes: Axes, dim: int) -> None:
         steps = range(1, self.horizon + 1)
         drawn = []
         for predictor, curve in self.curves.items():
@@ -214,6 +215,3 @@ class OpenLoopError(Result):
         if min(drawn) > 0:  # false for NaN
             log_scale(axes)
         axes.xaxis.set_major_locator(whole_numbers())
-        axes.grid(color="0.9")
-        if legend:
-            axes.legend(frameon=False, fontsize=8)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from mbrl.analysis.axes import legend_beside
 from mbrl.analysis.correlations import pearson, spearman
 from mbrl.analysis.result import Result
 from mbrl.analysis.written_numbers import rounded
@@ -128,11 +129,10 @@ class PlanOutcome(Result):
             everything = torch.cat(drawn)
             ends = [float(everything.min()), float(everything.max())]
             axes.plot(ends, ends, color="0.3", linestyle="--", label="obtained = promised")
-            axes.legend(frameon=False, fontsize=8)
+            legend_beside(axes)
         axes.set_xlabel(f"return that the model promises for {self.horizon} steps")
         axes.set_ylabel("return obtained in reality")
-        axes.set_title(self._message(), fontsize=11)
-        axes.grid(color="0.9")
+        axes.set_title(self._message())
         return figure
 
     def _message(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from mbrl.analysis.axes import legend_beside
 from mbrl.analysis.correlations import pearson, spearman
 from mbrl.analysis.result import EXACT, Result
 from mbrl.analysis.written_numbers import in_percent, rounded
@@ -251,9 +252,8 @@ class RewardAndTermination(Result):
             if self.exact or bias is None
             else f"{abs(bias):.3g} {less} predicted than obtained, on average"
         )
-        axes.set_title(f"Returns along real episodes:\n{told}", fontsize=11)
-        axes.legend(frameon=False, fontsize=8)
-        axes.grid(color="0.9")
+        axes.set_title(f"Returns along real episodes:\n{told}")
+        legend_beside(axes)
         return figure
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from mbrl.analysis.axes import whole_numbers
+from mbrl.analysis.axes import legend_beside, whole_numbers
 from mbrl.analysis.correlations import roc_curve
 from mbrl.analysis.model_error.uncertainty_scores import DATASET, ROLLOUTS, Score
 from mbrl.analysis.result import Result
@@ -162,12 +162,9 @@ class UncertaintyAgainstError(Result):
         right.axvline(0.5, color="0.6", linestyle=":")
         right.set_xlabel(f"ROC AUC of finding errors\nabove the {percentile:g} % point")
         right.set_xlim(-0.02, 1.02)
-        for axes in (left, right):
-            axes.grid(axis="x", color="0.9")
         if len(shown) > 1:
-            handles, labels = left.get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-        figure.suptitle("How well uncertainty finds the model's error\n(right is better; dotted: chance)", fontsize=11)
+            legend_beside(left)
+        figure.suptitle("How well uncertainty finds the model's error\n(right is better; dotted: chance)")
         return figure
 
     def _drawn(self, measure: str, states: str, detection: bool, percentile: float) -> float | None:
@@ -210,11 +207,9 @@ class UncertaintyAgainstError(Result):
         lower.set_xlabel("steps of the model's rollout before the state")
         lower.set_ylim(bottom=0)
         lower.xaxis.set_major_locator(whole_numbers())
-        figure.suptitle("Does uncertainty find error along the model's own rollouts?", fontsize=11)
+        figure.suptitle("Does uncertainty find error along the model's own rollouts?")
         if upper.lines[:-1]:
-            figure.legend(loc="outside right center", frameon=False, fontsize=8)
-        for axes in (upper, lower):
-            axes.grid(color="0.9")
+            legend_beside(upper)
         return figure
 
     def plot_roc(self, measure: str) -> Figure:
@@ -240,7 +235,6 @@ class UncertaintyAgainstError(Result):
         axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
         axes.set_xlabel("false alarms (share of other rows)")
         axes.set_ylabel("events found (share)")
-        axes.set_title(f"Finding large errors by\n{measure}", fontsize=11)
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
-        axes.grid(color="0.9")
+        axes.set_title(f"Finding large errors by\n{measure}")
+        legend_beside(axes)
         return figure

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from mbrl.analysis.axes import legend_beside
 from mbrl.analysis.correlations import pearson
 from mbrl.analysis.model_error.lipschitz import LipschitzEstimate
 from mbrl.analysis.result import EXACT, Result
@@ -134,9 +135,8 @@ class ValueAwareError(Result):
         axes.set_xlabel("value of the real next state, V(s')")
         axes.set_ylabel("value of the model's next state, V(ŝ)")
         told = "equal to rounding" if self.exact else f"off by {math.sqrt(self.vame_mean) / self.discount:.3g} (RMS)"
-        axes.set_title(f"What the model's error does to the value:\n{told}", fontsize=11)
-        axes.legend(frameon=False, fontsize=8)
-        axes.grid(color="0.9")
+        axes.set_title(f"What the model's error does to the value:\n{told}")
+        legend_beside(axes)
         return figure
 
     def plot_slopes(self) -> Figure:
@@ -157,10 +157,9 @@ class ValueAwareError(Result):
                     share = torch.arange(1, len(known) + 1) / len(known)
                     axes.step(known, share, where="post", linestyle=line, label=estimate)
             axes.set_xlabel(f"slope of the {quantity}\n(per sd of the observation)")
-            axes.grid(color="0.9")
         panels[0].set_ylabel("share of states below")
-        panels[-1].legend(frameon=False, fontsize=8, loc="lower right")
-        figure.suptitle("How steep value and model are around real states", fontsize=11)
+        legend_beside(panels[-1])
+        figure.suptitle("How steep value and model are around real states")
         return figure
 
 

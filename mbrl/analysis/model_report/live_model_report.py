@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
-from mbrl.analysis.axes import log_scale
+from mbrl.analysis.axes import legend_beside, log_scale
 from mbrl.analysis.episodes import split_episodes
 from mbrl.analysis.model_error.open_loop import open_loop_error
 from mbrl.analysis.model_error.open_loop_result import MEAN
@@ -22,6 +22,7 @@ from mbrl.analysis.png import png
 from mbrl.arguments import Count
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import MbrlError, UnsupportedError
+from mbrl.figure_style import in_style
 from mbrl.planners import LearnsPolicy, OnlinePlanner, dynamics_of, evaluating
 from mbrl.replacing import replacing
 from mbrl.spec import Configurable
@@ -128,9 +129,10 @@ class LiveModelReport(Configurable, pl.Callback):
                 horizon=horizon,
                 most=100,
                 particles=4,
+                names=model.built_task.names,
             )
             figures["model_error"] = ahead.plot()
-            figures["model_error"].axes[0].set_title(f"Open-loop error on the newest real steps, step {now}", fontsize=11)
+            figures["model_error"].axes[0].set_title(f"Open-loop error on the newest real steps, step {now}")
             numbers["one_step_error"] = float(ahead.curves[MEAN].median[0])
             numbers[f"error_after_{horizon}_steps"] = float(ahead.curves[MEAN].median[-1])
             if len(model.drawn_members) > 1:
@@ -198,6 +200,7 @@ def newest_episodes(planner: OnlinePlanner, rows: int) -> list[Transitions]:
     return split_episodes(some.select(order))
 
 
+@in_style
 def draw_disagreement(found: UncertaintyAgainstError, measure: str, now: int) -> Figure:
     """The error of real steps against the members' disagreement there."""
     from matplotlib.figure import Figure
@@ -213,11 +216,11 @@ def draw_disagreement(found: UncertaintyAgainstError, measure: str, now: int) ->
     told = "undefined" if score is None or score.spearman is None else f"{score.spearman:.2f}"
     axes.set_xlabel("disagreement of the members (environment units)")
     axes.set_ylabel("one-step error\n(standard deviations of the change)")
-    axes.set_title(f"Disagreement and error on the newest real steps, step {now}:\nrank correlation {told}", fontsize=11)
-    axes.grid(color="0.9")
+    axes.set_title(f"Disagreement and error on the newest real steps, step {now}:\nrank correlation {told}")
     return figure
 
 
+@in_style
 def draw_returns(lines: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Returns of training episodes and evaluations over real steps; None before there is one."""
     from matplotlib.figure import Figure
@@ -237,8 +240,7 @@ def draw_returns(lines: Sequence[Mapping[str, Any]]) -> Figure | None:
     axes.set_xlabel("real environment steps")
     axes.set_ylabel("return of an episode")
     axes.set_title("The return so far")
-    axes.grid(color="0.9")
-    axes.legend(frameon=False, fontsize=8)
+    legend_beside(axes)
     return figure
 
 

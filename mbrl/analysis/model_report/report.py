@@ -50,7 +50,7 @@ def report(
         measures: of uncertainty; None takes those of `mbrl.uncertainty` as they were published.
         truth: an exact model of the environment, or `auto`, `none` or a class's name; see `find_truth`. It says
             what really follows states that the model's own rollouts reach, and the policy's own actions.
-        names: of the observation's dims.
+        names: of the observation's dims; None takes those of the model's task.
         decisions: of the planner to compare with what really follows, in each environment; None takes 10 (3 if `quick`).
             A planner that searches takes most of the time for them.
         quick: fewer rows, windows and draws: wider bands in a fraction of the time.
@@ -76,6 +76,7 @@ def report(
         **(about or {}),
         "model": type(model).__name__,
         "planner": _about_planner(module),
+        "fitted": not (isinstance(module, Planner) and module.never_fitted),
         "environment": model.built_task.env_id or "not named",
         "rows": len(rows),
         "episodes": len(episodes),
@@ -88,7 +89,8 @@ def report(
     }
     subject = Subject(
         model=model, planner=module if isinstance(module, Planner) else None, rows=rows, episodes=episodes, horizon=horizon,
-        truth=truth_model, training_rows=training_rows, measures=measures, names=names, decisions=decisions, seed=seed,
+        truth=truth_model, training_rows=training_rows, measures=measures, decisions=decisions, seed=seed,
+        names=model.built_task.names if names is None else names,
         allow=allow, progress=progress,
     )  # fmt: skip
     if progress is not None and isinstance(module, Planner) and module.never_fitted:

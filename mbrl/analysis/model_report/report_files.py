@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mbrl.analysis.model_report.verdict import Verdict, verdict
 from mbrl.analysis.page import page
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.written_numbers import finite
@@ -47,10 +48,15 @@ class Report:
         check_known("Report.part", name, parts)
         return parts[name]
 
+    @property
+    def verdict(self) -> Verdict:
+        """The judgement: whether the model can be trusted, how far, where not, and what to do."""
+        return verdict(self.about, self.parts)
+
     def to_json(self) -> dict[str, Any]:
-        """All summaries and notes as plain data, with null for what is undefined."""
+        """The verdict, and all summaries and notes, as plain data, with null for what is undefined."""
         parts = {part.name: {**part.to_json(), "in_short": part.in_short()} for part in self.parts}
-        return {"about": finite(self.about), "parts": parts}
+        return {"verdict": asdict(self.verdict), "about": finite(self.about), "parts": parts}
 
     def write(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes `report.html`, `report.json` and a CSV file for each result, all of them or none.
@@ -67,7 +73,15 @@ class Report:
         """
         folder = Path(folder)
         check_folder(folder, [part.name for part in self.parts], overwrite=overwrite)
-        text = page(f"Model report: {self.about.get('model', '')}", self.about, self.parts, preface=_PREFACE)
+        about = dict(self.about)
+        seen = about.pop("seen", None)
+        text = page(
+            f"Model report: {self.about.get('model', '')}",
+            about,
+            self.parts,
+            verdict=[*self.verdict.sentences, *([seen] if seen else [])],
+            preface=_PREFACE,
+        )
         made = _made(folder)
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -112,7 +112,7 @@ def _value(of: Subject, generator: torch.Generator, **sizes: Any) -> Result:
 
 
 def _equations(of: Subject, generator: torch.Generator) -> Result:
-    return model_equations(of.model, of.names)
+    return model_equations(of.model, of.names, rows=of.rows)
 
 
 REPORT_PARTS: tuple[ReportPart, ...] = (

@@ -77,9 +77,8 @@ class ScoreStatistics(Result):
                 draw_estimate(axes, row, self.estimates[method][kind])
             axes.set_title(_TITLES[kind], fontsize=9)
             axes.set_xlabel(f"target − {drawn(self.unit)}" if kind == "optimality_gap" else drawn(self.unit), fontsize=9)
-            axes.grid(axis="x", color="0.9")
         name_rows(figure.axes[0], [f"{method} ({self.runs[method]} runs)" for method in methods])
-        figure.suptitle(f"{drawn(self.title)}, {100 * self.level:g} % bootstrap intervals", fontsize=10)
+        figure.suptitle(f"{drawn(self.title)}, {100 * self.level:g} % bootstrap intervals")
         return figure
 
 

@@ -69,8 +69,7 @@ class Improvement(Result):
         name_rows(axes, [f"{first} > {second}" for first, second in self.estimates])
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel(f"probability of improvement, {100 * self.level:g} % bootstrap interval (0.5: no difference)")
-        axes.grid(axis="x", color="0.9")
-        axes.set_title(drawn(self.title), fontsize=10)
+        axes.set_title(drawn(self.title))
         return figure
 
 

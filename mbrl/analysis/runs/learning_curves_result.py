@@ -188,9 +188,8 @@ class LearningCurves(Result):
             title = f"{_STATISTIC_WORDS[self.statistic].capitalize()} over runs, {100 * self.level:g} % bootstrap band"
             if any(1 < len(band.curves) <= _SHOWN for band in self.groups.values()):
                 title += "; thin lines: single runs"
-        axes.set_title(drawn(title), fontsize=10)
-        axes.grid(color="0.9")
-        figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)  # off the curves
+        axes.set_title(drawn(title))
+        figure.legend(loc="outside lower center", ncols=2)  # off the curves
         return figure
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mbrl.analysis.axes import legend_beside
 from mbrl.analysis.result import Result
 from mbrl.analysis.runs.bootstrap import bootstrap_interval
 from mbrl.analysis.runs.run_scores import (
@@ -84,9 +85,8 @@ class PerformanceProfiles(Result):
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel(drawn(self.unit))
         axes.set_ylabel(f"share of runs above it, {100 * self.level:g} % band")
-        axes.set_title(drawn(self.title), fontsize=10)
-        axes.grid(color="0.9")
-        axes.legend(frameon=False, fontsize=8)
+        axes.set_title(drawn(self.title))
+        legend_beside(axes)
         return figure
 
 

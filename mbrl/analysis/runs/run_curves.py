@@ -92,6 +92,8 @@ def read_curves(
                 failed.append(error)
                 continue
             said = read_settings(folder)
+            if said.until:
+                notes.append(f"{folder.parent.name}/{folder.name} went on with other settings; it had {said.changes()}.")
             group = place, name, "" if place == "label" else said.key
             found.setdefault(group, []).append(curve)
             settings.setdefault(group, {}).setdefault(said.key, said)

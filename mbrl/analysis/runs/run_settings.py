@@ -11,6 +11,7 @@ from typing import Any
 from mbrl.analysis.short_names import short_names
 from mbrl.errors import ConfigError
 from mbrl.names import address
+from mbrl.training.run_folder import settings_until
 from mbrl.training.yaml_text import read_mapping
 
 _MOST = 4  # settings that a label names
@@ -25,26 +26,51 @@ class RunSettings:
         model: the planner or model by dotted name, every number and text by itself, without seeds.
         task: the environment's id, and its keyword arguments and action repeat where they aren't the defaults; None where
             the run has no environment.
+        until: settings that a run had before it went on with others, such as `model.init_args.lr until 400`.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
     task: str | None = None
+    until: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def all(self) -> dict[str, Any]:
+        """`model`, then `until`."""
+        return {**self.model, **self.until}
 
     @property
     def key(self) -> str:
         """A text that is the same for runs of the same method."""
-        return json.dumps(dict(self.model), sort_keys=True, default=str)
+        return json.dumps(self.all, sort_keys=True, default=str)
+
+    def changes(self) -> str:
+        """The settings before others, such as `lr until 400 0.001`; empty where the run had one kind throughout."""
+        short = short_names(self.until)
+        return ", ".join(f"{short[name]} {_text(value)}" for name, value in self.until.items())
 
 
 def read_settings(folder: Path) -> RunSettings:
     """Reads the settings of a run; they are empty where it has no `config.yaml`.
 
     Raises:
-        ConfigError: if that can't be read.
+        ConfigError: if that, or one of what held before it, can't be read.
     """
     path = folder / "config.yaml"
     if not path.exists():
         return RunSettings()
+    model, task = _read(path)
+    until: dict[str, Any] = {}
+    for end, earlier in settings_until(folder).items():
+        had, had_task = _read(earlier)
+        for name in _differing([had, model]):
+            until[f"{name.removesuffix('.class_path')} until {end}"] = had.get(name, _ABSENT)
+        if had_task != task:
+            until[f"task until {end}"] = had_task
+    return RunSettings(model, task, until)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The settings of the model, and the task, in a file."""
     if not path.is_file():  # a pipe would be waited for
         raise ConfigError(f"{path}: expected the settings of a run, got what is no file; put it back or remove it.")
     try:
@@ -54,25 +80,29 @@ def read_settings(folder: Path) -> RunSettings:
     config = read_mapping(text, str(path))
     data = config.get("data")
     chosen = data.get("init_args") if isinstance(data, dict) else None
-    return RunSettings(dict(_leaves("model", config.get("model"))), _task(chosen) if isinstance(chosen, dict) else None)
+    return dict(_leaves("model", config.get("model"))), _task(chosen) if isinstance(chosen, dict) else None
 
 
 def differences(runs: Sequence[RunSettings]) -> list[str]:
     """Says of each run the settings in which they aren't all alike, such as `lr 0.001, members 5`; empty of equal ones."""
-    names = list(dict.fromkeys(name for run in runs for name in run.model))
-    known = [[run.model.get(name, _ABSENT) for run in runs] for name in names]
-    differing = [name for name, values in zip(names, known, strict=True) if any(value != values[0] for value in values)]
-    # a part of another class has other settings as well, which its name stands for
-    classes = [name.removesuffix("class_path") for name in differing if name.endswith(".class_path")]
-    told = [name for name in differing if not any(name.startswith(f"{one}init_args.") for one in classes)]
+    settings = [run.all for run in runs]
+    told = _differing(settings)
     shown = {name: name.removesuffix(".class_path") for name in told}
     short = short_names(shown.values())
     said = []
-    for run in runs:
-        texts = [f"{short[shown[name]]} {_text(run.model.get(name, _ABSENT))}" for name in told]
+    for one in settings:
+        texts = [f"{short[shown[name]]} {_text(one.get(name, _ABSENT))}" for name in told]
         more = [f"and {len(texts) - _MOST} more"] if len(texts) > _MOST else []
         said.append(", ".join([*texts[:_MOST], *more]))
     return said
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of settings that aren't all alike; a part of another class stands for its settings, which are others too."""
+    names = dict.fromkeys(name for one in settings for name in one)
+    found = [name for name in names if any(one.get(name, _ABSENT) != settings[0].get(name, _ABSENT) for one in settings)]
+    classes = [name.removesuffix("class_path") for name in found if name.endswith(".class_path")]
+    return [name for name in found if not any(name.startswith(f"{one}init_args.") for one in classes)]
 
 
 def _text(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from mbrl.analysis.axes import legend_beside
 from mbrl.analysis.result import Result
 from mbrl.analysis.written_numbers import rounded
 
@@ -76,7 +77,6 @@ class BanditSelection(Result):
         axes.axhline(float(self.means.mean()), color="k", linestyle=":", label="a policy at random")
         axes.set_xlabel("real episodes spent on the choice")
         axes.set_ylabel("true mean return of the choice")
-        axes.set_title("What choosing among trained policies costs", fontsize=11)
-        axes.legend(frameon=False, fontsize=8)
-        axes.grid(color="0.9")
+        axes.set_title("What choosing among trained policies costs")
+        legend_beside(axes)
         return figure

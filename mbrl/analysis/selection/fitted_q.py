@@ -1,4 +1,4 @@
-"""`fitted_q_evaluation`: what a policy is worth by recorded steps alone, without environment and model [Le2019]_.
+"""`fitted_q_evaluation`: what a policy is worth by recorded steps alone, without environment and model [Le2019].
 
 Repeats: Q(s, a) ← r + γ(1 − d) Q̄(s', π(s')) over the recorded steps, where Q̄ is an earlier Q; the score is the mean of
 Q(s, π(s)) over the states in which episodes begin.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from mbrl.analysis.axes import legend_beside
 from mbrl.analysis.result import Result
 from mbrl.analysis.written_numbers import rounded
 
@@ -98,7 +99,6 @@ class FittedQ(Result):
         axes.plot(self.updates, self.curve.mean(1), color="k", label="their mean")
         axes.set_xlabel("updates")
         axes.set_ylabel(f"value at episodes' starts (return, discount {self.discount:g})")
-        axes.set_title(f"Fitted-Q evaluation: {rounded(self.score)}", fontsize=11)
-        axes.legend(frameon=False, fontsize=8)
-        axes.grid(color="0.9")
+        axes.set_title(f"Fitted-Q evaluation: {rounded(self.score)}")
+        legend_beside(axes)
         return figure

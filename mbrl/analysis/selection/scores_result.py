@@ -95,11 +95,10 @@ class ScoreSelection(Result):
             axes.plot(rank[best], true[best], "o", color="k", markersize=9, fillstyle="none", label="chosen")
             correlation = self.rank_correlation(name)
             told = "undefined" if correlation is None else f"{correlation:.2f}"
-            axes.set_title(f"{name}\nrank correlation {told}", fontsize=10)
+            axes.set_title(f"{name}\nrank correlation {told}")
             axes.set_xlabel("rank by the score")
-            axes.grid(color="0.9")
         panels[0].set_ylabel("rank by true return")
-        panels[0].legend(frameon=False, fontsize=8, loc="upper left")
+        panels[0].legend(loc="upper left")
         return figure
 
 

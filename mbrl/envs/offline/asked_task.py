@@ -30,6 +30,7 @@ class AskedTask:
     action_high: list[float] | None
     reward: str
     terminated: str
+    names: Sequence[str] | None
     allow: Sequence[str] | None
     trusted: Sequence[str]
 
@@ -53,8 +54,9 @@ class AskedTask:
             self._refuse_untrusted(dataset, "", kwargs)
         repeat = facts.action_repeat if self.action_repeat is None else self.action_repeat
         task = make_task(
-            env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat, allow=self.allow
-        )
+            env_id, kwargs, reward=self.reward, terminated=self.terminated, action_repeat=repeat, names=self.names,
+            allow=self.allow,
+        )  # fmt: skip
         for what, found, wanted in (
             ("observations", dataset.obs_size, task.obs_size),
             ("actions", dataset.action_size, task.action_size),
@@ -98,6 +100,7 @@ class AskedTask:
             action_repeat=repeat,
             known_reward=function_name(self.reward, known_reward if repeat == 1 else None, "reward", self.allow),
             known_terminated=function_name(self.terminated, known_terminated, "terminated", self.allow),
+            names=self.names,
             allow=None if self.allow is None else tuple(self.allow),
         )
 

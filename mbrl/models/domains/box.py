@@ -16,6 +16,7 @@ from mbrl.arguments import Items, NonNegative, check_shape
 from mbrl.data import Task, Transitions
 from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.domains.base import Domain
+from mbrl.models.domains.reached import reached
 
 _MAY_LIE_OUTSIDE = 0.5  # share of the real rows, such as those at a wall that a smooth model had better not see
 
@@ -23,7 +24,7 @@ _MAY_LIE_OUTSIDE = 0.5  # share of the real rows, such as those at a wall that a
 class Box(Domain):
     """Ends rollouts that come to a bound or beyond it; so do numbers that aren't finite.
 
-    The state outside is what the agent sees and what the last reward is of [Zolman2024]_. A rollout that begins outside, as
+    The state outside is what the agent sees and what the last reward is of [Zolman2024]. A rollout that begins outside, as
     real states may lie there, goes on while each step brings it nearer to the bounds that it is beyond. How rollouts end:
 
     - `"truncate"`: as by a time limit. A learner values the state outside by its critics; a plan earns nothing more.
@@ -103,10 +104,9 @@ class Box(Domain):
         """Looks how many of the real rows (`N`) lie outside: none may go on from there."""
         share = float(self.outside(rows.next_obs).double().mean())  # one read-back per refit
         if share == 1.0:
-            reached = [f"{least:g} to {most:g}" for least, most in zip(*_range(rows.next_obs), strict=True)]
             raise DataError(
                 f"Box: expected bounds around the real observations, got bounds outside of which all {len(rows)} lie; these "
-                f"reach from {', '.join(reached)}; widen low and high."
+                f"reach from {reached(rows.next_obs)}; widen low and high."
             )
         if share > _MAY_LIE_OUTSIDE and not self._told:
             self._told = True

@@ -129,9 +129,9 @@ class BestWeights:
 
     There is one score per member, lower is better, compared once per epoch.
 
-    - `"mbpo"` [Janner2019]_: a member improves if its score falls more than `threshold` (relative) below its best, which
+    - `"mbpo"` [Janner2019]: a member improves if its score falls more than `threshold` (relative) below its best, which
       starts at 1e10; fitting stops when more than `patience` epochs in a row improved no member.
-    - `"mbrl-lib"` [Pineda2021]_: the best starts at the score before the fit (`begin`); any improvement sets all bests
+    - `"mbrl-lib"` [Pineda2021]: the best starts at the score before the fit (`begin`); any improvement sets all bests
       to the elementwise minimum; fitting stops after `patience` epochs in a row without one.
     - `"mean"`: a member improves if its score falls at all, and what counts for the end is the mean of the members' bests:
       fitting stops when more than `patience` epochs in a row didn't bring it `threshold` (relative) below where it was last

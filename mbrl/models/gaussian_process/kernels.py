@@ -75,7 +75,7 @@ def covariance(kernel: KernelName, of: Hyperparameters, a: Tensor, b: Tensor) ->
 def draw_frequencies(kernel: KernelName, inputs: int, number: int, generator: torch.Generator) -> Tensor:
     """Frequencies `d x number` from the kernel's spectrum at lengthscales of 1: normal, or Student's t with 5 degrees.
 
-    All outputs share them, and divide by their own lengthscales [Rahimi2007]_.
+    All outputs share them, and divide by their own lengthscales [Rahimi2007].
     """
     device = generator.device
     drawn = torch.randn(inputs, number, generator=generator, device=device, dtype=torch.float64)

@@ -24,6 +24,7 @@ from gpytorch.models import ExactGP
 from torch import Tensor
 from torch.autograd import Function
 
+from mbrl.activity import doing
 from mbrl.models.gaussian_process.kernels import Hyperparameters, KernelName
 from mbrl.models.gaussian_process.posterior import factorised
 from mbrl.models.gaussian_process.settings import JITTER, exact_arithmetic
@@ -83,7 +84,7 @@ class Found:
 
 
 def curb(of: Hyperparameters) -> Tensor:
-    """Walls at lengthscales of 100 sd and at signals of 1000 times the noise, `D` [Deisenroth2011]_.
+    """Walls at lengthscales of 100 sd and at signals of 1000 times the noise, `D` [Deisenroth2011].
 
     Without them clean data drive the noise to 0 and the covariance matrix to a singular one.
     """
@@ -118,7 +119,7 @@ class LogDensity(Function):
 
 
 def exact_likelihood(process: Process, tries: list[int]) -> Callable[[], Tensor]:
-    """The log marginal likelihood per row, `D` [Rasmussen2006]_.
+    """The log marginal likelihood per row, `D` [Rasmussen2006].
 
     Args:
         process: of `N` rows.
@@ -138,7 +139,7 @@ def exact_likelihood(process: Process, tries: list[int]) -> Callable[[], Tensor]
 def collapsed_bound(process: Process, points: Tensor, tries: list[int]) -> Callable[[], Tensor]:
     """The bound of it per row, `D`, in which the variational distribution of the inducing values is the best one.
 
-    It is known in closed form [Titsias2009]_, so that nothing but hyperparameters is left to be found.
+    It is known in closed form [Titsias2009], so that nothing but hyperparameters is left to be found.
 
     Args:
         process: of `N` rows.
@@ -194,7 +195,8 @@ def find_hyperparameters(
         value = exact_likelihood(process, tries) if points is None else collapsed_bound(process, points, tries)
         optimizer = torch.optim.Adam(process.parameters(), lr)
         reached = None
-        for _ in range(updates):
+        for update in range(updates):
+            doing("fitting, update {} of {}", update + 1, updates)
             optimizer.zero_grad()
             reached = value()
             (curb(process.hyperparameters) / len(z) - reached).sum().backward()
@@ -202,5 +204,6 @@ def find_hyperparameters(
         if reached is None:
             reached = value()
         last = process.hyperparameters
+    doing("")
     found = Hyperparameters(last.lengthscale.detach(), last.signal.detach(), last.noise.detach())
     return Found(found, reached.detach(), sum(tries))

@@ -40,13 +40,13 @@ _ROWS = {"exact": 300, "sparse": 10_000}  # of max_rows, if it is left out
 
 
 class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
-    """Independent Gaussian processes for the change of each observation and a reward that isn't known [Deisenroth2011]_.
+    """Independent Gaussian processes for the change of each observation and a reward that isn't known [Deisenroth2011].
 
     Each has zero mean in normalised units and a kernel with a lengthscale for each input. A fit climbs the marginal
     likelihood from the last fit's hyperparameters, or with `inference="sparse"` its bound given inducing points
-    [Titsias2009]_. Before any fit the model answers with its prior.
+    [Titsias2009]. Before any fit the model answers with its prior.
 
-    Its members are functions drawn from the posterior [Wilson2021]_, anew at each fit: `var` is the noise alone, and what
+    Its members are functions drawn from the posterior [Wilson2021], anew at each fit: `var` is the noise alone, and what
     isn't known is their spread. They are drawn so that their mean is the posterior's (see `Paths`); `posterior` gives its
     moments without drawing. Good for few rows and few, smooth observations; it learns no termination.
 
@@ -61,7 +61,7 @@ class GaussianProcess(DynamicsModel, HasMembers, Differentiable):
         updates: Adam's steps on the hyperparameters of one fit; 0 leaves them as they are.
         lr: their size, in logarithms. Higher climbs faster and less steadily.
         noise_floor: lower limit of the noise's variance, in units of the targets' variance. Lower trusts clean rows more,
-            until float32 rounds more than the process doubts (see docs/gaussian_process.md).
+            and makes steps slower, since float32 no longer does for them (see docs/gaussian_process.md).
         frequencies: of the random features of drawn functions, shared by members; more are closer to the kernel, and slower.
         learn_reward: whether the reward is predicted too; `"auto"` if the task has no known reward.
         chunk_rows: rows that a prediction without gradients computes at once; their kernels should fit the cache.

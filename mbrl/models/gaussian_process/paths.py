@@ -21,9 +21,16 @@ from mbrl.models.gaussian_process.kernels import KernelName, correlation, draw_f
 from mbrl.models.gaussian_process.posterior import Posterior
 from mbrl.models.gaussian_process.settings import JITTER
 
+_ROUNDING = 0.1  # of float32, over the noise's standard deviation, above which float64 is worth its time
+_MEASURED = 200  # points at which it is measured
+
 
 class Paths(DataSized):
     """Functions drawn from a posterior, in normalised units, made in float64 and asked in float32.
+
+    Where data have little noise, kernels lie close together and v is large and of both signs, up to 10⁶ for values of 1,
+    so that float32 rounds more than the process doubts. A draw measures that at its own points, and if rounding exceeds a
+    tenth of the noise's standard deviation, kernels and their sum are computed in float64.
 
     Members share their frequencies; the rest is drawn for each. From two members on the draws are centred and widened, so
     that the members' mean is the posterior's to rounding, and the expectation of their (population) variance is the
@@ -74,14 +81,20 @@ class Paths(DataSized):
         noise = JITTER * posterior.signal if ranks else posterior.noise  # Λ: inducing values are drawn, rows are noisy
         noisy = features(scaled, angles) @ weights + normal(points) * noise.sqrt().view(-1, 1, 1)
         update = update_of(posterior, noisy, normal(ranks))
-        self.put(
-            angles=angles.float(),
-            lengthscale=scale.float(),
-            weights=(weights / self.frequencies**0.5).float(),
-            update=(update * posterior.signal.view(-1, 1, 1)).float(),
-            ends=torch.cat((scaled, torch.ones_like(scaled[..., :1])), -1).mT.contiguous().float(),
-            end_squares=(-0.5 * scaled.square().sum(-1).unsqueeze(1)).float(),
-        )
+        self.put(angles=angles.float(), weights=(weights / self.frequencies**0.5).float())
+        kernels = {
+            "lengthscale": scale,
+            "update": update * posterior.signal.view(-1, 1, 1),
+            "ends": torch.cat((scaled, torch.ones_like(scaled[..., :1])), -1).mT.contiguous(),
+            "end_squares": -0.5 * scaled.square().sum(-1).unsqueeze(1),
+        }
+        self.put(**{name: value.float() for name, value in kernels.items()})
+        asked = posterior.points[:: -(-points // _MEASURED) or 1].float()
+        rounded = self._values(asked, None)  # D x n x E
+        self.put(**kernels)
+        gap = (rounded - self._values(asked, None)).square().mean((1, 2)).sqrt()  # D
+        if not bool((gap > _ROUNDING * posterior.noise.sqrt()).any()):
+            self.put(**{name: value.float() for name, value in kernels.items()})
 
     def forward(self, z: Tensor, member: Tensor | None = None) -> Tensor:
         """The functions' values.
@@ -99,13 +112,13 @@ class Paths(DataSized):
         return torch.cat([self._values(z[part], None if member is None else member[part]) for part in parts], 1)
 
     def _values(self, z: Tensor, member: Tensor | None) -> Tensor:
-        scaled = z / self.lengthscale  # D x n x d
-        angles, half = scaled @ self.angles, self.frequencies  # D x n x F/2
+        scaled = z / self.lengthscale  # D x n x d, float64 where kernels are
+        angles, half = scaled.to(self.angles.dtype) @ self.angles, self.frequencies  # D x n x F/2
         values = angles.cos() @ self.weights[:, :half]  # D x n x E
         values = torch.baddbmm(values, angles.sin(), self.weights[:, half:])
         begins = torch.cat((scaled, -0.5 * scaled.square().sum(-1, keepdim=True)), -1)  # D x n x (d+1)
         near = correlation(self.kernel, torch.baddbmm(self.end_squares, begins, self.ends))  # D x n x M
-        values = torch.baddbmm(values, near, self.update)
+        values = torch.baddbmm(values.to(near.dtype), near, self.update).to(values.dtype)
         if member is None:
             return values
         return values.gather(-1, member.view(1, -1, 1).expand(values.shape[0], -1, 1)).squeeze(-1)

@@ -94,7 +94,7 @@ class Posterior(DataSized):
         return retries
 
     def condition_by(self, of: Hyperparameters, points: Tensor, z: Tensor, y: Tensor) -> int:
-        """Takes rows through the best Gaussian of the values at inducing points [Titsias2009]_; returns as `condition`.
+        """Takes rows through the best Gaussian of the values at inducing points [Titsias2009]; returns as `condition`.
 
         Args:
             of: the hyperparameters.
@@ -128,7 +128,7 @@ class Posterior(DataSized):
         return 0.5 * (size - self.whitened.square().sum(-1) - rows * log_two_pi) / rows
 
     def left_out(self, y: Tensor) -> Tensor:
-        """The mean at each row given all others, `N x D`, for the targets `N x D` of the condition [Rasmussen2006]_."""
+        """The mean at each row given all others, `N x D`, for the targets `N x D` of the condition [Rasmussen2006]."""
         weights = (self.inverse.mT @ self.whitened.unsqueeze(-1)).squeeze(-1)  # D x N, (K + σ²)⁻¹ y
         return y - (weights / self.inverse.square().sum(-2)).mT
 

@@ -26,7 +26,7 @@ def choose_rows(
 ) -> Tensor:
     """Places of at most `number` rows, in order: the `newest`, then again and again the one least known from those so far.
 
-    "Least known" is the largest variance given noisy values at the chosen rows [Burt2020]_, relative to the signal's, mean
+    "Least known" is the largest variance given noisy values at the chosen rows [Burt2020], relative to the signal's, mean
     over outputs.
 
     Args:

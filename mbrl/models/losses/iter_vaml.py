@@ -20,7 +20,7 @@ NEXT, SCALE = "next_value", "value_scale"
 
 
 class IterVAML(ModelLoss):
-    """mean_j (V_j(ŝ) − V_j(s'))² + e_r², and a little of the squared error, without which it diverges [Farahmand2018]_.
+    """mean_j (V_j(ŝ) − V_j(s'))² + e_r², and a little of the squared error, without which it diverges [Farahmand2018].
 
     ŝ is the next observation that the mean leads to; e_r is the error of the reward, where the model predicts it. Rows that
     end the task, beyond which no value is defined, cost their mean squared error instead.
@@ -29,7 +29,7 @@ class IterVAML(ModelLoss):
         critics: those that learn, their targets, or both; each has its own difference.
         mse: weight of the mean squared error of all targets; more keeps predictions near what was seen.
         samples: None asks the value of the mean. A number k asks those of k samples of a probabilistic model, whose variance
-            it then fits too, with the correction var / k for their spread (unbiased for any k; [Voelcker2025]_, eq. 39–40):
+            it then fits too, with the correction var / k for their spread (unbiased for any k; [Voelcker2025], eq. 39–40):
             the calibrated loss.
         normalize: whether differences are divided by the standard deviation of the values of the fit's rows, so that the
             scale of values doesn't matter; the papers don't.

@@ -23,7 +23,7 @@ _ROWS = 4096  # whose critics' activations are kept at once
 
 
 class VaGraM(ModelLoss):
-    """Σ_d w_d e_d² / S + e_r², with w = mean_j (∂V_j/∂s'_d)² at the true next state [Voelcker2022]_, eq. 6–7.
+    """`Σ_d w_d e_d² / S + e_r²`, with `w = mean_j (∂V_j/∂s'_d)²` at the true next state [Voelcker2022], eq. 6–7.
 
     e is the error of the mean, e_r that of the reward, where the model predicts it. The weights are constants of a fit. Rows
     that end the task, beyond which no value is defined, have the mean weight in each dim.

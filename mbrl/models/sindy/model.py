@@ -25,6 +25,7 @@ from mbrl.errors import ConfigError, DataError, MbrlWarning
 from mbrl.models.base import DynamicsModel
 from mbrl.models.capabilities import Differentiable, HasMembers
 from mbrl.models.domains import Domain, UnitCircle
+from mbrl.models.domains.reached import reached
 from mbrl.models.fitting.explained import explained_share, explained_shares
 from mbrl.models.fitting.finite_rows import check_finite
 from mbrl.models.sindy.aggregate import masked_mean, median
@@ -39,17 +40,17 @@ _JUDGED = 20_000  # rows at most, evenly spread, on which a fit is judged: predi
 
 
 class SINDy(DynamicsModel, HasMembers, Differentiable):
-    """Sparse sums of library terms, found by sequentially thresholded least squares [Brunton2016]_.
+    """Sparse sums of library terms, found by sequentially thresholded least squares [Brunton2016].
 
     A term that is there can be read, and few of them are there: `equations()` prints them in environment units. Fits take
     milliseconds and need few rows, where the library holds the truth; where it doesn't (contacts, saturation), no number of
     rows helps, and the members don't show it: they share the library, so that they are wrong alike.
 
     With `target="change"` no result depends on units: a threshold of 0.01 drops what brings less than a hundredth of a
-    target's size. `"next_obs"` fits the next observation in the numbers as they come, the authors' way [Zolman2024]_: the
+    target's size. `"next_obs"` fits the next observation in the numbers as they come, the authors' way [Zolman2024]: the
     threshold must then lie below the smallest coefficient times the time step.
 
-    Several members draw rows, and with `drop_terms` terms, of their own [Fasel2022]_. The reward, of a task that knows none,
+    Several members draw rows, and with `drop_terms` terms, of their own [Fasel2022]. The reward, of a task that knows none,
     is a sparse sum too, of where the step led and the action. It learns no termination, and `var` is 0.
 
     Rows that begin or end outside of its `domain` are left out of fits: one wall there would bend a smooth sum everywhere.
@@ -223,7 +224,7 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
         inside = self.inside(rows)
         report: dict[str, float | Tensor] = {}
         if inside is not None:
-            self._check_inside(inside)
+            self._check_inside(inside, rows)
             rows, report["outside"] = rows.select(inside), 1 - inside.double().mean()
         given = rows.map(lambda tensor: tensor.detach().cpu().double() if tensor.is_floating_point() else tensor.cpu())
         push = self.built_task.to_env_action(given.action)
@@ -264,12 +265,14 @@ class SINDy(DynamicsModel, HasMembers, Differentiable):
             }
         return report
 
-    def _check_inside(self, inside: Tensor) -> None:
+    def _check_inside(self, inside: Tensor, rows: Transitions) -> None:
         left, needed = int(inside.sum()), len(self.map.terms)
         if left == 0 or left < needed <= len(inside):  # fewer rows in all than terms are taken, none can't be
+            everywhere = reached(torch.cat((rows.obs, rows.next_obs)))
             raise DataError(
                 f"SINDy(domain=…): expected at least as many rows inside as the library has terms, {needed}, got {left} of "
-                f"{len(inside)}; widen the box, collect more before the first fit, or lower the library's degree."
+                f"{len(inside)}, which reach from {everywhere}; widen the box, collect more before the first fit, or lower "
+                "the library's degree."
             )
 
     def _fit(self, which: str, into: SparseMap, z: Tensor, y: Tensor, moves: Tensor, generator: torch.Generator) -> Fit:

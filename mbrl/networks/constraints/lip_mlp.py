@@ -17,7 +17,7 @@ from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstrain
 
 
 class LipMLP(LipschitzConstraint):
-    """Limits each output's sum of absolute weights to softplus(c_l), and charges for the product of these [Liu2022]_.
+    """Limits each output's sum of absolute weights to softplus(c_l), and charges for the product of these [Liu2022].
 
     The c_l are learned, one per layer and member, from the weights' own largest sums; Π softplus(c_l) c bounds the Lipschitz
     constant in the L∞ norm. There is no budget to choose: data and `weight` settle it.

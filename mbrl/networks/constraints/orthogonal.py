@@ -16,7 +16,7 @@ from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstrain
 
 
 class Orthogonal(LipschitzConstraint):
-    """Orthonormal columns (or rows, of a wide weight) times the layer's budget, with GroupSort between layers [Anil2019]_.
+    """Orthonormal columns (or rows, of a wide weight) times the layer's budget, with GroupSort between layers [Anil2019].
 
     The bound is exact at any time, and the network can use all of it: each layer keeps the norm of gradients. An update
     factorises every weight, which costs in·out² per layer.

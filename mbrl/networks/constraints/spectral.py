@@ -18,7 +18,7 @@ from mbrl.networks.constraints.base import ConstrainedLayers, LipschitzConstrain
 
 
 class SpectralClip(LipschitzConstraint):
-    """Scales a weight down where its largest singular value exceeds the layer's budget: W · min(1, K_l / σ) [Gouk2021]_.
+    """Scales a weight down where its largest singular value exceeds the layer's budget: W · min(1, K_l / σ) [Gouk2021].
 
     Small weights stay as they are, which regression prefers. σ is followed by one step of power iteration per update, and
     exact after each fit and after loading; in between a weight may pass its budget a little.
@@ -32,7 +32,7 @@ class SpectralClip(LipschitzConstraint):
 
 
 class SpectralNorm(LipschitzConstraint):
-    """Gives each weight the spectral norm of the layer's budget: W · K_l / σ [Miyato2018]_, where it is smaller too.
+    """Gives each weight the spectral norm of the layer's budget: W · K_l / σ [Miyato2018], where it is smaller too.
 
     Weight decay then changes nothing but the effective step size. σ is followed as in `SpectralClip`.
 

@@ -23,7 +23,7 @@ from mbrl.spec import Configurable
 
 
 class Library(Configurable):
-    """Monomials and waves of some inputs, and how controls enter them [Brunton2016]_.
+    """Monomials and waves of some inputs, and how controls enter them [Brunton2016].
 
     The order is pysindy's: the constant, monomials by degree and within one from left to right, waves by frequency; then the
     controls, and each term with each control.

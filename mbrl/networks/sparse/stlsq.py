@@ -6,7 +6,7 @@
     S       E x D x p    which coefficients are there
 
 Repeatedly c = argmin |Y − Θ c|² + α |c|² on S, then S keeps where |c| is at least the threshold, until no S changes; at
-last, unless told otherwise, least squares on S without α [Brunton2016]_. Equal to `pysindy.STLSQ` (2.1.0), whose α isn't
+last, unless told otherwise, least squares on S without α [Brunton2016]. Equal to `pysindy.STLSQ` (2.1.0), whose α isn't
 divided by the number of rows either.
 
 Brunton2016: "Discovering governing equations from data by sparse identification of nonlinear dynamical systems" (PNAS).

@@ -31,7 +31,7 @@ _LIFETIME = 100  # steps, 1 / (1 − γ) at the discount γ = 0.99
 class HaltUnfamiliar(RolloutHook):
     """Ends a rollout, as if the task did, at the first step where a measure exceeds all that it is in the dataset.
 
-    It is MOReL's pessimistic MDP [Kidambi2020]_. The threshold is the largest measure at any one row's observation and
+    It is MOReL's pessimistic MDP [Kidambi2020]. The threshold is the largest measure at any one row's observation and
     action, divided by `pessimism`; it is taken anew after each fit, in the measure's own units. A step above it, or whose
     measure isn't finite, is stored as terminal with reward −κ: its value is −κ, and nothing is bootstrapped from it. (The
     authors' code cuts the path there and bootstraps, with κ = 0.) Rows of the dataset whose measure isn't finite set no

@@ -81,7 +81,7 @@ class BatchPenalty(BatchHook):
 
     `UncertaintyPenalty` measures once, when a step is rolled out. Here each update measures anew, at the price of a
     prediction of all members for each row, and with `ValueSpread` of its critics' values too. With `ValueSpread` it is
-    MOBILE's penalty [Sun2023]_. Its authors take that off the critics' target r + γ…, which is the same, and then raise
+    MOBILE's penalty [Sun2023]. Its authors take that off the critics' target r + γ…, which is the same, and then raise
     targets below 0 to 0, which this doesn't. Where u isn't finite it counts as the largest that is, of the same batch; the
     metric `batch/unmeasured` is the share of such model rows.
 

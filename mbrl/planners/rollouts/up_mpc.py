@@ -89,7 +89,7 @@ def _mean_spread(values: Tensor, usable: Tensor, counted: Tensor) -> Tensor:
 
 
 class UPMPC(ActionSelector):
-    """Takes the best of several of the policy's actions, by return and uncertainty of short model rollouts [Wang2024]_.
+    """Takes the best of several of the policy's actions, by return and uncertainty of short model rollouts [Wang2024].
 
     Candidates are drawn from the policy's stream, everything that follows from the planning stream, so that one candidate
     gives what `PolicySample` gives, bit for bit. Planned rollouts draw a member at each step (TS1). By default they go on

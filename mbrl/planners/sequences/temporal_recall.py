@@ -1,4 +1,4 @@
-"""`TemporalRecall`: where a model says that the actions of a sequence would be taken [Patel2025]_.
+"""`TemporalRecall`: where a model says that the actions of a sequence would be taken [Patel2025].
 
 Patel2025: "Overcoming slow decision frequencies in continuous control: model-based sequence reinforcement learning for
 model-free control" (SRL, ICLR 2025, arXiv 2410.08979, and the authors' code).

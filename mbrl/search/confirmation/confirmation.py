@@ -139,8 +139,7 @@ class Confirmation(Result):
             kept[TEST, self.start.label] = ", the start"
         name_rows(axes, [f"{stage}: {label}{kept.get((stage, label), '')}" for stage, label in rows])
         axes.set_xlabel(f"{self.metric}, {'more' if self.maximize else 'less'} is better")
-        axes.grid(axis="x", color="0.9")
-        axes.set_title("Runs (circles; failed: crosses), interquartile mean (tick), 95 % interval (bar)", fontsize=10)
+        axes.set_title("Runs (circles; failed: crosses), interquartile mean (tick), 95 % interval (bar)")
         return figure
 
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from mbrl.analysis.axes import whole_numbers
+from mbrl.analysis.axes import legend_beside, whole_numbers
 from mbrl.analysis.result import Result
 from mbrl.analysis.runs.run_scores import LINES
 from mbrl.errors import DataError
@@ -103,10 +103,8 @@ class Against(Result):
         right.set_xlabel("trials")
         right.xaxis.set_major_locator(whole_numbers())
         right.set_ylabel(f"best observed {self.metric}")
-        for axes in (left, right):
-            axes.grid(color="0.93")
-            axes.legend(fontsize=8)
-        figure.suptitle(f"All trials, and the best so far; {'more' if self.maximize else 'less'} is better", fontsize=10)
+        legend_beside(left)
+        figure.suptitle(f"All trials, and the best so far; {'more' if self.maximize else 'less'} is better")
         return figure
 
     def _counted(self, values: Sequence[float | None]) -> list[float]:

@@ -12,11 +12,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from mbrl.analysis.axes import log_scale, whole_numbers
+from mbrl.analysis.axes import legend_beside, log_scale, whole_numbers
 from mbrl.analysis.correlations import spearman
 from mbrl.analysis.result import Result
 from mbrl.analysis.short_names import short_names
 from mbrl.search.study.expected_values import deviation, interval
+from mbrl.training.output import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +53,11 @@ class ParameterEffects(Result):
     maximize: bool
     notes: Sequence[str] = ()
 
+    @property
+    def importance(self) -> dict[str, float]:
+        """How far the expected value moves while a parameter alone goes through its range, the most important one first."""
+        return {effect.name: max(effect.mean) - min(effect.mean) for effect in self.effects}
+
     def table(self) -> dict[str, list[Any]]:
         rows = [
             (effect.name, value, mean, *interval(mean, sd, effect.log, _TWO_SIDED))
@@ -81,6 +87,24 @@ class ParameterEffects(Result):
         ]
         return [f"Around the recommended configuration most depends on {', '.join(first)}."] if first else []
 
+    def figures(self) -> list[Figure]:
+        """Effects, and what they say of importance."""
+        return [self.plot(), self.plot_importance()]
+
+    def plot_importance(self) -> Figure:
+        """How far each parameter moves the expected value."""
+        from matplotlib.figure import Figure
+
+        short = short_names([effect.name for effect in self.effects])
+        figure = Figure(figsize=(6.4, 0.3 * len(self.effects) + 1.2), layout="constrained")
+        axes = figure.subplots()
+        axes.barh([drawn(short[name]) for name in self.importance], list(self.importance.values()), color="0.4")
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(f"range of the expected {self.metric}")
+        axes.set_title("Importance: how far each parameter alone moves what is expected")
+        return figure
+
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
 
@@ -91,11 +115,10 @@ class ParameterEffects(Result):
         for axes, effect in zip(panels, self.effects, strict=False):
             self._panel(axes, effect)
             axes.set_xlabel(short[effect.name], fontsize=9)
-            axes.grid(color="0.93")
         for axes in panels[len(self.effects) :]:
             axes.set_axis_off()
         figure.supylabel(self.metric, fontsize=9)
-        figure.suptitle("Expected value (line or tick) and 95 % interval; circles: trials; dotted: recommended", fontsize=10)
+        figure.suptitle("Expected value (line or tick) and 95 % interval; circles: trials; dotted: recommended")
         return figure
 
     def _panel(self, axes: Axes, effect: Effect) -> None:
@@ -188,9 +211,8 @@ class ModelCheck(Result):
         axes.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="as observed")
         axes.set_xlabel(f"observed {self.metric}")
         axes.set_ylabel("predicted from all other trials, ± standard deviation")
-        axes.grid(color="0.93")
-        axes.legend(fontsize=8)
-        axes.set_title("Each trial predicted without itself", fontsize=10)
+        legend_beside(axes)
+        axes.set_title("Each trial predicted without itself")
         return figure
 
 
@@ -213,6 +235,8 @@ def parameter_effects(
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.values is not None]
     more = study.direction == StudyDirection.MAXIMIZE
     notes = [
+        "The importance of a parameter is how far the expected value moves while it alone goes through its range, and all "
+        "others stay as recommended.",
         "Only parameters that count in the recommended configuration have an effect there.",
         "The trials' other parameters differ from the recommended ones, so circles needn't lie on the line.",
     ]

@@ -6,17 +6,26 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mbrl.analysis.axes import log_scale, whole_numbers
+from mbrl.analysis.axes import legend_beside, log_scale, whole_numbers
+from mbrl.analysis.short_names import short_names
+from mbrl.figure_style import STYLE, in_style
 from mbrl.search.report.renamed import renamed
 
-_DPI = 110
+_DPI = 200
+_THEIRS = "ggplot"
+_TEXTS = {  # what needs one
+    "importances": "A parameter is important if it lies elsewhere in the best tenth of the trials than in all of them; "
+    "bars add up to 1 (PED-ANOVA, Watanabe2023). It says nothing of which values are good.",
+    "parallel": "Each line is a trial, from setting to setting; its colour is the value that it reached.",
+    "contour": "What was observed, between the trials interpolated; dots are trials.",
+}
 _MOST = 8  # parameters in one picture: the most important ones
 
 
@@ -29,16 +38,22 @@ class Picture:
         title: for people.
         image: PNG; None for one that was left out.
         reason: why it was left out.
+        text: what it shows, in a sentence or two.
     """
 
     name: str
     title: str
     image: bytes | None
     reason: str = ""
+    text: str = ""
 
 
+@in_style
 def optuna_pictures(
-    study: optuna.Study, metrics: Sequence[str], front: Mapping[int, Sequence[tuple[float, float, float]]]
+    study: optuna.Study,
+    metrics: Sequence[str],
+    front: Mapping[int, Sequence[tuple[float, float, float]]],
+    important: Sequence[str] = (),
 ) -> list[Picture]:
     """Draws the plots that a study has enough trials for.
 
@@ -47,11 +62,14 @@ def optuna_pictures(
         metrics: of the objectives, for labels.
         front: trials whose configurations are recommended with several objectives; by number the expected value of each
             objective and a standard deviation below and above it, or nothing where there is no model.
+        important: parameters by the importance that the search's model gives them, the most important first; without them
+            Optuna's own is drawn, and orders the others.
     """
     from optuna.visualization import matplotlib as plots
 
     with _as_before():
         short = renamed(study)
+        names = short_names(dict.fromkeys(name for trial in study.get_trials(deepcopy=False) for name in trial.params))
         complete = short.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         pictures = []
         if len(metrics) > 1:
@@ -63,17 +81,21 @@ def optuna_pictures(
             ]
         for number, metric in enumerate(metrics):
             one = renamed(study, number)  # with a target in its place, Optuna would take a low one for the best
-            pictures += _of_one(plots, one, number, metric, several=len(metrics) > 1)
+            pictures += _of_one(plots, one, number, metric, [names[name] for name in important], several=len(metrics) > 1)
     return pictures
 
 
-def _of_one(plots: Any, study: optuna.Study, number: int, metric: str, *, several: bool) -> list[Picture]:
+def _of_one(
+    plots: Any, study: optuna.Study, number: int, metric: str, known: Sequence[str], *, several: bool
+) -> list[Picture]:
     """The plots of a study of one objective, the `number`-th of `several` or the only one."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     where, of = (f"_{number}", f" of {metric}") if several else ("", "")
     varied = _varied(complete)
     always = [name for name in varied if all(name in trial.params for trial in complete)]
-    important = list(optuna.importance.get_param_importances(study, params=always)) if len(complete) > 1 and always else []
+    important = [name for name in known if name in always]
+    if not known and len(complete) > 1 and always:
+        important = list(optuna.importance.get_param_importances(study, params=always))
     first = [*important, *(name for name in varied if name not in important)][:_MOST]
     differ = "two trials that differ"
     draws: list[tuple[str, str, Callable[[], Any], bool, str]] = [
@@ -97,10 +119,11 @@ def _of_one(plots: Any, study: optuna.Study, number: int, metric: str, *, severa
             ("slice", "Trials by parameter", lambda: plots.plot_slice(study, first, target_name=metric), bool(first), differ)
         )
     return [
-        _draw(name + where, title + of, draw, complete)
+        replace(_draw(name + where, title + of, draw, complete), text=_TEXTS.get(name, ""))
         if enough
         else Picture(name + where, title + of, None, f"it needs {what}")
         for name, title, draw, enough, what in draws
+        if not (known and name == "importances")  # there is one importance, and this would be another
     ]
 
 
@@ -114,6 +137,7 @@ def _draw(name: str, title: str, draw: Callable[[], Any], trials: Sequence[Any],
     figure = axes.figure
     if name.startswith("parallel"):
         figure.set_size_inches(11, 5)  # an axis for each parameter
+        axes.set_facecolor("0.9")  # on which the palest line can be seen
     if name == "hypervolume":
         axes.xaxis.set_major_locator(whole_numbers())
     for one in figure.axes:  # of a range below some decades Optuna writes labels over each other
@@ -135,16 +159,19 @@ def _png(figure: Any) -> bytes:
 
 @contextmanager
 def _as_before() -> Iterator[None]:
-    """Keeps Optuna's style, its remarks on unfinished interfaces and its log to itself."""
+    """Keeps Optuna's style, for which its plots ask by name, its remarks on unfinished interfaces and its log to itself."""
     import matplotlib as mpl
+    from matplotlib import style
 
-    level = optuna.logging.get_verbosity()
+    level, named = optuna.logging.get_verbosity(), style.library[_THEIRS]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    style.library[_THEIRS] = mpl.rc_params_from_file(STYLE, use_default_template=False)
     try:
-        with mpl.rc_context(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
+        style.library[_THEIRS] = named
         optuna.logging.set_verbosity(level)
 
 
@@ -179,9 +206,8 @@ def _front(
         label = ""  # once
     axes.set_xlabel(metrics[0])
     axes.set_ylabel(metrics[1])
-    axes.grid(color="0.93")
-    axes.legend(fontsize=8)
-    axes.set_title("The first two objectives, and the numbers of the recommended trials", fontsize=10)
+    legend_beside(axes)
+    axes.set_title("The first two objectives, and the numbers of the recommended trials")
     return axes
 
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from mbrl.analysis.axes import whole_numbers
+from mbrl.analysis.axes import legend_beside, whole_numbers
 from mbrl.analysis.result import Result
 from mbrl.search.study.expected_values import in_words, interval
 from mbrl.search.study.outcome import label_of
@@ -103,9 +103,8 @@ class SearchHistory(Result):
         axes.set_xlabel("trial")
         axes.xaxis.set_major_locator(whole_numbers())
         axes.set_ylabel(self.metric)
-        axes.grid(color="0.93")
-        axes.legend(fontsize=8)
-        axes.set_title("What the model would have recommended after each trial", fontsize=10)
+        legend_beside(axes)
+        axes.set_title("What the model would have recommended after each trial")
         return figure
 
 

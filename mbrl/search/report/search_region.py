@@ -77,11 +77,8 @@ class SearchRegion(Result):
         lower.set_xlabel("trial")
         for axes in (lower.xaxis, lower.yaxis):
             axes.set_major_locator(whole_numbers())
-        for panel in panels:
-            panel.grid(color="0.93")
-            panel.set_axisbelow(True)
         where = "How near the best the sampler stayed, and how" if sides else "How"
-        figure.suptitle(f"{where} many others ran when it chose", fontsize=10)
+        figure.suptitle(f"{where} many others ran when it chose")
         return figure
 
 

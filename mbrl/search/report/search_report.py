@@ -94,12 +94,19 @@ class SearchReport:
                 part.to_csv(folder / f"{part.name}.csv")
                 for number, figure in enumerate(part.figures()):
                     write_whole(folder / f"{part.name}{number or ''}.png", png(figure))
-        drawn = [(picture.title, picture.image) for picture in self.pictures if picture.image is not None]
+        drawn = [(picture.title, picture.image, picture.text) for picture in self.pictures if picture.image is not None]
         for picture in self.pictures:
             if picture.image is not None:
                 write_whole(folder / f"{picture.name}.png", picture.image)
         write_whole(folder / SUMMARY, self.summary().encode())
-        text = page(f"Search: {self.study.study_name}", self.about, self.parts, preface=_PREFACE, pictures=drawn)
+        text = page(
+            f"Search: {self.study.study_name}",
+            self.about,
+            self.parts,
+            copied=[(f"Recommended settings: {path.name}", path.read_text(encoding="utf-8")) for path in written],
+            preface=_PREFACE,
+            pictures=drawn,
+        )
         write_whole(folder / PAGE, text.encode())
         return written
 
@@ -132,14 +139,11 @@ def search_report(
     compared: list[Result | Skipped] = [] if other is None else [against(study, other, metric=metrics[0])]
     best = best_of(study, search, confirmed)
     front = {one.trial: one.expected for one in best if one.trial is not None}
-    return SearchReport(
-        search,
-        study,
-        _about(study, search, where),
-        best,
-        [*_parts(study, search, metrics[0], confirmed), *compared],
-        optuna_pictures(study, metrics, front),
-    )
+    parts = [*_parts(study, search, metrics[0], confirmed), *compared]
+    effects = next((part for part in parts if isinstance(part, ParameterEffects)), None)
+    important = () if effects is None else tuple(effects.importance)
+    pictures = optuna_pictures(study, metrics, front, important)
+    return SearchReport(search, study, _about(study, search, where), best, parts, pictures)
 
 
 def _parts(study: optuna.Study, search: SearchFile, metric: str, confirmed: Confirmation | None) -> list[Result | Skipped]:

@@ -10,7 +10,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from mbrl.analysis.axes import whole_numbers
+from mbrl.analysis.axes import legend_beside, whole_numbers
 from mbrl.analysis.result import Result
 from mbrl.search.study.outcome import label_of
 
@@ -85,9 +85,8 @@ class Timeline(Result):
         axes.yaxis.set_major_locator(whole_numbers())
         axes.invert_yaxis()
         axes.set_axisbelow(True)
-        axes.grid(color="0.93")
-        axes.legend(fontsize=8)
-        axes.set_title("When each trial ran, and how it ended", fontsize=10)
+        legend_beside(axes)
+        axes.set_title("When each trial ran, and how it ended")
         return figure
 
 
@@ -128,9 +127,8 @@ class Curves(Result):
         axes.plot(*zip(*self.curves[self.best], strict=True), "-o", color="black", markersize=3, label=label)
         axes.set_xlabel("step")
         axes.set_ylabel(self.metric)
-        axes.grid(color="0.93")
-        axes.legend(fontsize=8)
-        axes.set_title("What each trial would have counted as at each step", fontsize=10)
+        legend_beside(axes)
+        axes.set_title("What each trial would have counted as at each step")
         return figure
 
 

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mbrl.envs import OfflineData
 from mbrl.envs.planner_data import PlannerData
 from mbrl.errors import EnvironmentFailedError
 from mbrl.models import DynamicsModel
@@ -143,6 +144,7 @@ class CheckpointCallback(Checkpoint):
             "class_path": class_path(type(pl_module)),
             "model": pl_module.spec,
             "data": data.spec,
+            "knows_rows": isinstance(data, OfflineData),  # by its state, which a resume compares wherever they lie by then
             "references": self._references(pl_module, data),
             "fitted_to": None if fitted_to is None else fitted_to.to_plain(),
             "trainer": trainer.computing,

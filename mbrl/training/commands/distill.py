@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from mbrl.arguments import check_whole
 from mbrl.data import ReplayBuffer, Transitions, make_generator
+from mbrl.envs.check import check_task
 from mbrl.errors import ConfigError, reading
 from mbrl.networks import Library
 from mbrl.planners import FixedPolicy, LearnsPolicy, Planner, dynamics_of
@@ -27,6 +29,11 @@ _STARTS = 64  # rows of the run at which rollouts begin
 
 def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
     """Distils the run that the options name, evaluates the result in its environment, and says what came of it."""
+    with plain_warnings():
+        return _distilled(given, allow)
+
+
+def _distilled(given: argparse.Namespace, allow: Sequence[str]) -> int:
     check_whole("--degree", given.degree)
     check_whole("--steps", given.steps)
     path = checkpoint_at(given.run)
@@ -38,23 +45,31 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
             f"mbrl distill: expected the run of a planner with a learner and a dynamics model, got "
             f"{type(planner).__name__} without; give another, such as one of Dyna."
         )
-    starts = _starts(checkpoint, planner)
-    found = distill(
-        planner.learner.policy, model, starts, SparsePolicy(Library(given.degree, bias=False)), steps=given.steps
-    )
-    say("\n".join(found.policy.equations()))
-    say(
-        f"{found.terms} coefficients at threshold {found.threshold:g}, alpha {found.alpha:g}; error {found.error:.3g} of "
-        f"actions in [-1, 1]; return in the model {found.model_return:.6g}, the network's {found.teacher_return:.6g}"
-    )
     with reading("the data of a run in the checkpoint"):
         spec = checkpoint["mbrl_run"]["data"]
         settings = spec["init_args"]
     if "path" in settings:
         raise ConfigError("mbrl distill: expected a run in environments, got one on a dataset; use distill() from Python.")
-    data = from_spec({**spec, "init_args": {**settings, "steps": 1, "num_envs": 1}}, allow, recorded=True)
-    data.allow = allow
-    with quiet("pytorch_lightning"), plain_warnings():
+    named = {name: value for name in ("reward", "terminated") if (value := getattr(given, name)) is not None}
+    data = from_spec({**spec, "init_args": {**settings, **named, "steps": 1, "num_envs": 1}}, allow, recorded=True)
+    data.allow = [*allow, *(value.rpartition(".")[0] for value in named.values() if "." in value)]  # which the user wrote
+    starts = _starts(checkpoint, planner)
+    if named:
+        check_task(data.task)
+        functions = {f"known_{name}": getattr(data.task, f"known_{name}") for name in named}
+        model.task = replace(model.built_task, **functions, allow=data.task.allow)
+    found = distill(
+        planner.learner.policy, model, starts, SparsePolicy(Library(given.degree, bias=False)), steps=given.steps
+    )
+    say("\n".join(found.policy.equations()))
+    earned = "; return in the model unknown"
+    if found.model_return is not None:
+        earned = f"; return in the model {found.model_return:.6g}, the network's {found.teacher_return:.6g}"
+    say(
+        f"{found.terms} coefficients at threshold {found.threshold:g}, alpha {found.alpha:g}; error {found.error:.3g} of "
+        f"actions in [-1, 1]{earned}"
+    )
+    with quiet("pytorch_lightning"):
         Trainer(given.folder, progress=False, tensorboard=False).fit(FixedPolicy(found.policy), data)
     say(f"the policy is in {given.folder}: mbrl test --ckpt_path {given.folder}")
     return 0

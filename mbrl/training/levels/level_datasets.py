@@ -1,4 +1,4 @@
-"""`make_levels`: datasets of a run's policies and buffer, as D4RL's are made of one training run [Fu2020]_.
+"""`make_levels`: datasets of a run's policies and buffer, as D4RL's are made of one training run [Fu2020].
 
 Fu2020: "D4RL: datasets for deep data-driven reinforcement learning" (levels, protocol).
 """

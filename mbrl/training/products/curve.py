@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mbrl.figure_style import in_style
 from mbrl.replacing import replacing
 from mbrl.training.output import drawn
 
@@ -16,6 +17,7 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from top to bottom, and 
 )
 
 
+@in_style
 def draw_curve(lines: Sequence[Mapping[str, Any]], path: Path, title: str, clock: str = "env_steps") -> bool:
     """Draws returns (training episodes, evaluations with their 95 % interval) and the model's losses.
 
@@ -49,8 +51,7 @@ def draw_curve(lines: Sequence[Mapping[str, Any]], path: Path, title: str, clock
         if label.endswith("(log)") and min(min(_series(lines, clock, name)[1]) for name in shown) > 0:
             axes.set_yscale("log")
         axes.set_ylabel(label)
-        axes.grid(color="0.9")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend()
     figure.axes[0].set_title(drawn(title))
     figure.axes[-1].set_xlabel("real environment steps" if clock == "env_steps" else clock)
     with replacing(path) as file:

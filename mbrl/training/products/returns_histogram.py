@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mbrl.data import NormalizedScore
 from mbrl.errors import ConfigError
+from mbrl.figure_style import in_style
 from mbrl.replacing import replacing
 from mbrl.training.output import drawn
 
@@ -24,6 +25,7 @@ def check_figure(path: Path) -> None:
         raise ConfigError(f"--figure: expected a folder {path.parent} to write {path.name} into, got none; make it.")
 
 
+@in_style
 def draw_returns(returns: Tensor, path: Path, title: str, references: NormalizedScore | None = None) -> None:
     """Draws how many episodes have which return, with the mean, and the references where they are known.
 
@@ -46,6 +48,6 @@ def draw_returns(returns: Tensor, path: Path, title: str, references: Normalized
     axes.set_xlabel("return of an episode")
     axes.set_ylabel("episodes")
     axes.set_title(drawn(title))
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend()
     with replacing(path) as file:
         figure.savefig(file, dpi=120, format="png")

@@ -16,7 +16,7 @@ import yaml
 
 from mbrl.analysis import Curve, learning_curves, read_curves
 from mbrl.cli import main
-from mbrl.errors import DataError
+from mbrl.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,6 +60,25 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_run(tmp_path / f"runs/pets/seed{seed}", {10: 5.0, 20: 5.0 + seed, 30: 21.0 + seed})
     monkeypatch.chdir(tmp_path)
     return tmp_path / "runs"
+
+
+def test_runs_that_went_on_with_other_settings_are_a_group_of_their_own(runs: Path) -> None:
+    def model(lr: float) -> dict[str, Any]:
+        return {"class_path": "mbrl.planners.Dyna", "init_args": {"lr": lr}}
+
+    for seed in range(3):
+        folder = write_run(runs / f"dyna/seed{seed}", {10: 1.0}, model=model(0.2))
+        if seed == 2:
+            earlier = {"model": model(0.1), "data": {"init_args": {"env_id": "Pendulum-v1"}}}
+            (folder / "config.until-5.yaml").write_text(yaml.safe_dump(earlier))
+    found = read_curves([str(runs / "dyna")])
+    assert {name: len(curves) for name, curves in found.groups.items()} == {
+        "dyna (lr until 5 not set)": 2, "dyna (lr until 5 0.1)": 1,
+    }  # fmt: skip
+    assert found.notes == ["dyna/seed2 went on with other settings; it had lr until 5 0.1."]
+    (folder / "config.until-5.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"config\.until-5\.yaml"):
+        read_curves([str(runs / "dyna")])
 
 
 # curves ------------------------------------------------------------------------------------------------------------------

@@ -78,6 +78,11 @@ def test_the_scalar_integrators_oracle_and_a_hold_that_isnt_clipped() -> None:
     assert fas(STANDARD_LENGTHS, hold, 20.0, 20.0) == pytest.approx(-112.8576, abs=5e-5)
 
 
+def test_a_divisor_that_is_named_counts_on_any_lengths() -> None:
+    assert fas([1, 3], [2.0, 4.0], 2.0, divisor=30) == pytest.approx(3 / 30)
+    assert fas(STANDARD_LENGTHS, np.ones(16), 1.0, divisor=30) == fas(STANDARD_LENGTHS, np.ones(16), 1.0)
+
+
 @pytest.mark.parametrize(
     ("given", "options", "error", "message"),
     [
@@ -93,6 +98,13 @@ def test_the_scalar_integrators_oracle_and_a_hold_that_isnt_clipped() -> None:
             r"fas\(max_return=…\): expected a finite number above 0, got 0.0",
         ),
         (([1, 2], [1.0, 1]), {"divisor": "all"}, ConfigError, r"fas\(divisor=…\): expected"),
+        (
+            ([8, 1, 2], [1.0] * 3),
+            {},
+            DataError,
+            r"1, 2, 4, …, 30, got none beside \[8.0, 1.0, 2.0\]; give divisor='span'",
+        ),
+        ((STANDARD_LENGTHS[:-1], [1.0] * 15), {}, DataError, "expected a divisor beside other lengths"),
         (([1, 2], [1.0, 1]), {"offset": None}, ConfigError, r"fas\(offset=…\): expected a finite number, got None"),
     ],
 )

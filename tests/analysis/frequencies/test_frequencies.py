@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 
 import mbrl
 from mbrl.analysis import decision_frequencies, fas
@@ -62,6 +63,25 @@ def test_each_length_has_its_return_decisions_and_times() -> None:
     again = decision_frequencies(policy(), [3], episodes=3)
     assert again.returns()[3] == found.returns()[3]  # the same episodes, alone too
     assert again.notes[0] == "No score: it takes two lengths at least."
+
+
+@pytest.mark.parametrize("episodes", [3, 12])
+def test_lengths_are_compared_with_a_look_at_each_step_episode_by_episode(episodes: int) -> None:
+    """Of more than ten episodes an environment plays the next where one ends, here at one time for all lengths."""
+    found = decision_frequencies(policy(), [5, 1, 25], random=(2, 4), episodes=episodes)
+    table = found.table()
+    once = found.frequencies[0].episodes.returns
+    assert [table[name][0] for name in ("difference", "difference_low", "difference_high")] == [None] * 3
+    assert found.random is not None
+    for place, one in enumerate((*found.frequencies[1:], found.random), 1):
+        gaps = one.episodes.returns - once
+        low, high = stats.t.interval(0.95, episodes - 1, gaps.mean(), stats.sem(gaps))
+        assert table["difference"][place] == pytest.approx(table["return"][place] - table["return"][0], abs=1e-9)
+        assert (table["difference_low"][place], table["difference_high"][place]) == pytest.approx((low, high), abs=1e-9)
+    said = found.lines()
+    assert said[0].count("95 % interval") == 2 and "- r(1)" in said[0]
+    alone = decision_frequencies(policy(), [5, 25], episodes=2).table()
+    assert alone["difference"] == [None, None], "nothing looked at each step"
 
 
 def test_all_lengths_of_the_score_have_one_and_each_scale_is_ones_own() -> None:
@@ -218,6 +238,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_random_alone_names_what_is_missing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["test", str(run), "--random", "1:4"]) == 2
-    assert "--frequencies" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--random", "1:4"], "--random"),
+        (["--random=1:4"], "--random"),
+        (["--max_return", "3"], "--max_return"),
+        (["--offset=1", "--max_return=3"], "--max_return and --offset"),
+    ],
+)
+def test_options_of_frequencies_alone_name_what_is_missing(
+    run: Path, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test", str(run), *options]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mbrl: mbrl test: expected --frequencies beside {named}, got none; add it, with steps per")
+    assert said.count("\n") == 1, "one sentence, no usage"

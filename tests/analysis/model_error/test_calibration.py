@@ -266,7 +266,7 @@ def test_a_dimension_without_noise_is_named() -> None:
     found = calibration(
         built(Half(noise=SIGMA)), linear_episodes(SIGMA), generator=generator(), horizons=(1, 3), particles=6
     )
-    assert found.applicable and any("no noise is predicted there: obs 0." in note for note in found.notes)
+    assert found.applicable and any("no noise is predicted there: obs[0]." in note for note in found.notes)
     first, later = found.horizons
     assert first.coverage[:, 0].isnan().all() and torch.equal(first.coverage[:, 1], first.coverage[:, 2])
     assert not later.coverage[:, 0].isnan().any()  # there the other dim's noise has arrived
@@ -295,7 +295,7 @@ def test_forecasts_that_are_not_a_number_are_counted_with_their_place() -> None:
     assert found.not_finite == above > 0
     assert found.horizons[0].windows == 300 - above
     assert coverages(found, 0, 1)[2] > 0.85 and found.horizons[0].nll.isfinite().all()
-    assert any(f"{above} of 300 forecasts" in note and "obs 1 after step" in note for note in found.notes)
+    assert any(f"{above} of 300 forecasts" in note and "obs[1] after step" in note for note in found.notes)
     nowhere = calibration(
         built(Broken(above=-99.0, noise=SIGMA)), episodes, generator=generator(), horizons=(1, 3), particles=4
     )

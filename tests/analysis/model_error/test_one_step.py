@@ -159,7 +159,7 @@ def test_rows_that_the_policy_collected_are_a_group_of_their_own() -> None:
     assert any("200 rows were drawn from 600" in note for note in found.notes)
     table = found.table()
     assert len(table["by"]) == (2 + 10) * 3
-    at = next(i for i in range(36) if (table["region"][i], table["dimension"][i]) == (POLICY_ROWS, "obs 1"))
+    at = next(i for i in range(36) if (table["region"][i], table["dimension"][i]) == (POLICY_ROWS, "obs[1]"))
     assert table["rmse"][at] == pytest.approx(0.3, rel=1e-5)
     assert table["rmse_normalised"][at] == pytest.approx(0.3 / float(found.scale[1]), rel=1e-5)
     figure = found.plot()
@@ -199,7 +199,7 @@ def test_rows_that_are_not_a_number_are_counted_with_their_place() -> None:
     first = int(above.nonzero()[0, 0])
     assert found.not_finite == int(above.sum()) > 0
     assert found.groups[0].rows == 300 - found.not_finite == sum(region.rows for region in found.bins)
-    assert any(f"obs 1 after step {first % 30} of episode {first // 30}." in note for note in found.notes)
+    assert any(f"obs[1] after step {first % 30} of episode {first // 30}." in note for note in found.notes)
     assert not found.exact
     assert found.groups[0].rmse.isfinite().all()
 

@@ -145,7 +145,7 @@ def test_where_a_model_is_not_a_number_is_said_and_the_rest_goes_on() -> None:
     assert found.curves[LINEAR].windows.unique().tolist() == [len(hit)]
     first = int(hit.nonzero()[0, 0])
     episode, step = int(windows.episode[first]), int(windows.first[first] + above[first].int().argmax())
-    place = f"obs 1 after step {step} of episode {episode}."
+    place = f"obs[1] after step {step} of episode {episode}."
     assert any(place in note and f"{found.not_finite} of {3 * len(hit)} rollouts" in note for note in found.notes)
     assert not found.exact and not any("rounding" in note for note in found.notes)  # though the finite ones are
     assert float(episodes[episode].obs[step, 0]) > 0.4

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mbrl.analysis import OneStepError, Report, Result, Skipped, report
+from mbrl.analysis import REPORT_PARTS, OneStepError, OpenLoopError, Report, Result, Skipped, report
+from mbrl.analysis.data_uri import data_uri
 from mbrl.analysis.forecasts.exact_model import find_truth
 from mbrl.analysis.model_report.report_files import check_folder
 from mbrl.analysis.page import page
@@ -35,6 +38,7 @@ from tests.training.test_kill_and_resume import dyna, same_state
 from tests.training.toy import ToyPlanner, data, trainer
 
 PARTS = ["open_loop", "one_step", "calibration", "uncertainty", "reward", "value", "plan"]
+PICTURES = ("data:image/svg+xml;base64,", "data:image/png;base64,")
 SHORT = {"max_episode_steps": 25}
 
 
@@ -155,8 +159,8 @@ def test_of_a_model_alone(model_run: Path, dataset: Path, capsys: pytest.Capture
     text = (folder / "report.html").read_text()
     seen = Page(text)  # which needs nothing else
     assert seen.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
-    assert sum(link.startswith("data:image/png;base64,") for link in seen.links) == 8
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in seen.links)
+    assert sum(link.startswith(PICTURES) for link in seen.links) == 8
+    assert all(link.startswith((*PICTURES, "#")) for link in seen.links)
     assert "default-src 'none'" in text and "@import" not in text and "url(" not in text
     printed = capsys.readouterr()
     assert "What plans promise and what they bring\n  Left out: the checkpoint holds a model alone" in printed.out
@@ -174,7 +178,9 @@ def test_data_that_the_model_was_fitted_to_are_known_again(
     for path, seen in ((same, True), (Path(other), False)):
         assert main(command(model_run, path, "--out", str(tmp_path / "out"), "--overwrite")) == 0
         assert capsys.readouterr().out.startswith("These data are what the model was fitted to") is seen
-        assert (numbers(tmp_path / "out")["about"]["seen"] is not None) is seen
+        found = numbers(tmp_path / "out")
+        assert (found["about"]["seen"] is not None) is seen
+        assert found["verdict"]["sentences"][0].startswith("On rows that it was fitted to: ") is seen
     assert "These data are what" not in (tmp_path / "out/report.html").read_text()
 
 
@@ -202,6 +208,24 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     found = [report(faulty(noise=0.1), rows, seed=seed, **options).to_json()["parts"] for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dimensions_are_called_what_the_task_calls_them(model_run: Path, dataset: Path, tmp_path: Path) -> None:
+    """Also where a name looks like a formula, or like markup."""
+    rows = OfflineData(str(dataset), env_id="Pendulum-v1", env_kwargs=SHORT).transitions
+    names = ["$x_{", "<b>y</b>", "theta_dot"]
+    model = GaussianEnsemble(hidden=[8], members=2, elites=2)
+    model.build(make_task("Pendulum-v1", SHORT, names=names))
+    parts = [part for part in REPORT_PARTS if part.result is OpenLoopError]
+    found = report(model, rows, horizon=5, quick=True, parts=parts)
+    assert list(dict.fromkeys(found.part("open_loop").table()["dimension"])) == [*names, "all (normalised)"]
+    text = found.write(tmp_path).read_text()
+    assert "<b>" not in text and "theta_dot" in found.write(tmp_path, overwrite=True).with_name("open_loop.csv").read_text()
+    other = report(model, rows, horizon=5, quick=True, parts=parts, names=["a", "b", "c"])
+    assert other.part("open_loop").table()["dimension"][0] == "a", "who calls it has the last word"
+    model.build(replace(make_task("Pendulum-v1", SHORT), names=None))
+    bare = report(model, rows, horizon=5, quick=True, parts=parts)
+    assert bare.part("open_loop").table()["dimension"][0] == "obs[0]"
 
 
 # what applies to whom ----------------------------------------------------------------------------------------------------
@@ -366,6 +390,17 @@ def test_steps_that_nobody_knows_are_left_out(monkeypatch: pytest.MonkeyPatch, d
     assert 0 < slow < len(rows) and found.groups[-1].rows == slow
 
 
+def test_a_run_is_named_first_or_by_its_option(model_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mbrl.options.report import parse
+
+    for named in (["RUN"], ["--ckpt_path", "RUN"]):
+        assert parse("report", [*named, "--dataset", "d.npz"]).ckpt_path == "RUN"
+    for wrong in ([], ["RUN", "--ckpt_path", "RUN"]):
+        with pytest.raises(SystemExit):
+            parse("report", [*wrong, "--dataset", "d.npz"])
+        assert "expected one run, got none or two; name it first: mbrl report RUN." in capsys.readouterr().err
+
+
 # refusals ----------------------------------------------------------------------------------------------------------------
 
 
@@ -499,21 +534,66 @@ def test_a_planner_without_a_model() -> None:
 def test_names_cant_become_markup() -> None:
     bad, worse = "<script>alert(1)</script>", '"><img src=http://x onerror=y>'
     made = Made({bad: worse, "nested": {bad: {worse: bad}}}, name=worse, title=bad, notes=(bad, worse))
-    text = page(bad, {bad: worse, worse: "a&b\"'<c>"}, [made, Skipped("x", worse, f"because of {bad}")])
+    text = page(
+        bad, {bad: worse, worse: "a&b\"'<c>"}, [made, Skipped("x", worse, f"because of {bad}")], verdict=[bad],
+        copied=[(worse, bad)], preface=worse, pictures=[(bad, b"", worse)],
+    )  # fmt: skip
     seen = Page(text)
-    assert "script" not in seen.tags
-    assert [link for link in seen.links if not link.startswith("data:image/png;base64,")] == [f"#{worse}"]
-    assert seen.text.count(bad) == 10 and seen.text.count(worse) == 7 and "a&b\"'<c>" in seen.text
+    assert "script" not in seen.tags and seen.text.count(bad) == 14 and seen.text.count(worse) == 10
+    assert "a&b\"'<c>" in seen.text
+    links = [link for link in seen.links if not link.startswith(PICTURES)]
+    assert links == [f"#{worse}", "#picture-1", "#left-out", "#settings"]
 
 
 def test_numbers_on_the_page() -> None:
+    """By the names that the files have, since those are what a reader looks for there."""
     alike = {"a": {"x": 1.5, "y": {"z": None}}, "b": {"x": math.inf, "y": {"z": True}}}
     text = page("t", {}, [Made({"number_of_rows": 12345678, "groups": alike, "empty": {}, "word": "<b>"})])
-    assert '<tr><th>number of rows</th><td class="number">12345678</td></tr>' in text
+    assert '<tr><th>number_of_rows</th><td class="number">12345678</td></tr>' in text
     assert "<tr><th></th><th>x</th><th>y z</th></tr>" in text
     assert '<tr><th>a</th><td class="number">1.5</td><td class="number">–</td></tr>' in text
     assert '<tr><th>b</th><td class="number">–</td><td>yes</td></tr>' in text
     assert "<td>&lt;b&gt;</td>" in text
+
+
+class Told(Made):
+    """A result with a sentence."""
+
+    def in_short(self) -> list[str]:
+        return ["The only sentence."]
+
+
+def test_the_verdict_comes_first_the_settings_last_and_each_sentence_once() -> None:
+    parts = [Told({"theta_dot": 1.0}), Skipped("value", "Value", "No value function.")]
+    text = page("t", {"max_rows": 7}, parts, verdict=["Yes."], copied=[("Take this", "a: 1\nb: 2")], preface="Units.")
+    places = [
+        text.index(what) for what in ("Yes.", "a: 1\nb: 2", "Contents", "The only sentence.", "Left out</h2>", "max_rows")
+    ]
+    assert places == sorted(places) and "theta_dot" in text and "theta dot" not in text
+    assert all(text.count(sentence) == 1 for sentence in ("Yes.", "The only sentence.", "No value function.", "Units."))
+    links = [link[1:] for link in Page(text).links if link.startswith("#")]
+    assert links == ["open_loop", "left-out", "settings"] and all(f'id="{link}"' in text for link in links)
+
+
+def test_the_page_can_be_read_on_any_screen() -> None:
+    text = page("t", {"x": 1}, [Made({"x": 1.0})])
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+    assert "prefers-color-scheme: dark" in text and "url(" not in text
+    assert text.count("<table>") == text.count('<div class="scroll"><table>') == 2
+
+
+def test_pictures_are_vectors_unless_pixels_are_smaller() -> None:
+    from matplotlib.figure import Figure
+
+    def drawn(points: int) -> str:
+        figure = Figure()
+        figure.subplots().plot(torch.linspace(0, 1, points), torch.linspace(0, 1, points), "o")
+        return data_uri(figure)
+
+    few, many = drawn(10), drawn(20_000)
+    assert few.startswith(PICTURES[0]) and many.startswith(PICTURES[1]) and few == drawn(10)
+    pixels = base64.b64decode(many.partition(",")[2])
+    assert int.from_bytes(pixels[16:20], "big") == 200 * 6.4, "twice a screen's"
 
 
 def test_a_column_done_is_taken_where_it_is_said(

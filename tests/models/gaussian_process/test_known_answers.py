@@ -219,6 +219,35 @@ def drawn(posterior: Posterior, members: int, frequencies: int = 512) -> Paths:
     return Paths(posterior, members, frequencies, make_generator("cpu", "paths"))
 
 
+def smooth(noise: float) -> tuple[Posterior, Tensor]:
+    """A process of long lengthscales given 300 rows of a function that it knows well, and further inputs in float32."""
+    z = normal(300, INPUTS)
+    of = Hyperparameters(
+        torch.full((1, INPUTS), 5.0).double(), torch.tensor([10.0]).double(), torch.tensor([noise]).double()
+    )
+    return conditioned(of, z, (0.5 * z.sum(-1, keepdim=True)).sin()), normal(200, INPUTS, name="new").float()
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-5, 1e-4, 1e-2])
+def test_rounding_is_less_than_what_a_process_doubts_and_float64_is_only_where_it_needs_it(noise: float) -> None:
+    """The weights of the kernels reach a million and cancel; float32's sum of them was wrong by up to 11 at values of 1."""
+    posterior, at = smooth(noise)
+    paths = drawn(posterior, 20)
+    with torch.no_grad():
+        said = paths(at)
+        assert said.dtype is torch.float32
+        gap = (said.mean(-1) - posterior(at.double())[0]).square().mean().sqrt()
+    assert gap < 0.1 * noise**0.5
+    assert paths.update.dtype is (torch.float32 if noise == 1e-2 else torch.float64)
+    other = drawn(smooth(1e-2)[0], 20)
+    other.load_state_dict(paths.state_dict())
+    with torch.no_grad():
+        assert torch.equal(other(at), said), "a checkpoint has the precision too"
+    moved = at.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(paths(moved)[..., 0].sum(), moved)
+    assert slope.dtype is torch.float32 and bool(slope.isfinite().all())
+
+
 @pytest.mark.check("gp-7")
 def test_a_path_without_prior_and_noise_is_the_mean() -> None:
     of, z, y, at = some(), normal(50, INPUTS), normal(50, D), normal(20, INPUTS, name="new")

@@ -295,8 +295,10 @@ def test_too_few_rows_inside_are_refused_and_nan_rows_are_never_passed_over() ->
     model.build(LINE)
     with pytest.raises(
         DataError, match=r"SINDy\(domain=…\): expected at least as many rows inside as the library has terms, 6"
-    ):
+    ) as told:
         model.refit(walled(), make_generator("cpu", 0))
+    both = torch.cat((walled().obs, walled().next_obs))
+    assert f"of 300, which reach from {float(both.min()):g} to {float(both.max()):g}; widen the box" in str(told.value)
     far = walled().select(slice(0, 3))
     far.obs, far.next_obs = far.obs.sign(), far.next_obs.sign()
     with pytest.raises(DataError, match="terms, 6, got 0 of 3"):

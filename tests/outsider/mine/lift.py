@@ -9,6 +9,8 @@ from torch import Tensor
 
 
 class Lift(gymnasium.Env[np.ndarray, np.ndarray]):
+    obs_names = ("height", "speed")  # for reports; an environment may have none
+
     def __init__(self, gravity: float = 1.0) -> None:
         self.gravity = gravity
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import math
 import os
 import warnings
@@ -143,11 +144,15 @@ def test_the_whole_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["outcome"] for row in rows] == ["ok"] * 4 + ["diverged", "ok"]
     assert rows[4]["value"] == "" and rows[2][WEIGHT] == "2" and rows[0][WEIGHT] == "" and rows[0]["env_steps"] == "500"
     pictures = {path.stem for path in folder.glob("*.png")}
-    assert pictures >= {"history", "effects", "model_check", "confirmation", "against", "curves", "timeline", "importances"}
-    assert pictures >= {"contour", "parallel"} and "region" not in pictures
+    assert pictures >= {"history", "effects", "model_check", "confirmation", "against", "curves", "timeline", "effects1"}
+    assert pictures >= {"contour", "parallel"} and not pictures & {"region", "importances"}
     page = (folder / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(pictures) and "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/") == len(pictures) and "http" not in page.replace("http-equiv", "")
     assert "no configuration was chosen by our model" in page and "real steps in all</th>" in page
+    first, rest = page.partition("<nav")[::2]
+    assert f'<pre class="copied">{written}</pre>' in html.unescape(first), "it can be copied as it stands"
+    assert "Recommended settings: best.yaml" in first and "best.yaml</h2>" not in rest
+    assert rest.count("The importance of a parameter is how far the expected value moves") == 1 and "PED-ANOVA" not in page
     summary = (folder / "summary.md").read_text()
     assert "- real steps in all: 3000" in summary and f"- `{X}`: 2.0" in summary
     with (folder / "history.csv").open() as file:
@@ -159,6 +164,8 @@ def test_the_whole_report(capsys: pytest.CaptureFixture[str]) -> None:
 def test_several_objectives(capsys: pytest.CaptureFixture[str]) -> None:
     study(lambda params: [params[X], params[X] ** 2 if KIND else 0.0], objectives=TWO)
     assert report("fake", "--out", "here") == 0
+    page = Path("here/report.html").read_text()
+    assert page.count('<pre class="copied">') == 6 and page.count("bars add up to 1 (PED-ANOVA, Watanabe2023)") == 2
     assert {"pareto_front.png", "hypervolume.png", "slice_0.png", "importances_1.png"} <= set(os.listdir("here"))
     assert {path.name for path in Path("here").glob("best*.yaml")} == {f"best-{number}.yaml" for number in range(6)}
     text = capsys.readouterr().out

@@ -1,0 +1,292 @@
+"""`verdict`: whether a model can be trusted, how far, where not, and what to do, from the numbers of its report.
+
+What a report advises is decided here and nowhere else; its parts only say what they measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from mbrl.analysis.model_error.calibration_result import OVER, Calibration
+from mbrl.analysis.model_error.one_step_result import POLICY_ACTIONS, POLICY_ROWS, OneStepError
+from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, OpenLoopError
+from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
+from mbrl.analysis.model_report.model_equations import ModelEquations
+from mbrl.analysis.result import Result, Skipped
+from mbrl.analysis.written_numbers import in_percent, rounded
+
+Trust = Literal["exact", "all", "some", "none", "unknown"]
+
+# From here on a number is worth a reader's attention. Ratios are of median errors.
+_FAR_OFF = 0.5  # standard deviations of the observation: half as far off as a typical state is from the average one
+_SEEN = 0.1  # standard deviations: less is no failure of a dimension, whatever no change would have
+_LINEAR = 2.0  # times closer
+_OUTSTANDING = 3.0  # times the other dimensions
+_FAR = 3.0  # times, far from the data
+_POLICY = 2.0  # times, under the policy
+_REWARD = 0.5  # of its standard deviation
+_EARLY = 0.05  # share of rollouts
+_FOUND = 0.5  # share of ends
+_EXPLAINED = 0.5  # share of an observation's change
+
+_HALF = "more than half as far off as a typical state is from the average one"
+
+_Kind = TypeVar("_Kind", bound=Result)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judgement of a model, in three sentences.
+
+    Attributes:
+        trust: `exact`, to rounding; for `all` steps that were looked at, or only for `some`; `none`; or `unknown`.
+        steps: ahead that it can be trusted for, of those that were looked at.
+        sentences: whether and how far, where not, and what to do, each with the numbers that it rests on.
+    """
+
+    trust: Trust
+    steps: int
+    sentences: tuple[str, ...]
+
+
+class _Finding(NamedTuple):
+    """A statement, and what to do about it: neither is made without the other."""
+
+    said: str
+    advice: str
+
+
+def verdict(about: Mapping[str, Any], parts: Sequence[Result | Skipped]) -> Verdict:
+    """Judges a model by its report.
+
+    Args:
+        about: of the report; `fitted` and `seen` say whether it was fitted, and to these rows.
+        parts: of the report; those that are missing, or were left out, say nothing.
+    """
+    found = _of(OpenLoopError, parts)
+    if found is None:
+        why = next((part.reason for part in parts if isinstance(part, Skipped) and part.name == OpenLoopError.name), "")
+        return Verdict("unknown", 0, (f"Unknown: nothing says how its rollouts compare with reality. {why}".strip(),))
+    trust, steps, first = _how_far(found)
+    if not about.get("fitted", True):
+        trust, steps = "none", 0
+        first = _Finding("No: it was never fitted, and all that it says is untrained.", "train it")
+    weak = [] if trust == "exact" else _weaknesses(found, parts, trust, steps)
+    said = first.said
+    if about.get("seen"):
+        said = f"On rows that it was fitted to: {said[0].lower()}{said[1:]}"
+    where = f"Where not: {'; '.join(one.said for one in weak)}." if weak else _nowhere(found, steps)
+    advice = dict.fromkeys((first.advice, *(one.advice for one in weak)))  # each once
+    return Verdict(trust, steps, (said, where, f"What to do: {'; '.join(advice)}."))
+
+
+def _of(kind: type[_Kind], parts: Sequence[Result | Skipped]) -> _Kind | None:
+    return next((part for part in parts if isinstance(part, kind)), None)
+
+
+def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
+    """The trust, the steps that it reaches, and the sentence that says so."""
+    horizon, median = found.horizon, found.curves[MEAN].median.tolist()
+    still, linear = found.curves[NO_CHANGE].median.tolist(), _linear(found)
+    if found.exact:
+        largest = rounded(found.curves[MEAN].largest)
+        said = f"Yes: it is exact to rounding in all {_steps(horizon)} (largest error: {largest} standard deviations)."
+        return "exact", horizon, _Finding(said, "plan and roll out with it as far as you like")
+    if not math.isfinite(median[0]):
+        if not found.not_finite:
+            said = f"Unknown: nothing varies in these {found.windows} windows, so that no error is large or small."
+            return "unknown", 0, _Finding(said, "give data in which something happens")
+        return "none", 0, _Finding("No: after 1 step already most of its rollouts are not finite.", "fit it again")
+    near = next((step for step, error in enumerate(median) if not error < _FAR_OFF), horizon)
+    steps = min(found.better_than(NO_CHANGE), near)
+    simpler = "" if linear is None else f"; {linear.said}"
+    now = f"{rounded(median[0])} standard deviations of the observation after 1 step"
+    end = "" if horizon == 1 else f" and {rounded(median[-1])} after {horizon}"
+    if steps == horizon:
+        said = f"Yes, for all {_steps(horizon)} that were looked at: its median error is {now}{end}, that of no change"
+        advice = f"roll out and plan up to {_steps(horizon)}; a report with a longer --horizon says how far beyond"
+        trust: Trust = "all"
+        said = f"{said} {rounded(still[-1])}"
+    elif steps:
+        if not math.isfinite(median[steps]):
+            over = f"after {steps + 1} most rollouts are not finite"
+        elif steps == near:
+            over = f"{rounded(median[steps])} after {steps + 1}, {_HALF}"
+        else:
+            over = f"{rounded(median[steps])} after {steps + 1}, where no change has {rounded(still[steps])}"
+        upto = "" if steps == 1 else f", {rounded(median[steps - 1])} after {steps}"
+        said = f"For {_steps(steps)} of {horizon}: its median error is {now}{upto}, and {over}"
+        advice = f"keep rollouts and plans to {_steps(steps)}; collect more rows or fit longer to go further"
+        trust = "some"
+    elif median[-1] < min(still[-1], _FAR_OFF):
+        said = (
+            f"Not step by step: its median error is {now}, where no change has {rounded(still[0])}, and only later smaller "
+            f"({rounded(median[-1])} after {horizon} against {rounded(still[-1])})"
+        )
+        advice = "fit it longer, or to more rows: a rollout is made of single steps"
+        trust = "none"
+    else:
+        said = f"No: its median error is {now} already, where no change has {rounded(still[0])}"
+        advice = "neither plan nor roll out with it: fit it longer or to more rows, or try another model"
+        trust = "none"
+    return trust, steps, _Finding(f"{said}{simpler}.", advice if linear is None else linear.advice)
+
+
+def _linear(found: OpenLoopError) -> _Finding | None:
+    """Says that a linear model is much closer, where it is: at most steps, and at the last at which it is any good."""
+    ours, linear, still = (found.curves[of].median for of in (MEAN, LINEAR, NO_CHANGE))
+    known = (ours.isfinite() & (linear < _FAR_OFF) & (linear < still)).nonzero()[:, 0].tolist()
+    if not known or int((linear < ours).sum()) <= found.horizon / 2:
+        return None
+    last = known[-1]
+    off, less = float(ours[last]), float(linear[last])
+    if not off >= _LINEAR * less:
+        return None
+    times = f"{rounded(off / less)} times closer" if less > 0 else "exact"
+    return _Finding(
+        f"a linear model of these data is {times} after {_steps(last + 1)} ({rounded(less)} against {rounded(off)})",
+        "take a linear model instead, such as SINDy(library=Library(degree=1)), or find out what keeps this one from it",
+    )
+
+
+def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: Trust, steps: int) -> list[_Finding]:
+    """Where the model is worse than it is elsewhere, the worst kind first."""
+    weak = []
+    if found.not_finite:
+        of = found.windows * found.particles
+        weak.append(
+            _Finding(f"{found.not_finite} of {of} rollouts are not finite", "bound its states, such as by domain=[Box(…)]")
+        )
+    weak += _dimensions(found, found.horizon if trust == "all" else steps + 1)
+    one, reward, sure = _of(OneStepError, parts), _of(RewardAndTermination, parts), _of(Calibration, parts)
+    if one is not None:
+        weak += _regions(one)
+    equations = _of(ModelEquations, parts)
+    if equations is not None:
+        weak += _equations(equations)
+    early = found.terminated_early
+    if early >= _EARLY:
+        said = f"{in_percent(early)} of its rollouts end although the task goes on"
+        weak.append(_Finding(said, "name the task's termination, data.init_args.terminated, if you know it"))
+    if reward is not None:
+        weak += _reward(reward)
+    if sure is not None and sure.applicable and sure.verdict(sure.horizons[0]) == OVER:
+        level = max(sure.levels)
+        share = float(sure.horizons[0].coverage[sure.grid.index(level), -1])
+        said = f"it is too sure of itself: {in_percent(share)} of the outcomes lie in its {in_percent(level)} intervals"
+        weak.append(_Finding(said, "raise penalties of uncertainty, or give it more members"))
+    return weak
+
+
+def _dimensions(found: OpenLoopError, step: int) -> list[_Finding]:
+    """The dimensions in which no change is as good after so many steps, or one that is far worse than the others."""
+    ahead = min(step, found.horizon)
+    counted = [dim for dim, scale in enumerate(found.scale.tolist()) if scale > 0]
+    off, still = ({dim: float(found.curves[of].bands[1, ahead - 1, dim] / found.scale[dim]) for dim in counted}
+                  for of in (MEAN, NO_CHANGE))  # fmt: skip
+    ordered = sorted(counted, key=lambda dim: -math.inf if math.isnan(off[dim]) else -off[dim])
+    lost = [dim for dim in ordered if not (off[dim] < still[dim] or off[dim] < _SEEN)]
+    if len(counted) < 2:
+        return []
+    if len(lost) == len(counted):
+        if ahead > 1:  # all fail together, as the first sentence says
+            return []
+        return [_Finding(f"in none of its {len(lost)} dimensions is it better than no change after {_steps(ahead)}",
+                         "look whether it was fitted to the same kind of data")]  # fmt: skip
+    if lost:
+        named = ", ".join(
+            f"{found.dimensions[dim]} ({rounded(off[dim])}, no change {rounded(still[dim])})" for dim in lost[:3]
+        )
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        best = next(dim for dim in ordered if dim not in lost)
+        rest = f"the worst of the others is {found.dimensions[best]} ({rounded(off[best])})"
+        return [_Finding(f"after {_steps(ahead)} no change is as good in {named}{more}; {rest}", _LOOK)]
+    worst, middle = ordered[0], off[ordered[len(ordered) // 2]]
+    if off[worst] >= max(_OUTSTANDING * middle, _SEEN):
+        said = f"{found.dimensions[worst]} is off by {rounded(off[worst])} standard deviations after {_steps(ahead)}, " \
+               f"{rounded(off[worst] / middle) if middle else 'many'} times the middle dimension"  # fmt: skip
+        return [_Finding(said, _LOOK)]
+    return []
+
+
+_LOOK = "look at that dimension's own panel: noise, an impact or something unobserved needs rows, or another model, there"
+
+
+def _regions(one: OneStepError) -> list[_Finding]:
+    """Rows far from the data, and those of the policy."""
+    if one.exact:
+        return []
+    said, found = one.summary(), []
+    farther = said["farthest_relative_to_nearest"]
+    if farther is not None and farther >= _FAR:
+        found.append(
+            _Finding(
+                f"far from {one.distance_to} its one-step error is {rounded(farther)} times that near them",
+                "collect rows there, or keep rollouts near the data by a penalty or short lengths",
+            )
+        )
+    ratios = [said["groups"].get(label, {}).get("error_relative_to_dataset") for label in (POLICY_ROWS, POLICY_ACTIONS)]
+    worst = max((ratio for ratio in ratios if ratio is not None), default=0.0)
+    if worst >= _POLICY:
+        found.append(
+            _Finding(
+                f"under the present policy its one-step error is {rounded(worst)} times the dataset's",
+                "collect rows with the policy and fit it again",
+            )
+        )
+    return found
+
+
+def _equations(part: ModelEquations) -> list[_Finding]:
+    """An observation that its equation doesn't explain, and rows outside of the domain."""
+    found, least = [], part.explained_least
+    if least is not None and least[1] < _EXPLAINED:
+        said = f"its equation explains {in_percent(least[1])} of the change of {least[0]}"
+        found.append(_Finding(said, "give the library the terms that it lacks, or a Box that leaves out a wall"))
+    if (part.outside or 0.0) >= _EARLY:
+        said = f"{in_percent(part.outside)} of these rows lie outside of its domain"
+        found.append(_Finding(said, "widen the domain, if these rows matter"))
+    return found
+
+
+def _reward(part: RewardAndTermination) -> list[_Finding]:
+    """A reward that is off, and ends that aren't found."""
+    said, found = part.summary(), []
+    reward, ends = said["reward"], said["termination"]
+    if reward is not None and (reward["rmse_per_sd"] or 0.0) >= _REWARD:
+        off = f"the {reward['source']} reward is off by {rounded(reward['rmse_per_sd'])} of its standard deviation"
+        advice = "name the task's reward, data.init_args.reward, if you know it"
+        if reward["source"] != "learned":
+            advice = "mind that a known reward is only as good as the predicted states"
+        found.append(_Finding(off, advice))
+    if ends is not None and ends["recall"] is not None and ends["recall"] < _FOUND:
+        found.append(
+            _Finding(
+                f"it finds {in_percent(ends['recall'])} of the steps that end the task",
+                "name the task's termination, data.init_args.terminated, if you know it",
+            )
+        )
+    return found
+
+
+def _nowhere(found: OpenLoopError, steps: int) -> str:
+    """A sentence for a model that fails nowhere more than elsewhere."""
+    if found.exact:
+        return "Where not: nowhere in these data."
+    beyond = "" if steps == found.horizon else f"beyond {_steps(steps)}; else "
+    worst = found.summary()["worst_dimension_at_the_end"]
+    if worst is None:
+        return f"Where not: {beyond}nothing stands out."
+    dim = found.dimensions.index(worst)
+    off = float(found.curves[MEAN].bands[1, -1, dim] / found.scale[dim])
+    return (
+        f"Where not: {beyond}nothing stands out; the worst dimension after {_steps(found.horizon)} is {worst}, with a "
+        f"median error of {rounded(off)} standard deviations."
+    )
+
+
+def _steps(number: int) -> str:
+    return "1 step" if number == 1 else f"{number} steps"

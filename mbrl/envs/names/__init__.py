@@ -1,0 +1,1 @@
+"""Names of what an environment shows of its state."""

@@ -1,0 +1,199 @@
+"""What a report advises: the right thing of models that are good, useless, good in part, or needlessly complicated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mbrl.analysis import OneStepError, OpenLoopError, Skipped
+from mbrl.analysis.model_error.one_step_result import DATASET, POLICY_ROWS, Region
+from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve
+from mbrl.analysis.model_report.verdict import Verdict, verdict
+
+NAMES = ["x", "theta_dot"]
+SCALE = torch.tensor([10.0, 0.001], dtype=torch.float64)  # odd units, which mustn't matter
+
+
+def curve(errors: Tensor) -> ErrorCurve:
+    """Errors `H x S` in standard deviations, the same in each window."""
+    total = errors.square().mean(-1, keepdim=True).sqrt()
+    both = torch.cat((errors * SCALE, total), -1)
+    known = total[total.isfinite()]
+    return ErrorCurve(
+        both, both.expand(3, *both.shape), torch.full(both.shape, 9), float(known.max()) if len(known) else 0.0
+    )
+
+
+def steady(value: float | Sequence[float], horizon: int = 25) -> Tensor:
+    """The same errors of both dims at every step, or one each."""
+    return torch.tensor([value, value] if isinstance(value, float) else value, dtype=torch.float64).expand(horizon, 2)
+
+
+def growing(first: float, last: float, horizon: int = 25) -> Tensor:
+    return (
+        torch.logspace(*torch.tensor([first, last]).log10().tolist(), horizon, dtype=torch.float64)
+        .unsqueeze(-1)
+        .expand(-1, 2)
+    )
+
+
+def open_loop(model: Tensor, still: Tensor | None = None, linear: Tensor | None = None, **changes: Any) -> OpenLoopError:
+    still = growing(0.1, 1.2, len(model)) if still is None else still
+    linear = still if linear is None else linear
+    curves = {MEAN: curve(model), SINGLE: curve(model), NO_CHANGE: curve(still), LINEAR: curve(linear)}
+    settings: dict[str, Any] = {"terminated_early": 0.0, "not_finite": 0, "exact": False}
+    return OpenLoopError(curves, NAMES, SCALE, windows=20, particles=5, **{**settings, **changes})
+
+
+def of(found: OpenLoopError, *others: Any, **about: Any) -> Verdict:
+    made = verdict(about, [found, *others])
+    assert len(made.sentences) == 3 and all(sentence.endswith(".") for sentence in made.sentences)
+    assert all(re.search(r"\d|nowhere|never fitted", sentence) for sentence in made.sentences[:2]), "rests on a number"
+    assert made.sentences[1].startswith("Where not: ") and made.sentences[2].startswith("What to do: ")
+    return made
+
+
+def test_a_perfect_model() -> None:
+    found = of(open_loop(steady(1e-9), exact=True))
+    assert (found.trust, found.steps) == ("exact", 25)
+    assert found.sentences[0] == "Yes: it is exact to rounding in all 25 steps (largest error: 1e-09 standard deviations)."
+    assert found.sentences[1:] == (
+        "Where not: nowhere in these data.",
+        "What to do: plan and roll out with it as far as you like.",
+    )
+
+
+def test_a_good_model() -> None:
+    found = of(open_loop(growing(0.01, 0.2)))
+    assert (found.trust, found.steps) == ("all", 25)
+    assert found.sentences[0] == (
+        "Yes, for all 25 steps that were looked at: its median error is 0.01 standard deviations of the observation after 1 "
+        "step and 0.2 after 25, that of no change 1.2."
+    )
+    assert "nothing stands out; the worst dimension after 25 steps is x, with a median error of 0.2" in found.sentences[1]
+    assert "roll out and plan up to 25 steps" in found.sentences[2]
+
+
+def test_a_useless_model() -> None:
+    found = of(open_loop(growing(0.5, 9.0)))
+    assert (found.trust, found.steps) == ("none", 0)
+    assert "No: its median error is 0.5 standard deviations of the observation after 1 step" in found.sentences[0]
+    assert "where no change has 0.1." in found.sentences[0]
+    assert "in none of its 2 dimensions is it better than no change after 1 step" in found.sentences[1]
+    assert "neither plan nor roll out with it" in found.sentences[2]
+
+
+def test_one_bad_dimension_of_a_useless_model_and_of_a_good_one() -> None:
+    """It is named, with the others told to be good, and the whole isn't praised for it."""
+    spoilt = of(open_loop(steady([0.01, 2.0])))
+    assert spoilt.trust == "none"
+    assert "no change is as good in theta_dot (2, no change 0.1); the worst of the others is x (0.01)" in spoilt.sentences[1]
+    hidden = of(open_loop(steady([0.01, 0.6]), steady([1.0, 0.5])))
+    assert hidden.trust == "all"
+    assert (
+        "after 25 steps no change is as good in theta_dot (0.6, no change 0.5); the worst of the others is x (0.01)"
+        in (hidden.sentences[1])
+    )
+    assert "look at that dimension's own panel" in hidden.sentences[2]
+    apart = of(open_loop(steady([0.01, 0.4]), steady(1.0)))
+    assert "theta_dot is off by 0.4 standard deviations after 25 steps, 40 times the middle dimension" in apart.sentences[1]
+
+
+def test_a_dimension_that_hardly_moves_is_no_failure() -> None:
+    """Such as a goal that stays: no change is right there, and the model is too, but for rounding."""
+    found = of(open_loop(steady([0.05, 1e-6]), torch.stack((growing(0.1, 1.2)[:, 0], torch.zeros(25)), -1)))
+    assert found.trust == "all" and "nothing stands out" in found.sentences[1]
+
+
+def test_good_single_steps_that_diverge() -> None:
+    found = of(open_loop(growing(0.001, 50.0)))
+    assert found.trust == "some" and 0 < found.steps < 25
+    median = growing(0.001, 50.0)[:, 0].tolist()
+    assert found.sentences[0].startswith(f"For {found.steps} steps of 25: its median error is 0.001 standard deviations")
+    assert f"{median[found.steps - 1]:.3g} after {found.steps}, and {median[found.steps]:.3g} after" in found.sentences[0]
+    assert found.sentences[1].startswith(
+        f"Where not: beyond {found.steps} steps; else nothing stands out; the worst dimension"
+    )
+    assert f"keep rollouts and plans to {found.steps} steps" in found.sentences[2]
+    assert "same kind of data" not in found.sentences[2], "no advice for a model that fails from the first step on"
+    broken = growing(0.001, 0.01).clone()
+    broken[7:] = torch.nan
+    stopped = of(open_loop(broken, not_finite=60))
+    assert (stopped.trust, stopped.steps) == ("some", 7) and "60 of 100 rollouts are not finite" in stopped.sentences[1]
+    assert stopped.sentences[0].endswith("after 7, and after 8 most rollouts are not finite.")
+    nowhere = of(open_loop(steady(torch.nan), not_finite=100))
+    assert nowhere.trust == "none" and "after 1 step already most of its rollouts are not finite" in nowhere.sentences[0]
+
+
+def test_nothing_varies() -> None:
+    found = of(open_loop(steady(torch.nan)))
+    assert found.trust == "unknown" and "nothing varies in these 20 windows" in found.sentences[0]
+
+
+def test_a_large_error_is_no_forecast_though_no_change_is_worse() -> None:
+    found = of(open_loop(growing(0.1, 4.0), steady(9.0)))
+    assert found.trust == "some" and "more than half as far off as a typical state is" in found.sentences[0]
+
+
+@pytest.mark.parametrize(("model", "trust"), [(steady(0.15), "all"), (growing(0.3, 0.9), "none")])
+def test_a_linear_model_that_is_750_times_better(model: Tensor, trust: str) -> None:
+    """Whether this one is good or not."""
+    found = of(open_loop(model, growing(0.2, 1.2), model / 750))
+    assert found.trust == trust
+    assert "; a linear model of these data is 750 times closer after 25 steps" in found.sentences[0]
+    assert found.sentences[2].startswith("What to do: take a linear model instead, such as SINDy(library=Library(degree=1))")
+    assert "roll out and plan" not in found.sentences[2], "no advice against the first"
+
+
+def test_a_linear_model_is_no_rival_where_it_is_useless_too() -> None:
+    found = of(open_loop(growing(0.5, 90.0), linear=steady(1.1)))
+    assert "linear" not in " ".join(found.sentences)
+    found = of(open_loop(growing(0.01, 0.2), linear=growing(0.011, 0.15)))
+    assert "linear" not in " ".join(found.sentences), "a third less is no other class"
+
+
+def test_a_model_worse_than_no_change_at_first_and_better_later() -> None:
+    found = of(open_loop(steady(0.15)))
+    assert (found.trust, found.steps) == ("none", 0)
+    assert (
+        "Not step by step" in found.sentences[0] and "only later smaller (0.15 after 25 against 1.2)" in found.sentences[0]
+    )
+
+
+def test_what_was_never_fitted_or_was_fitted_to_these_rows() -> None:
+    good = open_loop(growing(0.01, 0.2))
+    fresh = of(good, fitted=False)
+    assert (
+        fresh.trust == "none"
+        and fresh.sentences[0].startswith("No: it was never fitted")
+        and "train it" in fresh.sentences[2]
+    )
+    assert of(good, seen="These data are …").sentences[0].startswith("On rows that it was fitted to: yes, for all 25 steps")
+
+
+def test_far_from_the_data_and_under_the_policy() -> None:
+    def region(label: str, error: float) -> Region:
+        both = torch.full((3,), error, dtype=torch.float64)
+        return Region(label, 10, torch.ones(3), both, both.expand(3, 3))
+
+    one = OneStepError(
+        [region(DATASET, 0.1), region(POLICY_ROWS, 0.45)], [region("near", 0.1), region("far", 0.6)], NAMES, SCALE,
+        "training data", 0.5, 0, 0, False,
+    )  # fmt: skip
+    found = of(open_loop(growing(0.01, 0.2)), one)
+    assert "far from training data its one-step error is 6 times that near them" in found.sentences[1]
+    assert "under the present policy its one-step error is 4.5 times the dataset's" in found.sentences[1]
+    assert "collect rows with the policy and fit it again" in found.sentences[2]
+
+
+def test_a_report_without_rollouts_says_so() -> None:
+    skipped = Skipped("open_loop", "Open loop", "expected other data.")
+    assert verdict({}, [skipped]).sentences == (
+        "Unknown: nothing says how its rollouts compare with reality. expected other data.",
+    )
+    assert verdict({}, []).trust == "unknown"
