@@ -160,6 +160,9 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: 
         weak.append(
             _Finding(f"{found.not_finite} of {of} rollouts are not finite", "bound its states, such as by domain=[Box(…)]")
         )
+    if found.halted >= _EARLY * found.windows * found.particles:
+        said = f"{found.halted} of {found.windows * found.particles} rollouts left its domain and don't count from there on"
+        weak.append(_Finding(said, "widen the domain if real states lie there, or keep rollouts shorter"))
     weak += _dimensions(found, found.horizon if trust == "all" else steps + 1)
     one, reward, sure = _of(OneStepError, parts), _of(RewardAndTermination, parts), _of(Calibration, parts)
     if one is not None:

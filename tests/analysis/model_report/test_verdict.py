@@ -130,6 +130,14 @@ def test_good_single_steps_that_diverge() -> None:
     assert nowhere.trust == "none" and "after 1 step already most of its rollouts are not finite" in nowhere.sentences[0]
 
 
+def test_rollouts_that_the_model_itself_ended_are_told() -> None:
+    """They flatter it."""
+    found = of(open_loop(growing(0.01, 0.2), halted=17))
+    assert found.trust == "all" and "17 of 100 rollouts left its domain and don't count" in found.sentences[1]
+    assert "widen the domain" in found.sentences[2]
+    assert "domain" not in " ".join(of(open_loop(growing(0.01, 0.2), halted=2)).sentences)
+
+
 def test_nothing_varies() -> None:
     found = of(open_loop(steady(torch.nan)))
     assert found.trust == "unknown" and "nothing varies in these 20 windows" in found.sentences[0]
