@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from mbrl import __version__
-from mbrl.errors import ConfigError, DivergedError, MbrlError, shown
+from mbrl.errors import ConfigError, DivergedError, MbrlError, shown, wrapped
 
 _DISK_ERRORS = (
     errno.ENOSPC,
@@ -26,6 +26,9 @@ _DISK_ERRORS = (
     errno.EIO,
 )  # not bugs of ours
 _PATH_ERRORS = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
+
+
+COMPLETION = "--print-completion"
 
 
 class Command(NamedTuple):
@@ -62,7 +65,9 @@ COMMANDS: dict[str, Command] = {
             ("init", "training", "write the settings of a first run in an environment of your own"),
             ("collect", "training", "record a dataset with random actions or a trained planner"),
             ("distill", "training", "turn a trained policy into a sparse sum that can be read"),
+            ("play", "training", "show a trained planner in its environment, in a window or as a film"),
             ("export", "training", "write a policy as a file of torch or ONNX, or a sparse one as Python or C"),
+            ("hub", "training", "upload a run to the Hugging Face hub with a card, or bring one from there"),
             ("check", "training", "check an environment and its task functions, or a dataset"),
             ("report", "analysis", "look at a trained model on a dataset: where, how far ahead and how surely it is wrong"),
             ("plot", "analysis", "draw learning curves of runs with bands over their seeds"),
@@ -106,7 +111,8 @@ def usage(group: str = "") -> str:
         "  --allow MODULE  put the current folder on the path, and trust that module's names in checkpoints\n"
         "  --foreign       (fit, validate, test, predict) trust a --config no more than a checkpoint\n"
         "  --traceback     show where an error came from\n"
-        "  --version       print the version\n\n"
+        "  --version       print the version\n"
+        f"  {COMPLETION} SHELL\n                  print a script by which bash or zsh completes all this\n\n"
         "mbrl COMMAND --help says what a command takes."
     )
 
@@ -151,6 +157,11 @@ def dispatch(
         return 0
     if rest[0] == "--version" and not group:
         print(__version__)
+        return 0
+    if rest[0].partition("=")[0] == COMPLETION and not group:
+        from mbrl.options.completion import print_script
+
+        print_script((rest[0].partition("=")[2] or " ".join(rest[1:2])), COMMANDS)
         return 0
     if rest[0] not in (names := commands_of(group)):
         where = f"mbrl {group}: " if group else ""
@@ -211,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(sentence: str, code: int = 2) -> int:
-    print(f"mbrl: {shown(sentence)}", file=sys.stderr)
+    print(wrapped(f"mbrl: {shown(sentence)}", sys.stderr), file=sys.stderr)
     return code
 
 

@@ -6,8 +6,11 @@ Every message is one sentence of three parts: what was expected, what came, what
 from __future__ import annotations
 
 import re
+import shutil
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import IO
 
 # what a terminal obeys (escapes, returns), and what turns the order of letters around
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -16,6 +19,24 @@ _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u206
 def shown(text: str) -> str:
     """A text for a terminal: whatever one would obey stands there as its code, since labels come from files too."""
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def wrapped(text: str, stream: IO[str]) -> str:
+    """A text for a stream: lines that a terminal would break anywhere are broken between words, below their beginning.
+
+    Args:
+        text: of one line or several.
+        stream: that it goes to; what is no terminal gets it as it is.
+    """
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines: list[str] = []
+    for line in text.split("\n"):
+        start = line[: len(line) - len(line.lstrip())]
+        broken = textwrap.wrap(line, width, subsequent_indent=f"{start}  ", break_long_words=False, break_on_hyphens=False)
+        lines += broken if len(line) > width else [line]
+    return "\n".join(lines)
 
 
 class MbrlError(Exception):
@@ -73,6 +94,10 @@ class CheckpointError(MbrlError, RuntimeError):
 
 class RunFolderError(MbrlError, RuntimeError):
     """A run folder can't be written, or already holds a run."""
+
+
+class HubError(MbrlError, OSError):
+    """The hub, where runs are shared, didn't answer as it should."""
 
 
 class DivergedError(MbrlError, RuntimeError):

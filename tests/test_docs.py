@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mbrl.cli import COMMANDS
+from mbrl.cli import COMMANDS, usage
 from mbrl.envs import OfflineData
 from mbrl.names import import_name
 
@@ -78,9 +78,12 @@ def commands(page: Path) -> Iterator[str]:
 def test_commands_are_taken(page: Path) -> None:
     """Each by the parser of its command."""
     for line in commands(page):
-        words = shlex.split(line, comments=True)[1:]
-        while words[0].startswith("--"):  # options of every command
+        words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
+        while words[0] in ("--allow", "--traceback", "--foreign"):  # options of every command
             words = words[2:] if words[0] == "--allow" else words[1:]
+        if words[0].startswith("--"):
+            assert words[0] in usage(), line
+            continue
         name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), "")
         assert name, line
         importlib.import_module(COMMANDS[name].options).parse(name, words[len(name.split()) :])
@@ -154,11 +157,12 @@ def menu(entry: Any) -> Iterator[str]:
             yield from menu(item)
 
 
-def test_the_menu_has_pages_that_exist_once() -> None:
+def test_the_menu_has_each_page_once() -> None:
     linked = site("linked_files")
     listed = list(menu(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
     assert len(listed) == len(set(listed))
     assert all((ROOT / linked.in_project(uri)).is_file() for uri in listed)
+    assert {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} <= set(listed)
 
 
 def test_every_package_has_a_page() -> None:

@@ -151,8 +151,8 @@ def first_enough(points: list[tuple[int, float]]) -> str:
     """Real steps to the first evaluation of `ENOUGH`, without and with those of the evaluations until then."""
     for place, (steps, measured) in enumerate(points, 1):
         if measured >= ENOUGH:
-            return f"{steps:,} ({steps + place * EPISODES * EPISODE:,} with the evaluations')"
-    return f"not in {points[-1][0]:,}"
+            return f"after {steps:,} real steps, {steps + place * EPISODES * EPISODE:,} with the evaluations'"
+    return f"not in {points[-1][0]:,} real steps"
 
 
 @in_style
@@ -171,7 +171,7 @@ def draw() -> None:
             points = sorted((int(row["env_steps"]), float(row["return"])) for row in found)
             style = {"color": f"C{place}", "linestyle": ("-", ":", "--", "-.")[place], "linewidth": 1.2}
             axes.plot(*zip(*points, strict=True), **style, label=label if seed == seeds[0] else None)
-            print(f"{label}, seed {seed}: {ENOUGH:.0f} after {first_enough(points)} real steps")
+            print(f"{label}, seed {seed}: {ENOUGH:.0f} {first_enough(points)}")
     axes.axhline(ENOUGH, color="0.6", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("real steps of training (logarithmic; evaluations not counted)")

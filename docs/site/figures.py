@@ -14,6 +14,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mbrl.figure_style import in_style
+
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "docs/figures"
 
@@ -26,6 +28,7 @@ def report() -> None:
     (FIGURES / "report.png").write_bytes(base64.b64decode(picture))
 
 
+@in_style
 def resume() -> None:
     """Draws when each run was killed, and whether it then ended like the one that was not."""
     with (ROOT / "benchmarks/armour/results/kills.csv").open(newline="") as file:
@@ -44,7 +47,6 @@ def resume() -> None:
     figure.suptitle(f"{len(kills)} kills at random moments: {equal_ones} went on and ended equal")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set_xlabel("moment of the kill (share of the run that nobody killed)")
-    axes.grid(color="0.9")
     figure.legend(loc="outside lower center", frameon=False, ncols=3)
     figure.savefig(FIGURES / "resume.png", dpi=150)
 

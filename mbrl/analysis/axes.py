@@ -38,7 +38,10 @@ def legend_beside(axes: Axes) -> None:
     Args:
         axes: with all that is drawn on them, of a figure with the constrained layout.
     """
+    from matplotlib.figure import Figure
+
     figure = axes.get_figure()
+    assert isinstance(figure, Figure)  # none of ours has others in it
     figure.set_figwidth(figure.get_figwidth() + _LEGEND)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
 

@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from mbrl.activity import doing
 from mbrl.data import make_generator
 from mbrl.envs.experience import Experience
 from mbrl.parts import load_states_of_parts, states_of_parts
@@ -132,6 +133,7 @@ def evaluate(
     decisions = [0] * episodes
     finished = 0
     while finished < episodes:
+        doing("evaluating, episode {} of {}", finished + 1, episodes)
         if stop is not None and stop():
             raise EvaluationStopped
         action, memory = planner.act(experience.obs, memory, explore=False, snapshot=snapshot_for(planner, experience))
@@ -152,6 +154,7 @@ def evaluate(
                 played[i] += 1
                 started += 1
         memory.reset(experience.ended)
+    doing("")
     counts = (torch.tensor(each, dtype=torch.int64) for each in (lengths, decisions, starts))
     return EpisodeReturns(torch.tensor(returns, dtype=torch.float64), *counts)
 

@@ -32,6 +32,7 @@ from mbrl.training.files import room_for, sync_folder, write_whole
 MANIFEST = "manifest.json"
 MODEL = "model.pt"
 FORMAT = 1
+BUFFERS_LEFT_OUT = "buffers_left_out"  # true in the manifest of a copy that was made to act with
 _SPOILED = (ValueError, TypeError, LookupError, AttributeError)  # what torch raises of a file that was cut or changed
 _BUFFER = "buffer-"  # what their files' names begin with
 _WEIGHTS_ONLY = ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "mbrl", "mbrl_run")
@@ -181,6 +182,10 @@ def read_manifest(folder: Path, *, buffers: bool = True) -> dict[str, Any]:
         is_read = buffers or not name.startswith(_BUFFER)
         if not (folder / name).is_file() or (is_read and _sha256(folder / name) != expected):
             raise CheckpointError(f"expected {folder / name} as it was written, but it is missing or damaged; use another.")
+    if buffers and manifest.get(BUFFERS_LEFT_OUT):
+        raise CheckpointError(
+            f"expected {folder} with its replay buffers, but it is a copy without, made to act with; use the run's own."
+        )
     return manifest
 
 

@@ -14,19 +14,19 @@ from typing import Any
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 from mbrl.data import NormalizedScore
-from mbrl.errors import MbrlWarning, shown
+from mbrl.errors import MbrlWarning, shown, wrapped
 
 _WIDTH = 76  # columns of what may be long, beside an indent of two
 
 
 def say(text: str) -> None:
     """Writes a remark to stderr."""
-    sys.stderr.write(shown(f"mbrl: {text}\n"))
+    sys.stderr.write(wrapped(shown(f"mbrl: {text}\n"), sys.stderr))
 
 
 def tell(text: str) -> None:
     """Writes results to stdout, a line or several; what a terminal would obey in them is shown instead."""
-    sys.stdout.write(shown(f"{text}\n"))
+    sys.stdout.write(wrapped(shown(f"{text}\n"), sys.stdout))
 
 
 def drawn(text: str) -> str:

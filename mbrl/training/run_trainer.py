@@ -217,7 +217,8 @@ class RunTrainer(pl.Trainer):
     def say(self, text: str) -> None:
         """One line for the user, if progress is shown."""
         if self.progress is not None and self.is_global_zero:
-            self.progress.console.print(shown(text), highlight=False, soft_wrap=True, markup=False)
+            console = self.progress.console
+            console.print(shown(text), highlight=False, soft_wrap=not console.is_terminal, markup=False)
 
     def _set_clock(self, online: bool, at_once: bool) -> None:
         """Sets what Lightning counts: one epoch of ticks online or of a fit at once, its own clock for minibatches."""

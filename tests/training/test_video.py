@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mbrl.training.products.video as video
-from mbrl.envs import make_task
+import mbrl.training.products.shown_episodes as shown_episodes
+from mbrl.envs import make_env, make_task
 from mbrl.errors import UnsupportedError
+from mbrl.training.products.video import record_episode
 from tests.training.toy import ToyPlanner
 
 
@@ -30,21 +31,23 @@ def planner() -> ToyPlanner:
 
 
 def test_an_episode_becomes_a_gif(planner: ToyPlanner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = video.make_env
-    monkeypatch.setattr(video, "make_env", lambda task, render_mode: Drawn(real(task)))
-    total = video.record_episode(planner, planner.built_task, 0, tmp_path / "a.gif")
+    real = shown_episodes.make_env
+    monkeypatch.setattr(shown_episodes, "make_env", lambda task, render_mode=None: Drawn(real(task)))
+    total = record_episode(planner, planner.built_task, 0, tmp_path / "a.gif")
     assert total < 0
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames > 10
-    assert video.record_episode(planner, planner.built_task, 0, tmp_path / "b.gif") == total
+    assert record_episode(planner, planner.built_task, 0, tmp_path / "b.gif") == total
 
 
 def test_an_environment_that_can_not_be_drawn_says_what_to_do(
     planner: ToyPlanner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(task: object, render_mode: str) -> None:
-        raise RuntimeError("no display")
+    def fail(task: Any, render_mode: str | None = None) -> Any:
+        if render_mode is not None:
+            raise RuntimeError("no display")
+        return make_env(task)
 
-    monkeypatch.setattr(video, "make_env", fail)
+    monkeypatch.setattr(shown_episodes, "make_env", fail)
     with pytest.raises(UnsupportedError, match=r"drawing Pendulum-v1 failed \(RuntimeError: no display\); .*MUJOCO_GL"):
-        video.record_episode(planner, planner.built_task, 0, tmp_path / "a.gif")
+        record_episode(planner, planner.built_task, 0, tmp_path / "a.gif")

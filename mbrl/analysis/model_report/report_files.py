@@ -50,7 +50,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the model can be trusted, how far, where not, and what to do."""
+        """The judgement: whether the model can be trusted, how far, where not, and what to do."""
         return verdict(self.about, self.parts)
 
     def to_json(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ What a report advises is decided here and nowhere else; its parts only say what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -20,16 +21,18 @@ from mbrl.analysis.written_numbers import in_percent, rounded
 Trust = Literal["exact", "all", "some", "none", "unknown"]
 
 # From here on a number is worth a reader's attention. Ratios are of median errors.
-_AVERAGE = 1.0  # standard deviations of the observation: as far off as a typical state is from the average one
+_FAR_OFF = 0.5  # standard deviations of the observation: half as far off as a typical state is from the average one
 _SEEN = 0.1  # standard deviations: less is no failure of a dimension, whatever no change would have
 _LINEAR = 2.0  # times closer
 _OUTSTANDING = 3.0  # times the other dimensions
 _FAR = 3.0  # times, far from the data
 _POLICY = 2.0  # times, under the policy
-_REWARD = 0.5  # of its standard deviation
+_REWARD = 0.5  # of its standard deviation, or of that of returns
 _EARLY = 0.05  # share of rollouts
 _FOUND = 0.5  # share of ends
 _EXPLAINED = 0.5  # share of an observation's change
+
+_HALF = "more than half as far off as a typical state is from the average one"
 
 _Kind = TypeVar("_Kind", bound=Result)
 
@@ -75,7 +78,7 @@ def verdict(about: Mapping[str, Any], parts: Sequence[Result | Skipped]) -> Verd
     said = first.said
     if about.get("seen"):
         said = f"On rows that it was fitted to: {said[0].lower()}{said[1:]}"
-    where = f"Where not: {'; '.join(one.said for one in weak)}." if weak else _nowhere(found)
+    where = f"Where not: {'; '.join(one.said for one in weak)}." if weak else _nowhere(found, steps)
     advice = dict.fromkeys((first.advice, *(one.advice for one in weak)))  # each once
     return Verdict(trust, steps, (said, where, f"What to do: {'; '.join(advice)}."))
 
@@ -92,7 +95,12 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
         largest = rounded(found.curves[MEAN].largest)
         said = f"Yes: it is exact to rounding in all {_steps(horizon)} (largest error: {largest} standard deviations)."
         return "exact", horizon, _Finding(said, "plan and roll out with it as far as you like")
-    near = next((step for step, error in enumerate(median) if not error < _AVERAGE), horizon)
+    if not math.isfinite(median[0]):
+        if not found.not_finite:
+            said = f"Unknown: nothing varies in these {found.windows} windows, so that no error is large or small."
+            return "unknown", 0, _Finding(said, "give data in which something happens")
+        return "none", 0, _Finding("No: after 1 step already most of its rollouts are not finite.", "fit it again")
+    near = next((step for step, error in enumerate(median) if not error < _FAR_OFF), horizon)
     steps = min(found.better_than(NO_CHANGE), near)
     simpler = "" if linear is None else f"; {linear.said}"
     now = f"{rounded(median[0])} standard deviations of the observation after 1 step"
@@ -103,17 +111,17 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
         trust: Trust = "all"
         said = f"{said} {rounded(still[-1])}"
     elif steps:
-        over = median[steps]
-        why = f"where no change has {rounded(still[steps])}"
-        if steps == near:
-            why = "as far off as a typical state is from the average one"
-        said = (
-            f"For {_steps(steps)} of {horizon}: its median error is {now}, {rounded(median[steps - 1])} after {steps}, and "
-            f"{rounded(over)} after {steps + 1}, {why}"
-        )
+        if not math.isfinite(median[steps]):
+            over = f"after {steps + 1} most rollouts are not finite"
+        elif steps == near:
+            over = f"{rounded(median[steps])} after {steps + 1}, {_HALF}"
+        else:
+            over = f"{rounded(median[steps])} after {steps + 1}, where no change has {rounded(still[steps])}"
+        upto = "" if steps == 1 else f", {rounded(median[steps - 1])} after {steps}"
+        said = f"For {_steps(steps)} of {horizon}: its median error is {now}{upto}, and {over}"
         advice = f"keep rollouts and plans to {_steps(steps)}; collect more rows or fit longer to go further"
         trust = "some"
-    elif median[-1] < min(still[-1], _AVERAGE):
+    elif median[-1] < min(still[-1], _FAR_OFF):
         said = (
             f"Not step by step: its median error is {now}, where no change has {rounded(still[0])}, and only later smaller "
             f"({rounded(median[-1])} after {horizon} against {rounded(still[-1])})"
@@ -130,7 +138,7 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
 def _linear(found: OpenLoopError) -> _Finding | None:
     """Says that a linear model is much closer, where it is: at most steps, and at the last at which it is any good."""
     ours, linear, still = (found.curves[of].median for of in (MEAN, LINEAR, NO_CHANGE))
-    known = (ours.isfinite() & (linear < _AVERAGE) & (linear < still)).nonzero()[:, 0].tolist()
+    known = (ours.isfinite() & (linear < _FAR_OFF) & (linear < still)).nonzero()[:, 0].tolist()
     if not known or int((linear < ours).sum()) <= found.horizon / 2:
         return None
     last = known[-1]
@@ -152,6 +160,9 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: 
         weak.append(
             _Finding(f"{found.not_finite} of {of} rollouts are not finite", "bound its states, such as by domain=[Box(…)]")
         )
+    if found.halted >= _EARLY * found.windows * found.particles:
+        said = f"{found.halted} of {found.windows * found.particles} rollouts left its domain and don't count from there on"
+        weak.append(_Finding(said, "widen the domain if real states lie there, or keep rollouts shorter"))
     weak += _dimensions(found, found.horizon if trust == "all" else steps + 1)
     one, reward, sure = _of(OneStepError, parts), _of(RewardAndTermination, parts), _of(Calibration, parts)
     if one is not None:
@@ -179,11 +190,13 @@ def _dimensions(found: OpenLoopError, step: int) -> list[_Finding]:
     counted = [dim for dim, scale in enumerate(found.scale.tolist()) if scale > 0]
     off, still = ({dim: float(found.curves[of].bands[1, ahead - 1, dim] / found.scale[dim]) for dim in counted}
                   for of in (MEAN, NO_CHANGE))  # fmt: skip
-    ordered = sorted(counted, key=lambda dim: -off[dim] if off[dim] == off[dim] else -float("inf"))
+    ordered = sorted(counted, key=lambda dim: -math.inf if math.isnan(off[dim]) else -off[dim])
     lost = [dim for dim in ordered if not (off[dim] < still[dim] or off[dim] < _SEEN)]
     if len(counted) < 2:
         return []
     if len(lost) == len(counted):
+        if ahead > 1:  # all fail together, as the first sentence says
+            return []
         return [_Finding(f"in none of its {len(lost)} dimensions is it better than no change after {_steps(ahead)}",
                          "look whether it was fitted to the same kind of data")]  # fmt: skip
     if lost:
@@ -243,7 +256,7 @@ def _equations(part: ModelEquations) -> list[_Finding]:
 
 
 def _reward(part: RewardAndTermination) -> list[_Finding]:
-    """A reward that is off, and ends that aren't found."""
+    """A reward that is off, ends that aren't found, and returns that are promised and don't come."""
     said, found = part.summary(), []
     reward, ends = said["reward"], said["termination"]
     if reward is not None and (reward["rmse_per_sd"] or 0.0) >= _REWARD:
@@ -259,21 +272,30 @@ def _reward(part: RewardAndTermination) -> list[_Finding]:
                 "name the task's termination, data.init_args.terminated, if you know it",
             )
         )
+    returns = part.returns
+    if returns is not None and returns.bias is not None:
+        spread = float(returns.obtained[returns.fine].std(correction=0))
+        if abs(returns.bias) >= _REWARD * spread > 0:
+            off = f"{rounded(abs(returns.bias))} too {'high' if returns.bias > 0 else 'low'}"
+            said = f"returns over {_steps(returns.horizon)} are predicted {off}, where they differ by {rounded(spread)}"
+            advice = "plan fewer steps ahead, or look at reward and ends, which add up in a return"
+            found.append(_Finding(f"{said} from each other", advice))
     return found
 
 
-def _nowhere(found: OpenLoopError) -> str:
-    """A sentence for a model without a weakness."""
+def _nowhere(found: OpenLoopError, steps: int) -> str:
+    """A sentence for a model that fails nowhere more than elsewhere."""
     if found.exact:
         return "Where not: nowhere in these data."
+    beyond = "" if steps == found.horizon else f"beyond {_steps(steps)}; else "
     worst = found.summary()["worst_dimension_at_the_end"]
     if worst is None:
-        return "Where not: nothing stands out."
+        return f"Where not: {beyond}nothing stands out."
     dim = found.dimensions.index(worst)
     off = float(found.curves[MEAN].bands[1, -1, dim] / found.scale[dim])
     return (
-        f"Where not: nothing stands out; the worst dimension after {_steps(found.horizon)} is {worst}, with a median error "
-        f"of {rounded(off)} standard deviations."
+        f"Where not: {beyond}nothing stands out; the worst dimension after {_steps(found.horizon)} is {worst}, with a "
+        f"median error of {rounded(off)} standard deviations."
     )
 
 

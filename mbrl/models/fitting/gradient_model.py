@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mbrl.activity import doing
 from mbrl.arguments import Count, NonNegative, Positive, ShareBelowOne
 from mbrl.data import Task, Transitions, ValueFunction
 from mbrl.errors import ConfigError, UnsupportedError
@@ -286,6 +287,7 @@ class GradientModel(FitAlone):
         epochs = updates = 0
         stop = False
         while not stop:
+            doing("fitting, epoch {}", epochs + 1)
             total, before = torch.zeros((), dtype=torch.float64, device=self.device), updates
             for batch in run.epoch():
                 total += self.update(batch, value)["loss"]
@@ -298,6 +300,7 @@ class GradientModel(FitAlone):
             if run.holdout is not None:
                 stop = self._end_epoch(run, self.score(run.holdout, value))
             stop = stop or epochs == self.max_epochs or updates == self.max_updates
+        doing("")
         report: dict[str, float | Tensor] = {"loss": loss, "epochs": float(epochs), "updates": float(updates)}
         final = self.end_fit(run, value)
         if final is not None and run.holdout is not None:

@@ -24,6 +24,7 @@ from gpytorch.models import ExactGP
 from torch import Tensor
 from torch.autograd import Function
 
+from mbrl.activity import doing
 from mbrl.models.gaussian_process.kernels import Hyperparameters, KernelName
 from mbrl.models.gaussian_process.posterior import factorised
 from mbrl.models.gaussian_process.settings import JITTER, exact_arithmetic
@@ -194,7 +195,8 @@ def find_hyperparameters(
         value = exact_likelihood(process, tries) if points is None else collapsed_bound(process, points, tries)
         optimizer = torch.optim.Adam(process.parameters(), lr)
         reached = None
-        for _ in range(updates):
+        for update in range(updates):
+            doing("fitting, update {} of {}", update + 1, updates)
             optimizer.zero_grad()
             reached = value()
             (curb(process.hyperparameters) / len(z) - reached).sum().backward()
@@ -202,5 +204,6 @@ def find_hyperparameters(
         if reached is None:
             reached = value()
         last = process.hyperparameters
+    doing("")
     found = Hyperparameters(last.lengthscale.detach(), last.signal.detach(), last.noise.detach())
     return Found(found, reached.detach(), sum(tries))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mbrl.activity import doing
 from mbrl.data import RowGenerator, Transitions, ValueFunction, make_generator
 from mbrl.models import DynamicsModel
 from mbrl.planners.metrics import unreported
@@ -91,6 +92,7 @@ class Imagination:
                 part = Transitions.cat([part for part, _ in kept]).select(torch.cat([keep for _, keep in kept]))
                 stored += len(part)
                 store(part)
+        doing("")
         counted = {} if self.data is None else {"rollout/outside": outside / max(stored, 1)}
         return {
             "rollout/stored": float(stored),
@@ -122,6 +124,7 @@ class Imagination:
         before: tuple[Transitions, Tensor, Tensor] | None = None  # what the last depth yields
         went_on: Tensor | None = None  # which of its rows are those of this depth; None: all, in their places
         for depth in range(length):
+            doing("rolling out, step {} of {}", depth + 1, length)
             situation = Situation(
                 state.obs,
                 self.policy,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 
-from mbrl.search.commands.workers import check_work, work
+import optuna
+
+from mbrl.search.commands.workers import ONE_OF_SEVERAL, check_work, show_run, work
 from mbrl.search.file.export import Parse, check, example_command
 from mbrl.search.file.search_file import SearchFile, read_search_file
 from mbrl.search.study.best_yaml import leave_best
+from mbrl.search.study.expected_time import expected_time
 from mbrl.search.study.outcome import counts_of
 from mbrl.search.study.storage import load_study, redacted
 from mbrl.search.study.study import RUNS, ask_to_stop, exists, open_study
@@ -34,14 +38,22 @@ def run(given: argparse.Namespace, allow: Sequence[str], parse: Parse) -> int:
         if given.earlier is not None:
             queue_from(study, search, given.earlier, given.storage)
         ask_to_stop(study, False)
+        if ONE_OF_SEVERAL not in os.environ:
+            show_run("\n".join([_plan(search, given, new=new), f"  time     {_time(study, search, given)}"]))
         code = work(study, search, given, allow, ["search", "run", given.search])
         if code == DONE:
             leave_best(study, search, RUNS / search.study, parse)
         return code
 
 
+def _time(study: optuna.Study, search: SearchFile, given: argparse.Namespace) -> str:
+    trials = search.budget.trials if given.trials is None else given.trials
+    hours = search.budget.hours if given.hours is None else given.hours
+    return expected_time(trials, study.get_trials(deepcopy=False), given.workers, hours, search.limits.trial_minutes)
+
+
 def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:
-    """Says what a run would do, for `--dry-run`."""
+    """Says what a run does, or would do."""
     trials = search.budget.trials if given.trials is None else given.trials
     hours = search.budget.hours if given.hours is None else given.hours
     budget = [f"{number:g} {unit}" for number, unit in ((trials, "trials"), (hours, "hours")) if number is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
@@ -14,6 +14,7 @@ from mbrl.search.commands.workers import TRIALS
 from mbrl.search.file.export import Parse
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.best_yaml import best_of
+from mbrl.search.study.expected_time import time_left
 from mbrl.search.study.outcome import counts_of, spent
 from mbrl.search.study.storage import load_study, redacted
 from mbrl.search.study.study import read_search
@@ -49,7 +50,7 @@ def status(study: optuna.Study, search: SearchFile, where: str) -> list[str]:
     ]
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     lines += [f"  running   {_lease(trial)}" for trial in running]
-    left = _time_left(most, trials, len(running))
+    left = time_left(most, trials, len(running), len(running))
     lines += [] if left is None else [f"  time left about {left}, if trials go on to take as long"]
     return lines + _best(study, search)
 
@@ -74,12 +75,3 @@ def _lease(trial: FrozenTrial) -> str:
         age = f"last beat {max(0, round(seconds))} s ago by its clock"
     where = " ".join(str(attributes[name]) for name in ("host", "device") if name in attributes)
     return f"trial {trial.number}  {where}  {age}".replace("    ", "  ")
-
-
-def _time_left(most: int | None, trials: Sequence[FrozenTrial], workers: int) -> str | None:
-    """Guesses the time left from the trials that ended; None where there is nothing to guess from."""
-    times = [float(trial.user_attrs["wall_s"]) for trial in trials if trial.user_attrs.get("wall_s")]
-    if most is None or not times or workers == 0:
-        return None
-    to_do = max(0, most - spent(trials)) + workers / 2  # those that run are half done
-    return str(timedelta(seconds=round(to_do * sum(times) / len(times) / workers)))

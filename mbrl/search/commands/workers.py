@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.arguments import Positive, check_argument, check_whole
-from mbrl.errors import shown
+from mbrl.errors import shown, wrapped
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import Outcome, spent
 from mbrl.search.study.storage import check_url, patiently
@@ -27,6 +28,7 @@ from mbrl.training.output import say
 from mbrl.training.processes.handled import handled
 from mbrl.training.processes.run_process import CHILD, environment
 
+ONE_OF_SEVERAL = "MBRL_ONE_OF_SEVERAL"  # environment variable of a worker whose parent has said what the search is
 TRIALS = "trials"  # study attribute: the budget of whoever came last, where it isn't the search file's
 
 
@@ -69,10 +71,13 @@ def work(study: optuna.Study, search: SearchFile, given: Namespace, allow: Seque
         names = [objective.metric for objective in search.objectives]
         values = [f"{name} {value:.5g}" for name, value in zip(names, outcome.values, strict=False)] or [outcome.detail]
         seeds = ", ".join(str(seed) for seed in trial.user_attrs.get("seeds", []))
-        done = str(spent(study.get_trials(deepcopy=False))) + ("" if trials is None else f"/{trials}")
+        everything = study.get_trials(deepcopy=False)
+        done = str(spent(everything)) + ("" if trials is None else f"/{trials}")
+        chosen = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items())
         show_run(
-            f"trial {trial.number}", outcome.outcome, *values, f"seed {seeds}", f"{outcome.wall_s:.0f} s", f"{done} done"
-        )
+            f"trial {trial.number}", outcome.outcome, *values, f"seed {seeds}", f"{outcome.wall_s:.0f} s", f"{done} done",
+            chosen, _best_of(study, everything, names),
+        )  # fmt: skip
 
     code = worker_on(
         study,
@@ -129,9 +134,23 @@ def worker_on(
     )
 
 
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _best_of(study: optuna.Study, trials: Sequence[FrozenTrial], names: Sequence[str]) -> str:
+    """The best value so far and its trial; of several objectives there is no single one."""
+    found = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
+    if len(names) > 1 or not found:
+        return ""
+    choose = max if study.direction == StudyDirection.MAXIMIZE else min
+    best = choose(found, key=lambda trial: float(trial.values[0]))
+    return f"best so far {names[0]} {best.values[0]:.5g} of trial {best.number}"
+
+
 def show_run(*parts: str) -> None:
     """Writes a line to stderr for a trial or run that ended; empty parts are left out."""
-    sys.stderr.write(shown("  ".join(part for part in parts if part)) + "\n")
+    sys.stderr.write(wrapped(shown("  ".join(part for part in parts if part)), sys.stderr) + "\n")
 
 
 def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int:
@@ -162,7 +181,8 @@ def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int
             mine = [*options, *shared, *([] if device is None else ["--device", device])]
             if not told:
                 command = [sys.executable, *CHILD, str(os.getpid()), *mine]
-                workers.append(subprocess.Popen(command, start_new_session=True))
+                quiet = {**os.environ, ONE_OF_SEVERAL: "1"}
+                workers.append(subprocess.Popen(command, start_new_session=True, env=quiet))
         codes = [worker.wait() for worker in workers]
     for code in codes:
         if code < 0:

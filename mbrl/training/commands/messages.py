@@ -38,6 +38,8 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
         return f"{where}expected a class derived from {found[2]}, got {found[1]}, which is none; give the class_path of one."
     if (found := re.search(r"Subtypes: \[(.*)\] Errors: .* Given value: (.*)", text)) and (asked := _union(found[1])):
+        if found[2] == "None" and "null" in asked:  # the parser takes none as a single option of a part of a part
+            return f"{where}expected {asked} in a file, got it on the command line; give a file by --config."
         return f"{where}expected {asked}, got {found[2]}."
     if found := re.search(r"Expected a (<class '[\w.]+'>|typing\.Literal\[[^\]]*\])\. Got value: (.*)", text):
         return f"{where}expected {_words(found[1])}, got {found[2]}."

@@ -19,7 +19,7 @@ from mbrl.training.run_lock import locked
 
 DIVERGED = 4  # exit code of `mbrl fit`
 
-CHILD = ("-P", "-m", "mbrl.training.processes.child_process")  # how Python starts `mbrl`; tests put something quicker here
+CHILD = ("-P", "-m", "mbrl.child_process")  # how Python starts `mbrl`; tests put something quicker here
 
 SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's process never needs
 
@@ -67,7 +67,7 @@ class RunProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._kill()
+        self.close()
 
     def wait(self, seconds: float) -> bool:
         """Waits for the end, at most this long, and tells whether it came."""
@@ -81,7 +81,7 @@ class RunProcess:
         """Asks the run to end, which lets it write a checkpoint; after `patience_s` seconds ends it."""
         self.ask_to_end()
         if not self.wait(patience_s):
-            self._kill()
+            self.close()
 
     def ask_to_end(self) -> None:
         """Asks the run to end, and doesn't wait."""
@@ -113,8 +113,8 @@ class RunProcess:
             file.seek(max(self._before, end - _TEXT_END))
             return file.read().decode(errors="replace")
 
-    def _kill(self) -> None:
-        """Ends the run and the processes that it started."""
+    def close(self) -> None:
+        """Ends the run and the processes that it started, once: afterwards the system may give its number to others."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

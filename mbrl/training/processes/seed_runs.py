@@ -81,12 +81,13 @@ class SeedRuns:
         ended: dict[int, Ended] = {}
         until: float | None = None  # when patience ends
         with ExitStack() as stack, handled(self._take):
+            stack.callback(_close, running)
             while running or (waiting and not self.signal):
                 while waiting and len(running) < self.workers and not self.signal:
                     seed = waiting.pop(0)
                     try:
-                        running[seed] = self._start(seed, stack)
-                    except (BlockingIOError, RunFolderError) as error:
+                        running[seed] = self._start(seed)
+                    except (OSError, RunFolderError) as error:
                         ended[seed] = self._end(seed, Ended("error", self._held(seed, error)))
                 if self.signal and until is None:
                     until = time.monotonic() + self.patience_s
@@ -100,7 +101,7 @@ class SeedRuns:
                     for line in lines[seed].read():
                         self._show_value(seed, line)
                     if over:
-                        del running[seed]
+                        running.pop(seed).close()
                         ended[seed] = self._end(seed, self._outcome(process))
         return {seed: ended.get(seed, Ended(INTERRUPTED)) for seed in self.folders}
 
@@ -109,18 +110,20 @@ class SeedRuns:
             raise KeyboardInterrupt
         self.signal = number
 
-    def _start(self, seed: int, stack: ExitStack) -> RunProcess:
+    def _start(self, seed: int) -> RunProcess:
         folder = self.folders[seed]
         make_writable(folder, "--name")
         refuse_links(folder)
         with locked(folder / LOCK) as lock:  # the run's process keeps it
-            process = stack.enter_context(RunProcess(self.arguments(seed, folder), folder, lock))
-        self.show(seed, f"started, its words are in {folder / 'stdout.log'}")
+            process = RunProcess(self.arguments(seed, folder), folder, lock)
+        self.show(seed, f"started, its words are in {folder / 'stderr.log'}")
         return process
 
     def _held(self, seed: int, error: OSError | RunFolderError) -> str:
         if isinstance(error, RunFolderError):
             return str(error)
+        if not isinstance(error, BlockingIOError):  # such as a full disk
+            return f"expected to write into {self.folders[seed]}, but that failed ({error.strerror}); free space there."
         return (
             f"expected a run folder for this process alone, but another trains in {self.folders[seed]}; wait until that has "
             "ended, or stop it."
@@ -138,6 +141,11 @@ class SeedRuns:
         value, clock = line.get(self.metric), next((name for name in CLOCKS if name in line), None)
         if value is not None and clock is not None:
             self.show(seed, f"{clock} {line[clock]}: {self.metric} {value:.5g}")
+
+
+def _close(running: Mapping[int, RunProcess]) -> None:
+    for process in running.values():
+        process.close()
 
 
 class _NewLines:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mbrl.analysis import OneStepError, OpenLoopError, Skipped
 from mbrl.analysis.model_error.one_step_result import DATASET, POLICY_ROWS, Region
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve
+from mbrl.analysis.model_error.reward_and_termination_result import ReturnError, RewardAndTermination
 from mbrl.analysis.model_report.verdict import Verdict, verdict
 
 NAMES = ["x", "theta_dot"]
@@ -93,10 +94,10 @@ def test_one_bad_dimension_of_a_useless_model_and_of_a_good_one() -> None:
     spoilt = of(open_loop(steady([0.01, 2.0])))
     assert spoilt.trust == "none"
     assert "no change is as good in theta_dot (2, no change 0.1); the worst of the others is x (0.01)" in spoilt.sentences[1]
-    hidden = of(open_loop(steady([0.01, 0.9]), steady([1.0, 0.5])))
+    hidden = of(open_loop(steady([0.01, 0.6]), steady([1.0, 0.5])))
     assert hidden.trust == "all"
     assert (
-        "after 25 steps no change is as good in theta_dot (0.9, no change 0.5); the worst of the others is x (0.01)"
+        "after 25 steps no change is as good in theta_dot (0.6, no change 0.5); the worst of the others is x (0.01)"
         in (hidden.sentences[1])
     )
     assert "look at that dimension's own panel" in hidden.sentences[2]
@@ -116,16 +117,36 @@ def test_good_single_steps_that_diverge() -> None:
     median = growing(0.001, 50.0)[:, 0].tolist()
     assert found.sentences[0].startswith(f"For {found.steps} steps of 25: its median error is 0.001 standard deviations")
     assert f"{median[found.steps - 1]:.3g} after {found.steps}, and {median[found.steps]:.3g} after" in found.sentences[0]
+    assert found.sentences[1].startswith(
+        f"Where not: beyond {found.steps} steps; else nothing stands out; the worst dimension"
+    )
     assert f"keep rollouts and plans to {found.steps} steps" in found.sentences[2]
+    assert "same kind of data" not in found.sentences[2], "no advice for a model that fails from the first step on"
     broken = growing(0.001, 0.01).clone()
     broken[7:] = torch.nan
     stopped = of(open_loop(broken, not_finite=60))
     assert (stopped.trust, stopped.steps) == ("some", 7) and "60 of 100 rollouts are not finite" in stopped.sentences[1]
+    assert stopped.sentences[0].endswith("after 7, and after 8 most rollouts are not finite.")
+    nowhere = of(open_loop(steady(torch.nan), not_finite=100))
+    assert nowhere.trust == "none" and "after 1 step already most of its rollouts are not finite" in nowhere.sentences[0]
 
 
-def test_an_error_as_large_as_the_data_is_no_forecast_though_no_change_is_worse() -> None:
+def test_rollouts_that_the_model_itself_ended_are_told() -> None:
+    """They flatter it."""
+    found = of(open_loop(growing(0.01, 0.2), halted=17))
+    assert found.trust == "all" and "17 of 100 rollouts left its domain and don't count" in found.sentences[1]
+    assert "widen the domain" in found.sentences[2]
+    assert "domain" not in " ".join(of(open_loop(growing(0.01, 0.2), halted=2)).sentences)
+
+
+def test_nothing_varies() -> None:
+    found = of(open_loop(steady(torch.nan)))
+    assert found.trust == "unknown" and "nothing varies in these 20 windows" in found.sentences[0]
+
+
+def test_a_large_error_is_no_forecast_though_no_change_is_worse() -> None:
     found = of(open_loop(growing(0.1, 4.0), steady(9.0)))
-    assert found.trust == "some" and "as far off as a typical state is from the average one" in found.sentences[0]
+    assert found.trust == "some" and "more than half as far off as a typical state is" in found.sentences[0]
 
 
 @pytest.mark.parametrize(("model", "trust"), [(steady(0.15), "all"), (growing(0.3, 0.9), "none")])
@@ -177,6 +198,24 @@ def test_far_from_the_data_and_under_the_policy() -> None:
     assert "far from training data its one-step error is 6 times that near them" in found.sentences[1]
     assert "under the present policy its one-step error is 4.5 times the dataset's" in found.sentences[1]
     assert "collect rows with the policy and fit it again" in found.sentences[2]
+
+
+@pytest.mark.parametrize(("scale", "told"), [(0.9, False), (-3.0, True), (3.0, True)])
+def test_returns_that_are_promised_and_dont_come(scale: float, told: bool) -> None:
+    """Beside what real ones differ by, in whatever units."""
+    obtained = 1e4 * torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64) - 1e6
+    none = torch.zeros(4, dtype=torch.int64)
+    returns = ReturnError(12, 0.99, 5, none, none, obtained, obtained + 5e3 * scale, torch.zeros(4), 0.0)
+    found = of(open_loop(growing(0.01, 0.2)), RewardAndTermination(None, None, returns, False))
+    way = "high" if scale > 0 else "low"
+    sentence = f"returns over 12 steps are predicted 1.5e+04 too {way}, where they differ by 1e+04 from each other"
+    assert (sentence in found.sentences[1]) is told and ("plan fewer steps ahead" in found.sentences[2]) is told
+
+
+def test_no_return_could_be_predicted() -> None:
+    some, none = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.int64)
+    returns = ReturnError(12, 0.99, 5, none, none, some, some * torch.nan, some, 0.0)
+    assert "returns" not in of(open_loop(growing(0.01, 0.2)), RewardAndTermination(None, None, returns, False)).sentences[1]
 
 
 def test_a_report_without_rollouts_says_so() -> None:

@@ -87,6 +87,29 @@ def test_a_search_runs_and_the_same_command_goes_on(capsys: pytest.CaptureFixtur
     assert mbrl("run", "search.yaml") == 0 and len(trials()) == 3
 
 
+def test_a_search_says_at_once_what_it_is_and_each_trial_what_it_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mbrl("run", write(limits={"trial_minutes": 20}), "--trials", "2") == 0
+    said = capsys.readouterr().err
+    assert said.index(f"fake in {URL}: a new study\n  budget   2 trials, 1 at a time") < said.index("trial 0  ok")
+    assert "  time     known once a trial has ended, and none takes longer than 20 min\n" in said
+    first, second = (line for line in said.splitlines() if line.startswith("trial "))
+    assert first.endswith("1/2 done  model.x 2  best so far eval/return 47 of trial 0")
+    value = trials()[1].value
+    best = max((47.0, 0), (value, 1))
+    assert f"model.x {trials()[1].params['model.x']:.4g}  best so far eval/return {best[0]:.5g} of trial {best[1]}" in second
+    assert mbrl("run", "search.yaml", "--hours", "5") == 0
+    said = capsys.readouterr().err
+    assert "goes on after 2 ok" in said and "time     about 0:00:0" in said and "no trial begins after 5 h" in said
+
+
+def test_of_several_workers_one_says_what_the_search_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MBRL_ONE_OF_SEVERAL", "1")
+    assert mbrl("run", write(), "--trials", "1") == 0
+    assert "a new study" not in capsys.readouterr().err
+
+
 def test_a_search_that_was_interrupted_draws_what_one_in_one_go_draws() -> None:
     mbrl("run", write(), "--trials", "1")
     mbrl("run", "search.yaml")

@@ -261,7 +261,7 @@ def test_reductions() -> None:
 
 CHILD = """
 import sys, time
-from mbrl.training.processes.child_process import end_with
+from mbrl.child_process import end_with
 end_with(int(sys.argv[1]))
 print('up', flush=True)
 time.sleep(60)

@@ -76,6 +76,11 @@ KNOWN = ["trainer.eval_every", "trainer.folder", "horizon", "plans"]
             "env_kwargs: expected a mapping, or null, got [1].",
         ),
         (
+            _not_of("elites", "typing.Annotated[int, of at least 1], <class 'NoneType'>", "None"),
+            "elites: expected a whole number of at least 1, or null in a file, got it on the command "
+            "line; give a file by --config.",
+        ),
+        (
             "the following arguments are required: fit.data",
             "data: expected a value, got none; set it in the configuration or on the command line.",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mbrl.training.processes.run_process import LOCK
+from mbrl.training.processes.run_process import LOCK, RunProcess
 from mbrl.training.processes.seed_runs import INTERRUPTED, Ended, SeedRuns, exit_code
 from mbrl.training.run_lock import locked
 
@@ -53,6 +54,33 @@ def test_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert said.count("0 env_steps 50: eval/return 50") == 1
     assert json.loads((tmp_path / "seed7/seen.json").read_text())["arguments"][2] == "--seed_everything=7"
     assert made.signal == 0
+
+
+def test_one_that_ended_is_closed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may be another process's soon, which must not be ended with the rest."""
+    closed: list[Path] = []
+    real = RunProcess.close
+    monkeypatch.setattr(RunProcess, "close", lambda self: (closed.append(self.folder), real(self)))
+    made, _ = runs(tmp_path, {0: "ok", 1: "slow"})
+    at_the_end: list[list[Path]] = []
+    monkeypatch.setattr(made, "show", lambda seed, text: at_the_end.append(list(closed)) if text == "done" else None)
+    made.run()
+    assert at_the_end == [[tmp_path / "seed0"], [tmp_path / "seed0", tmp_path / "seed1"]]
+    assert len(closed) == 2
+
+
+def test_a_disk_without_room_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = runs(tmp_path, {0: "ok", 1: "ok"})
+    real = made._start
+
+    def start(seed: int) -> RunProcess:
+        if seed == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(seed)
+
+    monkeypatch.setattr(made, "_start", start)
+    ends = made.run()
+    assert ends[1] == Ended("ok") and "No space left on device" in ends[0].why
 
 
 def test_no_more_run_at_once_than_workers(tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""The card of a run: the README.md of its repository, written from what the run's files say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mbrl.training.metrics_file import CLOCKS
+
+
+def card(repo_id: str, checkpoint: Mapping[str, Any], test: Mapping[str, Any] | None, allow: tuple[str, ...]) -> str:
+    """The card's text: Markdown with the hub's YAML before it.
+
+    Args:
+        repo_id: the repository, `user/name`.
+        checkpoint: Lightning's dict, without buffers.
+        test: the content of `test.json`, if it is of this checkpoint.
+        allow: modules of the run's own that loading it needs.
+    """
+    run, task = checkpoint["mbrl_run"], checkpoint["mbrl"]["task"]
+    kind, env = _plain(str(run["class_path"]).rpartition(".")[2]), _plain(str(task.get("env_id") or "a dataset"))
+    planner = checkpoint["mbrl"]["kind"] == "planner"
+    rows = {
+        "environment": f"`{env}`",
+        "planner" if planner else "model": f"`{kind}`",
+        **{name: f"`{_plain(str(part))}`" for name, part in _parts(run["model"]).items()},
+        ("real steps" if run["clock"] == "env_steps" else CLOCKS[run["clock"]]): f"{int(run['position']):,}",
+        "seed": str(int(checkpoint["mbrl"]["seed"])),
+        "return": _return(run, test) if planner else None,
+        "versions": ", ".join(
+            f"{name} {_plain(str(version))}" for name, version in {**_own_version(), **run.get("versions", {})}.items()
+        ),
+    }
+    table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text is not None)
+    modules = f", allow={list(allow)!r}" if allow else ""
+    needs = f" Its own code is needed beside it: `{_plain(', '.join(allow))}`." if allow else ""
+    use = (
+        f'policy = mbrl.from_hub("{repo_id}"{modules})\naction = policy.predict(obs)  # environment units, as obs is'
+        if planner
+        else f'model = mbrl.from_hub("{repo_id}"{modules})'
+    )
+    return f"""---
+{yaml.safe_dump(_about(kind, env, test), sort_keys=False, allow_unicode=True)}---
+
+# {kind} on {env}
+
+Trained with mbrl, a toolkit of model-based reinforcement learning.
+
+| | |
+|---|---|
+{table}
+
+## Use
+
+```bash
+pip install 'mbrl-toolkit[hub]'
+```
+
+```python
+import mbrl
+
+{use}
+```
+
+Files are tensors and plain data, and loading runs nothing from them.{needs} `mbrl hub pull {repo_id} --folder FOLDER`
+brings the run into a folder, for `mbrl test FOLDER` and `mbrl play FOLDER`. The settings are in `config.yaml`; replay
+buffers are left out.
+"""
+
+
+def _about(kind: str, env: str, test: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The hub's metadata; a result is there only where a test measured it."""
+    about: dict[str, Any] = {
+        "library_name": "mbrl-toolkit",
+        "pipeline_tag": "reinforcement-learning",
+        "tags": ["reinforcement-learning", "model-based-reinforcement-learning", kind, env],
+    }
+    if test is not None and isinstance(test.get("test/return"), float):
+        about["model-index"] = [
+            {
+                "name": kind,
+                "results": [
+                    {
+                        "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
+                        "dataset": {"name": env, "type": env},
+                        "metrics": [{"type": "mean_reward", "name": "mean return", "value": test["test/return"]}],
+                    }
+                ],
+            }
+        ]
+    return about
+
+
+def _parts(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Classes of the model and the learner within a planner."""
+    arguments = spec.get("init_args", {})
+    found = {"dynamics model": arguments.get("dynamics"), "learner": arguments.get("learner")}
+    return {
+        name: str(part["class_path"]).rpartition(".")[2]
+        for name, part in found.items()
+        if isinstance(part, Mapping) and "class_path" in part
+    }
+
+
+def _return(run: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:
+    if test is not None and isinstance(test.get("test/return"), float):
+        low, high = test.get("test/return_low"), test.get("test/return_high")
+        interval = f", 95 % interval [{low:.1f}, {high:.1f}]" if low is not None and high is not None else ""
+        return f"{test['test/return']:.1f} over {int(test['test/episodes'])} test episodes{interval}"
+    if run.get("eval_return") is not None:
+        return f"{run['eval_return']:.1f} in the last evaluation of training; not tested on episodes of its own"
+    return "not measured at this checkpoint"
+
+
+def _own_version() -> dict[str, str]:
+    try:
+        return {"mbrl": version("mbrl-toolkit")}
+    except PackageNotFoundError:  # a copy on the path that was never installed
+        return {}
+
+
+def _plain(text: str) -> str:
+    """A name without what Markdown or a table's cell would take for its own."""
+    return re.sub(r"[^\w ./:,+-]", "_", text)
+
+
+def test_of(folder: Path, sha256: str) -> Any:
+    """The content of a run's `test.json` if it is of the checkpoint whose `model.pt` has this hash, else None."""
+    path = folder / "test.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if found["checkpoint"]["sha256"] == sha256 else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
