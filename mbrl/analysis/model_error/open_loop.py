@@ -122,6 +122,7 @@ def open_loop_error(
         not_finite=bad.count,
         exact=exact,
         notes=tuple(notes),
+        halted=bad.halted,
     )
 
 

@@ -66,6 +66,7 @@ class OpenLoopError(Result):
         not_finite: rollouts with a number that isn't finite.
         exact: whether the errors are zero to rounding.
         notes: see `Result`.
+        halted: rollouts that the model itself ended, which don't count from there on.
     """
 
     name: ClassVar[str] = "open_loop"
@@ -80,6 +81,7 @@ class OpenLoopError(Result):
     not_finite: int
     exact: bool
     notes: Sequence[str] = ()
+    halted: int = 0
 
     @property
     def horizon(self) -> int:
@@ -139,6 +141,7 @@ class OpenLoopError(Result):
             "worst_dimension_at_the_end": None if self.exact or at_end[worst] == -torch.inf else self.dimensions[worst],
             "share_terminated_early": number(self.terminated_early),
             "rollouts_not_finite": self.not_finite,
+            "rollouts_halted": self.halted,
         }
 
     def in_short(self) -> list[str]:

@@ -27,7 +27,7 @@ _LINEAR = 2.0  # times closer
 _OUTSTANDING = 3.0  # times the other dimensions
 _FAR = 3.0  # times, far from the data
 _POLICY = 2.0  # times, under the policy
-_REWARD = 0.5  # of its standard deviation
+_REWARD = 0.5  # of its standard deviation, or of that of returns
 _EARLY = 0.05  # share of rollouts
 _FOUND = 0.5  # share of ends
 _EXPLAINED = 0.5  # share of an observation's change
@@ -160,6 +160,9 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: 
         weak.append(
             _Finding(f"{found.not_finite} of {of} rollouts are not finite", "bound its states, such as by domain=[Box(…)]")
         )
+    if found.halted >= _EARLY * found.windows * found.particles:
+        said = f"{found.halted} of {found.windows * found.particles} rollouts left its domain and don't count from there on"
+        weak.append(_Finding(said, "widen the domain if real states lie there, or keep rollouts shorter"))
     weak += _dimensions(found, found.horizon if trust == "all" else steps + 1)
     one, reward, sure = _of(OneStepError, parts), _of(RewardAndTermination, parts), _of(Calibration, parts)
     if one is not None:
@@ -253,7 +256,7 @@ def _equations(part: ModelEquations) -> list[_Finding]:
 
 
 def _reward(part: RewardAndTermination) -> list[_Finding]:
-    """A reward that is off, and ends that aren't found."""
+    """A reward that is off, ends that aren't found, and returns that are promised and don't come."""
     said, found = part.summary(), []
     reward, ends = said["reward"], said["termination"]
     if reward is not None and (reward["rmse_per_sd"] or 0.0) >= _REWARD:
@@ -269,6 +272,14 @@ def _reward(part: RewardAndTermination) -> list[_Finding]:
                 "name the task's termination, data.init_args.terminated, if you know it",
             )
         )
+    returns = part.returns
+    if returns is not None and returns.bias is not None:
+        spread = float(returns.obtained[returns.fine].std(correction=0))
+        if abs(returns.bias) >= _REWARD * spread > 0:
+            off = f"{rounded(abs(returns.bias))} too {'high' if returns.bias > 0 else 'low'}"
+            said = f"returns over {_steps(returns.horizon)} are predicted {off}, where they differ by {rounded(spread)}"
+            advice = "plan fewer steps ahead, or look at reward and ends, which add up in a return"
+            found.append(_Finding(f"{said} from each other", advice))
     return found
 
 

@@ -61,6 +61,8 @@ def test_it_says_what_the_equations_leave_open() -> None:
     assert (
         f"its equation explains {100 * made.explained_least[1]:.0f} % of the change of b_dot" in found.verdict.sentences[1]
     )
+    halted = found.part("open_loop").to_json()["summary"]["rollouts_halted"]
+    assert halted > 0 and f"{halted} of 400 rollouts left its domain" in found.verdict.sentences[1]
     assert "of these rows lie outside of its domain" in found.verdict.sentences[1]
     assert "give the library the terms that it lacks" in found.verdict.sentences[2]
     assert model_equations(model).summary()["explained_least"] is None, "without rows"

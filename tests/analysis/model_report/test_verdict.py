@@ -13,6 +13,7 @@ from torch import Tensor
 from mbrl.analysis import OneStepError, OpenLoopError, Skipped
 from mbrl.analysis.model_error.one_step_result import DATASET, POLICY_ROWS, Region
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve
+from mbrl.analysis.model_error.reward_and_termination_result import ReturnError, RewardAndTermination
 from mbrl.analysis.model_report.verdict import Verdict, verdict
 
 NAMES = ["x", "theta_dot"]
@@ -130,6 +131,14 @@ def test_good_single_steps_that_diverge() -> None:
     assert nowhere.trust == "none" and "after 1 step already most of its rollouts are not finite" in nowhere.sentences[0]
 
 
+def test_rollouts_that_the_model_itself_ended_are_told() -> None:
+    """They flatter it."""
+    found = of(open_loop(growing(0.01, 0.2), halted=17))
+    assert found.trust == "all" and "17 of 100 rollouts left its domain and don't count" in found.sentences[1]
+    assert "widen the domain" in found.sentences[2]
+    assert "domain" not in " ".join(of(open_loop(growing(0.01, 0.2), halted=2)).sentences)
+
+
 def test_nothing_varies() -> None:
     found = of(open_loop(steady(torch.nan)))
     assert found.trust == "unknown" and "nothing varies in these 20 windows" in found.sentences[0]
@@ -189,6 +198,24 @@ def test_far_from_the_data_and_under_the_policy() -> None:
     assert "far from training data its one-step error is 6 times that near them" in found.sentences[1]
     assert "under the present policy its one-step error is 4.5 times the dataset's" in found.sentences[1]
     assert "collect rows with the policy and fit it again" in found.sentences[2]
+
+
+@pytest.mark.parametrize(("scale", "told"), [(0.9, False), (-3.0, True), (3.0, True)])
+def test_returns_that_are_promised_and_dont_come(scale: float, told: bool) -> None:
+    """Beside what real ones differ by, in whatever units."""
+    obtained = 1e4 * torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64) - 1e6
+    none = torch.zeros(4, dtype=torch.int64)
+    returns = ReturnError(12, 0.99, 5, none, none, obtained, obtained + 5e3 * scale, torch.zeros(4), 0.0)
+    found = of(open_loop(growing(0.01, 0.2)), RewardAndTermination(None, None, returns, False))
+    way = "high" if scale > 0 else "low"
+    sentence = f"returns over 12 steps are predicted 1.5e+04 too {way}, where they differ by 1e+04 from each other"
+    assert (sentence in found.sentences[1]) is told and ("plan fewer steps ahead" in found.sentences[2]) is told
+
+
+def test_no_return_could_be_predicted() -> None:
+    some, none = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.int64)
+    returns = ReturnError(12, 0.99, 5, none, none, some, some * torch.nan, some, 0.0)
+    assert "returns" not in of(open_loop(growing(0.01, 0.2)), RewardAndTermination(None, None, returns, False)).sentences[1]
 
 
 def test_a_report_without_rollouts_says_so() -> None:
