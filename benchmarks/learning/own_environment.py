@@ -1,6 +1,6 @@
 """The walk of docs/own_environment.md in full: `mbrl init` in an environment that no preset knows, and its run.
 
-    python benchmarks/learning/own_environment.py --seeds 0 1 2        # 3 core-minutes a seed
+    python benchmarks/learning/own_environment.py --seeds 0 1 2
 
 The environment is `examples/lift.py`. The settings are what the command writes, nothing over them; the same command after an
 interruption goes on. Rows are kept as by `run.py`, in `results/own-environment.*.csv`.
