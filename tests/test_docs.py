@@ -157,11 +157,12 @@ def menu(entry: Any) -> Iterator[str]:
             yield from menu(item)
 
 
-def test_the_menu_has_pages_that_exist_once() -> None:
+def test_the_menu_has_each_page_once() -> None:
     linked = site("linked_files")
     listed = list(menu(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
     assert len(listed) == len(set(listed))
     assert all((ROOT / linked.in_project(uri)).is_file() for uri in listed)
+    assert {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} <= set(listed)
 
 
 def test_every_package_has_a_page() -> None:

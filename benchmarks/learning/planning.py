@@ -16,59 +16,27 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 import mbrl
 from benchmarks.learning import run
+from benchmarks.learning.planning_pages import draw, table
+from benchmarks.learning.planning_settings import SEEDS, TASKS, Setting, Spec, exact_settings, learned_settings, read_config
 from mbrl.data import make_generator
 from mbrl.envs import VectorExperience, make_task
-from mbrl.figure_style import in_style
 from mbrl.planners import PETS, Memory, evaluate
 from mbrl.spec import from_spec
 
-ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "configs"
-FIGURES = ROOT / "docs" / "figures"
-TASKS = {"pendulum": "Pendulum-v1", "cartpole_swingup": "dm_control/cartpole-swingup-v0, action repeat 4"}
-HORIZONS = {"pendulum": 20, "cartpole_swingup": 30}  # of the settings that are varied in a learned model
-# of the starts: the exact part's settings were chosen on seed 10, and the training runs have those of 0 to 10
-SEEDS = {"exact": 0, "learned": 20}
+FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 WARM_UP, TIMED = 10, 60  # decisions
 ROUNDS = 5
-
-Spec = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A way to plan.
-
-    Attributes:
-        label: its name in tables.
-        planner: those of PETS' arguments that say how to plan.
-        warm_start: whether a decision begins at the last one's plan.
-        starts: episodes that are enough to say what it reaches.
-    """
-
-    label: str
-    planner: Spec
-    warm_start: bool = True
-    starts: int = 10
-
-    @property
-    def text(self) -> str:
-        """All of it as JSON, the key of its row."""
-        return json.dumps({**self.planner, "warm_start": self.warm_start}, sort_keys=True)
 
 
 class ColdStart:
@@ -86,81 +54,6 @@ class ColdStart:
         """Acts as the planner does, from a memory that holds no plan."""
         memory.reset(torch.ones(memory.n, dtype=torch.bool, device=self.device))
         return self.planner.act(obs, memory, **options)
-
-
-# settings ----------------------------------------------------------------------------------------------------------------
-
-
-def optimizer(name: str, **arguments: Any) -> Spec:
-    """The spec of one of `mbrl.planners`' optimisers."""
-    return {"class_path": f"mbrl.planners.{name}", "init_args": arguments}
-
-
-def read_config(name: str) -> Spec:
-    """A file of `configs/`, by its path there."""
-    return yaml.safe_load((CONFIGS / name).read_text())
-
-
-def fast_preset(task: str) -> Spec:
-    """Planner settings of the task's preset at 20 Hz: optimizer, horizon and particles."""
-    arguments = read_config(f"pets/{task}_20hz.yaml")["model"]["init_args"]
-    return {name: arguments[name] for name in ("optimizer", "horizon", "particles")}
-
-
-def exact_settings(task: str) -> list[Setting]:
-    """The reference, the presets of `configs/mpc`, and what the preset at 20 Hz would do with an exact model."""
-    settings = [
-        Setting("reference", {"optimizer": optimizer("CEM", candidates=1000, elites=100, iterations=10), "horizon": 60}),
-    ]
-    base = read_config("base/mpc.yaml")["model"]["init_args"]
-    files = {"iCEM": None} | {path.stem: path for path in sorted((CONFIGS / "mpc" / "optimizers").glob("*.yaml"))}
-    for label, path in files.items():
-        own = {} if path is None else read_config(f"mpc/optimizers/{path.name}")["model"]["init_args"]
-        chosen = {**base, **own}
-        settings.append(Setting(label, {name: chosen[name] for name in ("optimizer", "horizon")}))
-    fast = fast_preset(task)
-    settings.append(Setting("20 Hz preset", {name: fast[name] for name in ("optimizer", "horizon")}))
-    return settings
-
-
-def learned_settings(task: str) -> list[Setting]:
-    """Settings from PETS' own down to the cheapest; each differs from one above it in one respect."""
-    cem = optimizer("CEM", candidates=400, elites=40, iterations=5)
-    small_cem = optimizer("CEM", candidates=100, elites=10, iterations=3)
-    long, noise = HORIZONS[task], 2.0
-
-    def icem(candidates: int, iterations: int, exponent: float) -> Spec:
-        elites = min(10, candidates // 2)
-        return optimizer("ICEM", candidates=candidates, elites=elites, iterations=iterations, exponent=exponent)
-
-    def planned(search: Spec, horizon: int, particles: int, **more: Any) -> Spec:
-        return {"optimizer": search, "horizon": horizon, "particles": particles, **more}
-
-    usual = icem(40, 3, noise)
-    return [
-        Setting("iCEM 40 x 3, 5 particles", planned(usual, long, 5)),
-        Setting("iCEM 40 x 3, 5 particles, no warm start", planned(usual, long, 5), warm_start=False),
-        Setting("iCEM 40 x 3, 1 particle", planned(usual, long, 1)),
-        Setting("iCEM 40 x 3, expectation", planned(usual, long, 1, propagation="expectation")),
-        Setting("iCEM 40 x 3, 5 particles, quick noise", planned(icem(40, 3, 0.25), long, 5)),
-        Setting("iCEM 40 x 2, 5 particles", planned(icem(40, 2, noise), long, 5)),
-        Setting("iCEM 20 x 2, 5 particles", planned(icem(20, 2, noise), long, 5)),
-        *(
-            Setting(f"iCEM 40 x 3, 5 particles, {horizon} steps", planned(usual, horizon, 5))
-            for horizon in (30, 20, 15, 10)
-            if horizon != long
-        ),
-        Setting("MPPI 100 x 1, 5 particles", planned(optimizer("MPPI", candidates=100, iterations=1), long, 5)),
-        Setting("MPPI 60 x 3, 5 particles", planned(optimizer("MPPI", candidates=60, iterations=3), long, 5)),
-        Setting("iCEM 40 x 3, 20 particles", planned(usual, long, 20)),
-        Setting("CEM 100 x 3, 5 particles", planned(small_cem, 25, 5)),
-        Setting("CEM 100 x 3, 5 particles, no warm start", planned(small_cem, 25, 5), warm_start=False),
-        Setting("CEM 400 x 5, 5 particles", planned(cem, 25, 5), starts=5),
-        Setting("CEM 400 x 5, 20 particles (PETS)", planned(cem, 25, 20), starts=5),
-    ]
-
-
-# measuring ---------------------------------------------------------------------------------------------------------------
 
 
 def exact_planner(task: str, setting: Setting) -> PETS:
@@ -282,73 +175,6 @@ def time_again(path: Path, about: Spec, settings: list[Setting], make: Callable[
     whole.unlink(missing_ok=True)
     run.append(whole, rows)
     whole.replace(path)
-
-
-# drawing -----------------------------------------------------------------------------------------------------------------
-
-
-@in_style
-def draw(task: str, path: Path) -> None:
-    """Return against milliseconds of the settings in a learned model, numbered, beside what the exact model gives."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
-
-    rows = [row for row in run.read(run.RESULTS / "planning-learned.csv") if row["task"] == TASKS[task]]
-    rows.sort(key=lambda row: float(row["ms"]))
-    exact = [
-        float(row["return"])
-        for row in run.read(run.RESULTS / "planning-exact.csv")
-        if row["task"] == TASKS[task] and row["label"] == "20 Hz preset" and row["seed"] == str(SEEDS["learned"])
-    ]
-    markers = {"ICEM": "^", "CEM": "o", "MPPI": "s"}
-    figure, axes = plt.subplots(figsize=(8.5, 4.2), layout="constrained")
-    for number, row in enumerate(rows, 1):
-        chosen = json.loads(row["setting"])
-        marker = markers[chosen["optimizer"]["class_path"].rpartition(".")[2]]
-        x, y = float(row["ms"]), float(row["return"])
-        axes.errorbar(
-            x, y, [[y - float(row["return_low"])], [float(row["return_high"]) - y]], color="0.6", elinewidth=0.8, capsize=2
-        )
-        face = "black" if chosen["warm_start"] else "white"
-        label = f"{number}  {row['label']}"
-        axes.plot(x, y, marker, color="black", markerfacecolor=face, markersize=6, linestyle="none", label=label)
-        axes.annotate(str(number), (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axes.axvline(50, color="0.4", linestyle=":", linewidth=1)
-    place: Spec = {"xycoords": ("data", "axes fraction"), "xytext": (3, 0), "textcoords": "offset points"}
-    axes.annotate("20 Hz", (50, 0.02), fontsize=8, **place)
-    for value in exact:
-        axes.axhline(value, color="0.4", linestyle="--", linewidth=1, label="exact model, 20 Hz preset")
-    axes.set_xscale("log")
-    axes.set_xlabel("milliseconds an action, one thread")
-    axes.set_ylabel("mean return, 95 % interval over starts")
-    axes.xaxis.set_major_locator(FixedLocator([10, 20, 30, 50, 100, 200, 500, 1000, 2000]))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_title(f"Planning in one learned model\n{TASKS[task]}", fontsize=10, loc="left")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def table() -> Iterator[str]:
-    """The rows of both files as lines of Markdown, those of a task, a model and a choice of starts together."""
-    for part in SEEDS:
-        rows = run.read(run.RESULTS / f"planning-{part}.csv")
-        for heading in dict.fromkeys((row["task"], row["model"], row["seed"]) for row in rows):
-            yield from ("", f"{heading[0]}, {heading[1]}, starts of seed {heading[2]}", "")
-            yield from ("| setting | steps | particles | starts | mean return (95 %) | worst | ms |", "|---" * 7 + "|")
-            for row in rows:
-                if (row["task"], row["model"], row["seed"]) == heading:
-                    low, mean, high, worst = (
-                        f"{float(row[name]):.0f}".replace("-", "−")
-                        for name in ("return_low", "return", "return_high", "return_min")
-                    )
-                    cells = [row["label"], row["horizon"], row["particles"], row["starts"], f"{mean} ({low} to {high})"]
-                    yield "| " + " | ".join([*cells, worst, f"{float(row['ms']):.3g}"]) + " |"
 
 
 def main() -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.learning import planning, run
+from benchmarks.learning import planning, planning_pages, planning_settings, run
 from mbrl.data import make_generator
 from mbrl.envs import VectorExperience, make_task
 from mbrl.models import Pendulum
 from mbrl.planners import CEM, PETS
 
-TASKS = sorted(planning.TASKS)
+TASKS = sorted(planning_settings.TASKS)
 EXACT, LEARNED = run.RESULTS / "planning-exact.csv", run.RESULTS / "planning-learned.csv"
-SMALL = {"optimizer": planning.optimizer("CEM", candidates=4, elites=2, iterations=1), "horizon": 2}
+SMALL = {"optimizer": planning_settings.optimizer("CEM", candidates=4, elites=2, iterations=1), "horizon": 2}
 
 
 def small_planner() -> PETS:
@@ -56,13 +56,13 @@ def test_the_time_of_an_action_is_the_median_after_the_warm_up(monkeypatch: pyte
 def test_rows_that_are_there_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
 
-    def measure(planner: PETS, setting: planning.Setting, seed: int) -> dict[str, int]:
+    def measure(planner: PETS, setting: planning_settings.Setting, seed: int) -> dict[str, int]:
         measured.append(setting.label)
         return {"starts": setting.starts, "seed": seed}
 
     monkeypatch.setattr(planning, "measure", measure)
     path, about = tmp_path / "x.csv", {"task": "t", "model": "m"}
-    settings = [planning.Setting("a", SMALL), planning.Setting("b", SMALL, warm_start=False)]
+    settings = [planning_settings.Setting("a", SMALL), planning_settings.Setting("b", SMALL, warm_start=False)]
 
     def add(seed: int, most: int | None = None, of: dict[str, str] = about) -> list[str]:
         measured.clear()
@@ -75,13 +75,13 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path: Path, monkeypatch:
     assert add(1) == ["a", "b"]
     assert add(0, most=3) == ["a", "b"]
     assert add(0, of={"task": "t", "model": "another"}) == ["a", "b"]
-    settings.append(planning.Setting("c", {**SMALL, "horizon": 3}))
+    settings.append(planning_settings.Setting("c", {**SMALL, "horizon": 3}))
     assert add(0) == ["c"]
 
 
 def test_rows_are_timed_again_in_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, about = tmp_path / "x.csv", {"task": "t", "model": "m"}
-    settings = [planning.Setting("a", SMALL), planning.Setting("b", SMALL, warm_start=False)]
+    settings = [planning_settings.Setting("a", SMALL), planning_settings.Setting("b", SMALL, warm_start=False)]
     rows = [
         {**about, "label": label, "setting": text, "return": number, "seed": 0, "ms": 99.0, "timed_rounds": 1}
         for number, (label, text) in enumerate([("b", settings[1].text), ("a", settings[0].text), ("other", "{}")])
@@ -104,7 +104,7 @@ def test_rows_are_timed_again_in_rounds(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_setting_is_measured_on_its_starts() -> None:
-    setting = planning.Setting("a", SMALL, starts=2)
+    setting = planning_settings.Setting("a", SMALL, starts=2)
     planner = planning.exact_planner("pendulum", setting)
     row = planning.measure(planner, setting, 3)
     assert (row["horizon"], row["particles"], row["starts"], row["seed"], row["decisions"]) == (2, 1, 2, 3, 400)
@@ -114,12 +114,12 @@ def test_a_setting_is_measured_on_its_starts() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_settings_make_planners(task: str) -> None:
-    for setting in planning.exact_settings(task):
+    for setting in planning_settings.exact_settings(task):
         planner = planning.exact_planner(task, setting)
         assert planner.horizon == setting.planner["horizon"]
-    labels = [setting.label for setting in planning.exact_settings(task)]
+    labels = [setting.label for setting in planning_settings.exact_settings(task)]
     assert {"reference", "iCEM", "cem", "mppi", "gradient_shooting", "random_shooting", "20 Hz preset"} == set(labels)
-    learned = [setting.label for setting in planning.learned_settings(task)]
+    learned = [setting.label for setting in planning_settings.learned_settings(task)]
     assert len(set(learned)) == len(learned)
 
 
@@ -130,7 +130,7 @@ def test_a_learned_planner_holds_the_trained_model() -> None:
     trained.build(make_task("Pendulum-v1"), seed=4)
     for parameter in trained.parameters():
         torch.nn.init.normal_(parameter, generator=make_generator("cpu", 0))
-    setting = planning.Setting("a", {**SMALL, "particles": 3})
+    setting = planning_settings.Setting("a", {**SMALL, "particles": 3})
     planner = planning.learned_planner(trained, setting)
     assert (planner.horizon, planner.objective.particles, planner.propagation) == (2, 3, "ts_inf")
     assert planner.optimizer.spec["init_args"]["candidates"] == 4
@@ -144,7 +144,7 @@ def test_the_table_shows_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     row = {"task": "T", "model": "m", "label": "a", "horizon": 2, "particles": 5, "starts": 10, "seed": 20, "return": -150.4}
     row |= {"return_low": -200.0, "return_high": -100.0, "return_min": -321.0, "ms": 20.04}
     run.append(tmp_path / "planning-learned.csv", [row, {**row, "label": "b", "return": 150.0}])
-    lines = list(planning.table())
+    lines = list(planning_pages.table())
     assert [line for line in lines if line.startswith("T")] == ["T, m, starts of seed 20"]
     assert lines[-2:] == [
         "| a | 2 | 5 | 10 | −150 (−200 to −100) | −321 | 20 |",
@@ -154,11 +154,11 @@ def test_the_table_shows_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_figure_is_drawn_from_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "RESULTS", tmp_path)
-    row = {"task": planning.TASKS["pendulum"], "model": "m", "label": "a", "return": -150.0, "seed": 20}
-    row |= {"return_low": -200.0, "return_high": -100.0, "ms": 20.0, "setting": planning.Setting("a", SMALL).text}
+    row = {"task": planning_settings.TASKS["pendulum"], "model": "m", "label": "a", "return": -150.0, "seed": 20}
+    row |= {"return_low": -200.0, "return_high": -100.0, "ms": 20.0, "setting": planning_settings.Setting("a", SMALL).text}
     run.append(tmp_path / "planning-learned.csv", [row])
     run.append(tmp_path / "planning-exact.csv", [{**row, "label": "20 Hz preset"}])
-    planning.draw("pendulum", tmp_path / "figures" / "x.png")
+    planning_pages.draw("pendulum", tmp_path / "figures" / "x.png")
     assert (tmp_path / "figures" / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -179,11 +179,13 @@ def test_committed_rows_say_what_ran_where(path: Path) -> None:
 
 def exact_returns(task: str) -> dict[str, float]:
     """Mean return on the ten starts that are reported, of the settings as the presets have them now."""
-    now = {setting.text for setting in planning.exact_settings(task)}
+    now = {setting.text for setting in planning_settings.exact_settings(task)}
     return {
         row["label"]: float(row["return"])
         for row in run.read(EXACT)
-        if row["task"] == planning.TASKS[task] and row["seed"] == str(planning.SEEDS["exact"]) and row["setting"] in now
+        if row["task"] == planning_settings.TASKS[task]
+        and row["seed"] == str(planning_settings.SEEDS["exact"])
+        and row["setting"] in now
     }
 
 
@@ -202,7 +204,7 @@ def test_exact_planning_swings_up_the_cart_pole() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_presets_at_20_hz_act_at_20_hz(task: str) -> None:
-    preset = planning.fast_preset(task)
-    rows = [row for row in run.read(LEARNED) if row["task"] == planning.TASKS[task]]
+    preset = planning_settings.fast_preset(task)
+    rows = [row for row in run.read(LEARNED) if row["task"] == planning_settings.TASKS[task]]
     (row,) = (row for row in rows if json.loads(row["setting"]) == {**preset, "warm_start": True})
     assert float(row["ms"]) <= 50

@@ -16,10 +16,6 @@ class EpisodeOrder:
     Sorting a million rows takes a seventh of a second. What `follow` does beyond the first time costs as much as there are
     rows in episodes behind the oldest that has grown: those that are under way, since later episodes have larger numbers.
     It reads values back to the host twice.
-
-    Attributes:
-        numbers: insertion numbers of the rows in this order, `B` int64.
-        episodes: their episodes, `B` int64, rising.
     """
 
     def __init__(self) -> None:
@@ -30,10 +26,12 @@ class EpisodeOrder:
 
     @property
     def numbers(self) -> Tensor:
+        """The insertion numbers of the rows in this order, `B` int64."""
         return self._numbers[self._begin : self._end]
 
     @property
     def episodes(self) -> Tensor:
+        """Their episodes, `B` int64, rising."""
         return self._episodes[self._begin : self._end]
 
     def starts(self, length: int) -> Tensor:

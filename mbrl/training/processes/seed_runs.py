@@ -81,7 +81,7 @@ class SeedRuns:
         ended: dict[int, Ended] = {}
         until: float | None = None  # when patience ends
         with ExitStack() as stack, handled(self._take):
-            stack.callback(lambda: [process.close() for process in running.values()])
+            stack.callback(_close, running)
             while running or (waiting and not self.signal):
                 while waiting and len(running) < self.workers and not self.signal:
                     seed = waiting.pop(0)
@@ -141,6 +141,11 @@ class SeedRuns:
         value, clock = line.get(self.metric), next((name for name in CLOCKS if name in line), None)
         if value is not None and clock is not None:
             self.show(seed, f"{clock} {line[clock]}: {self.metric} {value:.5g}")
+
+
+def _close(running: Mapping[int, RunProcess]) -> None:
+    for process in running.values():
+        process.close()
 
 
 class _NewLines:
