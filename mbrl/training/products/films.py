@@ -73,7 +73,7 @@ def film(
 def _recorder(inner: Env, task: Task, folder: Path) -> Any:
     from gymnasium.wrappers import RecordVideo
 
-    class Recorder(RecordVideo):  # type: ignore[misc, type-arg] # Gymnasium has no types
+    class Recorder(RecordVideo):
         """Says what failed where a picture can't be drawn, which else would look like a failing environment."""
 
         def _capture_frame(self) -> None:
