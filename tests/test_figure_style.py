@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import colorsys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar
 
 import matplotlib as mpl
@@ -73,3 +75,35 @@ def test_a_notebook_can_take_it_by_name() -> None:
 
     with style.context("mbrl.figures"):
         assert in_ours(panel().axes[0])
+
+
+def unstyled(tree: ast.Module) -> list[str]:
+    """Functions that make a figure and are neither a result's `plot…` nor `in_style`."""
+    found = []
+    for parent in ast.walk(tree):
+        for node in ast.iter_child_nodes(parent):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            made = any(
+                isinstance(inner, ast.Call) and ast.unparse(inner.func) in ("Figure", "plt.subplots", "plt.figure")
+                for inner in ast.walk(node)
+            )
+            result = isinstance(parent, ast.ClassDef) and any(ast.unparse(base) == "Result" for base in parent.bases)
+            decorated = any(ast.unparse(one) == "in_style" for one in node.decorator_list)
+            if made and not decorated and not (result and node.name.startswith("plot")):
+                found.append(node.name)
+    return found
+
+
+def test_whoever_makes_a_figure_has_the_style() -> None:
+    root = Path(__file__).parents[1]
+    within = {"_front", "_distributions"}  # are called by functions that have it
+    found = [
+        f"{path.relative_to(root)}: {name}"
+        for path in sorted((root / "mbrl").rglob("*.py"))
+        for name in unstyled(ast.parse(path.read_text()))
+        if name not in within
+    ]
+    assert not found, "\n".join(found)
+    assert unstyled(ast.parse("def draw():\n    return Figure()")) == ["draw"]
+    assert unstyled(ast.parse("class A(Result):\n    def other(self):\n        return Figure()")) == ["other"]

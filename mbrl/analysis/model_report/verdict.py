@@ -277,9 +277,9 @@ def _reward(part: RewardAndTermination) -> list[_Finding]:
         spread = float(returns.obtained[returns.fine].std(correction=0))
         if abs(returns.bias) >= _REWARD * spread > 0:
             off = f"{rounded(abs(returns.bias))} too {'high' if returns.bias > 0 else 'low'}"
-            said = f"returns over {_steps(returns.horizon)} are predicted {off}, where they differ by {rounded(spread)}"
+            text = f"returns over {_steps(returns.horizon)} are predicted {off}, where they differ by {rounded(spread)}"
             advice = "plan fewer steps ahead, or look at reward and ends, which add up in a return"
-            found.append(_Finding(f"{said} from each other", advice))
+            found.append(_Finding(f"{text} from each other", advice))
     return found
 
 

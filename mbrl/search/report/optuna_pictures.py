@@ -190,7 +190,7 @@ def _front(
     """Ours: Optuna's is of what was observed, while the report recommends by what is expected."""
     from matplotlib import pyplot as plt
 
-    axes = plt.subplots(figsize=(6.5, 4.8))[1]
+    axes = plt.subplots(figsize=(6.5, 4.8), layout="constrained")[1]
     axes.plot(
         [trial.values[0] for trial in trials], [trial.values[1] for trial in trials], "o", color="0.55",
         markerfacecolor="white", markersize=5, label="observed",
