@@ -33,8 +33,8 @@ def card(repo_id: str, checkpoint: Mapping[str, Any], test: Mapping[str, Any] | 
         ("real steps" if run["clock"] == "env_steps" else CLOCKS[run["clock"]]): f"{int(run['position']):,}",
         "seed": str(int(checkpoint["mbrl"]["seed"])),
         "return": _return(run, test) if planner else None,
-        "versions": ", ".join(
-            f"{name} {_plain(str(version))}" for name, version in {**_own_version(), **run.get("versions", {})}.items()
+        "versions": _plain(
+            ", ".join(f"{name} {one}" for name, one in {**_own_version(), **run.get("versions", {})}.items())
         ),
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text is not None)
