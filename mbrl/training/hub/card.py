@@ -26,6 +26,7 @@ def card(repo_id: str, checkpoint: Mapping[str, Any], test: Mapping[str, Any] | 
     run, task = checkpoint["mbrl_run"], checkpoint["mbrl"]["task"]
     kind, env = _plain(str(run["class_path"]).rpartition(".")[2]), _plain(str(task.get("env_id") or "a dataset"))
     planner = checkpoint["mbrl"]["kind"] == "planner"
+    versions = {**_own_version(), **run.get("versions", {})}
     rows = {
         "environment": f"`{env}`",
         "planner" if planner else "model": f"`{kind}`",
@@ -33,9 +34,7 @@ def card(repo_id: str, checkpoint: Mapping[str, Any], test: Mapping[str, Any] | 
         ("real steps" if run["clock"] == "env_steps" else CLOCKS[run["clock"]]): f"{int(run['position']):,}",
         "seed": str(int(checkpoint["mbrl"]["seed"])),
         "return": _return(run, test) if planner else None,
-        "versions": _plain(
-            ", ".join(f"{name} {one}" for name, one in {**_own_version(), **run.get("versions", {})}.items())
-        ),
+        "versions": _plain(", ".join(f"{name} {one}" for name, one in versions.items())),
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text is not None)
     modules = f", allow={list(allow)!r}" if allow else ""
