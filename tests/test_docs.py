@@ -125,6 +125,7 @@ def test_a_dataset_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     data.setup("fit")
     assert data.transitions is not None and len(data.transitions) == 2000
     assert np.load("oven.npz")["action"].max() == 2000.0  # watts
+    assert len(OfflineData("other.npz", action_low=[0.0], action_high=[2000.0]).transitions) == 500, "for the report"
     assert "load_policy" in use
 
 
