@@ -13,21 +13,20 @@ from torch import Tensor
 from mbrl.analysis import OneStepError, OpenLoopError, Skipped
 from mbrl.analysis.model_error.one_step_result import DATASET, POLICY_ROWS, Region
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve
-from mbrl.analysis.model_error.reward_and_termination_result import ReturnError, RewardAndTermination
+from mbrl.analysis.model_error.reward_and_termination_result import ReturnError, RewardAndTermination, RewardError
 from mbrl.analysis.model_report.verdict import Verdict, verdict
 
 NAMES = ["x", "theta_dot"]
 SCALE = torch.tensor([10.0, 0.001], dtype=torch.float64)  # odd units, which mustn't matter
 
 
-def curve(errors: Tensor) -> ErrorCurve:
-    """Errors `H x S` in standard deviations, the same in each window."""
+def curve(errors: Tensor, windows: Sequence[int] | None = None) -> ErrorCurve:
+    """Errors `H x S` in standard deviations, the same in each window, of which so many count at each step, or all 20."""
     total = errors.square().mean(-1, keepdim=True).sqrt()
     both = torch.cat((errors * SCALE, total), -1)
     known = total[total.isfinite()]
-    return ErrorCurve(
-        both, both.expand(3, *both.shape), torch.full(both.shape, 9), float(known.max()) if len(known) else 0.0
-    )
+    count = 20 * both.isfinite() if windows is None else torch.tensor(windows).unsqueeze(-1).expand(both.shape)
+    return ErrorCurve(both, both.expand(3, *both.shape), count, float(known.max()) if len(known) else 0.0)
 
 
 def steady(value: float | Sequence[float], horizon: int = 25) -> Tensor:
@@ -43,10 +42,17 @@ def growing(first: float, last: float, horizon: int = 25) -> Tensor:
     )
 
 
-def open_loop(model: Tensor, still: Tensor | None = None, linear: Tensor | None = None, **changes: Any) -> OpenLoopError:
+def open_loop(
+    model: Tensor,
+    still: Tensor | None = None,
+    linear: Tensor | None = None,
+    means: Sequence[int] | None = None,
+    singles: Sequence[int] | None = None,
+    **changes: Any,
+) -> OpenLoopError:
     still = growing(0.1, 1.2, len(model)) if still is None else still
     linear = still if linear is None else linear
-    curves = {MEAN: curve(model), SINGLE: curve(model), NO_CHANGE: curve(still), LINEAR: curve(linear)}
+    curves = {MEAN: curve(model, means), SINGLE: curve(model, singles), NO_CHANGE: curve(still), LINEAR: curve(linear)}
     settings: dict[str, Any] = {"terminated_early": 0.0, "not_finite": 0, "exact": False}
     return OpenLoopError(curves, NAMES, SCALE, windows=20, particles=5, **{**settings, **changes})
 
@@ -67,6 +73,15 @@ def test_a_perfect_model() -> None:
         "Where not: nowhere in these data.",
         "What to do: plan and roll out with it as far as you like.",
     )
+
+
+def test_perfect_states_with_a_reward_that_is_off() -> None:
+    """What an agent is paid for isn't told by states alone."""
+    reward = RewardAndTermination(RewardError("learned", 20, 0.0, 0.9, 1.0, 0.1), None, None, False)
+    found = of(open_loop(steady(1e-9), exact=True), reward)
+    assert found.trust == "exact"
+    assert found.sentences[1] == "Where not: the learned reward is off by 0.9 of its standard deviation."
+    assert found.sentences[2] == "What to do: name the task's reward, data.init_args.reward, if you know it."
 
 
 def test_a_good_model() -> None:
@@ -126,9 +141,31 @@ def test_good_single_steps_that_diverge() -> None:
     broken[7:] = torch.nan
     stopped = of(open_loop(broken, not_finite=60))
     assert (stopped.trust, stopped.steps) == ("some", 7) and "60 of 100 rollouts are not finite" in stopped.sentences[1]
-    assert stopped.sentences[0].endswith("after 7, and after 8 most rollouts are not finite.")
+    assert stopped.sentences[0].endswith("after 7, and after 8 most of its rollouts are not finite.")
     nowhere = of(open_loop(steady(torch.nan), not_finite=100))
     assert nowhere.trust == "none" and "after 1 step already most of its rollouts are not finite" in nowhere.sentences[0]
+
+
+def test_windows_that_are_left_of_all_say_nothing_of_those_that_are_gone() -> None:
+    """Errors are of forecasts that are finite, and of rollouts that the model hasn't ended: a few good ones flatter it."""
+    good, few = growing(0.01, 0.2), [20] * 6 + [10] + [9] * 18
+    gone = of(open_loop(good, means=[20, 20, *[1] * 23], singles=few, not_finite=60))
+    assert (gone.trust, gone.steps) == ("some", 7)
+    assert gone.sentences[0].endswith("after 7, and after 8 most of its rollouts are not finite.")
+    left = of(open_loop(good, singles=few, halted=60))
+    assert left.steps == 7 and left.sentences[0].endswith("after 8 most of its rollouts have left its domain.")
+    both = of(open_loop(good, singles=few, halted=30, not_finite=30))
+    assert both.sentences[0].endswith("after 8 most of its rollouts are not finite or have left its domain.")
+    at_once = of(open_loop(good, singles=[9] * 25, not_finite=60))
+    assert (at_once.trust, at_once.steps) == ("none", 0)
+    assert at_once.sentences[0] == "No: after 1 step already most of its rollouts are not finite."
+
+
+def test_one_bad_member_is_not_most_rollouts() -> None:
+    """It is in each window, of whose particles there is no mean then."""
+    found = of(open_loop(steady(torch.nan), singles=[16] * 25, not_finite=20))
+    assert found.sentences[0] == "No: after 1 step already some rollouts of each window are not finite."
+    assert "20 of 100 rollouts are not finite" in found.sentences[1]
 
 
 def test_rollouts_that_the_model_itself_ended_are_told() -> None:
@@ -140,7 +177,7 @@ def test_rollouts_that_the_model_itself_ended_are_told() -> None:
 
 
 def test_nothing_varies() -> None:
-    found = of(open_loop(steady(torch.nan)))
+    found = of(open_loop(steady(torch.nan), steady(torch.nan)))
     assert found.trust == "unknown" and "nothing varies in these 20 windows" in found.sentences[0]
 
 
@@ -157,6 +194,18 @@ def test_a_linear_model_that_is_750_times_better(model: Tensor, trust: str) -> N
     assert "; a linear model of these data is 750 times closer after 25 steps" in found.sentences[0]
     assert found.sentences[2].startswith("What to do: take a linear model instead, such as SINDy(library=Library(degree=1))")
     assert "roll out and plan" not in found.sentences[2], "no advice against the first"
+
+
+def test_a_linear_model_holds_where_this_one_is_no_number() -> None:
+    broken = growing(0.01, 0.02).clone()
+    broken[7:] = torch.nan
+    found = of(open_loop(broken, linear=growing(0.02, 0.2), not_finite=100))
+    assert (found.trust, found.steps) == ("some", 7)
+    assert "; a linear model of these data is off by 0.2 after 25 steps, where this one is no number" in found.sentences[0]
+    assert found.sentences[2].startswith("What to do: take a linear model instead")
+    broken[7:20] = 0.02
+    found = of(open_loop(broken, linear=growing(0.02, 0.2), not_finite=100))
+    assert "linear" not in found.sentences[0], "only in the last few steps"
 
 
 def test_a_linear_model_is_no_rival_where_it_is_useless_too() -> None:
@@ -210,6 +259,13 @@ def test_returns_that_are_promised_and_dont_come(scale: float, told: bool) -> No
     way = "high" if scale > 0 else "low"
     sentence = f"returns over 12 steps are predicted 1.5e+04 too {way}, where they differ by 1e+04 from each other"
     assert (sentence in found.sentences[1]) is told and ("plan fewer steps ahead" in found.sentences[2]) is told
+
+
+def test_returns_that_differ_by_rounding_alone_are_no_measure() -> None:
+    obtained = 7.7 + 1e-15 * torch.tensor([0.0, 1.0, 2.0, 3.0], dtype=torch.float64)
+    none = torch.zeros(4, dtype=torch.int64)
+    returns = ReturnError(12, 0.99, 5, none, none, obtained, obtained + 1e-5, torch.zeros(4), 0.0)
+    assert "returns" not in of(open_loop(growing(0.01, 0.2)), RewardAndTermination(None, None, returns, False)).sentences[1]
 
 
 def test_no_return_could_be_predicted() -> None:
