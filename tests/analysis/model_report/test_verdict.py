@@ -2,67 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
-from mbrl.analysis import OneStepError, OpenLoopError, Skipped
-from mbrl.analysis.model_error.one_step_result import DATASET, POLICY_ROWS, Region
-from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve
-from mbrl.analysis.model_error.reward_and_termination_result import ReturnError, RewardAndTermination, RewardError
-from mbrl.analysis.model_report.verdict import Verdict, verdict
-
-NAMES = ["x", "theta_dot"]
-SCALE = torch.tensor([10.0, 0.001], dtype=torch.float64)  # odd units, which mustn't matter
-
-
-def curve(errors: Tensor, windows: Sequence[int] | None = None) -> ErrorCurve:
-    """Errors `H x S` in standard deviations, the same in each window, of which so many count at each step, or all 20."""
-    total = errors.square().mean(-1, keepdim=True).sqrt()
-    both = torch.cat((errors * SCALE, total), -1)
-    known = total[total.isfinite()]
-    count = 20 * both.isfinite() if windows is None else torch.tensor(windows).unsqueeze(-1).expand(both.shape)
-    return ErrorCurve(both, both.expand(3, *both.shape), count, float(known.max()) if len(known) else 0.0)
-
-
-def steady(value: float | Sequence[float], horizon: int = 25) -> Tensor:
-    """The same errors of both dims at every step, or one each."""
-    return torch.tensor([value, value] if isinstance(value, float) else value, dtype=torch.float64).expand(horizon, 2)
-
-
-def growing(first: float, last: float, horizon: int = 25) -> Tensor:
-    return (
-        torch.logspace(*torch.tensor([first, last]).log10().tolist(), horizon, dtype=torch.float64)
-        .unsqueeze(-1)
-        .expand(-1, 2)
-    )
-
-
-def open_loop(
-    model: Tensor,
-    still: Tensor | None = None,
-    linear: Tensor | None = None,
-    means: Sequence[int] | None = None,
-    singles: Sequence[int] | None = None,
-    **changes: Any,
-) -> OpenLoopError:
-    still = growing(0.1, 1.2, len(model)) if still is None else still
-    linear = still if linear is None else linear
-    curves = {MEAN: curve(model, means), SINGLE: curve(model, singles), NO_CHANGE: curve(still), LINEAR: curve(linear)}
-    settings: dict[str, Any] = {"terminated_early": 0.0, "not_finite": 0, "exact": False}
-    return OpenLoopError(curves, NAMES, SCALE, windows=20, particles=5, **{**settings, **changes})
-
-
-def of(found: OpenLoopError, *others: Any, **about: Any) -> Verdict:
-    made = verdict(about, [found, *others])
-    assert len(made.sentences) == 3 and all(sentence.endswith(".") for sentence in made.sentences)
-    assert all(re.search(r"\d|nowhere|never fitted", sentence) for sentence in made.sentences[:2]), "rests on a number"
-    assert made.sentences[1].startswith("Where not: ") and made.sentences[2].startswith("What to do: ")
-    return made
+from mbrl.analysis import Skipped
+from mbrl.analysis.model_error.reward_and_termination_result import (
+    ReturnError,
+    RewardAndTermination,
+    RewardError,
+)
+from mbrl.analysis.model_report.verdict import verdict
+from tests.analysis.model_report.made_results import (
+    growing,
+    of,
+    one_step,
+    open_loop,
+    steady,
+)
 
 
 def test_a_perfect_model() -> None:
@@ -235,15 +192,7 @@ def test_what_was_never_fitted_or_was_fitted_to_these_rows() -> None:
 
 
 def test_far_from_the_data_and_under_the_policy() -> None:
-    def region(label: str, error: float) -> Region:
-        both = torch.full((3,), error, dtype=torch.float64)
-        return Region(label, 10, torch.ones(3), both, both.expand(3, 3))
-
-    one = OneStepError(
-        [region(DATASET, 0.1), region(POLICY_ROWS, 0.45)], [region("near", 0.1), region("far", 0.6)], NAMES, SCALE,
-        "training data", 0.5, 0, 0, False,
-    )  # fmt: skip
-    found = of(open_loop(growing(0.01, 0.2)), one)
+    found = of(open_loop(growing(0.01, 0.2)), one_step(rows=0.45, actions=0.1, far=0.6))
     assert "far from training data its one-step error is 6 times that near them" in found.sentences[1]
     assert "under the present policy its one-step error is 4.5 times the dataset's" in found.sentences[1]
     assert "collect rows with the policy and fit it again" in found.sentences[2]
