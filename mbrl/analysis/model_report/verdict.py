@@ -75,7 +75,7 @@ def verdict(about: Mapping[str, Any], parts: Sequence[Result | Skipped]) -> Verd
     if not about.get("fitted", True):
         trust, steps = "none", 0
         first = _Finding("No: it was never fitted, and all that it says is untrained.", "train it")
-    weak = _weaknesses(found, parts, trust, steps)
+    weak = _weaknesses(found, parts, steps)
     said = first.said
     if about.get("seen"):
         said = f"On rows that it was fitted to: {said[0].lower()}{said[1:]}"
@@ -94,8 +94,8 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
     horizon, median = found.horizon, found.curves[MEAN].median.tolist()
     still, linear = found.curves[NO_CHANGE].median.tolist(), _linear(found)
     if found.exact:
-        largest = rounded(found.curves[MEAN].largest)
-        said = f"Yes: it is exact to rounding in all {_steps(horizon)} (largest error: {largest} standard deviations)."
+        largest, reach = rounded(found.curves[MEAN].largest), "after 1 step" if horizon == 1 else f"in all {horizon} steps"
+        said = f"Yes: it is exact to rounding {reach} (largest error: {largest} standard deviations)."
         return "exact", horizon, _Finding(said, "plan and roll out with it as far as you like")
     if not math.isfinite(still[0]):
         said = f"Unknown: nothing varies in these {found.windows} windows, so that no error is large or small."
@@ -109,7 +109,8 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
     now = f"{rounded(median[0])} standard deviations of the observation after 1 step"
     end = "" if horizon == 1 else f" and {rounded(median[-1])} after {horizon}"
     if steps == horizon:
-        said = f"Yes, for all {_steps(horizon)} that were looked at: its median error is {now}{end}, that of no change"
+        reach = "the 1 step that was" if horizon == 1 else f"all {horizon} steps that were"
+        said = f"Yes, for {reach} looked at: its median error is {now}{end}, that of no change"
         advice = f"roll out and plan up to {_steps(horizon)}; a report with a longer --horizon says how far beyond"
         trust: Trust = "all"
         said = f"{said} {rounded(still[-1])}"
@@ -170,7 +171,7 @@ def _linear(found: OpenLoopError) -> _Finding | None:
     )
 
 
-def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: Trust, steps: int) -> list[_Finding]:
+def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], steps: int) -> list[_Finding]:
     """Where the model is worse than it is elsewhere, the worst kind first."""
     weak = []
     if found.not_finite:
@@ -181,7 +182,7 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: 
     if found.halted >= _EARLY * found.windows * found.particles:
         said = f"{found.halted} of {found.windows * found.particles} rollouts left its domain and don't count from there on"
         weak.append(_Finding(said, "widen the domain if real states lie there, or keep rollouts shorter"))
-    weak += _dimensions(found, found.horizon if trust == "all" else steps + 1)
+    weak += _dimensions(found, steps + 1)
     one, reward, sure = _of(OneStepError, parts), _of(RewardAndTermination, parts), _of(Calibration, parts)
     if one is not None:
         weak += _regions(one)
@@ -203,7 +204,7 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: 
 
 
 def _dimensions(found: OpenLoopError, step: int) -> list[_Finding]:
-    """The dimensions in which no change is as good after so many steps, or one that is far worse than the others."""
+    """The dimensions in which no change is as good at a step, or else at the last, or one far worse than the others."""
     ahead = min(step, found.horizon)
     counted = [dim for dim, scale in enumerate(found.scale.tolist()) if scale > 0]
     off, still = ({dim: float(found.curves[of].bands[1, ahead - 1, dim] / found.scale[dim]) for dim in counted}

@@ -52,6 +52,13 @@ def test_a_good_model() -> None:
     assert "roll out and plan up to 25 steps" in found.sentences[2]
 
 
+def test_a_single_step() -> None:
+    found = of(open_loop(steady(0.05, 1), steady(0.1, 1)))
+    assert (found.trust, found.steps) == ("all", 1)
+    assert found.sentences[0].startswith("Yes, for the 1 step that was looked at: its median error is 0.05 standard")
+    assert of(open_loop(steady(1e-9, 1), exact=True)).sentences[0].startswith("Yes: it is exact to rounding after 1 step (")
+
+
 def test_a_useless_model() -> None:
     found = of(open_loop(growing(0.5, 9.0)))
     assert (found.trust, found.steps) == ("none", 0)
