@@ -25,6 +25,7 @@ Trust = Literal["exact", "all", "some", "none", "unknown"]
 _FAR_OFF = 0.5  # standard deviations of the observation: half as far off as a typical state is from the average one
 _SEEN = 0.1  # standard deviations: less is no failure of a dimension, whatever no change would have
 _LINEAR = 2.0  # times closer
+_LEARNED = 10.0  # rows per weight of a linear model, below which closeness to these same rows shows no skill
 _OUTSTANDING = 3.0  # times the other dimensions
 _FAR = 3.0  # times, far from the data
 _POLICY = 2.0  # times, under the policy
@@ -133,7 +134,8 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
         advice = "fit it longer, or to more rows: a rollout is made of single steps"
         trust = "none"
     else:
-        said = f"No: its median error is {now} already, where no change has {rounded(still[0])}"
+        why = _HALF if median[0] < still[0] else f"where no change has {rounded(still[0])}"
+        said = f"No: its median error is {now} already, {why}"
         advice = "neither plan nor roll out with it: fit it longer or to more rows, or try another model"
         trust = "none"
     return trust, steps, _Finding(f"{said}{simpler}.", advice if linear is None else linear.advice)
@@ -151,6 +153,8 @@ def _gone(found: OpenLoopError, step: int) -> str:
 
 def _linear(found: OpenLoopError) -> _Finding | None:
     """Says that a linear model is much closer, where it is: at most steps, and at the last at which it is any good."""
+    if found.linear_rows is not None and found.linear_rows < _LEARNED:
+        return None
     ours, linear, still = (found.curves[of].median for of in (MEAN, LINEAR, NO_CHANGE))
     ours = ours.nan_to_num(nan=math.inf)
     known = ((linear < _FAR_OFF) & (linear < still)).nonzero()[:, 0].tolist()

@@ -72,9 +72,17 @@ def test_a_known_reward_is_only_as_good_as_the_states() -> None:
 
 def test_errors_as_large_as_those_of_no_change_or_as_the_limit_are_too_large() -> None:
     assert of(open_loop(steady(0.3), steady(0.3))).trust == "none"
-    assert of(open_loop(steady(0.5), STILL)).trust == "none"
+    apart = of(open_loop(steady(0.5), STILL))
+    assert apart.trust == "none" and "already, more than half as far off as a typical state" in apart.sentences[0]
     late = growing(0.3, 0.9)
     assert of(open_loop(late, growing(0.2, 1.2))).sentences[0].startswith("No: "), "better than no change, and no use"
+
+
+def test_a_linear_model_has_to_have_rows_enough_of_those_that_it_is_judged_by() -> None:
+    """With a weight per row it is right in any rows, and wrong in all others."""
+    for rows, told in ((9.9, False), (10.0, True), (None, True)):
+        found = of(open_loop(steady(0.4), STILL, steady(0.1), linear_rows=rows))
+        assert ("linear" in " ".join(found.sentences)) is told
 
 
 def test_a_linear_model_has_to_be_closer_at_most_steps() -> None:

@@ -168,6 +168,13 @@ def test_the_mean_rule_keeps_weights_that_were_better_by_little() -> None:
         assert own[:, 0].tolist() == [kept] * E
 
 
+def test_the_mean_rule_takes_scores_below_zero_by_their_size() -> None:
+    """Such as log-likelihoods: from −1 on, a fall of 2 % counts as progress, one of 0.5 % only added up."""
+    for fall, stop in ((0.02, 31), (0.001, 7)):
+        watch, *_ = best(rule="mean")
+        assert epochs_until_stop(watch, [torch.full((E,), -1.0 - fall * i) for i in range(30)]) == stop
+
+
 def test_the_mean_rule_ends_a_fit_whose_scores_are_zero() -> None:
     watch, *_ = best(rule="mean")
     assert epochs_until_stop(watch, [torch.ones(E), *[torch.zeros(E)] * 100]) == 8  # patience begins after the second
