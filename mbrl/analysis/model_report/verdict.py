@@ -311,7 +311,7 @@ def _nowhere(found: OpenLoopError, steps: int) -> str:
     """A sentence for a model that fails nowhere more than elsewhere."""
     if found.exact:
         return "Where not: nowhere in these data."
-    beyond = "" if steps == found.horizon else f"beyond {_steps(steps)}; else "
+    beyond = f"beyond {_steps(steps)}; else " if 0 < steps < found.horizon else ""
     worst = found.summary()["worst_dimension_at_the_end"]
     if worst is None:
         return f"Where not: {beyond}nothing stands out."
