@@ -80,7 +80,13 @@ def pets() -> PETS:
 
 
 def test_the_time_limit_sets_steps_warm_up_epochs_rollouts_and_evaluations() -> None:
-    for limit, steps, epoch, reach in ((4, 2500, 125, 1), (100, 2500, 125, 2), (200, 4000, 200, 4), (1000, 10_000, 500, 5)):
+    for limit, steps, epoch, reach in (
+        (4, 2500, 125, 1),
+        (100, 2500, 125, 2),
+        (200, 4000, 200, 4),
+        (237, 4500, 225, 4),
+        (1000, 10_000, 500, 5),
+    ):
         settings = chosen(dyna(), found(limit))
         assert settings["data.steps"].value == steps and settings["warmup_steps"].value == steps // 10
         assert settings["rollout_length"].value == [1, 15, 1, reach] and settings["epoch_steps"].value == epoch
@@ -144,6 +150,9 @@ def test_units_far_from_1_are_normalised() -> None:
     assert chosen(dyna(), found())["learner.normalize_obs"].value is False
     for scale in ((1.0, 300.0), (0.001, 1.0), (1.0, 0.0)):
         assert chosen(dyna(), found(scale=scale))["learner.normalize_obs"].value is True
+    kelvin = found()
+    kelvin.rows.obs += torch.tensor([0.0, 280.0])
+    assert chosen(dyna(), kelvin)["learner.normalize_obs"].value is True, "far from 0, however little they vary"
     assert chosen(dyna(), found())["dynamics.normalize_targets"].value is True
     assert "dynamics.normalize_targets" not in chosen(Dyna(SINDy(), SAC()), found()), "a model without it"
 
