@@ -31,6 +31,8 @@ def _registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     """Modules and environments of a test's own, which leave with it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "lift", raising=False)  # as another test may have left it
+    monkeypatch.delitem(gymnasium.registry, "Lift-v0", raising=False)
     modules, ids = dict(sys.modules), dict(gymnasium.registry)
     yield
     loaded = sys.modules
