@@ -51,6 +51,13 @@ def test_numbers_and_advice() -> None:
     assert "at a temperature of 0.2, which stays so, being fixed" in fixed
 
 
+def test_another_temperature_moves_limits_and_advice() -> None:
+    said = str(reward_size(torch.full((9,), 2e3), 0.2, 1e-3))
+    assert "needs 9210 updates to follow" in said and "multiply rewards by about 0.0001" in said  # ln(1e4) / 1e-3
+    assert reward_size(torch.full((9,), 199.0), 0.2) is None and reward_size(torch.full((9,), 201.0), 0.2) is not None
+    assert reward_size(torch.full((9,), 2.1e-4), 0.2) is None and reward_size(torch.full((9,), 1.9e-4), 0.2) is not None
+
+
 def test_rewards_that_the_entropy_drowns() -> None:
     (said,) = seen(1e-5)
     assert "on average, where they aren't 0, no smaller than 0.001 times the temperature, got 1e-05" in said
@@ -64,6 +71,8 @@ def test_rare_rewards_are_not_small_ones() -> None:
     assert reward_size(rare) is None, "what never pays is said in another way"
     rare[7] = 1.0
     assert reward_size(rare) is None
+    rare[7] = 1e5
+    assert reward_size(rare) is None, "nor large ones, of an average of 10"
     rare[7] = 1e-4
     assert "got 0.0001 at" in str(reward_size(rare))
 

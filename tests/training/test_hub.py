@@ -26,7 +26,7 @@ from mbrl.envs import OfflineData
 from mbrl.errors import CheckpointError, ConfigError, HubError, RunFolderError, UntrustedNameError
 from mbrl.models import GaussianEnsemble
 from mbrl.training import Trainer
-from mbrl.training.hub import from_hub, pull, push_to_hub
+from mbrl.training.hub import from_hub, pack, pull, push_to_hub
 from tests.training.toy import ToyPlanner, data, trainer
 
 ALLOW = "tests.training.toy"
@@ -103,6 +103,31 @@ def test_what_is_pushed_acts_as_the_run_does(run: Path, tmp_path: Path, linked: 
     assert np.array_equal(action(from_hub("user/toy", allow=ALLOW, client=hub)), expected)
     assert np.array_equal(action(from_hub("user/toy", folder=tmp_path / "here", allow=ALLOW, client=hub)), expected)
     assert mbrl.push_to_hub is push_to_hub and mbrl.from_hub is from_hub
+
+
+def test_a_packed_run_acts_as_the_run_does_and_says_how(run: Path, hub: LocalHub, tmp_path: Path) -> None:
+    push_to_hub(run, "user/toy", allow=ALLOW, client=hub)
+    place = pack(run, tmp_path / "new" / "toy", allow=ALLOW)
+    pushed = hub.root / "user/toy"
+    names = sorted(str(path.relative_to(pushed)) for path in pushed.rglob("*") if path.is_file())
+    assert sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()) == names
+    for name in set(names) - {"README.md"}:
+        assert (place / name).read_bytes() == (pushed / name).read_bytes()
+    text = (place / "README.md").read_text()
+    assert f'policy = mbrl.load("toy", allow=[{ALLOW!r}])' in text and "`mbrl play toy`" in text
+    assert "hub" not in text.split("# ToyPlanner")[1]
+    assert np.array_equal(action(mbrl.load_policy(place, ALLOW)), action(mbrl.load_policy(run, ALLOW)))
+    with pytest.raises(RunFolderError, match=r"a new folder to pack a run into, but .*toy is there; give another"):
+        pack(run, place, allow=ALLOW)
+    with pytest.raises(UntrustedNameError):
+        pack(run, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_command_packs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--allow", ALLOW, "hub", "pack", str(run), str(tmp_path / "packed")]) == 0
+    assert str(tmp_path / "packed") in capsys.readouterr().err
+    assert (tmp_path / "packed" / "checkpoints" / "ckpt-40" / "model.pt").is_file()
 
 
 def test_needed_files_only(run: Path, hub: LocalHub) -> None:

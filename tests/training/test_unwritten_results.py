@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-import mbrl.training.products.video as video
+import mbrl.training.products.shown_episodes as shown_episodes
 from mbrl.cli import main
 from mbrl.envs import collect, make_task
 from mbrl.errors import DataError, MbrlError, RunFolderError
@@ -68,10 +68,14 @@ def test_validate_writes_nothing(made: Path, full: None, capsys: pytest.CaptureF
 
 
 def test_a_video_that_fails(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def no_screen(*given: Any, **options: Any) -> None:
-        raise RuntimeError("no screen")
+    real = shown_episodes.make_env
 
-    monkeypatch.setattr(video, "make_env", no_screen)
+    def no_screen(task: Any, render_mode: str | None = None) -> Any:
+        if render_mode is not None:
+            raise RuntimeError("no screen")
+        return real(task)
+
+    monkeypatch.setattr(shown_episodes, "make_env", no_screen)
     assert main(["test", "--ckpt_path", str(made / "run"), "--video"]) == 2
     told = capsys.readouterr()
     assert "mean return -" in told.out and "drawing Pendulum-v1 failed (RuntimeError: no screen)" in told.err

@@ -123,6 +123,7 @@ def open_loop_error(
         exact=exact,
         notes=tuple(notes),
         halted=bad.halted,
+        linear_rows=len(rows) / (real.shape[-1] + rows.action.shape[-1] + 1) if baseline_rows is None else None,
     )
 
 

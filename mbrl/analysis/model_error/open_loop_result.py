@@ -67,6 +67,8 @@ class OpenLoopError(Result):
         exact: whether the errors are zero to rounding.
         notes: see `Result`.
         halted: rollouts that the model itself ended, which don't count from there on.
+        linear_rows: rows per weight of the linear model if these rows are what it was fitted to, else None: of few it has
+            learned the noise.
     """
 
     name: ClassVar[str] = "open_loop"
@@ -82,6 +84,7 @@ class OpenLoopError(Result):
     exact: bool
     notes: Sequence[str] = ()
     halted: int = 0
+    linear_rows: float | None = None
 
     @property
     def horizon(self) -> int:

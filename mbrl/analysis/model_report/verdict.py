@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from mbrl.analysis.forecasts.normalised_errors import scale_of
 from mbrl.analysis.model_error.calibration_result import OVER, Calibration
 from mbrl.analysis.model_error.one_step_result import POLICY_ACTIONS, POLICY_ROWS, OneStepError
-from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, OpenLoopError
+from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, OpenLoopError
 from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
 from mbrl.analysis.model_report.model_equations import ModelEquations
 from mbrl.analysis.result import Result, Skipped
@@ -24,6 +25,7 @@ Trust = Literal["exact", "all", "some", "none", "unknown"]
 _FAR_OFF = 0.5  # standard deviations of the observation: half as far off as a typical state is from the average one
 _SEEN = 0.1  # standard deviations: less is no failure of a dimension, whatever no change would have
 _LINEAR = 2.0  # times closer
+_LEARNED = 10.0  # rows per weight of a linear model, below which closeness to these same rows shows no skill
 _OUTSTANDING = 3.0  # times the other dimensions
 _FAR = 3.0  # times, far from the data
 _POLICY = 2.0  # times, under the policy
@@ -74,12 +76,13 @@ def verdict(about: Mapping[str, Any], parts: Sequence[Result | Skipped]) -> Verd
     if not about.get("fitted", True):
         trust, steps = "none", 0
         first = _Finding("No: it was never fitted, and all that it says is untrained.", "train it")
-    weak = [] if trust == "exact" else _weaknesses(found, parts, trust, steps)
+    weak = _weaknesses(found, parts, steps)
     said = first.said
     if about.get("seen"):
         said = f"On rows that it was fitted to: {said[0].lower()}{said[1:]}"
     where = f"Where not: {'; '.join(one.said for one in weak)}." if weak else _nowhere(found, steps)
-    advice = dict.fromkeys((first.advice, *(one.advice for one in weak)))  # each once
+    general = [] if weak and trust == "exact" else [first.advice]
+    advice = dict.fromkeys((*general, *(one.advice for one in weak)))  # each once
     return Verdict(trust, steps, (said, where, f"What to do: {'; '.join(advice)}."))
 
 
@@ -92,27 +95,29 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
     horizon, median = found.horizon, found.curves[MEAN].median.tolist()
     still, linear = found.curves[NO_CHANGE].median.tolist(), _linear(found)
     if found.exact:
-        largest = rounded(found.curves[MEAN].largest)
-        said = f"Yes: it is exact to rounding in all {_steps(horizon)} (largest error: {largest} standard deviations)."
+        largest, reach = rounded(found.curves[MEAN].largest), "after 1 step" if horizon == 1 else f"in all {horizon} steps"
+        said = f"Yes: it is exact to rounding {reach} (largest error: {largest} standard deviations)."
         return "exact", horizon, _Finding(said, "plan and roll out with it as far as you like")
-    if not math.isfinite(median[0]):
-        if not found.not_finite:
-            said = f"Unknown: nothing varies in these {found.windows} windows, so that no error is large or small."
-            return "unknown", 0, _Finding(said, "give data in which something happens")
-        return "none", 0, _Finding("No: after 1 step already most of its rollouts are not finite.", "fit it again")
+    if not math.isfinite(still[0]):
+        said = f"Unknown: nothing varies in these {found.windows} windows, so that no error is large or small."
+        return "unknown", 0, _Finding(said, "give data in which something happens")
+    gone = next((step for step in range(horizon) if _gone(found, step)), horizon)
+    if gone == 0:
+        return "none", 0, _Finding(f"No: after 1 step already {_gone(found, 0)}.", "fit it again")
     near = next((step for step, error in enumerate(median) if not error < _FAR_OFF), horizon)
-    steps = min(found.better_than(NO_CHANGE), near)
+    steps = min(found.better_than(NO_CHANGE), near, gone)
     simpler = "" if linear is None else f"; {linear.said}"
     now = f"{rounded(median[0])} standard deviations of the observation after 1 step"
     end = "" if horizon == 1 else f" and {rounded(median[-1])} after {horizon}"
     if steps == horizon:
-        said = f"Yes, for all {_steps(horizon)} that were looked at: its median error is {now}{end}, that of no change"
+        reach = "the 1 step that was" if horizon == 1 else f"all {horizon} steps that were"
+        said = f"Yes, for {reach} looked at: its median error is {now}{end}, that of no change"
         advice = f"roll out and plan up to {_steps(horizon)}; a report with a longer --horizon says how far beyond"
         trust: Trust = "all"
         said = f"{said} {rounded(still[-1])}"
     elif steps:
-        if not math.isfinite(median[steps]):
-            over = f"after {steps + 1} most rollouts are not finite"
+        if steps == gone:
+            over = f"after {steps + 1} {_gone(found, steps)}"
         elif steps == near:
             over = f"{rounded(median[steps])} after {steps + 1}, {_HALF}"
         else:
@@ -129,30 +134,48 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
         advice = "fit it longer, or to more rows: a rollout is made of single steps"
         trust = "none"
     else:
-        said = f"No: its median error is {now} already, where no change has {rounded(still[0])}"
+        why = _HALF if median[0] < still[0] else f"where no change has {rounded(still[0])}"
+        said = f"No: its median error is {now} already, {why}"
         advice = "neither plan nor roll out with it: fit it longer or to more rows, or try another model"
         trust = "none"
     return trust, steps, _Finding(f"{said}{simpler}.", advice if linear is None else linear.advice)
 
 
+def _gone(found: OpenLoopError, step: int) -> str:
+    """Says that errors after a step are those of too few rollouts to speak for the others; empty if they aren't."""
+    ways = (("are not finite", found.not_finite), ("have left its domain", found.halted))
+    how = " or ".join(way for way, number in ways if number)
+    single, mean, real = (int(found.curves[of].windows[step, -1]) for of in (SINGLE, MEAN, NO_CHANGE))
+    if 2 * single < real:
+        return f"most of its rollouts {how}"
+    return f"some rollouts of each window {how}" if mean == 0 < real else ""
+
+
 def _linear(found: OpenLoopError) -> _Finding | None:
     """Says that a linear model is much closer, where it is: at most steps, and at the last at which it is any good."""
+    if found.linear_rows is not None and found.linear_rows < _LEARNED:
+        return None
     ours, linear, still = (found.curves[of].median for of in (MEAN, LINEAR, NO_CHANGE))
-    known = (ours.isfinite() & (linear < _FAR_OFF) & (linear < still)).nonzero()[:, 0].tolist()
+    ours = ours.nan_to_num(nan=math.inf)
+    known = ((linear < _FAR_OFF) & (linear < still)).nonzero()[:, 0].tolist()
     if not known or int((linear < ours).sum()) <= found.horizon / 2:
         return None
     last = known[-1]
     off, less = float(ours[last]), float(linear[last])
     if not off >= _LINEAR * less:
         return None
-    times = f"{rounded(off / less)} times closer" if less > 0 else "exact"
+    if math.isinf(off):
+        said = f"is off by {rounded(less)} after {_steps(last + 1)}, where this one is no number"
+    else:
+        times = f"{rounded(off / less)} times closer" if less > 0 else "exact"
+        said = f"is {times} after {_steps(last + 1)} ({rounded(less)} against {rounded(off)})"
     return _Finding(
-        f"a linear model of these data is {times} after {_steps(last + 1)} ({rounded(less)} against {rounded(off)})",
+        f"a linear model of these data {said}",
         "take a linear model instead, such as SINDy(library=Library(degree=1)), or find out what keeps this one from it",
     )
 
 
-def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: Trust, steps: int) -> list[_Finding]:
+def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], steps: int) -> list[_Finding]:
     """Where the model is worse than it is elsewhere, the worst kind first."""
     weak = []
     if found.not_finite:
@@ -163,7 +186,7 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: 
     if found.halted >= _EARLY * found.windows * found.particles:
         said = f"{found.halted} of {found.windows * found.particles} rollouts left its domain and don't count from there on"
         weak.append(_Finding(said, "widen the domain if real states lie there, or keep rollouts shorter"))
-    weak += _dimensions(found, found.horizon if trust == "all" else steps + 1)
+    weak += _dimensions(found, steps + 1)
     one, reward, sure = _of(OneStepError, parts), _of(RewardAndTermination, parts), _of(Calibration, parts)
     if one is not None:
         weak += _regions(one)
@@ -185,7 +208,7 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], trust: 
 
 
 def _dimensions(found: OpenLoopError, step: int) -> list[_Finding]:
-    """The dimensions in which no change is as good after so many steps, or one that is far worse than the others."""
+    """The dimensions in which no change is as good at a step, or else at the last, or one far worse than the others."""
     ahead = min(step, found.horizon)
     counted = [dim for dim, scale in enumerate(found.scale.tolist()) if scale > 0]
     off, still = ({dim: float(found.curves[of].bands[1, ahead - 1, dim] / found.scale[dim]) for dim in counted}
@@ -274,7 +297,8 @@ def _reward(part: RewardAndTermination) -> list[_Finding]:
         )
     returns = part.returns
     if returns is not None and returns.bias is not None:
-        spread = float(returns.obtained[returns.fine].std(correction=0))
+        obtained = returns.obtained[returns.fine].unsqueeze(-1)
+        spread = float(scale_of(obtained, obtained.float()))
         if abs(returns.bias) >= _REWARD * spread > 0:
             off = f"{rounded(abs(returns.bias))} too {'high' if returns.bias > 0 else 'low'}"
             text = f"returns over {_steps(returns.horizon)} are predicted {off}, where they differ by {rounded(spread)}"
@@ -287,7 +311,7 @@ def _nowhere(found: OpenLoopError, steps: int) -> str:
     """A sentence for a model that fails nowhere more than elsewhere."""
     if found.exact:
         return "Where not: nowhere in these data."
-    beyond = "" if steps == found.horizon else f"beyond {_steps(steps)}; else "
+    beyond = f"beyond {_steps(steps)}; else " if 0 < steps < found.horizon else ""
     worst = found.summary()["worst_dimension_at_the_end"]
     if worst is None:
         return f"Where not: {beyond}nothing stands out."

@@ -22,6 +22,8 @@ Bootstrap = Literal["replacement", "permutation", "none"]
 Stopping = Literal["mbpo", "mbrl-lib", "mean"]
 Keep = Literal["member", "ensemble", "never"]
 
+_NO_SCORE = 1e10  # the best of a member that never had one below it
+
 
 @dataclass(frozen=True)
 class Split:
@@ -135,7 +137,8 @@ class BestWeights:
       to the elementwise minimum; fitting stops after `patience` epochs in a row without one.
     - `"mean"`: a member improves if its score falls at all, and what counts for the end is the mean of the members' bests:
       fitting stops when more than `patience` epochs in a row didn't bring it `threshold` (relative) below where it was last
-      counted. Of many members one falls by a little in almost every epoch, upon which the other rules go on.
+      counted. Of many members one falls by a little in almost every epoch, upon which the other rules go on. A member that
+      never had a finite score has no part in the mean, and its first one counts as progress.
 
     A score that falls by `threshold` in `patience` epochs never stops a fit, since the fall adds up: cap the epochs, or
     raise `threshold`.
@@ -175,8 +178,8 @@ class BestWeights:
         self.keep: Keep = "ensemble" if keep == "member" and members == 1 else keep
         self.own = frozenset(own)
         self.members = members
-        self.best = torch.full((members,), 1e10, dtype=torch.float64)  # E
-        self.counted = 1e10  # the mean of the bests when it was last counted as progress
+        self.best = torch.full((members,), _NO_SCORE, dtype=torch.float64)  # E
+        self.counted = _NO_SCORE  # the mean of the bests when it was last counted as progress
         self.idle = 0
         self._weights: dict[str, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}
@@ -197,13 +200,15 @@ class BestWeights:
         now = scores.double().cpu()  # the one read-back of an epoch
         fallen = (self.best - now) / self.best.abs()  # E
         improved = fallen > (0 if self.rule == "mean" else self.threshold)  # E
-        progress = bool(improved.any())
+        progress, scored = bool(improved.any()), self.best < _NO_SCORE  # E
         if progress:
             self.best = torch.where(now < self.best if self.rule == "mbrl-lib" else improved, now, self.best)
             self._keep(improved.tolist())
         if self.rule == "mean":
-            mean = self.best.mean().item()
-            progress = (self.counted - mean) / abs(self.counted) > self.threshold
+            known = self.best[self.best < _NO_SCORE]
+            mean = known.mean().item() if len(known) else _NO_SCORE
+            joined = len(known) > int(scored.sum())
+            progress = joined or self.counted - mean > self.threshold * abs(self.counted)
             self.counted = mean if progress else self.counted
         self.idle = 0 if progress else self.idle + 1
         return self.idle >= self.patience if self.rule == "mbrl-lib" else self.idle > self.patience
@@ -242,7 +247,7 @@ class BestWeights:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state`; one written before buffers were kept has none, nor what the rule `"mean"` counts."""
-        self.counted = state.get("counted", 1e10)
+        self.counted = state.get("counted", _NO_SCORE)
         self.best, self.idle, self._kept = state["best"].cpu(), state["idle"], list(state["kept"])
         buffers = self.buffers()
         self._weights, self._buffers = (

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.arguments import Positive, check_argument, check_whole
 from mbrl.errors import shown, wrapped
+from mbrl.handled_signals import handled
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import Outcome, spent
 from mbrl.search.study.storage import check_url, patiently
@@ -25,7 +26,6 @@ from mbrl.search.study.warm_start import previous_trials
 from mbrl.search.work.command_runner import CommandRunner
 from mbrl.search.work.worker import DONE, TOO_MANY_ERRORS, Worker
 from mbrl.training.output import say
-from mbrl.training.processes.handled import handled
 from mbrl.training.processes.run_process import CHILD, environment
 
 ONE_OF_SEVERAL = "MBRL_ONE_OF_SEVERAL"  # environment variable of a worker whose parent has said what the search is

@@ -18,11 +18,11 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from mbrl.arguments import Count, Limits, Natural, Positive, check_argument, check_whole, checked
+from mbrl.handled_signals import handled
 from mbrl.search.study.lease import Lease, Watch, identity
 from mbrl.search.study.ledger import Ledger, is_asked, store
 from mbrl.search.study.outcome import INTERRUPTED, Job, Outcome, Problem, is_settled, order_of, root_of, spent
 from mbrl.search.study.storage import patiently
-from mbrl.training.processes.handled import handled
 
 STOP = "stop"  # study attribute: workers finish what they run and leave
 

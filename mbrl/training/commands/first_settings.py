@@ -69,11 +69,15 @@ def _data(found: Examined, length: int, steps: int) -> Iterator[Setting]:
     limit = (
         "the time limit" if task.time_limit is not None else "as random actions went" if found.episodes else "no end seen"
     )
+    long = (
+        " An episode is longer than the run, and an evaluation takes whole ones: register the environment with a smaller "
+        "max_episode_steps."
+    )
     yield Setting(
         "data.init_args.steps",
         steps,
         f"Real steps: {steps / length:.3g} episodes of {length} steps ({limit}). Enough for small systems; raise it while "
-        "the curve still rises. Walking robots take 100,000 and more.",
+        f"the curve still rises. Walking robots take 100,000 and more.{long if length > steps else ''}",
     )
     for what, known in (("reward", task.known_reward), ("terminated", task.known_terminated)):
         name = f"module.{'reward' if what == 'reward' else 'ended'}(obs, action, next_obs)"
@@ -157,7 +161,10 @@ def _scales(taken: Mapping[str, Any], found: Examined) -> Iterator[Setting]:
             ),
         )
     if "initial_temperature" in learner:
-        size = float(rows.reward.double().abs().mean())
+        sizes = rows.reward.double().abs()
+        size, rare = float(sizes.mean()), ""
+        if 0 < size < _USUAL_REWARD[0]:  # a rare reward isn't a small one
+            size, rare = float(sizes[sizes > 0].mean()), " where they aren't 0"
         usual = size == 0 or _USUAL_REWARD[0] <= size <= _USUAL_REWARD[1]
         temperature = 1.0 if usual else 10.0 ** round(math.log10(size / 10))
         advice = (
@@ -166,8 +173,8 @@ def _scales(taken: Mapping[str, Any], found: Examined) -> Iterator[Setting]:
         yield Setting(
             "model.init_args.learner.init_args.initial_temperature",
             temperature,
-            f"Weight of the actions' entropy against rewards of {size:.3g} on average, tuned from there on. Higher begins "
-            f"with more exploration; far above the rewards, these aren't heard for long.{advice}",
+            f"Weight of the actions' entropy against rewards of {size:.3g} on average{rare}, tuned from there on. Higher "
+            f"begins with more exploration; far above the rewards, these aren't heard for long.{advice}",
         )
 
 

@@ -14,14 +14,17 @@ import yaml
 from mbrl.training.metrics_file import CLOCKS
 
 
-def card(repo_id: str, checkpoint: Mapping[str, Any], test: Mapping[str, Any] | None, allow: tuple[str, ...]) -> str:
+def card(
+    name: str, checkpoint: Mapping[str, Any], test: Mapping[str, Any] | None, allow: tuple[str, ...], *, on_hub: bool
+) -> str:
     """The card's text: Markdown with the hub's YAML before it.
 
     Args:
-        repo_id: the repository, `user/name`.
+        name: the repository, `user/name`, or the folder.
         checkpoint: Lightning's dict, without buffers.
         test: the content of `test.json`, if it is of this checkpoint.
         allow: modules of the run's own that loading it needs.
+        on_hub: whether it is for a repository of the hub, and not for a folder.
     """
     run, task = checkpoint["mbrl_run"], checkpoint["mbrl"]["task"]
     kind, env = _plain(str(run["class_path"]).rpartition(".")[2]), _plain(str(task.get("env_id") or "a dataset"))
@@ -30,20 +33,22 @@ def card(repo_id: str, checkpoint: Mapping[str, Any], test: Mapping[str, Any] | 
     rows = {
         "environment": f"`{env}`",
         "planner" if planner else "model": f"`{kind}`",
-        **{name: f"`{_plain(str(part))}`" for name, part in _parts(run["model"]).items()},
+        **{what: f"`{_plain(str(part))}`" for what, part in _parts(run["model"]).items()},
         ("real steps" if run["clock"] == "env_steps" else CLOCKS[run["clock"]]): f"{int(run['position']):,}",
         "seed": str(int(checkpoint["mbrl"]["seed"])),
         "return": _return(run, test) if planner else None,
-        "versions": _plain(", ".join(f"{name} {one}" for name, one in versions.items())),
+        "versions": _plain(", ".join(f"{of} {one}" for of, one in versions.items())),
     }
-    table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text is not None)
+    table = "\n".join(f"| {what} | {text} |" for what, text in rows.items() if text is not None)
     modules = f", allow={list(allow)!r}" if allow else ""
     needs = f" Its own code is needed beside it: `{_plain(', '.join(allow))}`." if allow else ""
+    asked = f'mbrl.{"from_hub" if on_hub else "load"}({json.dumps(name, ensure_ascii=False)}{modules})'
     use = (
-        f'policy = mbrl.from_hub("{repo_id}"{modules})\naction = policy.predict(obs)  # environment units, as obs is'
-        if planner
-        else f'model = mbrl.from_hub("{repo_id}"{modules})'
+        f"policy = {asked}\naction = policy.predict(obs)  # environment units, as obs is" if planner else f"model = {asked}"
     )
+    install = "mbrl-toolkit[hub]" if on_hub else "mbrl-toolkit"
+    folder = "FOLDER" if on_hub else name
+    brings = f"`mbrl hub pull {name} --folder FOLDER` brings the run into a folder, for" if on_hub else "This folder is for"
     return f"""---
 {yaml.safe_dump(_about(kind, env, test), sort_keys=False, allow_unicode=True)}---
 
@@ -58,7 +63,7 @@ Trained with mbrl, a toolkit of model-based reinforcement learning.
 ## Use
 
 ```bash
-pip install 'mbrl-toolkit[hub]'
+pip install '{install}'
 ```
 
 ```python
@@ -67,9 +72,9 @@ import mbrl
 {use}
 ```
 
-Files are tensors and plain data, and loading runs nothing from them.{needs} `mbrl hub pull {repo_id} --folder FOLDER`
-brings the run into a folder, for `mbrl test FOLDER` and `mbrl play FOLDER`. The settings are in `config.yaml`; replay
-buffers are left out.
+Files are tensors and plain data, and loading runs nothing from them.{needs}
+{brings} `mbrl test {folder}` and `mbrl play {folder}`.
+The settings are in `config.yaml`; replay buffers are left out.
 """
 
 

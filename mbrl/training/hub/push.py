@@ -1,4 +1,4 @@
-"""`push_to_hub`: uploads what acting with a run needs, and its card."""
+"""`push_to_hub` and `pack`: what acting with a run needs, and its card, uploaded or in a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mbrl.arguments import check_argument
-from mbrl.errors import reading
+from mbrl.errors import RunFolderError, reading
 from mbrl.training.checkpoint import BUFFERS_LEFT_OUT, MANIFEST, MODEL, read_checkpoint, read_manifest
 from mbrl.training.hub.card import card, test_of
 from mbrl.training.hub.client import Client, asking_hub, check_repo, client_or_hub
@@ -61,7 +61,7 @@ def push_to_hub(
     folder = checkpoint_at(run)
     modules = (allow,) if isinstance(allow, str) else tuple(allow)
     with tempfile.TemporaryDirectory() as stage:
-        _stage(folder, Path(stage), repo_id, modules)
+        _lay_out(folder, Path(stage), repo_id, modules, on_hub=True)
         with asking_hub(repo_id):
             made = client.create_repo(repo_id, private=private, exist_ok=True)
             client.upload_folder(
@@ -73,8 +73,42 @@ def push_to_hub(
     return str(made)
 
 
-def _stage(folder: Path, stage: Path, repo_id: str, allow: tuple[str, ...]) -> None:
-    """Lays out in `stage` what is uploaded of a checkpoint: a run folder with it alone."""
+def pack(run: str | os.PathLike[str], folder: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Path:
+    """Writes what `push_to_hub` uploads into a new folder, for a release's file or another machine.
+
+    `load` and `load_policy` take the folder, `mbrl test` and `mbrl play` too.
+
+    Args:
+        run: as of `push_to_hub`.
+        folder: a new one; its name stands in the card.
+        allow: as of `push_to_hub`.
+
+    Raises:
+        CheckpointError, UntrustedNameError: as `push_to_hub`.
+        RunFolderError: if the folder is there already, or can't be written.
+    """
+    check_argument("pack(run=…)", run, str | os.PathLike)
+    check_argument("pack(folder=…)", folder, str | os.PathLike)
+    check_argument("pack(allow=…)", allow, str | Sequence[str])
+    found, place = checkpoint_at(run), Path(folder)
+    if os.path.lexists(place):
+        raise RunFolderError(f"expected a new folder to pack a run into, but {place} is there; give another.")
+    with tempfile.TemporaryDirectory() as stage:
+        laid = Path(stage) / "run"
+        laid.mkdir()
+        _lay_out(found, laid, place.name, (allow,) if isinstance(allow, str) else tuple(allow), on_hub=False)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(laid, place)
+        except OSError as error:
+            raise RunFolderError(
+                f"expected to write {place}, but that failed ({error.strerror or error}); give another folder."
+            ) from error
+    return place
+
+
+def _lay_out(folder: Path, stage: Path, name: str, allow: tuple[str, ...], *, on_hub: bool) -> None:
+    """Lays out in `stage` what is shared of a checkpoint: a run folder with it alone."""
     manifest = read_manifest(folder, buffers=False)
     checkpoint = read_checkpoint(folder, buffers=False)
     module_of(checkpoint, folder, allow)
@@ -85,7 +119,7 @@ def _stage(folder: Path, stage: Path, repo_id: str, allow: tuple[str, ...]) -> N
         shutil.copyfile(folder / MODEL, place / MODEL)
         left = {**manifest, "files": {MODEL: manifest["files"][MODEL]}, BUFFERS_LEFT_OUT: True}
         _write(place / MANIFEST, json.dumps(left, indent=1) + "\n")
-        _write(stage / "README.md", card(repo_id, checkpoint, test, allow))
+        _write(stage / "README.md", card(name, checkpoint, test, allow, on_hub=on_hub))
     config = inside(folder) / "config.yaml"
     if config.is_file():
         _write(stage / "config.yaml", write_mapping(_without_folder(config)))

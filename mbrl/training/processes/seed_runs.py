@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mbrl.errors import RunFolderError
+from mbrl.handled_signals import handled
 from mbrl.training.files import make_writable
 from mbrl.training.metrics_file import CLOCKS
-from mbrl.training.processes.handled import handled
 from mbrl.training.processes.run_process import LOCK, RunProcess
 from mbrl.training.run_folder import METRICS, refuse_links
 from mbrl.training.run_lock import locked

@@ -105,6 +105,7 @@ def test_a_divisor_that_is_named_counts_on_any_lengths() -> None:
             r"1, 2, 4, …, 30, got none beside \[8.0, 1.0, 2.0\]; give divisor='span'",
         ),
         ((STANDARD_LENGTHS[:-1], [1.0] * 15), {}, DataError, "expected a divisor beside other lengths"),
+        (((*STANDARD_LENGTHS[:-1], 32), [1.0] * 16), {}, DataError, "expected a divisor beside other lengths"),
         (([1, 2], [1.0, 1]), {"offset": None}, ConfigError, r"fas\(offset=…\): expected a finite number, got None"),
     ],
 )

@@ -84,6 +84,7 @@ def test_baselines() -> None:
         found.curves[NO_CHANGE].bands[:, :, :2], np.quantile(abs(off), [0.1, 0.5, 0.9], 0), rtol=1e-12
     )
     assert any("linear baseline was fitted to the same rows" in note for note in found.notes)
+    assert found.linear_rows == 600 / 4  # 2 observations, an action and the constant
     # with the truth for a model and 600 rows for the baseline, both are as good as the noise allows, the model's no worse
     assert found.curves[LINEAR].rmse[-1, -1] == pytest.approx(float(found.curves[MEAN].rmse[-1, -1]), rel=0.1)
     assert found.summary()["steps_better_than_no_change"] == 5
@@ -93,7 +94,7 @@ def test_baselines() -> None:
     drifting = open_loop_error(
         built(LinearModel()), episodes, generator=generator(), horizon=5, most=10_000, baseline_rows=away
     )
-    assert not any("linear baseline" in note for note in drifting.notes)
+    assert not any("linear baseline" in note for note in drifting.notes) and drifting.linear_rows is None
     off = (windows.obs[:, :1] + torch.arange(1, 6)[:, None] - windows.next_obs).numpy()
     np.testing.assert_allclose(drifting.curves[LINEAR].rmse[:, :2], np.sqrt((off**2).mean(0)), rtol=1e-5)
 

@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
-from mbrl.analysis import OneStepError, OpenLoopError, Skipped
-from mbrl.analysis.model_error.one_step_result import DATASET, POLICY_ROWS, Region
-from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve
-from mbrl.analysis.model_error.reward_and_termination_result import ReturnError, RewardAndTermination
-from mbrl.analysis.model_report.verdict import Verdict, verdict
-
-NAMES = ["x", "theta_dot"]
-SCALE = torch.tensor([10.0, 0.001], dtype=torch.float64)  # odd units, which mustn't matter
-
-
-def curve(errors: Tensor) -> ErrorCurve:
-    """Errors `H x S` in standard deviations, the same in each window."""
-    total = errors.square().mean(-1, keepdim=True).sqrt()
-    both = torch.cat((errors * SCALE, total), -1)
-    known = total[total.isfinite()]
-    return ErrorCurve(
-        both, both.expand(3, *both.shape), torch.full(both.shape, 9), float(known.max()) if len(known) else 0.0
-    )
-
-
-def steady(value: float | Sequence[float], horizon: int = 25) -> Tensor:
-    """The same errors of both dims at every step, or one each."""
-    return torch.tensor([value, value] if isinstance(value, float) else value, dtype=torch.float64).expand(horizon, 2)
-
-
-def growing(first: float, last: float, horizon: int = 25) -> Tensor:
-    return (
-        torch.logspace(*torch.tensor([first, last]).log10().tolist(), horizon, dtype=torch.float64)
-        .unsqueeze(-1)
-        .expand(-1, 2)
-    )
-
-
-def open_loop(model: Tensor, still: Tensor | None = None, linear: Tensor | None = None, **changes: Any) -> OpenLoopError:
-    still = growing(0.1, 1.2, len(model)) if still is None else still
-    linear = still if linear is None else linear
-    curves = {MEAN: curve(model), SINGLE: curve(model), NO_CHANGE: curve(still), LINEAR: curve(linear)}
-    settings: dict[str, Any] = {"terminated_early": 0.0, "not_finite": 0, "exact": False}
-    return OpenLoopError(curves, NAMES, SCALE, windows=20, particles=5, **{**settings, **changes})
-
-
-def of(found: OpenLoopError, *others: Any, **about: Any) -> Verdict:
-    made = verdict(about, [found, *others])
-    assert len(made.sentences) == 3 and all(sentence.endswith(".") for sentence in made.sentences)
-    assert all(re.search(r"\d|nowhere|never fitted", sentence) for sentence in made.sentences[:2]), "rests on a number"
-    assert made.sentences[1].startswith("Where not: ") and made.sentences[2].startswith("What to do: ")
-    return made
+from mbrl.analysis import Skipped
+from mbrl.analysis.model_error.reward_and_termination_result import (
+    ReturnError,
+    RewardAndTermination,
+    RewardError,
+)
+from mbrl.analysis.model_report.verdict import verdict
+from tests.analysis.model_report.made_results import (
+    growing,
+    of,
+    one_step,
+    open_loop,
+    steady,
+)
 
 
 def test_a_perfect_model() -> None:
@@ -69,6 +32,15 @@ def test_a_perfect_model() -> None:
     )
 
 
+def test_perfect_states_with_a_reward_that_is_off() -> None:
+    """What an agent is paid for isn't told by states alone."""
+    reward = RewardAndTermination(RewardError("learned", 20, 0.0, 0.9, 1.0, 0.1), None, None, False)
+    found = of(open_loop(steady(1e-9), exact=True), reward)
+    assert found.trust == "exact"
+    assert found.sentences[1] == "Where not: the learned reward is off by 0.9 of its standard deviation."
+    assert found.sentences[2] == "What to do: name the task's reward, data.init_args.reward, if you know it."
+
+
 def test_a_good_model() -> None:
     found = of(open_loop(growing(0.01, 0.2)))
     assert (found.trust, found.steps) == ("all", 25)
@@ -78,6 +50,13 @@ def test_a_good_model() -> None:
     )
     assert "nothing stands out; the worst dimension after 25 steps is x, with a median error of 0.2" in found.sentences[1]
     assert "roll out and plan up to 25 steps" in found.sentences[2]
+
+
+def test_a_single_step() -> None:
+    found = of(open_loop(steady(0.05, 1), steady(0.1, 1)))
+    assert (found.trust, found.steps) == ("all", 1)
+    assert found.sentences[0].startswith("Yes, for the 1 step that was looked at: its median error is 0.05 standard")
+    assert of(open_loop(steady(1e-9, 1), exact=True)).sentences[0].startswith("Yes: it is exact to rounding after 1 step (")
 
 
 def test_a_useless_model() -> None:
@@ -126,9 +105,31 @@ def test_good_single_steps_that_diverge() -> None:
     broken[7:] = torch.nan
     stopped = of(open_loop(broken, not_finite=60))
     assert (stopped.trust, stopped.steps) == ("some", 7) and "60 of 100 rollouts are not finite" in stopped.sentences[1]
-    assert stopped.sentences[0].endswith("after 7, and after 8 most rollouts are not finite.")
+    assert stopped.sentences[0].endswith("after 7, and after 8 most of its rollouts are not finite.")
     nowhere = of(open_loop(steady(torch.nan), not_finite=100))
     assert nowhere.trust == "none" and "after 1 step already most of its rollouts are not finite" in nowhere.sentences[0]
+
+
+def test_windows_that_are_left_of_all_say_nothing_of_those_that_are_gone() -> None:
+    """Errors are of forecasts that are finite, and of rollouts that the model hasn't ended: a few good ones flatter it."""
+    good, few = growing(0.01, 0.2), [20] * 6 + [10] + [9] * 18
+    gone = of(open_loop(good, means=[20, 20, *[1] * 23], singles=few, not_finite=60))
+    assert (gone.trust, gone.steps) == ("some", 7)
+    assert gone.sentences[0].endswith("after 7, and after 8 most of its rollouts are not finite.")
+    left = of(open_loop(good, singles=few, halted=60))
+    assert left.steps == 7 and left.sentences[0].endswith("after 8 most of its rollouts have left its domain.")
+    both = of(open_loop(good, singles=few, halted=30, not_finite=30))
+    assert both.sentences[0].endswith("after 8 most of its rollouts are not finite or have left its domain.")
+    at_once = of(open_loop(good, singles=[9] * 25, not_finite=60))
+    assert (at_once.trust, at_once.steps) == ("none", 0)
+    assert at_once.sentences[0] == "No: after 1 step already most of its rollouts are not finite."
+
+
+def test_one_bad_member_is_not_most_rollouts() -> None:
+    """It is in each window, of whose particles there is no mean then."""
+    found = of(open_loop(steady(torch.nan), singles=[16] * 25, not_finite=20))
+    assert found.sentences[0] == "No: after 1 step already some rollouts of each window are not finite."
+    assert "20 of 100 rollouts are not finite" in found.sentences[1]
 
 
 def test_rollouts_that_the_model_itself_ended_are_told() -> None:
@@ -140,7 +141,7 @@ def test_rollouts_that_the_model_itself_ended_are_told() -> None:
 
 
 def test_nothing_varies() -> None:
-    found = of(open_loop(steady(torch.nan)))
+    found = of(open_loop(steady(torch.nan), steady(torch.nan)))
     assert found.trust == "unknown" and "nothing varies in these 20 windows" in found.sentences[0]
 
 
@@ -157,6 +158,18 @@ def test_a_linear_model_that_is_750_times_better(model: Tensor, trust: str) -> N
     assert "; a linear model of these data is 750 times closer after 25 steps" in found.sentences[0]
     assert found.sentences[2].startswith("What to do: take a linear model instead, such as SINDy(library=Library(degree=1))")
     assert "roll out and plan" not in found.sentences[2], "no advice against the first"
+
+
+def test_a_linear_model_holds_where_this_one_is_no_number() -> None:
+    broken = growing(0.01, 0.02).clone()
+    broken[7:] = torch.nan
+    found = of(open_loop(broken, linear=growing(0.02, 0.2), not_finite=100))
+    assert (found.trust, found.steps) == ("some", 7)
+    assert "; a linear model of these data is off by 0.2 after 25 steps, where this one is no number" in found.sentences[0]
+    assert found.sentences[2].startswith("What to do: take a linear model instead")
+    broken[7:20] = 0.02
+    found = of(open_loop(broken, linear=growing(0.02, 0.2), not_finite=100))
+    assert "linear" not in found.sentences[0], "only in the last few steps"
 
 
 def test_a_linear_model_is_no_rival_where_it_is_useless_too() -> None:
@@ -186,15 +199,7 @@ def test_what_was_never_fitted_or_was_fitted_to_these_rows() -> None:
 
 
 def test_far_from_the_data_and_under_the_policy() -> None:
-    def region(label: str, error: float) -> Region:
-        both = torch.full((3,), error, dtype=torch.float64)
-        return Region(label, 10, torch.ones(3), both, both.expand(3, 3))
-
-    one = OneStepError(
-        [region(DATASET, 0.1), region(POLICY_ROWS, 0.45)], [region("near", 0.1), region("far", 0.6)], NAMES, SCALE,
-        "training data", 0.5, 0, 0, False,
-    )  # fmt: skip
-    found = of(open_loop(growing(0.01, 0.2)), one)
+    found = of(open_loop(growing(0.01, 0.2)), one_step(rows=0.45, actions=0.1, far=0.6))
     assert "far from training data its one-step error is 6 times that near them" in found.sentences[1]
     assert "under the present policy its one-step error is 4.5 times the dataset's" in found.sentences[1]
     assert "collect rows with the policy and fit it again" in found.sentences[2]
@@ -210,6 +215,13 @@ def test_returns_that_are_promised_and_dont_come(scale: float, told: bool) -> No
     way = "high" if scale > 0 else "low"
     sentence = f"returns over 12 steps are predicted 1.5e+04 too {way}, where they differ by 1e+04 from each other"
     assert (sentence in found.sentences[1]) is told and ("plan fewer steps ahead" in found.sentences[2]) is told
+
+
+def test_returns_that_differ_by_rounding_alone_are_no_measure() -> None:
+    obtained = 7.7 + 1e-15 * torch.tensor([0.0, 1.0, 2.0, 3.0], dtype=torch.float64)
+    none = torch.zeros(4, dtype=torch.int64)
+    returns = ReturnError(12, 0.99, 5, none, none, obtained, obtained + 1e-5, torch.zeros(4), 0.0)
+    assert "returns" not in of(open_loop(growing(0.01, 0.2)), RewardAndTermination(None, None, returns, False)).sentences[1]
 
 
 def test_no_return_could_be_predicted() -> None:

@@ -41,6 +41,20 @@ def test_it_is_a_stable_sort(seed: int, searched: int, monkeypatch: pytest.Monke
         assert (order.numbers.tolist(), order.episodes.tolist()) == expected
 
 
+def test_windows_begin_wherever_one_fits() -> None:
+    order, seen = EpisodeOrder(), torch.tensor([3, 1, 3, 2, 1, 3])  # in order: 1 1 2 3 3 3
+    order.follow(6, 6, lambda n: seen[len(seen) - n :])
+    for length, starts in ((2, [0, 3, 4]), (3, [3]), (1, list(range(6))), (2, [0, 3, 4]), (6, []), (9, [])):
+        assert order.starts(length).tolist() == starts
+
+
+def test_fewer_rows_may_be_kept_without_new_ones() -> None:
+    order, seen = EpisodeOrder(), torch.tensor([3, 1, 3, 2, 1])
+    for size in (5, 2):
+        order.follow(5, size, lambda n: seen[len(seen) - n :])
+        assert (order.numbers.tolist(), order.episodes.tolist()) == sorted_rows(seen[5 - size :], 5 - size)
+
+
 @pytest.mark.parametrize("capacity", [1000, 61])
 def test_windows_are_those_of_a_buffer_that_sorts_anew_and_all_is_sorted_once(
     capacity: int, monkeypatch: pytest.MonkeyPatch

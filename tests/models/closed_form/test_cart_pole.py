@@ -128,7 +128,7 @@ def test_refusals() -> None:
         make_task("dm_control/cartpole-two_poles-v0"),
         replace(SWINGUP, env_kwargs={"task_kwargs": {"time_limit": 3}}),
         replace(SWINGUP, env_id=""),
-        replace(SWINGUP, obs_size=4),
+        replace(SWINGUP, obs_size=4, names=None),
     ):
         with pytest.raises(TaskError, match=r"CartPole: expected a task of dm_control/cartpole-balance-v0, .* got "):
             built(task)

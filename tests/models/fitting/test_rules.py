@@ -168,6 +168,30 @@ def test_the_mean_rule_keeps_weights_that_were_better_by_little() -> None:
         assert own[:, 0].tolist() == [kept] * E
 
 
+def test_the_mean_rule_takes_scores_below_zero_by_their_size() -> None:
+    """Such as log-likelihoods: from −1 on, a fall of 2 % counts as progress, one of 0.5 % only added up."""
+    for fall, stop in ((0.02, 31), (0.001, 7)):
+        watch, *_ = best(rule="mean")
+        assert epochs_until_stop(watch, [torch.full((E,), -1.0 - fall * i) for i in range(30)]) == stop
+
+
+def test_the_mean_rule_ends_a_fit_whose_scores_are_zero() -> None:
+    watch, *_ = best(rule="mean")
+    assert epochs_until_stop(watch, [torch.ones(E), *[torch.zeros(E)] * 100]) == 8  # patience begins after the second
+
+
+def test_a_member_whose_scores_are_no_numbers_doesnt_end_the_fit_of_the_others() -> None:
+    """It has no part in the mean, and joins it once it has a score."""
+    watch, *_ = best(rule="mean")
+    assert epochs_until_stop(watch, [torch.tensor([0.9**i, torch.nan, torch.inf]) for i in range(50)]) == 51
+    own = nn.Parameter(torch.zeros(E, 2))
+    watch = BestWeights({"own": own}, {"own"}, E, rule="mean", patience=2)
+    late = [torch.tensor([1.0, 1.0, torch.nan if i < 3 else 90.0 * 0.9**i]) for i in range(50)]
+    assert epochs_until_stop(watch, late) == 51
+    watch = BestWeights({"own": own}, {"own"}, E, rule="mean", patience=2)
+    assert epochs_until_stop(watch, [torch.full((E,), torch.nan)] * 50) == 3
+
+
 def test_the_mean_rule_goes_on_from_a_state_dict_as_it_would_have() -> None:
     scores = [torch.full((E,), 0.996**i) for i in range(40)]
     own = nn.Parameter(torch.zeros(E, 2))

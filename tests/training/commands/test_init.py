@@ -33,6 +33,8 @@ def _registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     """Modules and environments of a test's own, which leave with it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "lift", raising=False)  # as another test may have left it
+    monkeypatch.delitem(gymnasium.registry, "Lift-v0", raising=False)
     modules, ids = dict(sys.modules), dict(gymnasium.registry)
     yield
     loaded = sys.modules
@@ -82,7 +84,13 @@ def pets() -> PETS:
 
 
 def test_the_time_limit_sets_steps_warm_up_epochs_rollouts_and_evaluations() -> None:
-    for limit, steps, epoch, reach in ((4, 2500, 125, 1), (100, 2500, 125, 2), (200, 4000, 200, 4), (1000, 10_000, 500, 5)):
+    for limit, steps, epoch, reach in (
+        (4, 2500, 125, 1),
+        (100, 2500, 125, 2),
+        (200, 4000, 200, 4),
+        (237, 4500, 225, 4),
+        (1000, 10_000, 500, 5),
+    ):
         settings = chosen(dyna(), found(limit))
         assert settings["data.steps"].value == steps and settings["warmup_steps"].value == steps // 10
         assert settings["rollout_length"].value == [1, 15, 1, reach] and settings["epoch_steps"].value == epoch
@@ -124,10 +132,31 @@ def test_rewards_far_from_the_temperature_move_it() -> None:
     assert name not in chosen(pets(), found(reward=1e4)), "nothing has a temperature there"
 
 
+def test_a_rare_reward_is_no_small_one() -> None:
+    """The temperature that suits a reward is beside what is paid, however seldom."""
+    name, rare = "learner.initial_temperature", found()
+    for reward, temperature in ((1.0, 1.0), (1e-3, 1e-4)):
+        rare.rows.reward = torch.zeros(500).index_fill(0, torch.tensor([7]), reward)
+        setting = chosen(dyna(), rare)[name]
+        assert setting.value == pytest.approx(temperature)
+        assert f"rewards of {reward:.3g} on average where they aren't 0" in setting.why
+
+
+def test_an_episode_longer_than_the_run_is_told() -> None:
+    said = (
+        "longer than the run, and an evaluation takes whole ones: register the environment with a smaller max_episode_steps"
+    )
+    assert said in chosen(dyna(), found(1_000_000))["data.steps"].why
+    assert all(said not in chosen(dyna(), found(limit))["data.steps"].why for limit in (1, 10_000, None))
+
+
 def test_units_far_from_1_are_normalised() -> None:
     assert chosen(dyna(), found())["learner.normalize_obs"].value is False
     for scale in ((1.0, 300.0), (0.001, 1.0), (1.0, 0.0)):
         assert chosen(dyna(), found(scale=scale))["learner.normalize_obs"].value is True
+    kelvin = found()
+    kelvin.rows.obs += torch.tensor([0.0, 280.0])
+    assert chosen(dyna(), kelvin)["learner.normalize_obs"].value is True, "far from 0, however little they vary"
     assert chosen(dyna(), found())["dynamics.normalize_targets"].value is True
     assert "dynamics.normalize_targets" not in chosen(Dyna(SINDy(), SAC()), found()), "a model without it"
 
