@@ -151,7 +151,10 @@ def _scales(taken: Mapping[str, Any], found: Examined) -> Iterator[Setting]:
     low, high = _USUAL_SCALE
     odd = bool(((deviation < low) | (deviation > high) | (mean.abs() > high)).any())
     if "normalize_obs" in learner:
-        spread = f"between {float(deviation.min()):.3g} and {float(deviation.max()):.3g}"
+        spread = (
+            f"between {float(deviation.min()):.3g} and {float(deviation.max()):.3g}, around means up to "
+            f"{float(mean.abs().max()):.3g} from 0,"
+        )
         yield Setting(
             "model.init_args.learner.init_args.normalize_obs",
             odd,

@@ -157,6 +157,7 @@ def test_units_far_from_1_are_normalised() -> None:
     kelvin = found()
     kelvin.rows.obs += torch.tensor([0.0, 280.0])
     assert chosen(dyna(), kelvin)["learner.normalize_obs"].value is True, "far from 0, however little they vary"
+    assert "around means up to 280 from 0" in chosen(dyna(), kelvin)["learner.normalize_obs"].why
     assert chosen(dyna(), found())["dynamics.normalize_targets"].value is True
     assert "dynamics.normalize_targets" not in chosen(Dyna(SINDy(), SAC()), found()), "a model without it"
 
