@@ -42,7 +42,7 @@ def card(
     table = "\n".join(f"| {what} | {text} |" for what, text in rows.items() if text is not None)
     modules = f", allow={list(allow)!r}" if allow else ""
     needs = f" Its own code is needed beside it: `{_plain(', '.join(allow))}`." if allow else ""
-    asked = f'mbrl.{"from_hub" if on_hub else "load"}({json.dumps(name, ensure_ascii=False)}{modules})'
+    asked = f"mbrl.{'from_hub' if on_hub else 'load'}({json.dumps(name, ensure_ascii=False)}{modules})"
     use = (
         f"policy = {asked}\naction = policy.predict(obs)  # environment units, as obs is" if planner else f"model = {asked}"
     )
