@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mbrl.arguments import Count, Items, check_argument, check_shape, declarations
-from mbrl.errors import ConfigError, NotBuiltError, TaskError
+from mbrl.errors import ConfigError, NotBuiltError, TaskError, shown
 from mbrl.names import CALLABLES, OURS, TASK_FUNCTIONS, check_allowed, import_name
 from mbrl.spec import plain
 
@@ -187,6 +187,11 @@ class TaskBound:
         return self.task
 
 
+def is_label(text: str) -> bool:
+    """Tells whether a text is one line that holds nothing a terminal would obey, nor what no file can hold."""
+    return "\n" not in text and shown(text) == text
+
+
 def checked_names(who: str, names: Sequence[str], size: int) -> tuple[str, ...]:
     """Names of dimensions, `S`, all different.
 
@@ -196,9 +201,11 @@ def checked_names(who: str, names: Sequence[str], size: int) -> tuple[str, ...]:
         size: `S`.
 
     Raises:
-        ConfigError: if they are anything else.
+        ConfigError: if they are anything else, or hold what a terminal would obey.
     """
     check_argument(who, names, Annotated[Sequence[str], Items(size, size)])
+    if odd := next((name for name in names if not is_label(name)), None):
+        raise ConfigError(f"{who}: expected names of letters that can be printed on a line, got {odd!r}; change it.")
     if len(set(names)) < size:
         raise ConfigError(f"{who}: expected a name of its own for each dimension, got {list(names)}; change one.")
     return tuple(names)

@@ -30,8 +30,11 @@ def tell(text: str) -> None:
 
 
 def drawn(text: str) -> str:
-    """A name for a figure: its dollars are dollars, and not the ends of a formula, which may fail to be one."""
-    return text.replace("$", r"\$")
+    """A name for a figure: its dollars are dollars, and not the ends of a formula, which may fail to be one.
+
+    What a terminal would obey is shown here too: an SVG with it is none.
+    """
+    return shown(text).replace("$", r"\$")
 
 
 @contextmanager

@@ -53,6 +53,8 @@ def test_the_environment_names_them() -> None:
     assert observation_names(Named(("a", "b")), 3) is None, "of two, which aren't these"
     assert observation_names(Named(("a", "a", "b")), 3) is None and observation_names(Named((1, 2, 3)), 3) is None
     assert observation_names(Named(3), 3) is None and observation_names(Named("abc"), 3) is None
+    assert observation_names(Named(("a", "b", "c\n")), 3) is None, "a name is of one line"
+    assert observation_names(Named(("°C", "<b>", "a\u00a0$x$")), 3) == ("°C", "<b>", "a\u00a0$x$")
     assert observation_names(PendulumEnv(), 3) is None, "one of the same name is not Gymnasium's"
 
 
@@ -91,6 +93,9 @@ def test_the_user_names_them() -> None:
         (["x", "y"], r"Task\(names=…\): expected a list of 3, each text, got \['x', 'y'\]"),
         ("xyz", "expected a list of 3, each text, got 'xyz'"),
         (["x", "y", 3], "each text"),
+        (["x", "y", "z\x1b[31m"], r"expected names of letters that can be printed on a line, got 'z\\x1b\[31m'; change it"),
+        (["x", "y", "z\nw"], "printed on a line"),
+        (["x", "y", "\ud800"], "printed on a line"),
         (["x", "y", "x"], "expected a name of its own for each dimension, got .*; change one"),
     ],
 )

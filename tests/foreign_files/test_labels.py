@@ -14,7 +14,7 @@ from mbrl.envs import collect, make_task
 from mbrl.errors import DataError, MbrlWarning, shown
 from mbrl.search.commands.workers import show_run
 from mbrl.training.callbacks.progress import ProgressCallback
-from mbrl.training.output import plain_warnings, say, show_metrics, tell
+from mbrl.training.output import drawn, plain_warnings, say, show_metrics, tell
 from tests.training.toy import trainer
 
 CLEAR, TITLE, TURNED = "\x1b[2J", "\x1b]0;title\x07", "\u202eabc"
@@ -27,6 +27,8 @@ def obeyed(text: str) -> bool:
 
 def test_signs_of_a_terminal_are_shown() -> None:
     assert shown("a\x1b[1mb\r\x9b\u202e") == r"a\x1b[1mb\r\x9b\u202e"
+    assert shown("\udcff\uffff") == r"\udcff\uffff", "which no stdout takes, such as of a file's name"
+    assert drawn("a\x1b$") == r"a\x1b\$"
     plain = "größe = 1\n\t日本 ± … “x”"
     assert shown(plain) == plain
 

@@ -88,6 +88,9 @@ def test_a_run_is_distilled_tested_and_loaded(tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr()
     said = printed.out + printed.err
     assert "u0 = tanh(" in said and "3 coefficients" in said
+    assert main(["distill", str(tmp_path / "run"), "--folder", out]) == 2
+    again = capsys.readouterr()
+    assert "holds a run" in again.err and "u0 =" not in again.out + again.err, "before it takes time"
     assert main(["test", "--ckpt_path", out]) == 0
     loaded = mbrl.load_policy(out)
     assert isinstance(loaded, FixedPolicy) and isinstance(loaded.policy, SparsePolicy)

@@ -191,6 +191,43 @@ def test_a_new_push_replaces_what_was_there(run: Path, hub: LocalHub, tmp_path: 
     )
 
 
+def test_pulling_again_renews_a_folder(run: Path, hub: LocalHub, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    push_to_hub(run, "user/toy", allow=ALLOW, client=hub)
+    pull("user/toy", folder=here, client=hub)
+    (here / "mine.txt").touch()
+    trainer(tmp_path / "b").fit(ToyPlanner(), data(20, seed=3))
+    push_to_hub(tmp_path / "b", "user/toy", allow=ALLOW, client=hub)  # of fewer steps, and without a test
+    found = from_hub("user/toy", folder=here, allow=ALLOW, client=hub)
+    assert np.array_equal(action(found), action(mbrl.load_policy(tmp_path / "b", ALLOW)))
+    assert sorted(path.name for path in here.iterdir()) == [
+        ".mbrl_hub", "README.md", "checkpoints", "config.yaml", "mine.txt",
+    ]  # fmt: skip
+    assert [path.name for path in (here / "checkpoints").iterdir()] == ["ckpt-20"]
+
+
+def test_a_pull_that_breaks_off_leaves_the_folder(run: Path, hub: LocalHub, tmp_path: Path) -> None:
+    class Breaks(LocalHub):
+        def snapshot_download(self, *arguments: Any, **options: Any) -> str:
+            super().snapshot_download(*arguments, **options)
+            raise ConnectionError("gone")
+
+    push_to_hub(run, "user/toy", allow=ALLOW, client=hub)
+    with pytest.raises(HubError, match="gone"):
+        pull("user/toy", folder=tmp_path / "new" / "here", client=Breaks(hub.root))
+    assert not list((tmp_path / "new").iterdir())
+    pull("user/toy", folder=tmp_path / "new" / "here", client=hub)
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", "a: \x00"])
+def test_settings_that_are_none_are_not_pushed(run: Path, hub: LocalHub, tmp_path: Path, text: str) -> None:
+    shutil.copytree(run, tmp_path / "seed0")
+    (tmp_path / "seed0/config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml: expected (YAML|a mapping)"):
+        push_to_hub(tmp_path / "seed0", "user/toy", allow=ALLOW, client=hub)
+    assert not (hub.root / "user/toy").exists()
+
+
 def test_the_best_checkpoint_can_be_pushed(hub: LocalHub, tmp_path: Path) -> None:
     trainer(tmp_path / "a", keep_best=True).fit(ToyPlanner(), data(60))
     (best,) = (tmp_path / "a/checkpoints").glob("best-*")

@@ -9,6 +9,8 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation
 
+from mbrl.data.task import is_label
+
 _KNOWN: dict[str, tuple[str, ...]] = {  # Gymnasium's own, by class
     "PendulumEnv": ("cos_theta", "sin_theta", "theta_dot"),
     "Continuous_MountainCarEnv": ("position", "velocity"),
@@ -21,7 +23,7 @@ def observation_names(env: gymnasium.Env[Any, Any], size: int) -> tuple[str, ...
 
     They are those that the environment gives as `obs_names` (its outermost wrapper that has any), those of the entries of a
     dict that was flattened, or those of a simulator's joints. Names of another number than `size`, as of an environment
-    whose observations a wrapper changes, are no names of these.
+    whose observations a wrapper changes, are no names of these, and those that aren't letters on one line are none at all.
 
     Args:
         env: made.
@@ -34,7 +36,7 @@ def observation_names(env: gymnasium.Env[Any, Any], size: int) -> tuple[str, ...
     inner = env.unwrapped
     known = _KNOWN.get(type(inner).__name__) if type(inner).__module__.startswith("gymnasium.envs.") else None
     for found in (own, _of_entries(env), known, _of_joints(inner)):
-        strings = isinstance(found, list | tuple) and all(isinstance(one, str) for one in found)
+        strings = isinstance(found, list | tuple) and all(isinstance(one, str) and is_label(one) for one in found)
         if found is not None and strings and len(found) == len(set(found)) == size:
             return tuple(found)
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from mbrl.arguments import check_whole
 from mbrl.data import ReplayBuffer, Transitions, make_generator
 from mbrl.envs.check import check_task
-from mbrl.errors import ConfigError, reading
+from mbrl.errors import ConfigError, RunFolderError, reading
 from mbrl.networks import Library
 from mbrl.planners import FixedPolicy, LearnsPolicy, Planner, dynamics_of
 from mbrl.planners.distillation import distill
@@ -22,6 +23,7 @@ from mbrl.training.checkpoint import read_checkpoint
 from mbrl.training.load import module_of
 from mbrl.training.output import plain_warnings, quiet, say
 from mbrl.training.resume import checkpoint_at
+from mbrl.training.run_folder import holds_run
 from mbrl.training.trainer import Trainer
 
 _STARTS = 64  # rows of the run at which rollouts begin
@@ -36,6 +38,8 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
 def _distilled(given: argparse.Namespace, allow: Sequence[str]) -> int:
     check_whole("--degree", given.degree)
     check_whole("--steps", given.steps)
+    if holds_run(Path(given.folder)):
+        raise RunFolderError(f"--folder: expected a new folder, but {given.folder} holds a run; give another.")
     path = checkpoint_at(given.run)
     checkpoint = read_checkpoint(path, buffers=True)
     planner = module_of({**checkpoint, "mbrl_buffers": {}}, path, allow)

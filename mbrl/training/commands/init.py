@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 
 from mbrl.envs.check import Examined, examine
-from mbrl.errors import ConfigError, TaskError
+from mbrl.errors import ConfigError, TaskError, shown
 from mbrl.planners import Planner
 from mbrl.spec import from_spec
 from mbrl.training.commands.check import json_object
@@ -119,8 +119,11 @@ def _env_id(text: str) -> tuple[str, str | None]:
     module, colon, _ = text.partition(":")
     if not colon:
         return text, None
-    top = Path(*module.split("."))
-    return text, module if top.with_suffix(".py").is_file() or top.is_dir() else None
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return text, None
+    here = Path(*parts)
+    return text, module if here.with_suffix(".py").is_file() or here.is_dir() else None
 
 
 def _module_of(path: Path) -> str:
@@ -165,7 +168,8 @@ def _registered(module: str, path: str) -> str:
             "max_episode_steps=…) at its end."
         )
     raise TaskError(
-        f"expected {path} to register one environment, got {', '.join(ids)}; name one, such as {module}:{ids[0]}."
+        f"expected {path} to register one environment, got {', '.join(ids)}; name one, such as mbrl --allow {module} init "
+        f"{module}:{ids[0]}."
     )
 
 
@@ -186,6 +190,8 @@ def _slug(env_id: str) -> str:
 def _check_output(path: Path) -> None:
     if path.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--output: expected a name that ends in .yaml, got {path}; change the ending.")
+    if not str(path).isprintable():  # it stands in comments
+        raise ConfigError(f"--output: expected a name of printable letters, got {str(path)!r}; change it.")
     if os.path.lexists(path):
         raise ConfigError(f"expected a new file, but {path} is there; give another with --output, or move it away.")
     if not path.parent.is_dir():
@@ -218,16 +224,16 @@ def _lines(mapping: Mapping[str, Any], whys: Mapping[str, str], above: str = "")
         name = f"{above}{key}"
         if name in whys:
             yield from _comment(whys[name], len(indent))
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and any(explained.startswith(f"{name}.") for explained in whys):
             yield f"{indent}{key}:"
             yield from _lines(value, whys, f"{name}.")
-        else:
-            yield from (f"{indent}{line}" for line in write_mapping({key: value}).splitlines())
+        else:  # such as env_kwargs, whose keys may be anything
+            yield textwrap.indent(write_mapping({key: value}), indent).removesuffix("\n")
 
 
 def _comment(text: str, indent: int) -> list[str]:
     start = " " * indent + "# "
     return textwrap.wrap(
-        " ".join(text.split()), _WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False,
+        shown(" ".join(text.split())), _WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip

@@ -29,6 +29,7 @@ def card(
     run, task = checkpoint["mbrl_run"], checkpoint["mbrl"]["task"]
     kind, env = _plain(str(run["class_path"]).rpartition(".")[2]), _plain(str(task.get("env_id") or "a dataset"))
     planner = checkpoint["mbrl"]["kind"] == "planner"
+    versions = {**_own_version(), **run.get("versions", {})}
     rows = {
         "environment": f"`{env}`",
         "planner" if planner else "model": f"`{kind}`",
@@ -36,14 +37,12 @@ def card(
         ("real steps" if run["clock"] == "env_steps" else CLOCKS[run["clock"]]): f"{int(run['position']):,}",
         "seed": str(int(checkpoint["mbrl"]["seed"])),
         "return": _return(run, test) if planner else None,
-        "versions": ", ".join(
-            f"{of} {_plain(str(version))}" for of, version in {**_own_version(), **run.get("versions", {})}.items()
-        ),
+        "versions": _plain(", ".join(f"{of} {one}" for of, one in versions.items())),
     }
     table = "\n".join(f"| {what} | {text} |" for what, text in rows.items() if text is not None)
     modules = f", allow={list(allow)!r}" if allow else ""
     needs = f" Its own code is needed beside it: `{_plain(', '.join(allow))}`." if allow else ""
-    asked = f'mbrl.{"from_hub" if on_hub else "load"}("{name}"{modules})'
+    asked = f"mbrl.{'from_hub' if on_hub else 'load'}({json.dumps(name, ensure_ascii=False)}{modules})"
     use = (
         f"policy = {asked}\naction = policy.predict(obs)  # environment units, as obs is" if planner else f"model = {asked}"
     )

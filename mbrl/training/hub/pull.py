@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +12,13 @@ from mbrl.arguments import check_argument
 from mbrl.errors import RunFolderError
 from mbrl.models import DynamicsModel
 from mbrl.planners import Planner
+from mbrl.training.files import make_writable
 from mbrl.training.hub.client import Client, asking_hub, check_repo, client_or_hub
 from mbrl.training.load import load
 
 # what a run on the hub has; whatever else lies in a repository stays there
 _FILES = ["README.md", "config.yaml", "test.json", "checkpoints/ckpt-*/model.pt", "checkpoints/ckpt-*/manifest.json"]
+_PULLED = ["README.md", "config.yaml", "test.json", "checkpoints"]
 _OURS = ".mbrl_hub"  # in a folder that was pulled
 
 
@@ -68,16 +72,32 @@ def pull(
     check_argument("from_hub(revision=…)", revision, str | None)
     check_repo(repo_id)
     client = client_or_hub(client)
-    place = None if folder is None else Path(folder)
-    if place is not None:
-        _check_free(place, repo_id)
-    with asking_hub(repo_id):
-        found = client.snapshot_download(
-            repo_id, revision=revision, local_dir=None if place is None else str(place), allow_patterns=_FILES
-        )
-    if place is not None:
-        (place / _OURS).write_text(f"{repo_id}\n", encoding="utf-8")
-    return Path(found)
+
+    def download(local_dir: str | None) -> Path:
+        with asking_hub(repo_id):
+            return Path(client.snapshot_download(repo_id, revision=revision, local_dir=local_dir, allow_patterns=_FILES))
+
+    if folder is None:
+        return download(None)
+    place = Path(folder)
+    _check_free(place, repo_id)
+    make_writable(place.parent, "--folder")
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=place.parent) as stage:
+        _renew(place, download(stage), repo_id)
+    return place
+
+
+def _renew(place: Path, stage: Path, repo_id: str) -> None:
+    """Moves what was downloaded to its place; what an earlier pull left there goes, such as a checkpoint further on."""
+    make_writable(place, "--folder")
+    (place / _OURS).write_text(f"{repo_id}\n", encoding="utf-8")
+    for name in _PULLED:
+        if (there := place / name).is_dir() and not there.is_symlink():
+            shutil.rmtree(there)
+        else:
+            there.unlink(missing_ok=True)
+        if (stage / name).exists():
+            shutil.move(stage / name, there)
 
 
 def _check_free(place: Path, repo_id: str) -> None:
@@ -85,6 +105,6 @@ def _check_free(place: Path, repo_id: str) -> None:
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
     note = place / _OURS
-    if note.is_file() and note.read_text(encoding="utf-8").strip() == repo_id:
+    if note.is_file() and note.read_text(encoding="utf-8", errors="replace").strip() == repo_id:
         return
     raise RunFolderError(f"expected an empty folder for {repo_id}, but {place} holds something else; give another.")

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mbrl.arguments import check_argument
 from mbrl.errors import RunFolderError, reading
 from mbrl.training.checkpoint import BUFFERS_LEFT_OUT, MANIFEST, MODEL, read_checkpoint, read_manifest
@@ -20,7 +18,7 @@ from mbrl.training.hub.client import Client, asking_hub, check_repo, client_or_h
 from mbrl.training.load import module_of
 from mbrl.training.resume import checkpoint_at
 from mbrl.training.run_folder import inside
-from mbrl.training.yaml_text import write_mapping
+from mbrl.training.yaml_text import read_mapping, write_mapping
 
 
 def push_to_hub(
@@ -124,15 +122,17 @@ def _lay_out(folder: Path, stage: Path, name: str, allow: tuple[str, ...], *, on
         _write(stage / "README.md", card(name, checkpoint, test, allow, on_hub=on_hub))
     config = inside(folder) / "config.yaml"
     if config.is_file():
-        _write(stage / "config.yaml", write_mapping(_without_folder(yaml.safe_load(config.read_text(encoding="utf-8")))))
+        _write(stage / "config.yaml", write_mapping(_without_folder(config)))
     if test is not None:
         _write(stage / "test.json", json.dumps(test, indent=1) + "\n")
 
 
-def _without_folder(config: Any) -> Any:
-    """Settings without the path on this machine that the run lies at."""
-    trainer = {name: value for name, value in (config.get("trainer") or {}).items() if name != "folder"}
-    return {**config, "trainer": trainer}
+def _without_folder(config: Path) -> dict[str, Any]:
+    """A run's settings without the path on this machine that it lies at."""
+    found = read_mapping(config.read_text(encoding="utf-8", errors="replace"), str(config))
+    if isinstance(trainer := found.get("trainer"), dict):
+        trainer.pop("folder", None)
+    return found
 
 
 def _write(path: Path, text: str) -> None:

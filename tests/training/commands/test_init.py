@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -21,6 +22,7 @@ from mbrl.models import GaussianEnsemble, SINDy
 from mbrl.planners import ICEM, PETS, Dyna
 from mbrl.policies import SAC
 from mbrl.training.commands.first_settings import Setting, first_settings
+from mbrl.training.commands.init import _comment
 from mbrl.training.commands.parsed import parsed
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "lift.py"
@@ -206,6 +208,20 @@ def test_every_kind_of_preset_gives_settings_that_are_taken(preset: str) -> None
     assert steps % 500 == 0 and warmup < steps / 5
 
 
+def test_keyword_arguments_of_any_name_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    kwargs = {"on": {"c: d": {"1": 2, "#": {}}, "null": {"a.b": 1}}, "text": "a: b\n\u2028  c", "list": [{"z": "p\n q"}]}
+    seen = found(env_kwargs=kwargs)
+    monkeypatch.setattr("mbrl.training.commands.init.examine", lambda *arguments, **options: seen)
+    assert main(["init", "Lift-v0", "--env_kwargs", json.dumps(kwargs)]) == 0
+    assert parsed(["fit", "--config", "lift.yaml"])["data"]["init_args"]["env_kwargs"] == kwargs
+
+
+def test_what_an_environment_says_stays_a_comment() -> None:
+    text = "a\nmodel: {}\x85\u2028b: 1 \x1b[31m \x9b \ufeff \x7f"
+    (line,) = _comment(text, 0)
+    assert line.startswith("# a model: {} b: 1 ") and yaml.safe_load(f"{line}\nx: 1") == {"x": 1}
+
+
 def test_a_file_is_never_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     Path("pendulum.yaml").write_text("mine")
     Path("link.yaml").symlink_to("nowhere")
@@ -234,10 +250,16 @@ def test_a_file_is_never_replaced(capsys: pytest.CaptureFixture[str]) -> None:
         (["../outside.py"], "expected a file below the current folder"),
         (["my-lift.py"], "rename it with letters, digits and underscores"),
         (["none.py"], "expected none.py to register an environment, got none; put gymnasium.register("),
-        (["two.py"], "expected two.py to register one environment, got A-v0, B-v0; name one, such as two:A-v0"),
+        (
+            ["two.py"],
+            "expected two.py to register one environment, got A-v0, B-v0; name one, such as mbrl --allow two init two:A-v0",
+        ),
         (["broken.py"], "expected broken.py to be imported as broken, got ZeroDivisionError: division by zero; mend it"),
         (["leaves.py"], "expected leaves.py to be imported as leaves, got SystemExit"),
         (["random.py"], "which has the name already; rename the file"),
+        ([":Lift-v0"], "expected :Lift-v0 to start"),
+        (["..:Lift-v0"], "expected ..:Lift-v0 to start"),
+        (["Pendulum-v1", "--output", "a\nmodel: {}\n.yaml"], "--output: expected a name of printable letters"),
     ],
 )
 def test_a_mistake_is_one_sentence(
