@@ -8,7 +8,7 @@
 All act at action repeat 1. `sac` is the sparse preset's soft actor-critic without its model, one update a step. `ppo` is
 Stable-Baselines3's proximal policy optimisation (Schulman2017) at its own settings; eight environments fill its batches. It
 stops at the first evaluation of 800 or more, or after a million steps. `ppo_surrogate` is the same in the sparse model, as
-in SINDy-RL (Zolman2024): 50,000 steps of the model after each thousand of 10,000 real ones, refits between (seed 0 went on
+in SINDy-RL (Zolman2024): 51,200 steps of the model after each thousand of 10,000 real ones, refits between (seed 0 went on
 to 20,000). The rows of the preset itself are in `results/dyna-sindy-cartpole-swingup.*.csv`. Every evaluation is two
 episodes, 2,000 real steps more, which `draw` counts too.
 """
