@@ -6,15 +6,16 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from mbrl.cli import COMMANDS, main
+from tests.imported_anew import imported_anew
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "own_environment.md").read_text()
@@ -46,13 +47,17 @@ def test_there_are_at_most_six_commands_of_all_kinds() -> None:
     assert [name_of(words) for words in commands()] == list(SMALLER) and len(SMALLER) <= 6
 
 
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    with imported_anew():
+        yield
+
+
 def test_the_page_from_the_file_to_an_action(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    gymnasium.registry.pop("Lift-v0", None)  # as another test may have left it
-    monkeypatch.delitem(sys.modules, "lift", raising=False)
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"drawn"))  # most of the time
     shutil.copy(ROOT / "examples" / "lift.py", tmp_path)
     for words in commands():

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import gymnasium
 import pytest
 
 from mbrl.cli import main
 from tests.benchmarks.test_learning import load
+from tests.imported_anew import imported_anew
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    with imported_anew():
+        yield
 
 
 def test_what_init_writes_is_trained_and_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2] / "examples")])
-    monkeypatch.delitem(sys.modules, "lift", raising=False)
-    gymnasium.registry.pop("Lift-v0", None)  # as another test may have left it
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     made = load("own_environment")
     monkeypatch.setattr(made.learning, "RESULTS", tmp_path)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import pytest
 import torch
 import yaml
@@ -24,6 +23,7 @@ from mbrl.policies import SAC
 from mbrl.training.commands.first_settings import Setting, first_settings
 from mbrl.training.commands.init import _comment
 from mbrl.training.commands.parsed import parsed
+from tests.imported_anew import imported_anew
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "lift.py"
 
@@ -33,16 +33,13 @@ def _registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     """Modules and environments of a test's own, which leave with it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
-    monkeypatch.delitem(sys.modules, "lift", raising=False)  # as another test may have left it
-    monkeypatch.delitem(gymnasium.registry, "Lift-v0", raising=False)
-    modules, ids = dict(sys.modules), dict(gymnasium.registry)
-    yield
+    modules = dict(sys.modules)
+    with imported_anew():
+        yield
     loaded = sys.modules
     for name in set(loaded) - set(modules):
         if str(tmp_path) in str(getattr(loaded[name], "__file__", "")):
             del loaded[name]
-    gymnasium.registry.clear()
-    gymnasium.registry.update(ids)
 
 
 def found(
