@@ -58,11 +58,7 @@ class Task:
 
     def __post_init__(self) -> None:
         for name, declared in declarations(Task).items():
-            if name not in (
-                "action_low",
-                "action_high",
-                "names",
-            ):  # which may come as arrays, and have sentences of their own
+            if name not in ("action_low", "action_high", "names"):  # may come as arrays, and have sentences of their own
                 check_argument(f"Task({name}=…)", getattr(self, name), declared)
         for name in ("action_low", "action_high"):
             try:
