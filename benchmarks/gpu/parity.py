@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from time import perf_counter
 
@@ -34,6 +35,8 @@ def compared(name: str, case: Case, setting: Setting) -> Row:
     differences = apart(found, expected)
     worst = max(differences, key=lambda what: differences[what] / tolerance(what))
     failed = differences[worst] > (tolerance(worst) if setting.measures else 0.0)
+    if math.isinf(differences[worst]):  # which JSON has no number for
+        return Row(name, "no numbers to compare", worst, failed)
     if failed or setting.measures:
         return Row(name, differences[worst], f"{worst}, of {tolerance(worst):g} allowed", failed)
     return Row(name, NOT_RUN)
@@ -47,7 +50,7 @@ def tolerance(what: str) -> float:
 def apart(found: Outcome, expected: Outcome) -> dict[str, float]:
     """Length of the difference over that of what was expected, by name; infinite where shapes differ, or one is missing."""
     return {
-        name: _apart(found[name], expected[name]) if name in found and name in expected else float("inf")
+        name: _apart(found[name], expected[name]) if name in found and name in expected else math.inf
         for name in sorted({*found, *expected})
     }
 
@@ -55,10 +58,10 @@ def apart(found: Outcome, expected: Outcome) -> dict[str, float]:
 def _apart(found: Tensor, expected: Tensor) -> float:
     one, other = (each.detach().double().cpu() for each in (found, expected))
     if one.shape != other.shape:
-        return float("inf")
+        return math.inf
     same = (one == other) | (one.isnan() & other.isnan())
     distance = torch.where(same, 0.0, one - other).norm()
     if distance == 0:
         return 0.0
     share = float(distance / torch.where(same, one.nan_to_num(), other).norm().clamp_min(1e-12))
-    return share if share == share else float("inf")
+    return math.inf if math.isnan(share) else share

@@ -81,6 +81,9 @@ def test_a_case_beyond_its_tolerance_fails_by_name() -> None:
 
     assert compared("x", case, AsIfOnGPU(CPU)) == Row("x", pytest.approx(0.002, rel=1e-3), "reward, of 0.001 allowed", True)
     assert not compared("x", case, AsIfOnGPU(CPU)).failed
+    shapes = iter([2, 3])
+    row = compared("x", lambda device: {"reward": torch.ones(next(shapes))}, AsIfOnGPU(CPU))
+    assert row == Row("x", "no numbers to compare", "reward", failed=True)
 
 
 @pytest.mark.parametrize("other", [{}, {"a": torch.ones(3)}, {"a": torch.full((2,), torch.nan)}])
