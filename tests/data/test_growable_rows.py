@@ -101,7 +101,7 @@ def test_no_row_of_a_buffer_exists_twice_while_its_size_changes(added: int, capa
     taken = peak() - before
     kept = min(400_000, capacity)
     assert torch.equal(buffer.all().reward, torch.arange(added - kept, added, dtype=torch.float32))
-    assert taken < 0.1 * 400_000 * buffer.row_nbytes
+    assert taken < 0.3 * 400_000 * buffer.row_nbytes
 
 
 def test_a_buffer_whose_rows_are_looked_at_grows_all_the_same() -> None:
