@@ -290,8 +290,8 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         epoch, later = self._epoch(self.env_steps), self._epoch(self.env_steps + steps - 1)
         if all(real_rows(each, self.real_ratio, self.batch_size) == self.batch_size for each in (epoch, later)):
             return
-        trusted = isinstance(self.rollout_length, TrustedLength)
-        length = self.rollout_length.length if trusted else rollout_length(epoch, self.rollout_length)
+        given = self.rollout_length
+        length = given.length if isinstance(given, TrustedLength) else rollout_length(epoch, given)
         rollouts = self.rollouts_per_step * steps
         capacity = rollout_capacity(length, rollouts, steps, self.epoch_steps, self.retain_epochs)
         self.learning.imagine(rollouts, length, capacity, self.env_steps)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -121,6 +122,8 @@ class UPMPC(ActionSelector):
         ConfigError: for a number out of range, or a choice that there isn't.
         UnsupportedError: from `check`, for a model that the measure can't be asked of.
     """
+
+    former = MappingProxyType({"common_noise": False})
 
     def __init__(
         self,
