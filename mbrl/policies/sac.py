@@ -24,17 +24,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
-from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
+from mbrl.data import Generator, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError, UnsupportedError
 from mbrl.networks import Initial, LeanAdam, LipschitzConstraint, Normalizer, Precision
-from mbrl.policies.base import BoundCriticTerm, Learner
+from mbrl.policies.actor_critic import ActorCritic
+from mbrl.policies.base import BoundCriticTerm
 from mbrl.policies.critics import Critics
 from mbrl.policies.half_cosine import half_cosine, tell_if_of_other_length
 from mbrl.policies.reward_size import tell_of_reward_size
@@ -42,7 +43,7 @@ from mbrl.policies.soft_target import soft_target
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 
-class SAC(Learner):
+class SAC(ActorCritic):
     """Soft actor-critic with a learned temperature.
 
     Args:
@@ -95,9 +96,6 @@ class SAC(Learner):
     }
 
     discount: float
-    policy: TanhGaussianPolicy
-    critics: Critics
-    target_critics: Critics
     log_temperature: Tensor
     critics_class: type[Critics] = Critics
 
@@ -149,7 +147,6 @@ class SAC(Learner):
         self.updates = 0
         self._rewards_seen = False  # whether their size was looked at, which is said once
         self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
-        self._followed: tuple[list[Tensor], list[Tensor]] | None = None
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -185,11 +182,6 @@ class SAC(Learner):
             actor.append({"params": [self.log_temperature], "lr": self.temperature_lr})
         self._optimizers = (LeanAdam(self.critics.parameters(), lr=self.critic_lr), LeanAdam(actor))
         return list(self._optimizers)
-
-    def _need_build(self) -> None:
-        if not hasattr(self, "policy"):
-            who = type(self).__name__
-            raise NotBuiltError(f"{who} was used before build(task), which makes its parameters; call it first.")
 
     def get_extra_state(self) -> dict[str, int]:
         return {"updates": self.updates}
@@ -308,43 +300,3 @@ class SAC(Learner):
         weight = self.log_temperature.exp() if self.backup_entropy else torch.zeros_like(self.log_temperature)
         target = soft_target(batch.reward, batch.terminated, smallest, log_prob, weight, self.discount)
         return target if self.target_floor is None else target.clamp_min(self.target_floor)
-
-    @torch.no_grad()
-    def update_targets(self) -> None:
-        """Moves the target critics a share τ of the way to the critics."""
-        if self._followed is None or self._followed[0][0] is not self.target_critics.head_weight:
-            self._followed = (list(self.target_critics.parameters()), list(self.critics.parameters()))
-        torch._foreach_lerp_(*self._followed, self.target_rate)
-        self.target_critics.follow()
-
-    def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
-        """Values Q_j(s, a), `J x B`, of `obs` `B x S` and `action` `B x A`, the deterministic tanh μ(s) if None.
-
-        Differentiable in both. Parameters are constants here, so a model that learns through it leaves no gradient in
-        critics and policy.
-
-        Args:
-            obs: `B x S`, any leading dims.
-            action: `B x A` in [−1, 1], or None.
-            critics: `"online"`, `"target"` or `"both"`: these are `2J x B`, online first.
-
-        Raises:
-            NotBuiltError: before `build`.
-            ConfigError: for other critics.
-        """
-        asked = self._asked(critics)
-        if action is None:
-            action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
-        values = [each(obs, action, frozen=True) for each in asked]
-        return values[0] if len(values) == 1 else torch.cat(values)
-
-    def slopes(self, obs: Tensor, action: Tensor, critics: CriticsAsked = "online") -> Tensor:
-        """Gradients of each value in `obs` `B x S`, `J x B x S`, at a fixed `action` `B x A`; `critics` as in `value`."""
-        return torch.cat([each.slopes(obs, action) for each in self._asked(critics)])
-
-    def _asked(self, critics: CriticsAsked) -> list[Critics]:
-        self._need_build()
-        if critics not in get_args(CriticsAsked):
-            raise ConfigError(f"SAC.value: expected critics to be online, target or both, got {critics!r}; ask for online.")
-        both = {"online": self.critics, "target": self.target_critics}
-        return list(both.values()) if critics == "both" else [both[critics]]
