@@ -288,7 +288,7 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         if self.real_rows < self.batch_size and len(self.model_buffer) == 0:  # resumed with a smaller share of real rows
             self.after_refit()
         self.learning.learn(self.updates_per_step * new)
-        self.count_actor_updates(self.updates_per_step)
+        self.count_actor_updates(self.updates_per_step / self.learner.actor_every)
 
     # checkpoint ------------------------------------------------------------------------------------------------------
 

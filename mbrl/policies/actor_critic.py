@@ -1,4 +1,7 @@
-"""`ActorCritic`: what a learner with critics, and with targets that follow them, answers when it is asked for values."""
+"""`ActorCritic`: how a learner's critics, and the targets that follow them, are asked for values.
+
+Chen2021: "Randomized ensembled double Q-learning: learning fast without a model" (REDQ, ICLR 2021).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from mbrl.data import CriticsAsked
+from mbrl.data import CriticsAsked, make_generator
 from mbrl.errors import ConfigError, NotBuiltError
 from mbrl.policies.base import Learner
 from mbrl.policies.critics import Critics
@@ -16,28 +19,57 @@ from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 
 class ActorCritic(Learner, ABC):
-    """A learner's policy, critics and target critics: their values and slopes, and how targets follow.
+    """A learner's policy, critics and target critics: their values, in updates and for other parts, and how targets follow.
 
     Attributes:
         policy: as of `Learner`.
         critics: `J` of them, which learn.
         target_critics: as many, which follow and are constant otherwise.
         target_rate: τ, the share of the way that these go at a time.
+        target_subset: M, how many of them give an update's target; None for all.
+        critic_dropout: probability that a hidden unit is dropped in an update.
+        updates: how many there were.
+        seed: of what updates draw about the critics.
     """
 
     policy: TanhGaussianPolicy
     critics: Critics
     target_critics: Critics
     target_rate: float
+    target_subset: int | None
+    critic_dropout: float
 
     def __init__(self) -> None:
         super().__init__()
+        self.updates = self.seed = 0
         self._followed: tuple[list[Tensor], list[Tensor]] | None = None
 
     def _need_build(self) -> None:
         if not hasattr(self, "policy"):
             who = type(self).__name__
             raise NotBuiltError(f"{who} was used before build(task), which makes its parameters; call it first.")
+
+    # in updates ------------------------------------------------------------------------------------------------------
+
+    def _masks(self, part: str) -> torch.Generator | None:
+        """The generator of dropout's masks in this part of the present update; None without dropout."""
+        return None if self.critic_dropout == 0 else self._own_draws(f"dropout {part}")
+
+    def _own_draws(self, name: str) -> torch.Generator:
+        """A generator for the present update alone, so that its draws move no others, and a resumed run repeats them."""
+        return make_generator(self.target_critics.head_bias.device, self.seed, "sac", name, self.updates)
+
+    def actor_value(self, values: Tensor) -> Tensor:
+        """The value that the actor ascends, `B`, of those of all critics, `J x B`."""
+        return values.amin(0) if self.target_subset is None else values.mean(0)
+
+    def _target_values(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Values by those target critics that give the present update's target, `M x B`, of obs `B x S`, action `B x A`."""
+        members, count = None, self.target_critics.count
+        if self.target_subset is not None and self.target_subset < count:
+            drawn = torch.randperm(count, generator=self._own_draws("subset"), device=action.device)
+            members = drawn[: self.target_subset]  # M
+        return self.target_critics(obs, action, members=members, masks=self._masks("target"))
 
     @torch.no_grad()
     def update_targets(self) -> None:
@@ -46,6 +78,8 @@ class ActorCritic(Learner, ABC):
             self._followed = (list(self.target_critics.parameters()), list(self.critics.parameters()))
         torch._foreach_lerp_(*self._followed, self.target_rate)
         self.target_critics.follow()
+
+    # for other parts -------------------------------------------------------------------------------------------------
 
     def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
         """Values Q_j(s, a), `J x B`, of `obs` `B x S` and `action` `B x A`, the deterministic tanh μ(s) if None.
