@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mbrl.arguments import Count, Items, ShareBelowOne, checked
 from mbrl.networks.activations import check_pairs, group_sort
+from mbrl.networks.dropout_mask import dropout_mask
 from mbrl.networks.precision import Precision
 from mbrl.networks.stacked_layer_norm import StackedLayerNorm, layer_norm
 
@@ -115,8 +116,7 @@ class ReluStack(nn.Module):
         for weight, bias, *affine in layers:
             hidden = torch.baddbmm(bias, hidden, weight)  # G x B x units
             if masks is not None and self.dropout > 0:
-                kept = torch.empty_like(hidden).bernoulli_(1 - self.dropout, generator=masks)
-                hidden = hidden * kept.div_(1 - self.dropout)
+                hidden = hidden * dropout_mask(hidden, self.dropout, masks)
             if affine:
                 hidden = layer_norm(hidden, *affine)
             hidden = hidden.relu_() if self.activation == "relu" else group_sort(hidden)

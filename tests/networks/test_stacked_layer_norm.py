@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mbrl.data import make_generator
 from mbrl.errors import ConfigError
 from mbrl.networks import ReluStack
+from mbrl.networks.dropout_mask import dropout_mask
 
 
 def stack(**options: object) -> ReluStack:
@@ -67,6 +68,17 @@ def test_bf16_stays_near() -> None:
     assert quick(rows()).dtype is torch.float32
 
 
+@pytest.mark.parametrize("probability", [1e-3, 0.25, 0.9])
+def test_masks_are_independent_and_of_mean_one(probability: float) -> None:
+    mask = dropout_mask(torch.zeros(3, 333, 333), probability, make_generator("cpu", "masks"))
+    share = (mask == 0).float().mean().item()
+    assert share == pytest.approx(probability, abs=4 * (probability * (1 - probability) / mask.numel()) ** 0.5)
+    assert mask.max().item() == pytest.approx(1 / (1 - probability))
+    pairs = mask.flatten()[:-1].view(-1, 2)  # halves of one draw each
+    both = (pairs == 0).all(-1).float().mean().item()
+    assert both == pytest.approx(probability**2, abs=4 * (probability**2 / len(pairs)) ** 0.5)
+
+
 def test_dropout_keeps_the_mean_of_each_unit_and_its_share_of_zeros() -> None:
     made = ReluStack(2, (4, 64), make_generator("cpu", "stack"), dropout=0.25)
     with torch.no_grad():
@@ -87,7 +99,7 @@ def test_dropout_comes_before_the_norm() -> None:
     assert made.norm is not None
     for weight, bias, gain, shift in zip(made.weights, made.biases, made.norm.gains, made.norm.shifts, strict=True):
         x = torch.baddbmm(bias, x, weight)
-        x = x * torch.empty_like(x).bernoulli_(0.5, generator=masks) * 2
+        x = x * dropout_mask(x, 0.5, masks)
         centred = x - x.mean(-1, keepdim=True)
         x = torch.relu(centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * gain + shift)
     torch.testing.assert_close(said, x)
