@@ -139,10 +139,12 @@ def draw(file: str, names: Sequence[str], title: str, statistic: str = "mean") -
     print_tests(file, names)
 
 
-def parser(about: str | None, names: Sequence[str], tasks: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The command line of a comparison: `run` or `draw`, a task if there are several, and what to run."""
+def parser(
+    about: str | None, names: Sequence[str], tasks: Sequence[str] = (), further: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """The command line of a comparison: `run`, `draw` or what is `further`, a task if there are several, what to run."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("what", choices=("run", "draw"))
+    made.add_argument("what", choices=("run", "draw", *further))
     if tasks:
         made.add_argument("task", choices=tasks)
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -3,13 +3,16 @@
     python benchmarks/learning/frequencies.py run pendulum --seeds 0 1 2 --workers 2      # about three core-hours
     python benchmarks/learning/frequencies.py run published --arms sac-1 sac-4 --seeds 0 1 2 3 4
     python benchmarks/learning/frequencies.py run inverted_pendulum --seeds 0             # needs about as long
+    python benchmarks/learning/frequencies.py compare pendulum --arms srl-16              # ten core-minutes a seed
     python benchmarks/learning/frequencies.py draw pendulum
 
 `sac-J` is SAC without a model in an environment that repeats each action J times, in the protocol of the authors' code: one
 update per decision, γ per decision. `srl-J` are the presets of `configs/srl`. `published` has the authors' networks, and its
 agents are the best of a run's evaluations, as theirs. All have the same number of primitive steps, and `mbrl test
 --frequencies` puts all into the environment without any repeat; `results/frequencies-TASK.frequencies.csv` keeps what it
-says, a line per seed and decision length. `arms.py` says what `run` does and keeps beside it.
+says, a line per seed and decision length. `arms.py` says what `run` does and keeps beside it. `compare` gives each SRL run's
+own model to two planners that learn nothing: `srl-J-rolled` is the policy's first action wherever the model says that it
+will be, `srl-J-planned` the plan of a cross-entropy search by the task's known reward.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +28,15 @@ sys.path.insert(0, str(Path(__file__).parent))  # the scripts beside this one
 import arms
 import run as learning
 
-from mbrl.analysis import fas
+from mbrl import load
+from mbrl.analysis import decision_frequencies, fas
 from mbrl.analysis.frequencies.fas import STANDARD_LENGTHS, standard_scale
+from mbrl.figure_style import in_style
+from mbrl.planners import CEM, PETS, SRL, ModelRolled, Planner
 
 REPEATS, LENGTHS = (1, 2, 4, 8, 16), (4, 16)
 RANDOM = "1:16"
+COMPARED = ("rolled", "planned")
 
 
 class Setting(NamedTuple):
@@ -84,19 +92,64 @@ def arms_of(task: Setting) -> dict[str, arms.Arm]:
     return made | {f"srl-{length}": srl(task, length) for length in LENGTHS}
 
 
-def measure(file: str, task: Setting, names: list[str], seeds: list[int], runs: Path) -> None:
-    """Tests what isn't tested yet at all decision lengths, and appends the lines."""
-    path = learning.RESULTS / f"{file}.frequencies.csv"
-    there = {(row["name"], int(row["seed"])) for row in learning.read(path)}
+def _folders(file: str, task: Setting, names: list[str], seeds: list[int], runs: Path) -> list[tuple[str, int, Path, Path]]:
+    """Arm, seed, run folder, and what of it is tested, of the runs that there are."""
+    found = []
     for name in names:
         for seed in seeds:
             folder = runs / f"{file}-{name}" / f"seed{seed}"
-            if (name, seed) in there or not folder.is_dir():
-                continue
-            tested = folder if task.checkpoint == "last" else folder / task.checkpoint
+            if folder.is_dir():
+                found.append((name, seed, folder, folder if task.checkpoint == "last" else folder / task.checkpoint))
+    return found
+
+
+def _measured(path: Path) -> set[tuple[str, int]]:
+    return {(row["name"], int(row["seed"])) for row in learning.read(path)}
+
+
+def measure(file: str, task: Setting, names: list[str], seeds: list[int], runs: Path) -> None:
+    """Tests what isn't tested yet at all decision lengths, and appends the lines."""
+    path = learning.RESULTS / f"{file}.frequencies.csv"
+    for name, seed, folder, tested in _folders(file, task, names, seeds, runs):
+        if (name, seed) not in _measured(path):
             options = ["test", str(tested), "--frequencies", "--random", RANDOM, "--folder", str(folder)]
             learning.mbrl(options, folder.with_suffix(".log"))
             learning.append(path, [{"name": name, "seed": seed, **row} for row in learning.read(folder / "frequencies.csv")])
+
+
+def compare(file: str, task: Setting, names: list[str], seeds: list[int], runs: Path) -> None:
+    """Tests two planners in each SRL run's own model at all decision lengths, on the episodes of `measure`."""
+    path = learning.RESULTS / f"{file}.frequencies.csv"
+    low, high = (int(end) for end in RANDOM.split(":"))
+    for name, seed, folder, tested in _folders(file, task, names, seeds, runs):
+        if not name.startswith("srl"):
+            continue
+        planner = load(tested)
+        assert isinstance(planner, SRL)
+        for kind in COMPARED:
+            if (f"{name}-{kind}", seed) in _measured(path):
+                continue
+            found = decision_frequencies(other(kind, planner), random=[low, high], episodes=10)
+            found.to_csv(folder / f"{kind}.csv")
+            rows = learning.read(folder / f"{kind}.csv")
+            learning.append(path, [{"name": f"{name}-{kind}", "seed": seed, **row} for row in rows])
+            print(f"{name}-{kind} seed {seed}: FAS {found.score():.3f}", flush=True)
+
+
+def other(kind: str, planner: SRL) -> Planner:
+    """A planner in the model of `planner`: its policy `rolled` there, or plans of as many steps as its sequences.
+
+    The search is a small one, since it decides at every step of thousands: 100 plans, three refits.
+    """
+    model, task = deepcopy(planner.dynamics), planner.built_task
+    if kind == "rolled":
+        made: Planner = ModelRolled(model, planner.learner)
+    else:
+        search = CEM(candidates=100, elites=10, iterations=3)
+        made = PETS(model, search, horizon=planner.decision_length, propagation="expectation")
+    made.build(task, planner.seed)
+    model.load_state_dict(planner.dynamics.state_dict())  # PETS begins with a model of its own
+    return made
 
 
 def returns_of(file: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -107,6 +160,7 @@ def returns_of(file: str) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
+@in_style
 def draw(file: str, task: Setting, names: list[str]) -> None:
     """Writes `results/FILE.png`, r(n) of each arm, and prints its score over the seeds."""
     from matplotlib.figure import Figure
@@ -139,10 +193,13 @@ def draw(file: str, task: Setting, names: list[str]) -> None:
 def main() -> None:
     """Reads the command line."""
     names = list(arms_of(TASKS["pendulum"]))
-    given = arms.parser(__doc__, names, list(TASKS)).parse_args()
+    given = arms.parser(__doc__, names, list(TASKS), ["compare"]).parse_args()
     task, file = TASKS[given.task], f"frequencies-{given.task.replace('_', '-')}"
     if given.what == "draw":
-        draw(file, task, given.arms)
+        draw(file, task, [one for name in given.arms for one in (name, *(f"{name}-{kind}" for kind in COMPARED))])
+        return
+    if given.what == "compare":
+        compare(file, task, given.arms, given.seeds, given.runs)
         return
     chosen = {name: arm for name, arm in arms_of(task).items() if name in given.arms}
     arms.run(file, chosen, given.seeds, given.runs, given.workers)

@@ -56,8 +56,16 @@ def versions() -> str:
 
 
 def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Appends rows to a CSV file, with a header if it is new."""
+    """Appends rows to a CSV file, with a header if it is new.
+
+    Raises:
+        ValueError: if the file has other columns.
+    """
     new = not path.exists()
+    if not new:
+        columns = path.read_text().partition("\n")[0].split(",")
+        if columns != list(rows[0]):
+            raise ValueError(f"{path}: expected the columns {columns}, got {list(rows[0])}; move the older file away.")
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         if new:

@@ -165,8 +165,10 @@ class ReplayBuffer:
         numbers = order.numbers[starts[drawn].unsqueeze(-1) + steps]  # n x length
         return self.gather(numbers - (self.added - self._size))
 
-    def sample_cut_windows(self, n: int, length: int, generator: torch.Generator) -> tuple[Transitions, Tensor]:
-        """`n` windows of up to `length` steps in a row of one episode, uniform over the rows that they begin at.
+    def sample_cut_windows(
+        self, n: int, length: int, generator: torch.Generator, newest: int | None = None
+    ) -> tuple[Transitions, Tensor]:
+        """`n` windows of up to `length` steps in a row of one episode, uniform over the (`newest`) rows that they begin at.
 
         Where an episode has no further rows, the last is repeated in its place, so that ends occur at every place.
 
@@ -178,8 +180,9 @@ class ReplayBuffer:
             DataError: if there are no rows.
         """
         numbers = self._in_episodes(1).numbers
-        drawn = torch.randint(self._size, (n,), generator=generator, device=generator.device).to(self.device)  # n
-        steps = torch.arange(length, device=self.device)  # length
+        first = numbers if newest is None else (numbers >= self.added - newest).nonzero()[:, 0]
+        drawn = torch.randint(len(first), (n,), generator=generator, device=generator.device).to(self.device)  # n
+        drawn, steps = drawn if newest is None else first[drawn], torch.arange(length, device=self.device)  # length
         at = drawn.unsqueeze(-1) + steps  # n x length
         rows = self.gather(numbers[at.clamp(max=self._size - 1)] - (self.added - self._size))  # n x length
         episode = rows.extras["episode"]

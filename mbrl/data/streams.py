@@ -173,6 +173,11 @@ class RowGenerator:
         starts = torch.arange(n, device=self.position.device)[:, None] * self.width  # n x 1
         return RowGenerator(self.generator, n * self.width, (starts + self.position).flatten())  # n·B
 
+    def repeat(self, n: int, device: torch.device) -> RowGenerator:
+        """A generator for `n` blocks of the living rows, whose i-th rows share their numbers; `device` is the draws'."""
+        position = torch.arange(self.width, device=device) if self.position is None else self.position
+        return RowGenerator(self.generator, self.width, position.repeat(n))  # n·B
+
 
 Generator = torch.Generator | RowGenerator | InterleavedGenerator
 

@@ -58,6 +58,9 @@ class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
         learn_terminated: whether termination is predicted too, by one more output trained with a binary cross-entropy
             (not part of MBPO, whose tasks have known terminations); `"auto"` if the task has no known termination.
         deterministic: predict means only, with mean squared error for a loss; `var` is then 0.
+        judged_by: what ends a fit and chooses weights and elites by held-out rows: the squared `"error"` of the mean, as the
+            authors, or the `"likelihood"`, which sees variances too. Errors go on falling by little while the variances
+            become far too small for rows of other episodes; the likelihood ends a fit before that.
         bounds: log-variance bounds that the loss moves (`"learned"`, MBPO and PETS) or that stay (`"frozen"`, several
             ports).
         log_var_min: (initial) lower bound, relative to the variance of the targets if these are normalised.
@@ -87,6 +90,7 @@ class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
     """
 
     former = {  # noqa: RUF012 - nobody changes it
+        "judged_by": "error",
         "normalize_targets": False,
         "termination_input": "obs_action",
         "termination": "threshold",
@@ -104,6 +108,7 @@ class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
         learn_reward: Literal["auto"] | bool = "auto",
         learn_terminated: Literal["auto"] | bool = "auto",
         deterministic: bool = False,
+        judged_by: Literal["error", "likelihood"] = "error",
         bounds: Literal["learned", "frozen"] = "learned",
         log_var_min: float = -10.0,
         log_var_max: float = 0.5,
@@ -134,6 +139,11 @@ class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
                 f"{self._with('loss')}: expected a loss of the mean beside deterministic=True, got "
                 f"{type(self.model_loss).__name__} of samples; leave out its samples, or let the model be probabilistic."
             )
+        if judged_by == "likelihood" and (deterministic or self.model_loss is not None):
+            other = "deterministic=True, which has none" if deterministic else "a loss, which judges by itself"
+            raise ConfigError(
+                f"{self._with('judged_by')}: expected 'error' beside {other}, got 'likelihood'; leave one out."
+            )
         check_argument(self._with("log_var_min"), log_var_min, Annotated[float, Limits(below=log_var_max)])
         self.elites = members if elites is None else elites
         self.hidden = tuple(hidden)
@@ -141,6 +151,7 @@ class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
         self.learn_reward = learn_reward
         self.learn_terminated = learn_terminated
         self.deterministic = deterministic
+        self.judged_by = judged_by
         self.bounds = bounds
         self.log_var_min = log_var_min
         self.log_var_max = log_var_max

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -15,6 +16,8 @@ from mbrl.models.losses.of_gaussian import gaussian_loss, given_errors, given_lo
 from mbrl.models.target_normalizer import TargetNormalizer, targets_and_largest, targets_of
 from mbrl.models.termination_head import TerminationHead, begin_at_rate, termination_loss
 from mbrl.networks import LogVarBounds
+
+_MOST_NATS = 20.0  # more are as bad: whoever judges takes a score of 1e10, 23 nats, for none at all
 
 
 class GaussianFit(LipschitzModel):
@@ -32,6 +35,7 @@ class GaussianFit(LipschitzModel):
     normalize_targets: bool
     normalizer_rows: Literal["train", "all"]
     deterministic: bool
+    judged_by: Literal["error", "likelihood"]
     bounds: Literal["learned", "frozen"]
     bound_penalty: float
     chunk_rows: int
@@ -123,12 +127,48 @@ class GaussianFit(LipschitzModel):
             score = score.mean(1, dtype=torch.float64)  # E
         else:
             score = (mean - target).square().mean((1, 2), dtype=torch.float64) * share  # E
+        return score + self._termination_loss(raw, rows)
+
+    def _termination_loss(self, raw: Tensor, rows: Transitions) -> Tensor | float:
+        """The cross-entropy of a learned termination, `E` float64; 0 without one."""
         if not self.predicts_terminated:
-            return score
+            return 0.0
         logit = (
             self.termination_head(rows.obs, rows.action, rows.next_obs) if self.ends_at_next_obs else raw[..., -1]
         )  # E x B
-        return score + termination_loss(logit, rows.terminated).double()
+        return termination_loss(logit, rows.terminated).double()
+
+    @torch.no_grad()
+    def negative_log_likelihood(self, rows: Transitions) -> Tensor:
+        """½ (square exp(−ℓ) + ℓ + ln 2π) of each member, mean over rows and the target dims that move, `E` float64.
+
+        In nats per dim, of targets in the model's units. A learned termination adds its cross-entropy.
+        """
+        x = self.normalizer(torch.cat((rows.obs, rows.action), -1))  # B x (S+A)
+        raw = self.outputs_of(x.expand(self.members, *x.shape))  # E x B x out
+        mean, log_var, _ = self.split(raw)
+        assert log_var is not None  # probabilistic
+        moves = self.target_normalizer.moves if self.normalize_targets else slice(None)
+        square = (mean - self._target(rows)).square()
+        found = (square * torch.exp(-log_var) + log_var + math.log(2 * math.pi))[..., moves]  # E x B x D
+        return 0.5 * found.mean((1, 2), dtype=torch.float64) + self._termination_loss(raw, rows)
+
+    def judge(self, scores: Tensor, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
+        """The scores, or by likelihood exp(nats per dim beyond those of the targets' own scale), `E`.
+
+        So a threshold of 0.01 is 0.01 nats per dim, whatever the units and the sign of the likelihood.
+        """
+        if self.judged_by == "error":
+            return scores
+        scale = self._target(rows).std(0, correction=0)  # D
+        nats = self.negative_log_likelihood(rows) - scale[scale > 0].double().log().mean().nan_to_num()
+        return nats.clamp(max=_MOST_NATS).exp()
+
+    def fit_report(self, run: FitRun) -> dict[str, float | Tensor]:
+        found = super().fit_report(run)
+        if self.judged_by == "likelihood" and run.holdout is not None:
+            found["holdout_nll"] = self.negative_log_likelihood(run.holdout).mean().float()
+        return found
 
     def fit_inputs(self, run: FitRun) -> None:
         rows = run.rows(run.split.train if self.normalizer_rows == "train" else slice(None))

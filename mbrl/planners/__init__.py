@@ -35,6 +35,7 @@ from mbrl.planners.rollouts.oracle_patch import OraclePatch
 from mbrl.planners.rollouts.penalties import BatchPenalty, UncertaintyBonus, UncertaintyPenalty
 from mbrl.planners.rollouts.penalty_weight import PenaltyWeight
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicyMode, PolicySample, Situation
+from mbrl.planners.rollouts.trusted_length import TrustedLength
 from mbrl.planners.rollouts.up_mpc import UPMPC, best_candidate
 from mbrl.planners.sequences.model_rolled import ModelRolled
 from mbrl.planners.sequences.temporal_recall import TemporalRecall
@@ -85,6 +86,7 @@ __all__ = [
     "RolloutHook",
     "Situation",
     "TemporalRecall",
+    "TrustedLength",
     "UncertaintyBonus",
     "UncertaintyPenalty",
     "best_candidate",

@@ -39,6 +39,7 @@ from mbrl.planners.rollouts.schedule import (
     updates_for_step,
 )
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
+from mbrl.planners.rollouts.trusted_length import TrustedLength
 from mbrl.policies import CriticTerm, Learner, Policy
 
 _EXPLORE = "explore/"  # before the names of the exploration selector's tensors in a memory
@@ -66,7 +67,8 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
             More environments than that are fitted after each step of theirs.
         rollouts_per_step: rollouts started for each real step, so `rollouts_per_step * refit_every` at a time.
         rollout_length: `[first epoch, last epoch, k0, k1]`: steps per rollout, linear in the epoch. Longer rollouts reach
-            further from the data and compound the model's error.
+            further from the data and compound the model's error. Or a `TrustedLength`, which `"auto"` makes: as many as the
+            model has just predicted well.
         epoch_steps: real steps in what `rollout_length` and `retain_epochs` call an epoch, counted from the warm-up's end.
         retain_epochs: epochs whose rollouts are kept, and always those of the last fit; more is more data from older models
             and policies.
@@ -106,7 +108,7 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         warmup: Literal["uniform", "policy"] = "uniform",
         refit_every: Count = 250,
         rollouts_per_step: Count = 400,
-        rollout_length: Sequence[int] = (20, 150, 1, 1),
+        rollout_length: Sequence[int] | Literal["auto"] | TrustedLength = (20, 150, 1, 1),
         epoch_steps: Count = 1000,
         retain_epochs: Count = 1,
         updates_per_step: Natural | Sequence[int] = 20,
@@ -130,12 +132,14 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
             real_capacity=real_capacity,
             keep_sim_state=keep_sim_state,
         )
-        check_schedule(rollout_length)
+        if not isinstance(rollout_length, (str, TrustedLength)):
+            check_schedule(rollout_length)
+            rollout_length = tuple(rollout_length)
         check_update_schedule(updates_per_step)
         check_real_ratio(real_ratio)
         self.learner = learner
         self.rollouts_per_step = rollouts_per_step
-        self.rollout_length = tuple(rollout_length)
+        self.rollout_length = TrustedLength() if isinstance(rollout_length, str) else rollout_length
         self.epoch_steps = epoch_steps
         self.retain_epochs = retain_epochs
         self.updates_per_step = updates_per_step
@@ -277,6 +281,15 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
 
     # one tick: collecting and refitting are OnlinePlanner's -------------------------------------------------------------
 
+    def before_refit(self) -> None:
+        """Has a `TrustedLength` measured on the steps since the last fit, if there was one."""
+        if not isinstance(self.rollout_length, TrustedLength) or self.dynamics is None:
+            return
+        if self._refits(self.env_steps - self.collects) > 0:
+            new, generator = max(self.refit_every, self.collects), self.streams["trusted length"]
+            self.rollout_length.measure(self.dynamics, self.real_buffer, new, generator)
+        self.metrics.add({"rollout/trusted_steps": float(self.rollout_length.trusted)})
+
     def after_refit(self) -> None:
         """Imagines fresh rollouts of the new model, unless batches are real until the next fit."""
         if self.dynamics is None:
@@ -285,7 +298,8 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         epoch, later = self._epoch(self.env_steps), self._epoch(self.env_steps + steps - 1)
         if all(real_rows(each, self.real_ratio, self.batch_size) == self.batch_size for each in (epoch, later)):
             return
-        length = rollout_length(epoch, self.rollout_length)
+        trusted = isinstance(self.rollout_length, TrustedLength)
+        length = self.rollout_length.length if trusted else rollout_length(epoch, self.rollout_length)
         rollouts = self.rollouts_per_step * steps
         capacity = rollout_capacity(length, rollouts, steps, self.epoch_steps, self.retain_epochs)
         self.learning.imagine(rollouts, length, capacity, self.env_steps)

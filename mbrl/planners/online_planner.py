@@ -249,10 +249,14 @@ class OnlinePlanner(Planner, HasDynamics):
         if self.env_steps < self.warmup_steps:
             return
         if self._refits(self.env_steps) > self._refits(before):
+            self.before_refit()
             fit_to(self, self.real_buffer.all(), self.fit_value)
             self.after_refit()
         if before >= self.warmup_steps:  # the tick that ends the warm-up fits the model and leaves the policy alone
             self.learn(new)
+
+    def before_refit(self) -> None:
+        """Does what precedes a fit, while the model hasn't seen the newest rows; by default nothing."""
 
     def after_refit(self) -> None:
         """Does what follows a fit, such as fresh rollouts; by default nothing."""

@@ -137,7 +137,8 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         if isinstance(self.dynamics, GradientModel):
             run = self.dynamics.begin_fit(rows, generator, value)
             if run.holdout is not None:  # rows that updates have seen as well, since they take all
-                self.dynamics.rank_members(self.dynamics.score(run.holdout, value))
+                scores = self.dynamics.score(run.holdout, value)
+                self.dynamics.rank_members(self.dynamics.judge(scores, run.holdout, value))
             return {}
         return super().fit_dynamics(rows, generator, value)
 

@@ -8,8 +8,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
+from mbrl.analysis import decision_frequencies
 from mbrl.analysis.frequencies.fas import STANDARD_LENGTHS
+from mbrl.analysis.frequencies.frequencies_result import DecisionFrequencies
+from mbrl.envs import make_task
+from mbrl.models import NextObsNetwork
+from mbrl.planners import SRL
+from mbrl.policies import SequenceSAC
 from mbrl.training.commands.parsed import parsed
 from tests.benchmarks.test_learning import load
 
@@ -72,3 +79,35 @@ def test_runs_are_measured_once_and_drawn(
     said = capsys.readouterr().out
     assert "srl-4: FAS 0.911 ± 0.000 (0.911, 0.911); returns at 1:16 steps -360, -360" in said
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_other_planners_are_compared_in_the_runs_own_model(
+    comparison: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planner = SRL(NextObsNetwork(hidden=[4]), SequenceSAC(length=3, hidden=[8, 8]), warmup_steps=5)
+    planner.build(make_task("Pendulum-v1"), seed=2)
+    asked: list[Any] = []
+
+    def frequencies(made: Any, random: list[int], episodes: int) -> Any:
+        asked.append(made)
+        return decision_frequencies(made, [1, 2], random=random, episodes=2)
+
+    monkeypatch.setattr(comparison, "load", lambda path: planner)
+    monkeypatch.setattr(comparison, "decision_frequencies", frequencies)
+    monkeypatch.setattr(DecisionFrequencies, "score", lambda self: 0.5)
+    for name in ("srl-4", "sac-1"):
+        (tmp_path / f"x-{name}" / "seed2").mkdir(parents=True)
+    for _ in range(2):
+        comparison.compare("x", comparison.TASKS["pendulum"], ["srl-4", "sac-1"], [1, 2], tmp_path)
+    rows = comparison.learning.read(tmp_path / "x.frequencies.csv")
+    assert [(row["name"], row["steps_per_decision"]) for row in rows] == [
+        (f"srl-4-{kind}", n) for kind in ("rolled", "planned") for n in ("1", "2", "1:16")
+    ]
+    rolled, planned = asked
+    assert planned.horizon == 3 and planned.decision_length == 3
+    for made in asked:
+        assert made.dynamics is not planner.dynamics
+        weights = made.dynamics.state_dict()
+        own = {name: value for name, value in planner.dynamics.state_dict().items() if isinstance(value, torch.Tensor)}
+        assert own and all(torch.equal(value, weights[name]) for name, value in own.items())
+    assert rolled.policy is planner.learner

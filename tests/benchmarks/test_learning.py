@@ -28,6 +28,9 @@ def test_rows_are_appended_under_one_header(tmp_path: Path) -> None:
     run.append(path, [{"seed": 1, "return": 2.5}])
     assert path.read_text() == "seed,return\n0,1.5\n1,2.5\n"
     assert [row["seed"] for row in run.read(path)] == ["0", "1"]
+    with pytest.raises(ValueError, match="expected the columns"):  # a row of other columns would be read as something else
+        run.append(path, [{"seed": 2, "return": 2.5, "length": 3}])
+    assert len(run.read(path)) == 2
 
 
 def test_a_seed_that_is_recorded_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,13 +23,14 @@ class FitAlone(DynamicsModel):
 
     # what a gradient model has, see there
     max_epochs: int | None
-    max_updates: int | None
+    most_updates: Callable[[int], int | None]
     loss: Callable[..., tuple[Tensor, dict[str, Tensor]]]
     begin_fit: Callable[..., FitRun]
     end_fit: Callable[..., Tensor | None]
     after_update: Callable[[], None]
     explained: Callable[[Transitions], Tensor]
     fit_report: Callable[..., dict[str, float | Tensor]]
+    judge: Callable[..., Tensor]
     _end_epoch: Callable[[FitRun, Tensor], bool]
 
     def on_fit_start(self) -> None:
@@ -76,16 +77,19 @@ class FitAlone(DynamicsModel):
         """Logs the holdout error; stops the fit when the rule says so."""
         super().on_validation_epoch_end()
         if self._fit_run is not None and not self.trainer.sanity_checking:
-            if self._fit_run.holdout is not None:
-                self.log_epoch("model/explained", self.explained(self._fit_run.holdout))
+            rows, scores = self._fit_run.holdout, self.mean_scores()
+            if rows is not None:
+                self.log_epoch("model/explained", self.explained(rows))
                 for name, number in self.fit_report(self._fit_run).items():
                     self.log_epoch(f"model/{name}", number)
-            self.trainer.should_stop |= self._end_epoch(self._fit_run, self.mean_scores())
+                scores = self.judge(scores, rows, self.fit_value)
+            self.trainer.should_stop |= self._end_epoch(self._fit_run, scores)
 
     def on_train_batch_end(self, *batch: Any) -> None:
         """Stops at the model's own cap of updates."""
-        if self._fit_run is not None and self.max_updates is not None and self.trainer.global_step >= self.max_updates:
-            self.trainer.should_stop = True
+        run = self._fit_run
+        most = None if run is None else self.most_updates(len(run))
+        self.trainer.should_stop |= most is not None and self.trainer.global_step >= most
 
     def on_train_epoch_end(self) -> None:
         """Restores the best weights after the last epoch, before checkpoints of it are written."""

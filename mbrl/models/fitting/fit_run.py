@@ -47,6 +47,9 @@ class FitRun:
         self.best = best
         self.holdout = self._held_out()
 
+    def __len__(self) -> int:
+        return len(self._number)
+
     def rows(self, index: Tensor | slice) -> Transitions:
         """The transitions of an index of any shape, with `row` and extras."""
         rows = self._layout.unpack(self._matrix[index], self._number[index])

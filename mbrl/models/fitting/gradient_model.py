@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -46,6 +47,7 @@ class GradientModel(FitAlone):
         best_weights: what is restored after a fit, see `BestWeights`.
         max_epochs: epochs of a fit at most, None for no cap; a slow improvement alone never ends one.
         max_updates: updates of a fit at most, None for no cap.
+        max_updates_per_root_row: so many times √rows at most (10: 708 at 5,000 rows, 3,163 at 100,000); None for no cap.
         loss: what weighs the errors of the mean, such as `VaGraM`; None is the model's own loss.
         domain: as of `DynamicsModel`.
 
@@ -57,7 +59,7 @@ class GradientModel(FitAlone):
         UnsupportedError: for a loss beside a model that has no use for one.
     """
 
-    former = {"loss": None, "domain": []}  # noqa: RUF012 - nobody changes it
+    former = {"max_updates_per_root_row": None, "loss": None, "domain": []}  # noqa: RUF012 - nobody changes it
     fitting: ClassVar[Literal["gradient", "closed_form", "fixed"]] = "gradient"
 
     def __init__(
@@ -76,11 +78,12 @@ class GradientModel(FitAlone):
         best_weights: Keep = "member",
         max_epochs: Count | None = 1000,
         max_updates: Count | None = None,
+        max_updates_per_root_row: Positive | None = None,
         loss: ModelLoss | None = None,
         domain: Sequence[Domain] = (),
     ) -> None:
         super().__init__(domain)
-        if holdout == 0 and max_epochs is None and max_updates is None:
+        if holdout == 0 and max_epochs is None and max_updates is None and max_updates_per_root_row is None:
             raise ConfigError(f"{self._with('holdout')}: expected max_epochs or max_updates beside 0, got neither; set one.")
         if holdout == 0 and best_weights != "never":
             raise ConfigError(
@@ -101,6 +104,7 @@ class GradientModel(FitAlone):
         self.best_weights = best_weights
         self.max_epochs = max_epochs
         self.max_updates = max_updates
+        self.max_updates_per_root_row = max_updates_per_root_row
         if loss is not None and type(self).target_scale is GradientModel.target_scale:
             raise UnsupportedError(
                 f"{self._with('loss')}: expected None, since {type(self).__name__} hands no errors to a loss, got "
@@ -147,8 +151,15 @@ class GradientModel(FitAlone):
         """
         return {} if self.model_loss is None else self.model_loss.extras(rows, value, self.target_scale())
 
+    def judge(self, scores: Tensor, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
+        """What early stopping, best weights and elites go by: the `scores` (`E`) of held-out `rows`, or others of its own.
+
+        Lower is better. Improvements are relative to it, so that it should be above 0.
+        """
+        return scores
+
     def rank_members(self, scores: Tensor) -> None:
-        """Sees the members' holdout scores (`E`) after a fit, once the best weights are back."""
+        """Sees the members' holdout scores by `judge` (`E`) after a fit, once the best weights are back."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Adam's parameter groups."""
@@ -250,11 +261,11 @@ class GradientModel(FitAlone):
         self.fit_inputs(run)
         run.compute(self.fit_extras(run.rows(slice(None)), value))
         if run.holdout is not None and best.needs_start:
-            best.begin(self.score(run.holdout, value))
+            best.begin(self.judge(self.score(run.holdout, value), run.holdout, value))
         return run
 
     def end_fit(self, run: FitRun, value: ValueFunction | None = None) -> Tensor | None:
-        """Restores the best weights and ranks the members; returns their scores (`E`), None without a holdout.
+        """Restores the best weights and ranks the members; returns their `score` (`E`), None without a holdout.
 
         `value` is as in `loss`.
         """
@@ -266,7 +277,7 @@ class GradientModel(FitAlone):
         if run.holdout is None:
             return None
         scores = self.score(run.holdout, value)
-        self.rank_members(scores)
+        self.rank_members(self.judge(scores, run.holdout, value))
         return scores
 
     def refit(
@@ -284,7 +295,7 @@ class GradientModel(FitAlone):
             DivergedError: if the loss or a holdout error is no longer finite; looked at once per epoch.
         """
         run = self.begin_fit(rows, generator, value)
-        epochs = updates = 0
+        epochs, updates, most = 0, 0, self.most_updates(len(rows))
         stop = False
         while not stop:
             doing("fitting, epoch {}", epochs + 1)
@@ -292,14 +303,14 @@ class GradientModel(FitAlone):
             for batch in run.epoch():
                 total += self.update(batch, value)["loss"]
                 updates += 1
-                if updates == self.max_updates:
+                if updates == most:
                     break
             epochs += 1
             loss = total / (updates - before)
             refuse_divergence(self, loss, "loss")
             if run.holdout is not None:
-                stop = self._end_epoch(run, self.score(run.holdout, value))
-            stop = stop or epochs == self.max_epochs or updates == self.max_updates
+                stop = self._end_epoch(run, self.judge(self.score(run.holdout, value), run.holdout, value))
+            stop = stop or epochs == self.max_epochs or updates == most
         doing("")
         report: dict[str, float | Tensor] = {"loss": loss, "epochs": float(epochs), "updates": float(updates)}
         final = self.end_fit(run, value)
@@ -307,6 +318,12 @@ class GradientModel(FitAlone):
             report[self.score_name] = final.mean()
             report["explained"] = self.explained(run.holdout)
         return report | self.fit_report(run)
+
+    def most_updates(self, rows: int) -> int | None:
+        """The cap on the updates of a fit to `rows` rows; None without one."""
+        rate = self.max_updates_per_root_row
+        caps = [self.max_updates, None if rate is None else math.ceil(rate * math.sqrt(rows))]
+        return min((cap for cap in caps if cap is not None), default=None)
 
     @torch.no_grad()
     def explained(self, rows: Transitions) -> Tensor:

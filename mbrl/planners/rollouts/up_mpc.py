@@ -113,6 +113,9 @@ class UPMPC(ActionSelector):
             own (`DynamicsModel.halted`) they always do.
         terminal_value: adds γ_r^H times the value of where a candidate ends, the `"mean"` or `"min"` over critics.
         normalize: whether R and U are divided by their spread over the candidates, which frees the rate from units.
+        common_noise: whether all candidates of a state meet the same draws, of members, of the model's noise and of the
+            policy's later actions (common random numbers), so that they differ by their first actions alone. With draws of
+            its own for each candidate, as in the released code, the luckiest wins where these matter more than the action.
 
     Raises:
         ConfigError: for a number out of range, or a choice that there isn't.
@@ -132,6 +135,7 @@ class UPMPC(ActionSelector):
         mask_terminations: bool = False,
         terminal_value: Literal["mean", "min"] | None = None,
         normalize: bool = False,
+        common_noise: bool = False,
     ) -> None:
         if uncertainty_steps is not None:
             check_whole("UPMPC(uncertainty_steps=…)", uncertainty_steps, 1, horizon)
@@ -146,6 +150,7 @@ class UPMPC(ActionSelector):
         self.mask_terminations = mask_terminations
         self.terminal_value = terminal_value
         self.normalize = normalize
+        self.common_noise = common_noise
 
     def check(self, dynamics: DynamicsModel) -> None:
         if self.candidates > 1 and self.rate != 0:
@@ -189,6 +194,9 @@ class UPMPC(ActionSelector):
         first = action.unflatten(0, (self.candidates, -1))  # K x B x A
         noise = _tiled(situation.planning_generator, self.candidates)
         state = dynamics.particles(start(situation.planning_generator), self.candidates, 1)
+        if self.common_noise:
+            noise = _repeated(situation.planning_generator, self.candidates, situation.obs)
+            state = state.fork(noise)
         reward = action.new_zeros(action.shape[0])  # K·B
         uncertainty = torch.zeros_like(reward)
         alive = torch.ones_like(reward, dtype=torch.bool)
@@ -254,6 +262,12 @@ def _step_by(members: Tensor, dynamics: DynamicsModel, state: ModelState, action
 
 def _tiled(generator: Generator, n: int) -> Generator:
     return generator.tile(n) if isinstance(generator, RowGenerator) else generator
+
+
+def _repeated(generator: Generator, n: int, obs: Tensor) -> Generator:
+    """A generator for `n` blocks of the rows of `obs` (`B x S`), the same numbers in each."""
+    rows = generator if isinstance(generator, RowGenerator) else RowGenerator(generator, len(obs))
+    return rows.repeat(n, obs.device)
 
 
 __all__: Sequence[str] = ["UPMPC", "Scores", "best_candidate"]

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from mbrl.data import Generator, ModelStep, Prediction, RowGenerator, Task, Transitions, draw_normal, make_generator
+from mbrl.data import (
+    Generator,
+    InterleavedGenerator,
+    ModelStep,
+    Prediction,
+    RowGenerator,
+    Task,
+    Transitions,
+    draw_normal,
+    make_generator,
+)
 from mbrl.envs import VectorExperience
 from mbrl.errors import ConfigError, UnsupportedError
 from mbrl.models import DynamicsModel, GaussianEnsemble, HasMembers, Pendulum
@@ -410,6 +421,48 @@ def test_a_model_without_members_is_refused_where_it_is_asked() -> None:
 
 def test_it_keeps_the_selectors_contract() -> None:
     check_selector(lambda: UPMPC(-2.0, candidates=3, horizon=2), linear_task())
+
+
+class Noisy(Bandit):
+    """The bandit's reward with noise of sd 3, and states that noise moves."""
+
+    def predict(self, obs: Tensor, action: Tensor, member: Tensor | None = None) -> Prediction:
+        found = super().predict(obs, action, member)
+        assert found.reward_mean is not None
+        found.var, found.reward_var = torch.ones_like(found.mean), torch.full_like(found.reward_mean, 9.0)
+        return found
+
+
+GENERATORS: dict[str, Callable[[], Generator]] = {
+    "one": lambda: make_generator("cpu", 0, "planning"),
+    "rows": lambda: RowGenerator(make_generator("cpu", 0, "planning"), 20),
+    "living rows": lambda: RowGenerator(make_generator("cpu", 0, "planning"), 30).select(torch.arange(5, 25)),
+    "environments": lambda: InterleavedGenerator([make_generator("cpu", seed, "planning") for seed in range(4)]),
+}
+
+
+@pytest.mark.parametrize("kind", list(GENERATORS))
+@pytest.mark.parametrize("members", [None, 2])
+def test_candidates_with_common_noise_differ_by_their_actions_alone(kind: str, members: int | None) -> None:
+    """Where actions do nothing, the members, the noise and the policy's later actions that follow are all the same."""
+
+    def spreads(common: bool) -> tuple[Tensor, Tensor]:
+        here = situation(Noisy(), n=20, planning_generator=GENERATORS[kind]())
+        plan = UPMPC(1.0, horizon=3, uncertainty=SPREAD, common_noise=common, uncertainty_members=members)
+        with torch.no_grad():
+            found = plan.scores(here)
+        assert found.actions.std(0).min() > 0  # the candidates themselves stay apart
+        return found.reward.std(0), found.reward.std(1)
+
+    among, over_states = spreads(common=True)
+    assert among.max() < 1e-5 and over_states.min() > 1
+    assert spreads(common=False)[0].min() > 0.5
+
+
+def test_common_noise_takes_the_action_that_no_noise_would() -> None:
+    exact = chosen(Bandit(gain=1.0), 0.0, horizon=1)
+    assert torch.equal(chosen(Noisy(gain=1.0), 0.0, horizon=1, common_noise=True), exact)
+    assert (chosen(Noisy(gain=1.0), 0.0, horizon=1) == exact).float().mean() < 0.5  # of a fifth by chance alone
 
 
 # in Dyna -------------------------------------------------------------------------------------------------------------
