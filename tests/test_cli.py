@@ -190,7 +190,7 @@ def test_test_prints_mean_and_interval(capsys: pytest.CaptureFixture[str], run: 
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder)]) == 0  # the checkpoint knows the rest
     assert capsys.readouterr().out == with_config
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--episodes", "1"]) == 0
-    assert "over 1 episodes" in capsys.readouterr().out
+    assert "over 1 episode" in capsys.readouterr().out
     assert main(["--allow", "tests", "test", "--ckpt_path", str(folder), "--dataset", "rows.npz"]) == 2
     assert "--dataset: expected a model fitted alone, got ToyPlanner; leave it out" in capsys.readouterr().err
     assert main(["--allow", "tests", "validate", "--ckpt_path", str(folder)]) == 0
@@ -257,7 +257,7 @@ def test_collect_with_random_actions(tmp_path: Path) -> None:
 def test_check_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "Pendulum-v1", "--steps", "50", "--env_kwargs", '{"g": 9.0}', "--reward", "learned"]) == 0
     said = capsys.readouterr().out
-    assert "Pendulum-v1: 3 observations, 1 actions within [-2, 2]" in said
+    assert "Pendulum-v1: 3 observations, 1 action within [-2, 2]" in said
     assert "Reward: learned" in said
 
 

@@ -62,6 +62,29 @@ def test_a_guests_result_is_drawn_in_it() -> None:
         assert not in_ours(panel().axes[0]) and in_ours(in_style(panel)().axes[0])
 
 
+def test_colours_stay_those_of_the_style_when_a_figure_is_saved_elsewhere() -> None:
+    """Named ones too, of lines, markers, words and legends."""
+
+    def named() -> Figure:
+        figure = panel()
+        axes = figure.axes[0]
+        axes.plot([0, 1], "s", color="C1", markerfacecolor="none", markeredgecolor="C3", label="b")
+        axes.plot([0, 1], color="0.5")
+        axes.text(0, 0, "words", color="C2")
+        axes.legend()
+        return figure
+
+    style = mpl.rc_params_from_file(STYLE, use_default_template=False)
+    cycle = [mpl.colors.to_hex(colour) for colour in style["axes.prop_cycle"].by_key()["color"]]
+    first, second, third = in_style(named)().axes[0].lines
+    assert [mpl.colors.to_hex(line.get_color()) for line in (first, second)] == cycle[:2] and third.get_color() == "0.5"
+    assert (second.get_markerfacecolor(), second.get_markeredgecolor()) == ("none", cycle[3])
+    axes = in_style(named)().axes[0]
+    legend = axes.get_legend()
+    assert axes.texts[0].get_color() == cycle[2] and legend is not None
+    assert legend.get_lines()[1].get_color() == cycle[1]
+
+
 def test_neighbouring_colours_differ_in_grey() -> None:
     style = mpl.rc_params_from_file(STYLE, use_default_template=False)
     colours = [mpl.colors.to_rgb(colour) for colour in style["axes.prop_cycle"].by_key()["color"]]

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "mbrl"
 
 # Each layer may import those before it and itself; names on one line don't know each other.
 LAYERS: list[set[str]] = [
-    {"activity", "child_process", "errors", "figure_style", "handled_signals", "replacing"},
+    {"activity", "child_process", "counted", "errors", "figure_style", "handled_signals", "replacing"},
     {"arguments", "names", "options"},
     {"spec"},
     {"parts"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,14 +58,16 @@ def test_the_page_from_the_file_to_an_action(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"drawn"))  # most of the time
-    shutil.copy(ROOT / "examples" / "lift.py", tmp_path)
+    (file,) = re.findall(r"```python\n# lift.py\n(.*?)```", PAGE, re.DOTALL)
+    assert file == (ROOT / "examples" / "lift.py").read_text()
+    (tmp_path / "lift.py").write_text(file)
     for words in commands():
         assert main([*words, *SMALLER[name_of(words)]]) == 0, (words, capsys.readouterr().err)
     assert (tmp_path / "runs/mbpo-lift/seed0/report/report.html").is_file()
     assert (tmp_path / "runs/mbpo-lift/seed0/test.json").is_file()
     monkeypatch.delitem(sys.modules, "lift")  # the policy needs neither the environment nor its file
     (tmp_path / "lift.py").unlink()
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (code,) = re.findall(r"```python\n(import.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(code, "own_environment.md", "exec"), names)
     assert np.shape(names["force"]) == (1,) and abs(float(names["force"][0])) <= 10

@@ -22,6 +22,7 @@ import torch
 
 from mbrl.analysis import Curve, LearningCurves, learning_curves, probability_of_improvement
 from mbrl.data import make_generator
+from mbrl.figure_style import in_style
 
 _RECORDING = threading.Lock()  # the files are appended to by one run at a time
 
@@ -129,6 +130,7 @@ def curves(
     return learning_curves(groups, generator=make_generator("cpu", "draw"), statistic=statistic)
 
 
+@in_style
 def draw(file: str, names: Sequence[str], title: str, statistic: str = "mean") -> None:
     """Writes `results/FILE.png` and prints what `print_tests` does."""
     found = curves(file, names, statistic)

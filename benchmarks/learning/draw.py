@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 from mbrl.figure_style import in_style
 
 RESULTS = Path(__file__).parent / "results"
-STYLES = (("black", "-"), ("0.45", "--"), ("0.65", ":"))  # readable in grey
+STYLES = (("C0", "-"), ("C1", "--"), ("C2", ":"))
 # Published single-seed curve of a PyTorch port (x35f/model_based_rl, its TensorBoard logs of 2022-03): Hopper, rollouts
 # of one step throughout, mean of the evaluations in the 5,000 steps before the mark.
 PUBLISHED = {"mbpo-hopper": ([15e3, 50e3, 75e3, 100e3, 120e3], [558, 975, 1696, 1999, 2971], "x35f/model_based_rl, 1 seed")}

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the scripts beside this one
 import arms
 import run as learning
 
+from mbrl.analysis.runs.run_scores import LINES
 from mbrl.figure_style import in_style
 
 DYNAMICS = "--model.init_args.dynamics.init_args"
@@ -127,7 +128,7 @@ def draw_values(file: str, names: Sequence[str]) -> None:
     for axes, (metric, label) in zip(figure.subplots(1, 2), shown.items(), strict=True):
         found = arms.curves(file, names, metric=metric, kind="live", to=math.log)
         for place, (name, band) in enumerate(found.groups.items()):
-            axes.plot(band.x, band.value, color=f"C{place}", label=name)
+            axes.plot(band.x, band.value, LINES[place % len(LINES)], color=f"C{place}", label=name)
             if band.low is not None and band.high is not None:
                 axes.fill_between(band.x, band.low, band.high, color=f"C{place}", alpha=0.15, linewidth=0)
         axes.set_xlabel("decisions")

@@ -29,6 +29,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))  # the script beside this one
 import run as learning
 
+from mbrl.analysis.runs.run_scores import LINES
 from mbrl.data import Transitions, make_generator
 from mbrl.envs import OnlineData, make_task
 from mbrl.figure_style import in_style
@@ -153,7 +154,7 @@ def draw() -> None:
             steps = sorted(table)
             over_seeds = torch.tensor([table[step] for step in steps], dtype=torch.float64)  # steps x seeds
             low, middle, high = over_seeds.amin(1), over_seeds.quantile(0.5, 1), over_seeds.amax(1)
-            axes.plot(steps, middle, "o-", color=f"C{place}", markersize=3, label=name)
+            axes.plot(steps, middle, LINES[place], color=f"C{place}", marker="o", markersize=3, label=name)
             axes.fill_between(steps, low, high, color=f"C{place}", alpha=0.15, linewidth=0)
             print(f"{label}, {name}: median {middle[0]:.3g} after the first critics, {middle[-1]:.3g} after the last")
         axes.set_yscale("log")

@@ -3,6 +3,7 @@
     python -m benchmarks.search.pendulum search --trials 80    # both at once, one worker each; goes on after a stop
     python -m benchmarks.search.pendulum confirm --workers 2   # the best of each, the start, the preset as it is documented
     python -m benchmarks.search.pendulum collect               # tables and figures into results/pendulum
+    python -m benchmarks.search.pendulum draw                  # two of the figures once more, from the tables alone
 
 Runs and the study lie in the current folder. Both searches begin with the same start and have the same trials, seeds and
 limits; what differs is the sampler.
@@ -20,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from mbrl.figure_style import in_style
 from mbrl.search.confirmation.confirmation import TEST, read_confirmation
 from mbrl.search.confirmation.runs import find_confirmation
 from mbrl.search.file.search_file import SearchFile, read_search_file
+from mbrl.search.report.against import Against
 from mbrl.search.study.storage import load_study, open_storage
 from mbrl.search.study.study import RUNS
 from mbrl.search.work.reduce import reduced
@@ -154,7 +157,34 @@ def collect() -> None:
             for seed, value in zip(seeds, values, strict=True)
         ],
     )
+    rows, better = summary(arms)
+    write_csv(RESULTS / "summary.csv", rows)
+    write_csv(RESULTS / "better.csv", columns(better))
+
+
+def draw() -> None:
+    """The figures that the tables are enough for, once more."""
+    values: dict[str, list[float | None]] = {}
+    best: dict[str, list[float | None]] = {}
+    for study, name in ((BO, "bayesian"), (RANDOM, "random")):
+        values[study] = [float(row["value"]) if row["value"] else None for row in read_csv(RESULTS / f"trials_{name}.csv")]
+        best[study] = list(accumulate(values[study], better))
+    Against("eval/return", True, values, best).plot().savefig(RESULTS / "against.png", dpi=110)
+    arms: dict[str, list[float]] = {}
+    for row in read_csv(RESULTS / "test_seeds.csv"):
+        arms.setdefault(row["arm"], []).append(float(row["value"]))
     summary(arms)
+
+
+def better(known: float | None, new: float | None) -> float | None:
+    """The larger of two values; None of a failed trial is none."""
+    return known if new is None or (known is not None and known > new) else new
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def hours(study: str) -> float:
@@ -166,8 +196,8 @@ def hours(study: str) -> float:
 
 
 @in_style
-def summary(arms: Mapping[str, Sequence[float]]) -> None:
-    """The figure, and interquartile means with intervals as a table."""
+def summary(arms: Mapping[str, Sequence[float]]) -> tuple[list[dict[str, Any]], Mapping[str, Sequence[Any]]]:
+    """Draws the figure; interquartile means with intervals as rows, and the columns of who is better than whom."""
     scores = {arm: {"Pendulum-v1": torch.tensor(values, dtype=torch.float64)} for arm, values in arms.items()}
     means = score_statistics(scores, generator=torch.Generator().manual_seed(0)).estimates
     rows = []
@@ -186,10 +216,9 @@ def summary(arms: Mapping[str, Sequence[float]]) -> None:
     axes.set_title("Runs on test seeds (circles), interquartile mean (tick), 95 % interval (bar)")
     figure.savefig(RESULTS / "test_seeds.png", dpi=120)
     better = probability_of_improvement(scores, generator=torch.Generator().manual_seed(0))
-    write_csv(RESULTS / "summary.csv", rows)
-    write_csv(RESULTS / "better.csv", columns(better.table()))
     for line in rows:
         print(line)
+    return rows, better.table()
 
 
 def estimate_of(found: Estimate) -> tuple[float, float, float]:
@@ -216,7 +245,7 @@ def columns(table: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def main(argv: Iterable[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("search", "confirm", "collect"))
+    parser.add_argument("what", choices=("search", "confirm", "collect", "draw"))
     parser.add_argument("--trials", type=int, default=80, help="of each search")
     parser.add_argument("--workers", type=int, default=2, help="runs at the same time in `confirm`")
     given = parser.parse_args(None if argv is None else list(argv))
@@ -225,8 +254,10 @@ def main(argv: Iterable[str] | None = None) -> None:
         search(given.trials)
     elif given.what == "confirm":
         confirm(given.workers)
-    else:
+    elif given.what == "collect":
         collect()
+    else:
+        draw()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -14,41 +13,9 @@ import torch
 
 from benchmarks.speed import memory, overhead, quality
 from benchmarks.speed.cases import PLAIN, PLANNED, all_cases
+from benchmarks.speed.growth import growth_rows, show_growth
+from benchmarks.speed.machine import has_bf16, machine
 from benchmarks.speed.rounds import Case, measure, ratio, share_of_limit
-
-_CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16")
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Facts that the figures depend on: processor, instructions, threads, versions."""
-    import gymnasium
-    import mujoco
-    import stable_baselines3
-
-    info = Path("/proc/cpuinfo")
-    lines = [line.split(":", 1) for line in info.read_text().splitlines() if ":" in line] if info.exists() else []
-    fields = {key.strip(): value.strip() for key, value in reversed(lines)}
-    flags = set(fields.get("flags", "").split())
-    return {
-        "cpu": fields.get("model name", platform.processor()),
-        "cpu_flags": [flag for flag in _CPU_FLAGS if flag in flags],
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "gymnasium": gymnasium.__version__,
-        "mujoco": mujoco.__version__,
-        "stable_baselines3": stable_baselines3.__version__,
-    }
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Says whether bfloat16 products have instructions of their own here."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    info = Path("/proc/cpuinfo")
-    return info.exists() and any(flag in info.read_text() for flag in ("avx512_bf16", "amx_bf16"))
 
 
 def summary(cases: list[Case]) -> list[dict[str, Any]]:
@@ -97,6 +64,8 @@ def show(result: dict[str, Any]) -> None:
         print(f"{row['name']:34}{row['rate']:>14,.1f}{row['ms']:>12.4f}{gflops:>10}{share:>10}  {row['unit']}")
     for name, value in {**result["ratios"], **result["more"]}.items():
         print(f"{name:60}{value:>10.2f}" if isinstance(value, float) else f"{name:60}{value}")
+    if "growth" in result:
+        show_growth(result["growth"])
 
 
 def main() -> None:
@@ -108,7 +77,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--cpu-time", action="store_true", help="count processor time, for one thread on a busy machine")
     parser.add_argument("--only", default="", help="only cases with this in their names, such as 'rollout step'")
-    parser.add_argument("--quick", action="store_true", help="leave out the overhead, memory and quality runs")
+    parser.add_argument("--quick", action="store_true", help="leave out the overhead, memory, quality and growth runs")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     args = parser.parse_args()
     if args.rounds < 5:
@@ -135,6 +104,7 @@ def main() -> None:
         result["more"]["everything else in a step, ms (N = 1)"] = overhead.overhead_ms(5, clock)
         if device.type == "cpu":
             result["more"]["rollout step, peak MiB beyond buffers"] = memory.rollout_peak_mib()
+            result["growth"] = growth_rows(args.rounds, 0.3, clock)
         if bf16:
             result["more"]["bf16 quality"] = quality.compare()
     show(result)

@@ -66,9 +66,9 @@ def matmul(precision: Precision, device: torch.device) -> Case:
     return Case(f"matmul {precision}", "products", lambda: torch.mm(a, b, out=out), flops=2.0 * size**3)
 
 
-def ensemble(known: Task, device: torch.device, precision: Precision = "fp32") -> GaussianEnsemble:
+def ensemble(known: Task, device: torch.device, precision: Precision = "fp32", members: int = MEMBERS) -> GaussianEnsemble:
     """MBPO's ensemble, with statistics of made-up rows."""
-    model = GaussianEnsemble(members=MEMBERS, hidden=HIDDEN, precision=precision, max_updates=1)
+    model = GaussianEnsemble(members=members, hidden=HIDDEN, precision=precision, max_updates=1)
     model.build(known, 0)
     model.to(device)
     model.make_optimizers()
@@ -85,9 +85,9 @@ def sac(known: Task, device: torch.device, precision: Precision = "fp32") -> SAC
     return learner
 
 
-def ensemble_update(known: Task, device: torch.device, precision: Precision = "fp32") -> Case:
+def ensemble_update(known: Task, device: torch.device, precision: Precision = "fp32", members: int = MEMBERS) -> Case:
     """One update of all members, batches gathered from the rows as a fit does."""
-    model = ensemble(known, device, precision)
+    model = ensemble(known, device, precision, members)
     rows = random_rows(known, 20_000, device)
     run = model.begin_fit(rows, make_generator(device, "split"))
     batches = (batch for _ in itertools.count() for batch in run.epoch() if batch.obs.shape[-2] == BATCH)  # no short ones
@@ -95,7 +95,7 @@ def ensemble_update(known: Task, device: torch.device, precision: Precision = "f
     def update() -> None:
         model.update(next(batches))
 
-    flops = products.ensemble_update(MEMBERS, BATCH, model_sizes(known))
+    flops = products.ensemble_update(members, BATCH, model_sizes(known))
     return Case(f"ensemble update {precision}", "updates", update, 1, flops)
 
 
@@ -206,7 +206,10 @@ def dyna_tick(known: Task, device: torch.device, updates: int = 20) -> Case:
     planner.make_optimizers()
     planner.real_buffer.add(random_rows(known, 10_000, device))
     planner.model_buffer.resize(400_000)
-    planner.model_buffer.add(random_rows(known, 400_000, device))
+    imagined = random_rows(known, 400_000, device)
+    for name, width in planner.model_buffer.layout.extras.items():  # which step of which rollout a row is
+        imagined.extras[name] = torch.zeros(len(imagined), width, device=device)
+    planner.model_buffer.add(imagined)
     planner.env_steps = 10_000
     experience = VectorExperience(known, 1, seed=0, device=device)
     experience.reset(0)

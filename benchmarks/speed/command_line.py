@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed.__main__ import machine
+from benchmarks.speed.machine import machine
 
 
 def asked(doc: str | None) -> tuple[Path | None, int]:

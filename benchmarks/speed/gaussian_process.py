@@ -14,7 +14,7 @@ from time import perf_counter, process_time
 
 import torch
 
-from benchmarks.speed.__main__ import machine
+from benchmarks.speed.machine import machine
 from benchmarks.speed.rounds import Case, measure, ratio
 from mbrl.data import Task, Transitions, make_generator
 from mbrl.models import DynamicsModel, GaussianEnsemble, GaussianProcess

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 import mbrl
-from benchmarks.speed.__main__ import machine
+from benchmarks.speed.machine import machine
 from mbrl.data import ReplayBuffer, RowGenerator, Transitions, make_generator
 from mbrl.planners import UPMPC, Dyna, Situation, best_candidate
 from mbrl.training.checkpoint import find_last, read_checkpoint

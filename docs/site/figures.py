@@ -37,7 +37,7 @@ def resume() -> None:
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for signal, marker in (("SIGKILL", "x"), ("SIGTERM", "o"), ("SIGINT", "^")):
-        for equal, colour in ((True, "#0072b2"), (False, "#d55e00")):
+        for equal, colour in ((True, "C0"), (False, "C2")):
             chosen = [kill for kill in kills if kill["signal"] == signal and (kill["verdict"] == "equal") is equal]
             place = [kinds.index(kill["what"]) + (int(kill["seed"]) % 11 - 5) / 20 for kill in chosen]
             moment = [float(kill["moment_s"]) / float(kill["of_s"]) for kill in chosen]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from mbrl.counted import counted
 from mbrl.data.dataset_quality import DatasetQuality
 from mbrl.data.minds.unseen_ends import mind_of_unseen_ends
 from mbrl.data.minds.values import minds_of_values
@@ -25,9 +26,9 @@ def describe(dataset: OfflineDataset, task: Task, rows: Transitions) -> list[str
     quality = DatasetQuality.of(rows)
     quantiles = ", ".join(f"{value:.4g}" for value in quality.quantiles)
     lines = [
-        f"{dataset.source}: {len(rows)} steps in {quality.episodes} episodes, {int(rows.terminated.sum())} of which "
-        f"ended the task and {int(rows.truncated.sum())} were cut; {task.obs_size} observations, {task.action_size} "
-        "actions.",
+        f"{dataset.source}: {counted(len(rows), 'step')} in {counted(quality.episodes, 'episode')}, "
+        f"{int(rows.terminated.sum())} of which ended the task and {int(rows.truncated.sum())} were cut; "
+        f"{counted(task.obs_size, 'observation')}, {counted(task.action_size, 'action')}.",
         f"Environment: {task.env_id or 'not named'}.",
         f"Reward: {task.known_reward or 'learned by the model'}.",
         f"Termination: {task.known_terminated or 'learned by the model'}.",
@@ -95,8 +96,7 @@ def _heavy(rows: Transitions) -> list[str]:
     most = int(share.argmax())
     if len(numbers) == 1 or share[most] <= 0.5:
         return []
-    length = "1 step" if steps[most] == 1 else f"{steps[most]} steps"
     return [
-        f"Mind: episode {numbers[most]}, of {length}, is drawn {100 * share[most]:.0f} % of the time; raise temperature, or "
-        "leave it out if it was cut short."
+        f"Mind: episode {numbers[most]}, of {counted(int(steps[most]), 'step')}, is drawn {100 * share[most]:.0f} % of "
+        "the time; raise temperature, or leave it out if it was cut short."
     ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mbrl.arguments import Count, check_whole, checked
+from mbrl.data.memory.growable_rows import GrowableRows, rotate
 from mbrl.data.row_layout import RowLayout
 from mbrl.data.transitions import Transitions
 from mbrl.data.windows.episode_order import EpisodeOrder
@@ -62,8 +63,8 @@ class ReplayBuffer:
         self.added = 0
         self._size = 0
         self._next = 0  # slot of the next row; the ring has a seam only once it is full
-        self._matrix: Tensor | None = None  # capacity x width
-        self._episode: Tensor | None = None  # capacity int64
+        self._matrix: GrowableRows | None = None  # capacity x width
+        self._episode: GrowableRows | None = None  # capacity int64
         self._order = EpisodeOrder()
         self._cumulative: Tensor | None = None  # of the weights by age; None draws uniformly
 
@@ -205,19 +206,20 @@ class ReplayBuffer:
         return self._size * self.row_nbytes
 
     def resize(self, capacity: int) -> None:
-        """Keeps up to `capacity` rows from now on: all of them when growing, the newest when shrinking."""
+        """Keeps up to `capacity` rows from now on: all of them when growing, the newest when shrinking.
+
+        Rows move within their memory: on Linux, those of a CPU never exist twice (`GrowableRows`). It may write into what
+        the views of `all` show.
+        """
         check_whole("ReplayBuffer(capacity=…)", capacity)
         if capacity == self.capacity:
             return
         self._refuse_weighted("resize")
-        old, old_episode, size = self._matrix, self._episode, min(self._size, capacity)
-        ages = [] if old is None else [self._in_order(old)[self._size - size :]]
-        if old_episode is not None:
-            ages.append(self._in_order(old_episode)[self._size - size :])
-        self.capacity, self._matrix, self._episode = capacity, None, None
-        self._size, self._next, self._order = size, size % capacity, EpisodeOrder()
-        if ages:
-            self._fill(*ages)
+        self._newest_to_front(min(self._size, capacity))
+        for column in (self._matrix, self._episode):
+            if column is not None:
+                column.resize(capacity)
+        self.capacity, self._next = capacity, self._size % capacity
 
     def keep_newest(self, n: int) -> None:
         """Forgets all but the newest `n` rows, 0 or more; the capacity stays.
@@ -228,18 +230,15 @@ class ReplayBuffer:
         self._refuse_weighted("keep_newest")
         if n >= self._size:
             return
-        columns = [column for column in self._allocated() if column is not None]
-        newest = [self._in_order(column)[self._size - n :].clone() for column in columns]
-        self._size, self._next, self._order = n, n, EpisodeOrder()
-        self._fill(*newest)
+        self._newest_to_front(n)
+        self._next = n
 
     def to(self, device: torch.device | str) -> ReplayBuffer:
         """Moves the rows to `device`, and returns the buffer itself."""
         self.device = torch.device(device)
-        if self._matrix is not None:
-            self._matrix = self._matrix.to(device)
-        if self._episode is not None:
-            self._episode = self._episode.to(device)
+        for column in (self._matrix, self._episode):
+            if column is not None:
+                column.to(device)
         if self._cumulative is not None:
             self._cumulative = self._cumulative.to(device)
         self._order = EpisodeOrder()
@@ -291,16 +290,24 @@ class ReplayBuffer:
     # parts -----------------------------------------------------------------------------------------------------------
 
     def _allocated(self) -> tuple[Tensor, Tensor | None]:
-        if self._matrix is None:  # empty, so that pages which no row has filled cost nothing
-            self._matrix = torch.empty(self.capacity, self.layout.width, device=self.device, dtype=torch.float32)
+        if self._matrix is None:
+            self._matrix = GrowableRows((self.capacity, self.layout.width), torch.float32, self.device)
             if self.store_episodes:
-                self._episode = torch.empty(self.capacity, dtype=torch.int64, device=self.device)
-        return self._matrix, self._episode
+                self._episode = GrowableRows((self.capacity,), torch.int64, self.device)
+        return self._matrix.tensor, None if self._episode is None else self._episode.tensor
 
     def _fill(self, *columns: Tensor) -> None:
         for target, source in zip(self._allocated(), columns, strict=False):
             if target is not None:
                 target[: source.shape[0]].copy_(source)
+
+    def _newest_to_front(self, n: int) -> None:
+        """Forgets all but the newest `n` rows, which then lie in order from slot 0 on."""
+        oldest = (self._next + self._size - n) % self._size if self._size == self.capacity else self._size - n
+        for column in (self._matrix, self._episode):
+            if column is not None and self._size:
+                rotate(column.tensor[: self._size], oldest)
+        self._size, self._order = n, EpisodeOrder()
 
     def _in_order(self, column: Tensor) -> Tensor:
         if self._size < self.capacity or self._next == 0:

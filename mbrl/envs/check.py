@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mbrl.arguments import check_whole
+from mbrl.counted import counted
 from mbrl.data import Task, Transitions, derived_seed, make_generator
 from mbrl.data.minds.unseen_ends import mind_of_unseen_ends
 from mbrl.data.minds.values import minds_of_values
@@ -61,12 +62,14 @@ def check_functions(task: Task, rows: Transitions, where: str) -> list[str]:
         gap = (reward - rows.reward).abs()  # B
         wrong = ~(gap <= _TOLERANCE * rows.reward.abs().clamp_min(1))
         _refuse_first(task, "reward", wrong, reward, rows.reward, rows, where)
-        findings.append(f"{task.known_reward} agrees on {steps} steps; the largest difference is {float(gap.max()):.1e}.")
+        findings.append(
+            f"{task.known_reward} agrees on {counted(steps, 'step')}; the largest difference is {float(gap.max()):.1e}."
+        )
     if terminated is not None:
         _check_shape(task, "terminated", terminated, steps)
         _refuse_first(task, "terminated", terminated != rows.terminated, terminated, rows.terminated, rows, where)
         ends = int(rows.terminated.sum())
-        findings.append(f"{task.known_terminated} agrees on {steps} steps, {ends} of which ended the task.")
+        findings.append(f"{task.known_terminated} agrees on {counted(steps, 'step')}, {ends} of which ended the task.")
         findings += mind_of_unseen_ends(task, rows, "raise steps until some end, or act so that they do")
     return findings
 
@@ -137,9 +140,10 @@ def examine(
     check_whole("check(steps=…)", steps)
     task = make_task(env_id, env_kwargs, reward=reward, terminated=terminated, action_repeat=action_repeat)
     bounds = ", ".join(f"[{low:g}, {high:g}]" for low, high in zip(task.action_low, task.action_high, strict=True))
-    limit = "no time limit" if task.time_limit is None else f"a time limit of {task.time_limit} steps"
+    limit = "no time limit" if task.time_limit is None else f"a time limit of {counted(task.time_limit, 'step')}"
+    sizes = f"{counted(task.obs_size, 'observation')}, {counted(task.action_size, 'action')}"
     lines = [
-        f"{env_id}: {task.obs_size} observations, {task.action_size} actions within {bounds}, {limit}.",
+        f"{env_id}: {sizes} within {bounds}, {limit}.",
         f"Reward: {task.known_reward or 'learned by the model'}.",
         f"Termination: {task.known_terminated or 'learned by the model'}.",
         *gymnasium_findings(task),
@@ -165,7 +169,7 @@ def examine(
     lines += [_random_return(episodes, steps), *minds_of_values(rows)]
     if task.time_limit is None and not episodes:
         lines.append(
-            f"There is no time limit and no end within {steps} steps: evaluations cut their episodes "
+            f"There is no time limit and no end within {counted(steps, 'step')}: evaluations cut their episodes "
             "(data.init_args.eval_limit), and training may never begin another; register it with max_episode_steps, or set "
             "that in env_kwargs."
         )
@@ -299,11 +303,11 @@ def _random_episodes(task: Task, steps: int, seed: int) -> tuple[Transitions, li
 def _random_return(finished: Sequence[tuple[float, int]], steps: int) -> str:
     """The sentence on the return of random actions."""
     if not finished:
-        return f"Random actions finished no episode in {steps} steps."
+        return f"Random actions finished no episode in {counted(steps, 'step')}."
     returns = torch.tensor([value for value, _ in finished], dtype=torch.float64)
     lengths = torch.tensor([float(length) for _, length in finished], dtype=torch.float32)
     spread = f" (standard deviation {float(returns.std()):.4g})" if len(finished) > 1 else ""
     return (
-        f"Random actions return {float(returns.mean()):.4g}{spread} over {len(finished)} episodes of "
+        f"Random actions return {float(returns.mean()):.4g}{spread} over {counted(len(finished), 'episode')} of "
         f"{float(lengths.mean()):.4g} steps."
     )

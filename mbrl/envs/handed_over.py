@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from mbrl.arguments import check_shape
+from mbrl.counted import counted
 from mbrl.data import Task, Transitions, derived_seed
 from mbrl.envs.checked_env import refuse_statistics, told
 from mbrl.envs.experience import Experience
@@ -271,6 +272,7 @@ def _check_spaces(vector_env: VectorEnv[Any, Any, Any], task: Task) -> None:
     )
     if not same:
         raise TaskError(
-            f"expected a vector environment of {task.env_id} ({task.obs_size} observations, {task.action_size} actions from "
-            f"{task.action_low} to {task.action_high}), got observations {obs} and actions {action}; hand over one of these."
+            f"expected a vector environment of {task.env_id} ({counted(task.obs_size, 'observation')}, "
+            f"{counted(task.action_size, 'action')} from {task.action_low} to {task.action_high}), got observations {obs} "
+            f"and actions {action}; hand over one of these."
         )

@@ -78,7 +78,7 @@ def make_task(
         obs_size = _obs_size(env_id, env.observation_space)
         low, high = _action_bounds(env_id, env.action_space)
         limit = _time_limit(env, action_repeat)
-        found = observation_names(env, obs_size)
+        found = observation_names(env, obs_size) if names is None else names
     finally:
         env.close()
     return Task(
@@ -93,7 +93,7 @@ def make_task(
         known_reward=function_name(reward, known_reward, "reward", allow),
         known_terminated=function_name(terminated, known_terminated, "terminated", allow),
         known_obs=obs_size - kwargs.get("dims", DIMS) if env_id == DISTRACTED else None,
-        names=found if names is None else names,
+        names=found,
         allow=None if allow is None else (allow,) if isinstance(allow, str) else tuple(allow),
     )
 

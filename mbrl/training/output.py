@@ -13,6 +13,7 @@ from typing import Any
 
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
+from mbrl.counted import counted
 from mbrl.data import NormalizedScore
 from mbrl.errors import MbrlWarning, shown, wrapped
 
@@ -82,7 +83,7 @@ def show_metrics(
             interval = ""
             if f"{prefix}return_low" in metrics:
                 interval = f", 95 % interval [{metrics[f'{prefix}return_low']:.1f}, {metrics[f'{prefix}return_high']:.1f}]"
-            lines.append(f"mean return {metrics[f'{prefix}return']:.1f} over {episodes} episodes{interval}")
+            lines.append(f"mean return {metrics[f'{prefix}return']:.1f} over {counted(episodes, 'episode')}{interval}")
     if references is not None and "test/normalized_score" in metrics:
         std = metrics.get("test/normalized_score_std")
         lines += [

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mbrl.errors import ConfigError, MbrlWarning, RunFolderError
 from mbrl.training.files import make_writable, write_whole
 from mbrl.training.metrics_file import MetricsFile
+from mbrl.training.run_lock import LOCK
 from mbrl.training.yaml_text import write_mapping
 
 METRICS = "metrics.jsonl"
@@ -98,6 +100,22 @@ def make_folder(folder: Path) -> None:
     """
     make_writable(folder, "trainer.folder")
     make_writable(folder / "checkpoints", "trainer.folder")
+
+
+def take_back(made: Sequence[Path]) -> None:
+    """Removes folders that were made for a run, if it has written nothing; the caller holds the run's.
+
+    Args:
+        made: the run's folder and those above it that weren't there; none for a folder that was.
+    """
+    there = list(made[0].rglob("*")) if made else []
+    if any(path.name != LOCK and not path.is_dir() for path in there):
+        return
+    with suppress(OSError):  # another run may have begun beside it
+        for path in sorted(there, reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        for path in made:
+            path.rmdir()
 
 
 def begin_files(

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from mbrl.errors import RunFolderError, shown
 from mbrl.replacing import following_no_link
 
-LOCK = ".fitting"  # stays in the folder: removing it would let a third process lock another file of that name
+LOCK = ".fitting"  # stays in the folder of a run
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -29,14 +29,17 @@ def locked(path: Path) -> BinaryIO:
         BlockingIOError: if another holds it.
         OSError: if there is a link, or the file can't be written.
     """
-    file = open(path, "ab", opener=following_no_link)  # noqa: SIM115 - handed to the caller
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _WITHOUT_LOCKS:
-            file.close()
-            raise
-    return file
+    while True:
+        file = open(path, "ab", opener=following_no_link)  # noqa: SIM115 - handed to the caller
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS:
+                file.close()
+                raise
+        if _is_at(path, file):
+            return file
+        file.close()  # its holder has taken the folder away meanwhile, and a third may hold another file of that name
 
 
 @contextmanager
@@ -68,6 +71,13 @@ def held(folder: Path) -> Iterator[None]:
             file.truncate(0)
             os.write(file.fileno(), json.dumps(about).encode())
         yield
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _holder(path: Path) -> str:

@@ -36,7 +36,7 @@ from mbrl.training.flags import COMPUTING, check_flags, plainly, trainer_default
 from mbrl.training.metrics_file import MetricsFile
 from mbrl.training.output import quiet, say
 from mbrl.training.reached_checkpoints import thresholds_of
-from mbrl.training.run_folder import METRICS, check_name, folder_of_run, inside, make_folder, refuse_links
+from mbrl.training.run_folder import METRICS, check_name, folder_of_run, inside, make_folder, refuse_links, take_back
 from mbrl.training.run_lock import held
 
 
@@ -247,16 +247,21 @@ class RunTrainer(pl.Trainer):
 
     @contextmanager
     def own_folder(self, folder: Path) -> Iterator[None]:
-        """Makes the run folder and keeps other processes from training in it."""
+        """Makes the run folder and keeps other processes from training in it; who fails before writing leaves none."""
         if not self.is_global_zero:
             yield
             return
         refuse_links(folder)
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         make_folder(folder)
         with held(folder):
             for part in (folder, folder / "checkpoints"):
                 remove_unfinished(part)
-            yield
+            try:
+                yield
+            except BaseException:
+                take_back(made)
+                raise
 
     def _config(self, model: Any, datamodule: Any) -> dict[str, Any]:
         """The run as a file that `mbrl fit --config` takes."""

@@ -43,7 +43,7 @@ def drifting() -> Iterator[str]:
 
 def test_the_report_of_a_known_task() -> None:
     report = "\n".join(check_environment("InvertedPendulum-v5", steps=300))
-    assert "InvertedPendulum-v5: 4 observations, 1 actions within [-3, 3], a time limit of 1000 steps." in report
+    assert "InvertedPendulum-v5: 4 observations, 1 action within [-3, 3], a time limit of 1,000 steps." in report
     assert "Reward: mbrl.envs.rewards.inverted_pendulum." in report
     assert "mbrl.envs.rewards.inverted_pendulum agrees on 300 steps; the largest difference is 0.0e+00." in report
     assert "mbrl.envs.terminations.inverted_pendulum agrees on 300 steps, " in report

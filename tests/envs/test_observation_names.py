@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from gymnasium import spaces
 from mbrl.data import Task
 from mbrl.envs import OnlineData, make_task
 from mbrl.envs.names.observation_names import observation_names
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, MbrlWarning
 
 
 class Named(gymnasium.Env[Any, Any]):
@@ -50,12 +51,26 @@ def _registered() -> Iterator[None]:
 
 def test_the_environment_names_them() -> None:
     assert make_task("NamedForATest-v0").names == ("a_1", "b", "c")
-    assert observation_names(Named(("a", "b")), 3) is None, "of two, which aren't these"
-    assert observation_names(Named(("a", "a", "b")), 3) is None and observation_names(Named((1, 2, 3)), 3) is None
-    assert observation_names(Named(3), 3) is None and observation_names(Named("abc"), 3) is None
-    assert observation_names(Named(("a", "b", "c\n")), 3) is None, "a name is of one line"
     assert observation_names(Named(("°C", "<b>", "a\u00a0$x$")), 3) == ("°C", "<b>", "a\u00a0$x$")
     assert observation_names(PendulumEnv(), 3) is None, "one of the same name is not Gymnasium's"
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "b"), ("a", "b", "c", "d"), ("a", "a", "b"), (1, 2, 3), 3, "abc", ("a", "b", "c\n")], ids=repr
+)
+def test_names_that_dont_fit_are_left_out_and_told(names: Any) -> None:
+    """Of another number, twice the same, no texts, or not of one line."""
+    told = re.escape(f"Named.obs_names: expected 3 texts, another for each number of the observation, got {names!r}, which")
+    with pytest.warns(MbrlWarning, match=f"^{told} no report shows; change them, or name all with data.init_args.names"):
+        assert observation_names(Named(names), 3) is None
+
+
+def test_names_by_the_user_in_place_of_the_environments_tell_nothing() -> None:
+    gymnasium.register("MisnamedForATest-v0", Named, max_episode_steps=5, kwargs={"names": ("a",)})
+    try:
+        assert make_task("MisnamedForATest-v0", names=["x", "y", "z"]).names == ("x", "y", "z")
+    finally:
+        del gymnasium.registry["MisnamedForATest-v0"]
 
 
 @pytest.mark.parametrize(

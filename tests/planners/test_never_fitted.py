@@ -35,7 +35,7 @@ def test_a_run_within_the_warm_up_is_refused(make: Any, warmup: int, steps: int,
     )
     with pytest.raises(ConfigError, match=expected):
         trainer(tmp_path / "run").fit(planner, data(steps))
-    assert not list((tmp_path / "run").glob("*.jsonl"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_fixed_model_may_never_end_its_warm_up(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def test_play_opens_a_window_where_there_is_a_screen(
     assert main([*ALLOW, "play", str(run)]) == 2
     said = capsys.readouterr().err
     assert "expected a display" in said and "--video film.mp4" in said and "MUJOCO_GL=egl or MUJOCO_GL=osmesa" in said
+    assert main(["play", "no-such-run"]) == 2
+    said = capsys.readouterr().err
+    assert "no-such-run" in said and "display" not in said, "the run comes first"
     pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     assert main([*ALLOW, "play", str(run), "--episodes", "2", "--max_steps", "2"]) == 0

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from pytorch_lightning import Callback
 
 from mbrl.errors import ConfigError, RunFolderError
 from mbrl.training.run_folder import default_folder, inside, make_folder, refuse_used, settings_until, write_config
@@ -29,6 +31,36 @@ def test_an_unwritable_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match=r"expected a folder that can be written, but .*trainer\.folder"):
         make_folder(tmp_path / "file" / "run")
+
+
+class Refuses(Callback):
+    """Fails before the first step, when loggers have begun."""
+
+    def __init__(self, write: Path | None = None) -> None:
+        self.write = write
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        if self.write is not None:
+            self.write.write_text("mine")
+        raise ConfigError("no")
+
+
+def test_a_run_that_fails_before_it_wrote_leaves_no_folder(tmp_path: Path) -> None:
+    def refused(folder: Path, write: Path | None = None) -> None:
+        with pytest.raises(ConfigError, match="no"):
+            trainer(folder, callbacks=[Refuses(write)]).fit(ToyPlanner(), data(20))
+
+    refused(tmp_path / "runs/name/seed0")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs/name/seed1").mkdir(parents=True)
+    refused(tmp_path / "runs/name/seed0")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["runs", "runs/name", "runs/name/seed1"]
+    refused(tmp_path / "runs/name/seed1")
+    assert (tmp_path / "runs/name/seed1").is_dir(), "it was there"
+    refused(tmp_path / "other/run", tmp_path / "other/run/note")
+    assert (tmp_path / "other/run/note").read_text() == "mine", "of a callback"
+    trainer(tmp_path / "runs/name/seed0").fit(ToyPlanner(), data(10))
+    assert (tmp_path / "runs/name/seed0/metrics.jsonl").is_file()
 
 
 def test_config_is_written_once_and_a_resume_beside_it(tmp_path: Path) -> None:

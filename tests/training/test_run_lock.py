@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +73,23 @@ def test_what_a_holder_has_left_half_written_says_nothing(tmp_path: Path) -> Non
         file.flush()
         with pytest.raises(RunFolderError, match="is being written by another process; wait"), held(tmp_path):
             pass
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a run that wrote nothing and took its folder back, between another's opening and locking."""
+    lock, taken = fcntl.flock, []
+
+    def late(file: Any, how: int) -> None:
+        if not taken:
+            (tmp_path / LOCK).unlink()
+        taken.append(how)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locked(tmp_path / LOCK) as file:
+        assert len(taken) == 2 and os.fstat(file.fileno()).st_ino == (tmp_path / LOCK).stat().st_ino
+        with pytest.raises(BlockingIOError):
+            locked(tmp_path / LOCK)
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

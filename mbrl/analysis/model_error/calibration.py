@@ -98,6 +98,7 @@ def calibration(
     rows = Transitions.cat(episodes)
     dimensions = dimension_names("calibration", names, rows.obs.shape[-1])
     longest = check_longest(episodes, horizons[0])
+    lengths = torch.tensor([len(episode) for episode in episodes])
     notes = [f"Left out: {ahead_text(horizon)}, since no episode is that long." for horizon in horizons if horizon > longest]
     if isinstance(model, Exact):
         particles = 1
@@ -118,8 +119,8 @@ def calibration(
             forecast = _one_ahead(model, at, generator, bad)
         else:
             forecast = _ahead(model, at, particles, generator, bad)
-        apart = sum(len(episode) // horizon for episode in episodes)
-        scale = scale_of(_changes(episodes, horizon), rows.obs)
+        apart = int((lengths // horizon).sum())
+        scale = scale_of(_changes(rows, lengths, horizon), rows.obs)
         if horizon == horizons[0]:
             notes += left_out(scale, dimensions, f"the change {ahead_text(horizon)}")
         found.append(_judged(forecast, horizon, min(len(at), apart), scale, grid, noisy))
@@ -225,10 +226,11 @@ def _ahead(model: DynamicsModel, at: Windows, particles: int, generator: torch.G
     return made
 
 
-def _changes(episodes: list[Transitions], horizon: int) -> Tensor:
-    """All real changes over `horizon` steps, of the episodes that are as long."""
-    long = [episode for episode in episodes if len(episode) >= horizon]
-    return torch.cat([one.next_obs[horizon - 1 :] - one.obs[: len(one) - horizon + 1] for one in long])
+def _changes(rows: Transitions, lengths: Tensor, horizon: int) -> Tensor:
+    """All real changes over `horizon` steps within episodes of these `lengths`, which are the `rows` one after the other."""
+    left = lengths.cumsum(0).repeat_interleave(lengths) - torch.arange(len(rows))  # B: steps to the episode's end
+    begin = (left >= horizon).nonzero()[:, 0].to(rows.obs.device)
+    return rows.next_obs[begin + horizon - 1] - rows.obs[begin]
 
 
 def _judged(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mbrl.analysis.correlations import pearson
+from mbrl.analysis.forecasts.normalised_errors import scale_of
 from mbrl.analysis.forecasts.one_step_predictions import predict_rows
 from mbrl.analysis.forecasts.windows import Windows, check_episodes, place_windows
 from mbrl.analysis.model_error.reward_and_termination_result import (
@@ -132,8 +133,9 @@ def _one_step(
             len(off),
             float(off.mean()),
             float(off.square().mean().sqrt()),
-            float(real.std(correction=0)),
+            float(scale_of(real.unsqueeze(-1), real.float().unsqueeze(-1))),
             pearson(predicted, real, _ROUNDING),
+            float(real.mean()),
         )
         if reward_error.correlation is None:
             notes.append("The real or the predicted reward is constant, so that their correlation is undefined.")

@@ -31,8 +31,9 @@ class RewardError:
         rows: rows that count.
         bias: mean of predicted − real; above 0 the model promises too much.
         rmse: root mean square of it.
-        real_sd: standard deviation of the real reward, against which the error is small or large.
+        real_sd: standard deviation of the real reward, against which the error is small or large; 0 where it is constant.
         correlation: Pearson's of predicted and real reward; None where one is constant.
+        real_mean: mean of the real reward, against which the error is large or small where it is constant.
     """
 
     source: Source
@@ -41,6 +42,7 @@ class RewardError:
     rmse: float
     real_sd: float
     correlation: float | None
+    real_mean: float
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ class RewardAndTermination(Result):
                 "rmse": reward.rmse,
                 "rmse_per_sd": None if self.exact or reward.real_sd == 0 else reward.rmse / reward.real_sd,
                 "correlation": reward.correlation,
+                "real_mean": reward.real_mean,
             }
         if ends is not None:
             said["termination"] = {
@@ -210,6 +213,9 @@ class RewardAndTermination(Result):
         elif reward["rmse_per_sd"] is not None:
             off = rounded(reward["rmse_per_sd"])
             sentences.append(f"The reward ({reward['source']}) is off by {off} of its standard deviation.")
+        else:
+            always = f"where the real one is always {rounded(reward['real_mean'])}"
+            sentences.append(f"The reward ({reward['source']}) is off by {rounded(reward['rmse'])}, {always}.")
         if ends is not None and ends["recall"] is None:
             sentences.append("No step of the dataset ends the task.")
         elif ends is not None:

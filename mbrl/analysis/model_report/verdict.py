@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
-from mbrl.analysis.forecasts.normalised_errors import scale_of
 from mbrl.analysis.model_error.calibration_result import OVER, Calibration
 from mbrl.analysis.model_error.one_step_result import POLICY_ACTIONS, POLICY_ROWS, OneStepError
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, OpenLoopError
+from mbrl.analysis.model_error.plan_outcome_result import PlanOutcome
 from mbrl.analysis.model_error.reward_and_termination_result import RewardAndTermination
+from mbrl.analysis.model_report.finding import Finding
 from mbrl.analysis.model_report.model_equations import ModelEquations
+from mbrl.analysis.model_report.promises import advice_on_ends, of_plans, of_reward
 from mbrl.analysis.result import Result, Skipped
 from mbrl.analysis.written_numbers import in_percent, rounded
+from mbrl.counted import counted
 
 Trust = Literal["exact", "all", "some", "none", "unknown"]
 
@@ -29,10 +32,9 @@ _LEARNED = 10.0  # rows per weight of a linear model, below which closeness to t
 _OUTSTANDING = 3.0  # times the other dimensions
 _FAR = 3.0  # times, far from the data
 _POLICY = 2.0  # times, under the policy
-_REWARD = 0.5  # of its standard deviation, or of that of returns
 _EARLY = 0.05  # share of rollouts
-_FOUND = 0.5  # share of ends
 _EXPLAINED = 0.5  # share of an observation's change
+_FEW = 10  # windows, below which one more could say something else
 
 _HALF = "more than half as far off as a typical state is from the average one"
 
@@ -54,13 +56,6 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-class _Finding(NamedTuple):
-    """A statement, and what to do about it: neither is made without the other."""
-
-    said: str
-    advice: str
-
-
 def verdict(about: Mapping[str, Any], parts: Sequence[Result | Skipped]) -> Verdict:
     """Judges a model by its report.
 
@@ -75,7 +70,7 @@ def verdict(about: Mapping[str, Any], parts: Sequence[Result | Skipped]) -> Verd
     trust, steps, first = _how_far(found)
     if not about.get("fitted", True):
         trust, steps = "none", 0
-        first = _Finding("No: it was never fitted, and all that it says is untrained.", "train it")
+        first = Finding("No: it was never fitted, and all that it says is untrained.", "train it")
     weak = _weaknesses(found, parts, steps)
     said = first.said
     if about.get("seen"):
@@ -90,20 +85,20 @@ def _of(kind: type[_Kind], parts: Sequence[Result | Skipped]) -> _Kind | None:
     return next((part for part in parts if isinstance(part, kind)), None)
 
 
-def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
+def _how_far(found: OpenLoopError) -> tuple[Trust, int, Finding]:
     """The trust, the steps that it reaches, and the sentence that says so."""
     horizon, median = found.horizon, found.curves[MEAN].median.tolist()
     still, linear = found.curves[NO_CHANGE].median.tolist(), _linear(found)
     if found.exact:
         largest, reach = rounded(found.curves[MEAN].largest), "after 1 step" if horizon == 1 else f"in all {horizon} steps"
         said = f"Yes: it is exact to rounding {reach} (largest error: {largest} standard deviations)."
-        return "exact", horizon, _Finding(said, "plan and roll out with it as far as you like")
+        return "exact", horizon, Finding(said, "plan and roll out with it as far as you like")
     if not math.isfinite(still[0]):
         said = f"Unknown: nothing varies in these {found.windows} windows, so that no error is large or small."
-        return "unknown", 0, _Finding(said, "give data in which something happens")
+        return "unknown", 0, Finding(said, "give data in which something happens")
     gone = next((step for step in range(horizon) if _gone(found, step)), horizon)
     if gone == 0:
-        return "none", 0, _Finding(f"No: after 1 step already {_gone(found, 0)}.", "fit it again")
+        return "none", 0, Finding(f"No: after 1 step already {_gone(found, 0)}.", "fit it again")
     near = next((step for step, error in enumerate(median) if not error < _FAR_OFF), horizon)
     steps = min(found.better_than(NO_CHANGE), near, gone)
     simpler = "" if linear is None else f"; {linear.said}"
@@ -138,7 +133,7 @@ def _how_far(found: OpenLoopError) -> tuple[Trust, int, _Finding]:
         said = f"No: its median error is {now} already, {why}"
         advice = "neither plan nor roll out with it: fit it longer or to more rows, or try another model"
         trust = "none"
-    return trust, steps, _Finding(f"{said}{simpler}.", advice if linear is None else linear.advice)
+    return trust, steps, Finding(f"{said}{simpler}.", advice if linear is None else linear.advice)
 
 
 def _gone(found: OpenLoopError, step: int) -> str:
@@ -151,7 +146,7 @@ def _gone(found: OpenLoopError, step: int) -> str:
     return f"some rollouts of each window {how}" if mean == 0 < real else ""
 
 
-def _linear(found: OpenLoopError) -> _Finding | None:
+def _linear(found: OpenLoopError) -> Finding | None:
     """Says that a linear model is much closer, where it is: at most steps, and at the last at which it is any good."""
     if found.linear_rows is not None and found.linear_rows < _LEARNED:
         return None
@@ -169,23 +164,26 @@ def _linear(found: OpenLoopError) -> _Finding | None:
     else:
         times = f"{rounded(off / less)} times closer" if less > 0 else "exact"
         said = f"is {times} after {_steps(last + 1)} ({rounded(less)} against {rounded(off)})"
-    return _Finding(
+    return Finding(
         f"a linear model of these data {said}",
         "take a linear model instead, such as SINDy(library=Library(degree=1)), or find out what keeps this one from it",
     )
 
 
-def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], steps: int) -> list[_Finding]:
+def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], steps: int) -> list[Finding]:
     """Where the model is worse than it is elsewhere, the worst kind first."""
     weak = []
+    if found.windows < _FEW:
+        said = f"it was looked at in no more than {counted(found.windows, 'window')} of {_steps(found.horizon)}"
+        weak.append(Finding(said, "give longer episodes, or a shorter --horizon"))
     if found.not_finite:
         of = found.windows * found.particles
         weak.append(
-            _Finding(f"{found.not_finite} of {of} rollouts are not finite", "bound its states, such as by domain=[Box(…)]")
+            Finding(f"{found.not_finite} of {of} rollouts are not finite", "bound its states, such as by domain=[Box(…)]")
         )
     if found.halted >= _EARLY * found.windows * found.particles:
         said = f"{found.halted} of {found.windows * found.particles} rollouts left its domain and don't count from there on"
-        weak.append(_Finding(said, "widen the domain if real states lie there, or keep rollouts shorter"))
+        weak.append(Finding(said, "widen the domain if real states lie there, or keep rollouts shorter"))
     weak += _dimensions(found, steps + 1)
     one, reward, sure = _of(OneStepError, parts), _of(RewardAndTermination, parts), _of(Calibration, parts)
     if one is not None:
@@ -193,21 +191,24 @@ def _weaknesses(found: OpenLoopError, parts: Sequence[Result | Skipped], steps: 
     equations = _of(ModelEquations, parts)
     if equations is not None:
         weak += _equations(equations)
-    early = found.terminated_early
+    early, ends = found.terminated_early, None if reward is None else reward.termination
     if early >= _EARLY:
         said = f"{in_percent(early)} of its rollouts end although the task goes on"
-        weak.append(_Finding(said, "name the task's termination, data.init_args.terminated, if you know it"))
+        weak.append(Finding(said, advice_on_ends("learned" if ends is None else ends.source)))
     if reward is not None:
-        weak += _reward(reward)
+        weak += of_reward(reward)
+    plan = _of(PlanOutcome, parts)
+    if plan is not None:
+        weak += of_plans(plan)
     if sure is not None and sure.applicable and sure.verdict(sure.horizons[0]) == OVER:
         level = max(sure.levels)
         share = float(sure.horizons[0].coverage[sure.grid.index(level), -1])
         said = f"it is too sure of itself: {in_percent(share)} of the outcomes lie in its {in_percent(level)} intervals"
-        weak.append(_Finding(said, "raise penalties of uncertainty, or give it more members"))
+        weak.append(Finding(said, "raise penalties of uncertainty, or give it more members"))
     return weak
 
 
-def _dimensions(found: OpenLoopError, step: int) -> list[_Finding]:
+def _dimensions(found: OpenLoopError, step: int) -> list[Finding]:
     """The dimensions in which no change is as good at a step, or else at the last, or one far worse than the others."""
     ahead = min(step, found.horizon)
     counted = [dim for dim, scale in enumerate(found.scale.tolist()) if scale > 0]
@@ -220,7 +221,7 @@ def _dimensions(found: OpenLoopError, step: int) -> list[_Finding]:
     if len(lost) == len(counted):
         if ahead > 1:  # all fail together, as the first sentence says
             return []
-        return [_Finding(f"in none of its {len(lost)} dimensions is it better than no change after {_steps(ahead)}",
+        return [Finding(f"in none of its {len(lost)} dimensions is it better than no change after {_steps(ahead)}",
                          "look whether it was fitted to the same kind of data")]  # fmt: skip
     if lost:
         named = ", ".join(
@@ -229,19 +230,19 @@ def _dimensions(found: OpenLoopError, step: int) -> list[_Finding]:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         best = next(dim for dim in ordered if dim not in lost)
         rest = f"the worst of the others is {found.dimensions[best]} ({rounded(off[best])})"
-        return [_Finding(f"after {_steps(ahead)} no change is as good in {named}{more}; {rest}", _LOOK)]
+        return [Finding(f"after {_steps(ahead)} no change is as good in {named}{more}; {rest}", _LOOK)]
     worst, middle = ordered[0], off[ordered[len(ordered) // 2]]
     if off[worst] >= max(_OUTSTANDING * middle, _SEEN):
         said = f"{found.dimensions[worst]} is off by {rounded(off[worst])} standard deviations after {_steps(ahead)}, " \
                f"{rounded(off[worst] / middle) if middle else 'many'} times the middle dimension"  # fmt: skip
-        return [_Finding(said, _LOOK)]
+        return [Finding(said, _LOOK)]
     return []
 
 
 _LOOK = "look at that dimension's own panel: noise, an impact or something unobserved needs rows, or another model, there"
 
 
-def _regions(one: OneStepError) -> list[_Finding]:
+def _regions(one: OneStepError) -> list[Finding]:
     """Rows far from the data, and those of the policy."""
     if one.exact:
         return []
@@ -249,7 +250,7 @@ def _regions(one: OneStepError) -> list[_Finding]:
     farther = said["farthest_relative_to_nearest"]
     if farther is not None and farther >= _FAR:
         found.append(
-            _Finding(
+            Finding(
                 f"far from {one.distance_to} its one-step error is {rounded(farther)} times that near them",
                 "collect rows there, or keep rollouts near the data by a penalty or short lengths",
             )
@@ -258,7 +259,7 @@ def _regions(one: OneStepError) -> list[_Finding]:
     worst = max((ratio for ratio in ratios if ratio is not None), default=0.0)
     if worst >= _POLICY:
         found.append(
-            _Finding(
+            Finding(
                 f"under the present policy its one-step error is {rounded(worst)} times the dataset's",
                 "collect rows with the policy and fit it again",
             )
@@ -266,44 +267,15 @@ def _regions(one: OneStepError) -> list[_Finding]:
     return found
 
 
-def _equations(part: ModelEquations) -> list[_Finding]:
+def _equations(part: ModelEquations) -> list[Finding]:
     """An observation that its equation doesn't explain, and rows outside of the domain."""
     found, least = [], part.explained_least
     if least is not None and least[1] < _EXPLAINED:
         said = f"its equation explains {in_percent(least[1])} of the change of {least[0]}"
-        found.append(_Finding(said, "give the library the terms that it lacks, or a Box that leaves out a wall"))
+        found.append(Finding(said, "give the library the terms that it lacks, or a Box that leaves out a wall"))
     if (part.outside or 0.0) >= _EARLY:
         said = f"{in_percent(part.outside)} of these rows lie outside of its domain"
-        found.append(_Finding(said, "widen the domain, if these rows matter"))
-    return found
-
-
-def _reward(part: RewardAndTermination) -> list[_Finding]:
-    """A reward that is off, ends that aren't found, and returns that are promised and don't come."""
-    said, found = part.summary(), []
-    reward, ends = said["reward"], said["termination"]
-    if reward is not None and (reward["rmse_per_sd"] or 0.0) >= _REWARD:
-        off = f"the {reward['source']} reward is off by {rounded(reward['rmse_per_sd'])} of its standard deviation"
-        advice = "name the task's reward, data.init_args.reward, if you know it"
-        if reward["source"] != "learned":
-            advice = "mind that a known reward is only as good as the predicted states"
-        found.append(_Finding(off, advice))
-    if ends is not None and ends["recall"] is not None and ends["recall"] < _FOUND:
-        found.append(
-            _Finding(
-                f"it finds {in_percent(ends['recall'])} of the steps that end the task",
-                "name the task's termination, data.init_args.terminated, if you know it",
-            )
-        )
-    returns = part.returns
-    if returns is not None and returns.bias is not None:
-        obtained = returns.obtained[returns.fine].unsqueeze(-1)
-        spread = float(scale_of(obtained, obtained.float()))
-        if abs(returns.bias) >= _REWARD * spread > 0:
-            off = f"{rounded(abs(returns.bias))} too {'high' if returns.bias > 0 else 'low'}"
-            text = f"returns over {_steps(returns.horizon)} are predicted {off}, where they differ by {rounded(spread)}"
-            advice = "plan fewer steps ahead, or look at reward and ends, which add up in a return"
-            found.append(_Finding(f"{text} from each other", advice))
+        found.append(Finding(said, "widen the domain, if these rows matter"))
     return found
 
 
@@ -324,4 +296,4 @@ def _nowhere(found: OpenLoopError, steps: int) -> str:
 
 
 def _steps(number: int) -> str:
-    return "1 step" if number == 1 else f"{number} steps"
+    return counted(number, "step")

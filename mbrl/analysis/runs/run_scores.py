@@ -21,7 +21,7 @@ Scores: TypeAlias = Mapping[str, Sequence[float] | Tensor]  # task → a score o
 FEW = 5  # runs a task below which a note says that intervals are too narrow
 
 # Colours, lines and markers that differ in grey too; five and four, so that twenty combinations are distinct.
-COLOURS = ("black", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
+COLOURS = ("C0", "C1", "C2", "C3", "C4")  # of the one style
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v")
 

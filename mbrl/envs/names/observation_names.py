@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,9 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation
 
+from mbrl.counted import counted
 from mbrl.data.task import is_label
+from mbrl.errors import MbrlWarning
 
 _KNOWN: dict[str, tuple[str, ...]] = {  # Gymnasium's own, by class
     "PendulumEnv": ("cos_theta", "sin_theta", "theta_dot"),
@@ -23,7 +26,8 @@ def observation_names(env: gymnasium.Env[Any, Any], size: int) -> tuple[str, ...
 
     They are those that the environment gives as `obs_names` (its outermost wrapper that has any), those of the entries of a
     dict that was flattened, or those of a simulator's joints. Names of another number than `size`, as of an environment
-    whose observations a wrapper changes, are no names of these, and those that aren't letters on one line are none at all.
+    whose observations a wrapper changes, are no names of these, and those that aren't letters on one line are none at all:
+    a warning tells where `obs_names` are left out for that.
 
     Args:
         env: made.
@@ -33,13 +37,24 @@ def observation_names(env: gymnasium.Env[Any, Any], size: int) -> tuple[str, ...
         own = env.get_wrapper_attr("obs_names")
     except AttributeError:
         own = None
+    if own is not None and not _are_names(own, size):
+        warnings.warn(
+            f"{type(env.unwrapped).__name__}.obs_names: expected {counted(size, 'text')}, another for each number of "
+            f"the observation, got {own!r}, which no report shows; change them, or name all with data.init_args.names.",
+            MbrlWarning,
+            2,
+        )
     inner = env.unwrapped
     known = _KNOWN.get(type(inner).__name__) if type(inner).__module__.startswith("gymnasium.envs.") else None
     for found in (own, _of_entries(env), known, _of_joints(inner)):
-        strings = isinstance(found, list | tuple) and all(isinstance(one, str) and is_label(one) for one in found)
-        if found is not None and strings and len(found) == len(set(found)) == size:
+        if found is not None and _are_names(found, size):
             return tuple(found)
     return None
+
+
+def _are_names(found: Any, size: int) -> bool:
+    strings = isinstance(found, list | tuple) and all(isinstance(one, str) and is_label(one) for one in found)
+    return strings and len(found) == len(set(found)) == size
 
 
 def _of_entries(env: gymnasium.Env[Any, Any]) -> list[str] | None:

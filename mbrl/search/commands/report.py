@@ -43,7 +43,8 @@ def run(given: Namespace, allow: Sequence[str], parse: Parse) -> int:
         )
         lines += [f"    trial {best.trial}: {best.brief}" for best in found.best]
     else:
-        lines += [f"  {line}" for best in found.best for line in best.comment]
+        for best, path in zip(found.best, configs, strict=True):  # from here the file isn't where it says of itself
+            lines += [f"  {line}".replace(f"--config {path.name}", f"--config {path}") for line in best.comment]
     lines += [f"  {part.title}: {sentence}" for part in found.parts for sentence in part.in_short()]
     lines += [f"  {path.stem:<8} {path}" for path in configs] or ["  no best.yaml: no trial has finished with a value"]
     tell("\n".join([*lines, f"  report   {folder / PAGE}"]))

@@ -62,7 +62,7 @@ def _best(study: optuna.Study, search: SearchFile) -> list[str]:
     lines = []
     for best in best_of(study, search):
         lines.append(f"  best      trial {best.trial}: {best.values[0]}")
-        lines += [f"            {name} = {value}" for name, value in best.params.items()]
+        lines += [f"    {name} = {value}" for name, value in best.params.items()]  # where a broken line goes on, too
     return lines
 
 

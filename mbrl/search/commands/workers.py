@@ -15,10 +15,12 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from mbrl.analysis.short_names import short_names
 from mbrl.arguments import Positive, check_argument, check_whole
 from mbrl.errors import shown, wrapped
 from mbrl.handled_signals import handled
 from mbrl.search.file.search_file import SearchFile
+from mbrl.search.study.expected_time import time_left
 from mbrl.search.study.outcome import Outcome, spent
 from mbrl.search.study.storage import check_url, patiently
 from mbrl.search.study.study import RUNS, pruner_of, sampler_of
@@ -67,16 +69,20 @@ def work(study: optuna.Study, search: SearchFile, given: Namespace, allow: Seque
     if patiently(lambda: study.user_attrs).get(TRIALS, budget.trials) != trials:
         patiently(lambda: study.set_user_attr(TRIALS, trials))
 
+    short = short_names(search.space.distributions())
+
     def show(trial: FrozenTrial, outcome: Outcome) -> None:
         names = [objective.metric for objective in search.objectives]
         values = [f"{name} {value:.5g}" for name, value in zip(names, outcome.values, strict=False)] or [outcome.detail]
         seeds = ", ".join(str(seed) for seed in trial.user_attrs.get("seeds", []))
         everything = study.get_trials(deepcopy=False)
-        done = str(spent(everything)) + ("" if trials is None else f"/{trials}")
-        chosen = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items())
+        done = f"{spent(everything)}{'' if trials is None else f'/{trials}'} done"
+        others = sum(one.state == TrialState.RUNNING and one.number != trial.number for one in everything)
+        left = time_left(trials, everything, 1 + others, others) if trials is None or spent(everything) < trials else None
+        chosen = ", ".join(f"{short[name]} {_brief(value)}" for name, value in trial.params.items())
         show_run(
-            f"trial {trial.number}", outcome.outcome, *values, f"seed {seeds}", f"{outcome.wall_s:.0f} s", f"{done} done",
-            chosen, _best_of(study, everything, names),
+            f"trial {trial.number}", outcome.outcome, *values, f"seed {seeds}", f"{outcome.wall_s:.0f} s",
+            done if left is None else f"{done}, {left} left", then=(chosen, _best_of(study, everything, names)),
         )  # fmt: skip
 
     code = worker_on(
@@ -145,12 +151,19 @@ def _best_of(study: optuna.Study, trials: Sequence[FrozenTrial], names: Sequence
         return ""
     choose = max if study.direction == StudyDirection.MAXIMIZE else min
     best = choose(found, key=lambda trial: float(trial.values[0]))
-    return f"best so far {names[0]} {best.values[0]:.5g} of trial {best.number}"
+    return f"best so far {best.values[0]:.5g} of trial {best.number}"
 
 
-def show_run(*parts: str) -> None:
-    """Writes a line to stderr for a trial or run that ended; empty parts are left out."""
-    sys.stderr.write(wrapped(shown("  ".join(part for part in parts if part)), sys.stderr) + "\n")
+def show_run(*parts: str, then: Sequence[str] = ()) -> None:
+    """Writes a line to stderr for a trial or run that ended; empty parts are left out.
+
+    Args:
+        *parts: of the line.
+        then: further ones, which on a terminal have a line of their own.
+    """
+    lines = ["  ".join(part for part in some if part) for some in (parts, then)]
+    text = ("\n  " if sys.stderr.isatty() else "  ").join(line for line in lines if line)
+    sys.stderr.write(wrapped(shown(text), sys.stderr) + "\n")
 
 
 def several(given: Namespace, allow: Sequence[str], again: Sequence[str]) -> int:

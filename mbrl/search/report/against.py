@@ -21,7 +21,7 @@ from mbrl.search.study.outcome import is_settled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = ("black", "0.5")
+_COLOURS = ("C0", "C1")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from mbrl.analysis.axes import legend_beside, whole_numbers
 from mbrl.analysis.result import Result
+from mbrl.counted import counted
 from mbrl.search.study.outcome import label_of
 
 if TYPE_CHECKING:
@@ -50,10 +51,9 @@ class Timeline(Result):
         found = self.summary()
         if found["hours from first to last"] is None:
             return []
-        return [
-            f"{found['hours of trials']:.3g} hours of trials in {found['hours from first to last']:.3g} hours on "
-            f"{found['machines']} machine{'s' if found['machines'] > 1 else ''}."
-        ]
+        unit, scale = _unit(found["hours from first to last"])
+        worked, lasted = (scale * found[name] for name in ("hours of trials", "hours from first to last"))
+        return [f"{worked:.3g} {unit} of trials in {lasted:.3g} {unit} on {counted(found['machines'], 'machine')}."]
 
     def plot(self) -> Figure:
         from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ class Timeline(Result):
         figure = Figure(figsize=(7.0, min(9.0, 1.6 + 0.09 * len(self.trials))), layout="constrained")
         axes = figure.subplots()
         latest = max(begin if end is None else end for *_, begin, end in self.trials)
-        unit, scale = ("hours", 1.0) if latest >= 2 else ("minutes", 60.0)
+        unit, scale = _unit(latest)
         looks = {"ok": ("0.5", ""), "pruned": ("0.8", ""), "running": ("white", "...")}
         seen: set[str] = set()
         for number, outcome, _, began, end in self.trials:
@@ -88,6 +88,11 @@ class Timeline(Result):
         legend_beside(axes)
         axes.set_title("When each trial ran, and how it ended")
         return figure
+
+
+def _unit(hours: float) -> tuple[str, float]:
+    """The unit in which times of so many hours are told, and how many of it an hour has."""
+    return ("hours", 1.0) if hours >= 2 else ("minutes", 60.0)
 
 
 @dataclass(frozen=True)

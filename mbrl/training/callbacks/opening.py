@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 
+from mbrl.counted import counted
 from mbrl.data import Task
 from mbrl.models import DynamicsModel
 from mbrl.models.capabilities import Exact
@@ -30,8 +31,8 @@ def opening(run: Run, module: pl.LightningModule) -> list[str]:
 
 
 def _environment(task: Task) -> str:
-    limit = "no time limit" if task.time_limit is None else f"{_many(task.time_limit, 'step')} an episode"
-    sizes = f"{_many(task.obs_size, 'observation')}, {_many(task.action_size, 'action')}"
+    limit = "no time limit" if task.time_limit is None else f"{counted(task.time_limit, 'step')} an episode"
+    sizes = f"{counted(task.obs_size, 'observation')}, {counted(task.action_size, 'action')}"
     return f"{task.env_id or 'a dataset that names no environment'}: {sizes}, {limit}"
 
 
@@ -42,7 +43,3 @@ def _known(task: Task, model: DynamicsModel | None) -> str:
     learned = "the exact model's" if isinstance(model, Exact) else "learned"
     reward, end = (learned if name is None else "known" for name in (task.known_reward, task.known_terminated))
     return f"reward and termination {reward}" if reward == end else f"reward {reward}, termination {end}"
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

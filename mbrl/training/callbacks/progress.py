@@ -13,6 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from mbrl.activity import listen
+from mbrl.counted import counted
 from mbrl.planners import Planner
 from mbrl.training.callbacks.checkpoint_callback import position
 from mbrl.training.callbacks.opening import opening
@@ -147,7 +148,7 @@ def evaluation_text(line: Mapping[str, float]) -> str:
     interval = ""
     if "eval/return_low" in line:
         interval = f" [{line['eval/return_low']:.1f}, {line['eval/return_high']:.1f}]"
-    return f"eval return {line['eval/return']:.1f}{interval} over {line.get('eval/episodes', 1):.0f} episodes"
+    return f"eval return {line['eval/return']:.1f}{interval} over {counted(round(line.get('eval/episodes', 1)), 'episode')}"
 
 
 def _total(trainer: Run, module: pl.LightningModule) -> int | None:

@@ -27,13 +27,13 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
     check_argument("--seed", given.seed, Seed)
     if given.max_steps is not None:
         check_whole("--max_steps", given.max_steps)
-    if given.video is None:
-        _check_screen()
-    else:
-        for path in film_names(given.video, given.episodes):
-            _check_new(path)
     with plain_warnings():
         planner = load_policy(given.ckpt_path, allow)
+        if given.video is None:
+            _check_screen()
+        else:
+            for path in film_names(given.video, given.episodes):
+                _check_new(path)
         task = planner.built_task
         task = replace(task, time_limit=given.max_steps or task.time_limit or _ENDLESS)
         seeds = [(given.seed + number) % 2**31 for number in range(given.episodes)]

@@ -12,6 +12,7 @@ from torch import Tensor
 from mbrl.analysis import OneStepError, OpenLoopError
 from mbrl.analysis.model_error.one_step_result import DATASET, POLICY_ACTIONS, POLICY_ROWS, Region
 from mbrl.analysis.model_error.open_loop_result import LINEAR, MEAN, NO_CHANGE, SINGLE, ErrorCurve
+from mbrl.analysis.model_error.plan_outcome_result import PlanOutcome
 from mbrl.analysis.model_error.reward_and_termination_result import (
     RewardAndTermination,
     RewardError,
@@ -60,8 +61,8 @@ def open_loop(
     size = model.shape[-1]
     names, scale = [*NAMES, "x1", "x2", "x3"][:size], changes.pop("scale", SCALE.repeat(3)[:size])
     curves = {MEAN: curve(model, means), SINGLE: curve(model, singles), NO_CHANGE: curve(still), LINEAR: curve(linear)}
-    settings: dict[str, Any] = {"terminated_early": 0.0, "not_finite": 0, "exact": False}
-    return OpenLoopError(curves, names, scale, windows=20, particles=5, **{**settings, **changes})
+    settings: dict[str, Any] = {"windows": 20, "terminated_early": 0.0, "not_finite": 0, "exact": False}
+    return OpenLoopError(curves, names, scale, particles=5, **{**settings, **changes})
 
 
 def of(found: OpenLoopError, *others: Any, **about: Any) -> Verdict:
@@ -86,8 +87,25 @@ def one_step(**errors: float) -> OneStepError:
 
 def reward_of(rmse: float = 0.0, found: int = 100, source: Any = "learned") -> RewardAndTermination:
     """A reward off by so much of its standard deviation, and so many of 100 ends found."""
-    ends = TerminationError("learned", found, 0, 100 - found, 300)
-    return RewardAndTermination(RewardError(source, 400, 0.0, 1e-4 * rmse, 1e-4, 0.5), ends, None, False)
+    ends = TerminationError(source, found, 0, 100 - found, 300)
+    return RewardAndTermination(RewardError(source, 400, 0.0, 1e-4 * rmse, 1e-4, 0.5, 3.0), ends, None, False)
+
+
+def constant_reward_of(rmse: float, real: float, source: Any = "learned") -> RewardAndTermination:
+    """A reward off by so much, where the real one never varies."""
+    return RewardAndTermination(RewardError(source, 400, 0.0, rmse, 0.0, None, real), None, None, False)
+
+
+def plans_of(promised: float, differ: float = 100.0, plans: bool = True, brought: float = 0.0) -> PlanOutcome:
+    """Four decisions that promise so much more, beside what they bring: returns that differ by so much around `brought`.
+
+    What isn't to be looked at, closed loops of plans and open loops of a policy, brings nothing of the kind.
+    """
+    number = torch.arange(4)
+    real = brought + differ * torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
+    other = real + 1e9 if plans else real * torch.nan
+    loops = (real, other) if plans else (other, real)
+    return PlanOutcome(plans, 12, 0.99, number, number, real, real + promised, *loops, False)
 
 
 def equations_of(explained: float = 0.9, outside: float = 0.0) -> ModelEquations:

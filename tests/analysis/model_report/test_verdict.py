@@ -34,7 +34,7 @@ def test_a_perfect_model() -> None:
 
 def test_perfect_states_with_a_reward_that_is_off() -> None:
     """What an agent is paid for isn't told by states alone."""
-    reward = RewardAndTermination(RewardError("learned", 20, 0.0, 0.9, 1.0, 0.1), None, None, False)
+    reward = RewardAndTermination(RewardError("learned", 20, 0.0, 0.9, 1.0, 0.1, 0.0), None, None, False)
     found = of(open_loop(steady(1e-9), exact=True), reward)
     assert found.trust == "exact"
     assert found.sentences[1] == "Where not: the learned reward is off by 0.9 of its standard deviation."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -15,11 +16,13 @@ from tests.analysis.model_report.made_results import (
     NAMES,
     SCALE,
     STILL,
+    constant_reward_of,
     equations_of,
     growing,
     of,
     one_step,
     open_loop,
+    plans_of,
     reward_of,
     steady,
 )
@@ -49,6 +52,16 @@ def three(worst: float, middle: float) -> OpenLoopError:
         (one_step(far=0.1, rows=0.19, actions=0.1), one_step(far=0.1, rows=0.21, actions=0.1), "2.1 times the dataset's"),
         (one_step(far=0.1, rows=0.1, actions=0.19), one_step(far=0.1, rows=0.1, actions=0.21), "2.1 times the dataset's"),
         (reward_of(0.49), reward_of(0.51), "the learned reward is off by 0.51 of its standard deviation"),
+        (constant_reward_of(0.29, -3.0), constant_reward_of(0.31, -3.0),
+         "the learned reward is off by 0.31, where the real one is always -3"),
+        (constant_reward_of(0.9e-6, 0.0), constant_reward_of(1.1e-6, 0.0), "off by 1.1e-06, where the real one is always 0"),
+        (plans_of(49.0), plans_of(51.0), "its plans promise 51 more than they bring over 12 steps, where they differ by"),
+        (plans_of(-49.0), plans_of(-51.0), "its plans promise 51 less than they bring over 12 steps, where they differ by"),
+        (plans_of(49.0, plans=False), plans_of(51.0, plans=False), "it promises 51 more than the policy brings over 12"),
+        (plans_of(2.4, 0.0, brought=25.0), plans_of(2.6, 0.0, brought=25.0), "2.6 more than they bring over 12 steps, where "
+         "all are 25"),
+        (open_loop(GOOD, STILL, windows=10), open_loop(GOOD, STILL, windows=9),
+         "it was looked at in no more than 9 windows of 25 steps"),
         (reward_of(found=50), reward_of(found=49), "it finds 49 % of the steps that end the task"),
         (open_loop(GOOD, STILL, terminated_early=0.049), open_loop(GOOD, STILL, terminated_early=0.051),
          "5 % of its rollouts"),
@@ -68,6 +81,29 @@ def test_a_known_reward_is_only_as_good_as_the_states() -> None:
     known, learned = (of(open_loop(GOOD, STILL), reward_of(9.0, source=source)).sentences for source in ("known", "learned"))
     assert "the known reward is off by 9" in known[1] and "only as good as the predicted states" in known[2]
     assert "name the task's reward" in learned[2]
+    constant = [
+        of(open_loop(GOOD, STILL), constant_reward_of(9.0, 1.0, source)).sentences[2] for source in ("known", "learned")
+    ]
+    assert "only as good as the predicted states" in constant[0] and "give rows in which the reward differs" in constant[1]
+
+
+def test_a_termination_that_is_known_need_not_be_named() -> None:
+    for source, told in (("known", "mind that a known termination is only as"), ("learned", "name the task's termination")):
+        early = of(open_loop(GOOD, STILL, terminated_early=0.9), reward_of(source=source)).sentences[2]
+        missed = of(open_loop(GOOD, STILL), reward_of(found=1, source=source)).sentences[2]
+        assert told in early and told in missed
+    assert "name the task's termination" in of(open_loop(GOOD, STILL, terminated_early=0.9)).sentences[2], "nobody knows"
+
+
+def test_what_is_done_about_promises_is_their_makers() -> None:
+    advice = [
+        of(open_loop(GOOD, STILL), plans_of(*given)).sentences[2] for given in ((60.0,), (60.0, 100.0, False), (-60.0,))
+    ]
+    assert "uncertainty_rate below 0" in advice[0] and "penalise uncertainty in them" in advice[1]
+    assert "look at reward and ends" in advice[2]
+    exact = dataclasses.replace(plans_of(60.0), exact=True)
+    nothing = dataclasses.replace(plans_of(60.0), open_loop=torch.full((4,), torch.nan))
+    assert all("promise" not in of(open_loop(GOOD, STILL), part).sentences[1] for part in (exact, nothing))
 
 
 def test_errors_as_large_as_those_of_no_change_or_as_the_limit_are_too_large() -> None:

@@ -1,14 +1,11 @@
-"""Parts of Dyna: how it explores, what it changes in model rollouts, and what it adds to the critics' loss."""
+"""Parts of Dyna: how it explores, and what it changes in model rollouts."""
 
 from dataclasses import replace
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mbrl.data import ModelStep, Task, Transitions, draw_normal
-from mbrl.errors import UnsupportedError
+from mbrl.data import ModelStep, Task, draw_normal
 from mbrl.planners import ActionSelector, RolloutContext, RolloutHook, Situation
-from mbrl.policies import SAC, CriticContext, CriticTerm, Learner
 
 
 class NoisyMode(ActionSelector):
@@ -78,29 +75,3 @@ class Leash(RolloutHook):
             context.memory["first"] = step.obs  # B x S
         far = (step.next_obs - context.memory["first"]).norm(dim=-1) > self.length  # B
         return replace(step, halt=far)
-
-
-class Diverse(CriticTerm):
-    """Keeps the critics' gradients in the action apart: the mean cosine between those of two critics, times `weight` (EDAC).
-
-    Args:
-        weight: of the term in the critics' loss.
-    """
-
-    def __init__(self, weight: float = 1.0) -> None:
-        self.weight = weight
-
-    def __call__(self, batch: Transitions, context: CriticContext) -> Tensor:
-        copies = context.critics.count  # J
-        action = batch.action.expand(copies, -1, -1).clone().requires_grad_()  # J x B x A
-        values = context.critics(batch.obs.expand(copies, -1, -1), action, own_rows=True)  # J x B
-        (slopes,) = torch.autograd.grad(values.sum(), action, create_graph=True)  # J x B x A, of one backward pass
-        slopes = torch.nn.functional.normalize(slopes, dim=-1)
-        cosines = torch.einsum("jba,kba->jkb", slopes, slopes).mean(-1)  # J x J
-        mean = (cosines.sum() - cosines.trace()) / (copies * (copies - 1))
-        context.report({"cosine": mean.detach()})
-        return self.weight * mean
-
-    def check(self, dynamics: nn.Module, learner: Learner) -> None:
-        if isinstance(learner, SAC) and learner.critic_count < 2:
-            raise UnsupportedError("Diverse: expected at least 2 critics, which could differ, got 1; raise critics.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ from optuna.trial import TrialState
 
 from mbrl.cli import dispatch, main
 from mbrl.errors import ConfigError, MbrlError, UntrustedNameError
+from mbrl.search.commands.workers import show_run
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study import study as studies
 from mbrl.search.study.outcome import label_of
@@ -87,16 +90,27 @@ def test_a_search_runs_and_the_same_command_goes_on(capsys: pytest.CaptureFixtur
     assert mbrl("run", "search.yaml") == 0 and len(trials()) == 3
 
 
+def test_on_a_terminal_what_a_trial_tried_has_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    show_run("trial 1", "ok", "", "2/6 done", then=("real_ratio 0.38", "", "best so far -1370 of trial 1"))
+    show_run("run 1", "ok")
+    assert capsys.readouterr().err == ("trial 1  ok  2/6 done\n  real_ratio 0.38  best so far -1370 of trial 1\nrun 1  ok\n")
+
+
 def test_a_search_says_at_once_what_it_is_and_each_trial_what_it_tried(capsys: pytest.CaptureFixture[str]) -> None:
     assert mbrl("run", write(limits={"trial_minutes": 20}), "--trials", "2") == 0
     said = capsys.readouterr().err
     assert said.index(f"fake in {URL}: a new study\n  budget   2 trials, 1 at a time") < said.index("trial 0  ok")
     assert "  time     known once a trial has ended, and none takes longer than 20 min\n" in said
     first, second = (line for line in said.splitlines() if line.startswith("trial "))
-    assert first.endswith("1/2 done  model.x 2  best so far eval/return 47 of trial 0")
+    assert re.search(r"  1/2 done, 0:00:\d\d left  x 2  best so far 47 of trial 0$", first)
     value = trials()[1].value
     best = max((47.0, 0), (value, 1))
-    assert f"model.x {trials()[1].params['model.x']:.4g}  best so far eval/return {best[0]:.5g} of trial {best[1]}" in second
+    chosen = f"x {trials()[1].params['model.x']:.4g}"
+    assert second.endswith(f"2/2 done  {chosen}  best so far {best[0]:.5g} of trial {best[1]}")
     assert mbrl("run", "search.yaml", "--hours", "5") == 0
     said = capsys.readouterr().err
     assert "goes on after 2 ok" in said and "time     about 0:00:0" in said and "no trial begins after 5 h" in said

@@ -130,6 +130,7 @@ def test_the_whole_report(capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path("runs/fake/report")
     text = capsys.readouterr().out
     assert "fake: 5 ok, 1 diverged" in text and f"best     {folder}/best.yaml" in text
+    assert f"Run it: mbrl fit --config {folder}/best.yaml\n" in text, "from where the command stands"
     assert chosen.candidates[0].trial == 3, "x = 2 is the best"
     written = (folder / "best.yaml").read_text()
     assert "# Study fake after 6 trials: trial 3, the best of those that were run on unseen seeds." in written
@@ -201,7 +202,9 @@ def test_the_region_is_drawn_where_there_is_something_to_see() -> None:
 
 @pytest.mark.parametrize(("hours", "label", "end"), [(1.5, "minutes", 90.0), (3.0, "hours", 3.0)])
 def test_the_timeline_has_a_unit_that_fits(hours: float, label: str, end: float) -> None:
-    axes = Timeline([(0, "ok", "here", 0.0, hours)]).plot().axes[0]
+    found = Timeline([(0, "ok", "here", 0.0, hours)])
+    assert found.in_short() == [f"{end:g} {label} of trials in {end:g} {label} on 1 machine."]
+    axes = found.plot().axes[0]
     assert axes.get_xlabel() == f"{label} since the first began"
     assert axes.patches[0].get_width() == pytest.approx(end)
 

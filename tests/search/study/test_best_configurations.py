@@ -65,7 +65,7 @@ def test_the_model_judges_whatever_chose_and_whoever_asks() -> None:
     assert [one.params["model.x"] for one in best_configurations(made, search, 2)] == found[:2]
     [best] = best_of(made, search)
     lines = status(made, search, URL)
-    assert best.params["model.x"] == found[0] and f"            model.x = {found[0]}" in lines
+    assert best.params["model.x"] == found[0] and f"    model.x = {found[0]}" in lines
     assert f"  best      trial {best.trial}: {best.values[0]}" in lines and best.values[0] in best.comment
     assert [one.params["model.x"] for one in new_round(made, search, 3).candidates] == found[:3]
     new, theirs = study({}, study="new", sampler={"name": "bo"})

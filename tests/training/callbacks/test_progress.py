@@ -83,7 +83,7 @@ def test_it_says_what_is_known_and_what_is_learned(known: Any, exact: bool, expe
 def test_evaluations_leave_a_line_on_a_terminal(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     text = shown(tmp_path, console)
-    assert len(re.findall(r"step (?:20|40)/40  eval return -\d+\.\d over 1 episodes", text)) == 2
+    assert len(re.findall(r"step (?:20|40)/40  eval return -\d+\.\d over 1 episode", text)) == 2
 
 
 def test_without_a_terminal_nothing_is_said_per_step(tmp_path: Path) -> None:

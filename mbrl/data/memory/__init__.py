@@ -1,0 +1,1 @@
+"""Memory of rows, which grows and shrinks in place."""
