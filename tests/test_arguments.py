@@ -230,7 +230,7 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (SAC, {"log_sigma_range": [2.0, -20.0]}, "a list of 2, rising, each a finite number, got [2.0, -20.0]"),
     (SAC, {"log_sigma_range": [-20.0]}, "a list of 2, rising, each a finite number, got [-20.0]"),
     (Dyna, {"warmup_steps": 0}, "a whole number of at least 1, got 0"),
-    (Dyna, {"updates_per_step": -1}, "a whole number of at least 0, got -1"),
+    (Dyna, {"updates_per_step": -1}, "a whole number of at least 0, or a list, each a whole number, got -1"),
     (Dyna, {"real_ratio": 1.5}, "a number from 0 to 1, or a list, each a finite number, got 1.5"),
     (Dyna, {"real_ratio": NAN}, "a number from 0 to 1, or a list, each a finite number, got nan"),
     (Dyna, {"warmup": "random"}, "one of uniform, policy, got 'random'"),

@@ -17,8 +17,9 @@ from mbrl.networks.moving_average import MovingAverage
 from mbrl.networks.neighbour_slopes import neighbour_slope
 from mbrl.networks.normalizer import ROUNDING, Normalizer
 from mbrl.networks.precision import Precision
-from mbrl.networks.relu_stack import Initial, ReluStack, uniform, xavier_uniform
+from mbrl.networks.relu_stack import Initial, Norm, ReluStack, uniform, xavier_uniform
 from mbrl.networks.sparse import Library, PySINDyOptimizer, SparseMap
+from mbrl.networks.stacked_layer_norm import StackedLayerNorm, layer_norm
 from mbrl.networks.stacked_mlp import StackedMLP
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "LogVarBounds",
     "MemberLayout",
     "MovingAverage",
+    "Norm",
     "Normalizer",
     "Orthogonal",
     "Precision",
@@ -44,8 +46,10 @@ __all__ = [
     "SparseMap",
     "SpectralClip",
     "SpectralNorm",
+    "StackedLayerNorm",
     "StackedMLP",
     "group_sort",
+    "layer_norm",
     "layout",
     "neighbour_slope",
     "orthonormal",

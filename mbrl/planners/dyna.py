@@ -31,10 +31,12 @@ from mbrl.planners.rollouts.imagined_learning import ImaginedLearning
 from mbrl.planners.rollouts.schedule import (
     check_real_ratio,
     check_schedule,
+    check_update_schedule,
     fewest_real_rows,
     real_rows,
     rollout_capacity,
     rollout_length,
+    updates_for_step,
 )
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample, Situation
 from mbrl.planners.rollouts.trusted_length import TrustedLength
@@ -70,7 +72,9 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         epoch_steps: real steps in what `rollout_length` and `retain_epochs` call an epoch, counted from the warm-up's end.
         retain_epochs: epochs whose rollouts are kept, and always those of the last fit; more is more data from older models
             and policies.
-        updates_per_step: learner updates for each real step after the warm-up.
+        updates_per_step: learner updates for each real step after the warm-up. More learn more from each step, take longer,
+            and follow the model's and the critics' errors further. Or, like `rollout_length`, `[first epoch, last epoch,
+            updates before, updates after]`, linear in the epoch, cut to a whole number.
         batch_size: rows in an update.
         real_ratio: share of real rows in it, cut to a whole number of rows; 1 makes no rollouts at all. Or, like
             `rollout_length`, `[first epoch, last epoch, share before, share after]`, linear in the epoch; then a fit is
@@ -92,6 +96,7 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
     """
 
     learner: Learner  # never None here
+    updates_per_step: int | Sequence[int]  # type: ignore[assignment]
     former = MappingProxyType({"keep_sim_state": False})
 
     def __init__(
@@ -106,7 +111,7 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         rollout_length: Sequence[int] | Literal["auto"] | TrustedLength = (20, 150, 1, 1),
         epoch_steps: Count = 1000,
         retain_epochs: Count = 1,
-        updates_per_step: Natural = 20,
+        updates_per_step: Natural | Sequence[int] = 20,
         batch_size: Count = 256,
         real_ratio: Share | Sequence[float] = 0.05,
         real_capacity: Count = 1_000_000,
@@ -130,6 +135,7 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         if not isinstance(rollout_length, (str, TrustedLength)):
             check_schedule(rollout_length)
             rollout_length = tuple(rollout_length)
+        check_update_schedule(updates_per_step)
         check_real_ratio(real_ratio)
         self.learner = learner
         self.rollouts_per_step = rollouts_per_step
@@ -175,6 +181,8 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         """Refuses what only a model needs, among the arguments that were `given`."""
         defaults = inspect.signature(Dyna.__init__).parameters
         settings = {name: (given[name], defaults[name].default) for name in _OF_MODEL}
+        if isinstance(self.updates_per_step, Sequence):
+            settings.pop("epoch_steps")  # its epochs are those of the updates too
         check_without_dynamics("Dyna", settings, self.batch_hooks, [self.explore_selector])
         if self.updates_per_step == 0:
             raise ConfigError("Dyna(dynamics=None): expected updates_per_step above 0, or nothing learns, got 0; set 1.")
@@ -296,13 +304,17 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         capacity = rollout_capacity(length, rollouts, steps, self.epoch_steps, self.retain_epochs)
         self.learning.imagine(rollouts, length, capacity, self.env_steps)
 
+    def updates_at(self, env_steps: int) -> int:
+        return updates_for_step(self._epoch(env_steps), self.updates_per_step)
+
     def learn(self, new: int) -> None:
         """Makes the learner's updates for `new` real steps."""
         self.learning.real_rows = self.real_rows
         if self.real_rows < self.batch_size and len(self.model_buffer) == 0:  # resumed with a smaller share of real rows
             self.after_refit()
-        self.learning.learn(self.updates_per_step * new)
-        self.count_actor_updates(self.updates_per_step)
+        updates = self.updates_at(self.env_steps)
+        self.learning.learn(updates * new)
+        self.count_actor_updates(updates / self.learner.actor_every)
 
     # checkpoint ------------------------------------------------------------------------------------------------------
 

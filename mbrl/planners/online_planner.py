@@ -86,10 +86,12 @@ class OnlinePlanner(Planner, HasDynamics):
                 "lower the second."
             )
         learner: Learner | None = getattr(self, "learner", None)
-        if stage == "fit" and steps is not None and learner is not None and self.updates_per_step > 0:
+        if stage == "fit" and steps is not None and learner is not None:
             envs = getattr(self.trainer.datamodule, "num_envs", 1)  # type: ignore[attr-defined]
             warmup = -(-self.warmup_steps // envs) * envs  # in whole ticks, the last of which learns nothing either
-            learner.take_length(self.updates_per_step * (steps - warmup))
+            updates = sum(self.updates_at(-(-step // envs) * envs) for step in range(warmup + 1, steps + 1))
+            if updates > 0:
+                learner.take_length(updates)
 
     @property
     def never_fitted(self) -> bool:
@@ -258,6 +260,10 @@ class OnlinePlanner(Planner, HasDynamics):
 
     def after_refit(self) -> None:
         """Does what follows a fit, such as fresh rollouts; by default nothing."""
+
+    def updates_at(self, env_steps: int) -> int:
+        """Updates of its learner for each real step of a tick that ends there, after the warm-up."""
+        return self.updates_per_step
 
     @abstractmethod
     def learn(self, new: int) -> None:

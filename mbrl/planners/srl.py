@@ -46,7 +46,8 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         refit_every: real steps between two looks at all real rows: refits of a model that isn't updated by gradient,
             statistics (normalisers), scales of parts.
         updates_per_step: updates for each real step after the warm-up.
-        actor_update_every: updates between two steps of policy and temperature; more leaves critics and model ahead.
+        actor_update_every: updates between two steps of policy and temperature; more leaves critics and model ahead. Beside
+            the learner's `actor_every` both must agree.
         batch_size: rows in each of an update's two batches.
         model_target: whether the policy's update asks an average of the model's weights, as the authors do. Only a model
             that is updated by gradient has one.
@@ -223,19 +224,19 @@ class SRL(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         return self._recall(obs, actions, self.model_average.weights() if self.model_target else None)
 
     def learn(self, new: int) -> None:
-        """Makes the updates for `new` real steps; of the learner, reports the last."""
+        """Makes the updates for `new` real steps; of each part of the learner's, reports the last."""
         if new == 0:
             return
         began, updates = perf_counter(), self.updates_per_step * new
         replay, noise = self.streams["replay"], self.streams["updates"]
         recall = self.recall if self.learner.needs_model else None
-        actor_updates = 0
+        actor_updates, report = 0, dict[str, Tensor]()
         for _ in range(updates):
             first, second = self._critics_batch(replay), self.real_buffer.sample(self.batch_size, replay)
-            report = self.learner.update_critics(first, noise)
+            report.update(self.learner.update_critics(first, noise))
             if isinstance(self.dynamics, GradientModel):
                 self.metrics.add(self.dynamics.update(second, self.fit_value), prefix="model/")
-            if self.learner.updates % self.actor_update_every == 0:
+            if self.learner.actor_due and self.learner.updates % self.actor_update_every == 0:
                 report.update(self.learner.update_actor(second, noise, recall))
                 actor_updates += 1
             self.learner.end_update()

@@ -1,5 +1,6 @@
 """Actors, critics, and the learners that update them."""
 
+from mbrl.policies.actor_critic import ActorCritic
 from mbrl.policies.base import BoundCriticTerm, BuildablePolicy, CriticContext, CriticTerm, Learner, Policy
 from mbrl.policies.behavior_cloning import BC
 from mbrl.policies.conservative import Conservative
@@ -15,6 +16,7 @@ from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 __all__ = [
     "BC",
     "SAC",
+    "ActorCritic",
     "BoundCriticTerm",
     "BuildablePolicy",
     "Conservative",

@@ -184,12 +184,14 @@ class Learner(Configurable, nn.Module, ABC):
             asks for values.
         learns_from_rollouts: whether rows of a model's rollouts teach it anything: not if it clones recorded actions.
         discount: γ of one real step in its values; None if it has none.
+        actor_every: updates in which its policy changes once.
     """
 
     policy: Policy
     has_critics: ClassVar[bool] = True
     learns_from_rollouts: ClassVar[bool] = True
     discount: float | None = None
+    actor_every: int = 1
 
     @abstractmethod
     def build(self, task: Task, seed: int = 0) -> None:

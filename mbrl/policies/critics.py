@@ -7,12 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mbrl.arguments import Count, Widths, check_shape, checked
+from mbrl.arguments import Count, ShareBelowOne, Widths, check_shape, checked
+from mbrl.errors import UnsupportedError
 from mbrl.networks import (
     ACTIVATION_SLOPES,
     ConstrainedLayers,
     Initial,
     LipschitzConstraint,
+    Norm,
     Normalizer,
     Precision,
     ReluStack,
@@ -35,6 +37,11 @@ class Critics(nn.Module):
         constraint: keeps all layers within a Lipschitz budget; one that asks for GroupSort between layers gets it.
         initial: first weights, see `ReluStack`; `"ravl"` draws weights and biases of the last layer uniformly in ±3e-3, so
             that all values begin near 0.
+        norm: of hidden layers, see `ReluStack`; none beside a constraint.
+        dropout: of hidden layers, likewise.
+
+    Raises:
+        UnsupportedError: for a norm beside a constraint.
     """
 
     @checked
@@ -49,8 +56,15 @@ class Critics(nn.Module):
         normalizer: Normalizer | None = None,
         constraint: LipschitzConstraint | None = None,
         initial: Initial = "mbpo",
+        norm: Norm = "none",
+        dropout: ShareBelowOne = 0.0,
     ) -> None:
         super().__init__()
+        if norm != "none" and constraint is not None:
+            raise UnsupportedError(
+                f"Critics(norm=…): expected none beside {type(constraint).__name__}, since a normalised layer is steeper "
+                f"the less its inputs differ, got {norm!r}; leave one of the two out."
+            )
         self.normalizer = normalizer
         self.obs_size = obs_size
         self.action_size = action_size
@@ -58,7 +72,8 @@ class Critics(nn.Module):
         activation: Literal["relu", "groupsort"] = "relu"
         if constraint is not None and constraint.activation == "groupsort":
             activation = "groupsort"
-        self.hidden = ReluStack(count, (obs_size + action_size, *hidden), generator, precision, activation, initial)
+        sizes = (obs_size + action_size, *hidden)
+        self.hidden = ReluStack(count, sizes, generator, precision, activation, initial, norm, dropout)
         units = hidden[-1]
         if initial == "mbpo":
             weight = xavier_uniform((count, 1, units), units + 1, generator)
@@ -91,7 +106,16 @@ class Critics(nn.Module):
         return self.constrained.penalty(network, torch.cat((seen, action), -1).expand(self.count, -1, -1))
 
     def lipschitz_bound(self) -> Tensor:
-        """Upper bounds of |Q_j(x) − Q_j(y)| / |x − y|, `J`, x being [obs, action] as the networks see them (L2 norm)."""
+        """Upper bounds of |Q_j(x) − Q_j(y)| / |x − y|, `J`, x being [obs, action] as the networks see them (L2 norm).
+
+        Raises:
+            UnsupportedError: for critics with a norm, whose weights bound nothing.
+        """
+        if self.hidden.norm is not None:
+            raise UnsupportedError(
+                "Critics.lipschitz_bound: expected critics without a norm, whose weights bound their slopes, got layer; "
+                "build them with norm none."
+            )
         layers = self.constrained
         if layers is None:
             layers = ConstrainedLayers(self._raw_weights(), ACTIVATION_SLOPES[self.hidden.activation], 1, None)
@@ -115,7 +139,7 @@ class Critics(nn.Module):
             obs: `B x S`.
             action: `B x A` in [−1, 1].
         """
-        if self.hidden.activation != "relu":
+        if not self.hidden.is_linear_in_pieces:
             at = action.detach().expand(self.count, *action.shape).clone().requires_grad_()  # J x B x A
             values = self(obs.expand(self.count, *obs.shape), at, own_rows=True)  # J x B
             (found,) = torch.autograd.grad(values.sum(), at, create_graph=True)
@@ -130,7 +154,16 @@ class Critics(nn.Module):
         along = head.expand(-1, len(both), -1)  # J x B x units
         return self.hidden.pulled_back(along, hidden, used)[..., self.obs_size :].to(both.dtype)
 
-    def forward(self, obs: Tensor, action: Tensor, *, frozen: bool = False, own_rows: bool = False) -> Tensor:
+    def forward(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        *,
+        frozen: bool = False,
+        own_rows: bool = False,
+        members: Tensor | None = None,
+        masks: torch.Generator | None = None,
+    ) -> Tensor:
         """Values of all critics.
 
         Args:
@@ -139,9 +172,11 @@ class Critics(nn.Module):
             frozen: whether to treat the parameters as constants, so that a gradient reaches only obs and action.
             own_rows: whether each critic has rows of its own, instead of all sharing the same. So the gradient in
                 `action.expand(J, B, A)` holds that of every critic, from one backward pass.
+            members: `G` int64, the critics to ask; None for all (`G` = `J`). Not with `own_rows`.
+            masks: draws dropout's masks, see `ReluStack`; None drops nothing.
 
         Returns:
-            `J x B`.
+            `G x B`.
 
         Raises:
             ShapeError: if the last dims are not `S` and `A`, or the leading dims differ or aren't those above.
@@ -158,10 +193,12 @@ class Critics(nn.Module):
             raw = self._raw_weights()
             *used, head = self.constrained([weight.detach() for weight in raw] if frozen else raw)
             head = head.mT
-        hidden = self.hidden(rows, frozen=frozen, weights=used)  # J x B x units
+        hidden = self.hidden(rows, frozen=frozen, weights=used, members=members, masks=masks)  # G x B x units
         weight: Tensor = head.detach() if frozen else head
         bias: Tensor = self.head_bias.detach() if frozen else self.head_bias
+        if members is not None:
+            weight, bias = weight[members], bias[members]
         # One output: at B = 256 a sum of products takes 0.53 (J = 2), 0.40 (J = 10) and 0.67 times (J = 50) as long as a
         # batched product where a gradient follows, and 1.3, 1.7 and 2.5 times without one (an AMD EPYC, one thread, torch
         # 2.13, medians of 9 alternating rounds, 256 units). Updates are mostly the former.
-        return (torch.sum(hidden * weight, -1) + bias).view(self.count, *obs.shape[int(own_rows) : -1])  # J x B
+        return (torch.sum(hidden * weight, -1) + bias).view(len(hidden), *obs.shape[int(own_rows) : -1])  # G x B

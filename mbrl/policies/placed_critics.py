@@ -26,17 +26,9 @@ class PlacedCritics(Critics):
     def __init__(self, obs_size: int, action_size: int, *others: Any) -> None:
         super().__init__(obs_size, action_size + 1, *others)
 
-    def forward(
-        self,
-        obs: Tensor,
-        action: Tensor,
-        *,
-        place: Tensor | None = None,
-        frozen: bool = False,
-        own_rows: bool = False,
-    ) -> Tensor:
+    def forward(self, obs: Tensor, action: Tensor, *, place: Tensor | None = None, **how: Any) -> Tensor:
         """Values of all critics; arguments as of `Critics.forward`, and `place` `B`, j as a float."""
-        return super().forward(obs, _placed(action, place), frozen=frozen, own_rows=own_rows)
+        return super().forward(obs, _placed(action, place), **how)
 
     def action_slopes(self, obs: Tensor, action: Tensor) -> Tensor:
         """Gradients of all values in the action, `J x B x A`, at place 0."""

@@ -7,7 +7,8 @@ One update, in this order (each part sees what the one before it has changed):
     temperature  −log α · mean(log π(ã|s) + H̄)
     targets      Q̄ ← τQ + (1 − τ)Q̄
 
-`d` is termination only: a truncated episode still bootstraps.
+`d` is termination only: a truncated episode still bootstraps. With `target_subset` the first minimum is over so many targets
+that are drawn anew for each update, and the actor ascends the mean of all critics [Chen2021, algorithm 1].
 
 | paper | code |
 |---|---|
@@ -15,7 +16,11 @@ One update, in this order (each part sees what the one before it has changed):
 | α, H̄ | `temperature`, `entropy_target` |
 | γ, τ | `discount`, `target_rate` |
 
+Ball2023: "Efficient online reinforcement learning with offline data" (RLPD, ICML 2023).
+Chen2021: "Randomized ensembled double Q-learning: learning fast without a model" (REDQ, ICLR 2021).
+Fujimoto2018: "Addressing function approximation error in actor-critic methods" (TD3, ICML 2018).
 Haarnoja2018: "Soft actor-critic algorithms and applications" (arXiv 1812.05905).
+Hiraoka2022: "Dropout Q-functions for doubly efficient reinforcement learning" (DroQ, ICLR 2022).
 Janner2019: "When to trust your model: model-based policy optimization" (MBPO, arXiv 1906.08253 and the authors' code).
 """
 
@@ -24,17 +29,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mbrl.arguments import Count, Limits, NonNegative, Positive, Range, ShareBelowOne, Widths
-from mbrl.data import CriticsAsked, Generator, Task, Transitions, make_generator
+from mbrl.data import Generator, Task, Transitions, make_generator
 from mbrl.errors import ConfigError, NotBuiltError, UnsupportedError
-from mbrl.networks import Initial, LeanAdam, LipschitzConstraint, Normalizer, Precision
-from mbrl.policies.base import BoundCriticTerm, Learner
+from mbrl.networks import Initial, LeanAdam, LipschitzConstraint, Norm, Normalizer, Precision
+from mbrl.policies.actor_critic import ActorCritic
+from mbrl.policies.base import BoundCriticTerm
 from mbrl.policies.critics import Critics
 from mbrl.policies.half_cosine import half_cosine, tell_if_of_other_length
 from mbrl.policies.reward_size import tell_of_reward_size
@@ -42,7 +48,7 @@ from mbrl.policies.soft_target import soft_target
 from mbrl.policies.tanh_gaussian_policy import TanhGaussianPolicy
 
 
-class SAC(Learner):
+class SAC(ActorCritic):
     """Soft actor-critic with a learned temperature.
 
     Args:
@@ -80,9 +86,18 @@ class SAC(Learner):
             published settings of MOPO, MOBILE and COMBO; after them the policy stays. `"auto"` takes as many as the run
             makes, and one that is resumed for longer goes on along the longer one's. A run of another length than a number
             says so. None keeps the step size. Fewer settle the policy sooner.
+        actor_every: updates of the critics for one of actor and temperature, the first included [Fujimoto2018, section 5.2].
+            More is cheaper and lets critics settle in between; the actor then learns as much less.
+        critic_norm: `"layer"` normalises the critics' hidden layers before each ReLU [Hiraoka2022], which bounds values
+            where nothing is known [Ball2023]; not beside a `critic_constraint`.
+        critic_dropout: probability that a unit of the critics' hidden layers is dropped, in updates alone, targets and what
+            the actor ascends included [Hiraoka2022: beside `"layer"`, 0.1 and far less by task]. Higher blurs values more.
+        target_subset: M, critics whose smallest value is the target, drawn from all `critics` for each update; the actor
+            then ascends their mean [Chen2021: 2 of 10; Hiraoka2022: 2 of 2]. More is more pessimistic. None: all, whose
+            smallest value the actor ascends too.
 
     Raises:
-        ConfigError: if an option lies outside its range.
+        ConfigError: if an option lies outside its range, or more critics are drawn than there are.
     """
 
     former = {  # noqa: RUF012 - nobody changes it
@@ -92,12 +107,13 @@ class SAC(Learner):
         "target_floor": None,
         "initial": "mbpo",
         "actor_lr_cosine": None,
+        "actor_every": 1,
+        "critic_norm": "none",
+        "critic_dropout": 0.0,
+        "target_subset": None,
     }
 
     discount: float
-    policy: TanhGaussianPolicy
-    critics: Critics
-    target_critics: Critics
     log_temperature: Tensor
     critics_class: type[Critics] = Critics
 
@@ -124,6 +140,10 @@ class SAC(Learner):
         target_floor: float | None = None,
         initial: Initial = "mbpo",
         actor_lr_cosine: Literal["auto"] | Count | None = None,
+        actor_every: Count = 1,
+        critic_norm: Norm = "none",
+        critic_dropout: ShareBelowOne = 0.0,
+        target_subset: Count | None = None,
     ) -> None:
         super().__init__()
         self.hidden, self.critic_count, self.discount = tuple(hidden), critics, discount
@@ -142,14 +162,24 @@ class SAC(Learner):
                 f"{type(self).__name__}(critic_constraint=…): expected a number for its budget, got 'auto', which is for "
                 "models and their data; set budget."
             )
+        if critic_constraint is not None and critic_norm != "none":
+            raise ConfigError(
+                f"{type(self).__name__}(critic_norm=…): expected none beside a critic_constraint, whose bound it would "
+                f"break, got {critic_norm!r}; leave one of the two out."
+            )
+        if target_subset is not None and target_subset > critics:
+            raise ConfigError(
+                f"{type(self).__name__}(target_subset=…): expected at most the {critics} critics that there are, got "
+                f"{target_subset}; raise critics, or lower it."
+            )
         self.critic_constraint, self.backup_entropy, self.target_floor = critic_constraint, backup_entropy, target_floor
         self.initial: Initial = initial
         self.actor_lr_cosine = actor_lr_cosine
         self.cosine_updates = None if isinstance(actor_lr_cosine, str) else actor_lr_cosine  # "auto" waits for the run
-        self.updates = 0
+        self.actor_every, self.critic_norm, self.critic_dropout = actor_every, critic_norm, critic_dropout
+        self.target_subset = target_subset
         self._rewards_seen = False  # whether their size was looked at, which is said once
         self._optimizers: tuple[LeanAdam, LeanAdam] | None = None
-        self._followed: tuple[list[Tensor], list[Tensor]] | None = None
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -159,7 +189,8 @@ class SAC(Learner):
         normalizer = Normalizer(task.obs_size) if self.normalize_obs else None  # one, which all three share
         self.policy = self.make_policy(task, generator, normalizer)
         self.critics = self.critics_class(
-            *sizes, self.critic_count, self.precision, normalizer, self.critic_constraint, self.initial
+            *(*sizes, self.critic_count, self.precision, normalizer, self.critic_constraint, self.initial),
+            *(self.critic_norm, self.critic_dropout),
         )
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.target_critics.normalizer = normalizer
@@ -170,7 +201,7 @@ class SAC(Learner):
         else:
             fixed = math.log(self.fixed_temperature) if self.fixed_temperature > 0 else -math.inf
             self.register_buffer("log_temperature", torch.tensor(fixed, dtype=torch.float32))
-        self.updates, self._rewards_seen = 0, False
+        self.updates, self.seed, self._rewards_seen = 0, seed, False
         self._optimizers = self._followed = None
 
     def make_policy(self, task: Task, generator: torch.Generator, normalizer: Normalizer | None) -> Any:
@@ -186,23 +217,18 @@ class SAC(Learner):
         self._optimizers = (LeanAdam(self.critics.parameters(), lr=self.critic_lr), LeanAdam(actor))
         return list(self._optimizers)
 
-    def _need_build(self) -> None:
-        if not hasattr(self, "policy"):
-            who = type(self).__name__
-            raise NotBuiltError(f"{who} was used before build(task), which makes its parameters; call it first.")
-
     def get_extra_state(self) -> dict[str, int]:
-        return {"updates": self.updates}
+        return {"updates": self.updates, "seed": self.seed}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        self.updates = state["updates"]
+        self.updates, self.seed = state["updates"], state.get("seed", self.seed)
 
     # learning --------------------------------------------------------------------------------------------------------
 
     def update(
         self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
     ) -> dict[str, Tensor]:
-        """One update of critics, actor, temperature and targets.
+        """One update of critics, of actor and temperature where it is their turn, and of targets.
 
         Args:
             batch: `B` transitions.
@@ -211,15 +237,22 @@ class SAC(Learner):
 
         Returns:
             Scalars on the device: `critic_loss`, `actor_loss`, `temperature`, `entropy` (nats, at `batch.obs`) and
-            `q_mean`, the mean value of the batch's actions.
+            `q_mean`, the mean value of the batch's actions; those of the actor's part where it had its turn.
 
         Raises:
             NotBuiltError: before `build` and `make_optimizers`.
             UnsupportedError: with `actor_lr_cosine="auto"` outside a run.
         """
-        report = {**self.update_critics(batch, generator, critic_terms), **self.update_actor(batch, generator)}
+        report = self.update_critics(batch, generator, critic_terms)
+        if self.actor_due:
+            report.update(self.update_actor(batch, generator))
         self.end_update()
         return report
+
+    @property
+    def actor_due(self) -> bool:
+        """True if actor and temperature have their turn at the present update."""
+        return self.updates % self.actor_every == 0
 
     def update_critics(
         self, batch: Transitions, generator: Generator, critic_terms: Sequence[BoundCriticTerm] = ()
@@ -229,9 +262,10 @@ class SAC(Learner):
         target = self.target(batch, generator)  # B
         values = self._values_of(batch)  # J x B
         loss = (values - target).square().mean(-1).sum() * self.critic_weight
-        own = (self.critics, self.target_critics, self.policy, self.log_temperature.detach().exp(), self.discount, values)
+        own = (self.critics, self.target_critics, self.policy, self.log_temperature.detach().exp(), self.discount)
+        known = values if self.critic_dropout == 0 else None  # a term compares values among which nothing is dropped
         for term in critic_terms:
-            loss = loss + term(batch, *own)
+            loss = loss + term(batch, *own, known)
         penalty = self.critics.penalty(batch.obs, batch.action)
         if penalty is not None:
             loss = loss + penalty
@@ -242,15 +276,16 @@ class SAC(Learner):
         return {"critic_loss": loss.detach(), "q_mean": values.detach().mean()}
 
     def _values_of(self, batch: Transitions) -> Tensor:
-        return self.critics(batch.obs, batch.action)  # J x B
+        return self.critics(batch.obs, batch.action, masks=self._masks("critics"))  # J x B
 
     def update_actor(self, batch: Transitions, generator: Generator) -> dict[str, Tensor]:
         """The actor's and the temperature's part of an update; returns `actor_loss`, `temperature` and `entropy`."""
         self._ready()
         temperature = self.log_temperature.detach().exp()
         action, log_prob = self.policy.sample(batch.obs, generator, batch.extras.get("prev_action"))  # B x A, B
-        smallest = self.critics(batch.obs, action, frozen=True).amin(0)  # B
-        return self.descend_actor((temperature * log_prob - smallest).mean(), -log_prob.detach().mean(), temperature)
+        values = self.critics(batch.obs, action, frozen=True, masks=self._masks("actor"))  # J x B
+        loss = (temperature * log_prob - self.actor_value(values)).mean()
+        return self.descend_actor(loss, -log_prob.detach().mean(), temperature)
 
     def descend_actor(self, loss: Tensor, entropy: Tensor, temperature: Tensor) -> dict[str, Tensor]:
         """One step of actor and temperature, along a `loss` at this temperature and towards the target of the `entropy`."""
@@ -304,47 +339,7 @@ class SAC(Learner):
         last term is left out; `target_floor` is applied at the end.
         """
         action, log_prob = self.policy.sample(batch.next_obs, generator, batch.action)  # B x A, B
-        smallest = self.target_critics(batch.next_obs, action).amin(0)  # B
+        smallest = self._target_values(batch.next_obs, action).amin(0)  # B
         weight = self.log_temperature.exp() if self.backup_entropy else torch.zeros_like(self.log_temperature)
         target = soft_target(batch.reward, batch.terminated, smallest, log_prob, weight, self.discount)
         return target if self.target_floor is None else target.clamp_min(self.target_floor)
-
-    @torch.no_grad()
-    def update_targets(self) -> None:
-        """Moves the target critics a share τ of the way to the critics."""
-        if self._followed is None or self._followed[0][0] is not self.target_critics.head_weight:
-            self._followed = (list(self.target_critics.parameters()), list(self.critics.parameters()))
-        torch._foreach_lerp_(*self._followed, self.target_rate)
-        self.target_critics.follow()
-
-    def value(self, obs: Tensor, action: Tensor | None = None, critics: CriticsAsked = "online") -> Tensor:
-        """Values Q_j(s, a), `J x B`, of `obs` `B x S` and `action` `B x A`, the deterministic tanh μ(s) if None.
-
-        Differentiable in both. Parameters are constants here, so a model that learns through it leaves no gradient in
-        critics and policy.
-
-        Args:
-            obs: `B x S`, any leading dims.
-            action: `B x A` in [−1, 1], or None.
-            critics: `"online"`, `"target"` or `"both"`: these are `2J x B`, online first.
-
-        Raises:
-            NotBuiltError: before `build`.
-            ConfigError: for other critics.
-        """
-        asked = self._asked(critics)
-        if action is None:
-            action = torch.tanh(self.policy.distribution(obs, frozen=True)[0])  # B x A
-        values = [each(obs, action, frozen=True) for each in asked]
-        return values[0] if len(values) == 1 else torch.cat(values)
-
-    def slopes(self, obs: Tensor, action: Tensor, critics: CriticsAsked = "online") -> Tensor:
-        """Gradients of each value in `obs` `B x S`, `J x B x S`, at a fixed `action` `B x A`; `critics` as in `value`."""
-        return torch.cat([each.slopes(obs, action) for each in self._asked(critics)])
-
-    def _asked(self, critics: CriticsAsked) -> list[Critics]:
-        self._need_build()
-        if critics not in get_args(CriticsAsked):
-            raise ConfigError(f"SAC.value: expected critics to be online, target or both, got {critics!r}; ask for online.")
-        both = {"online": self.critics, "target": self.target_critics}
-        return list(both.values()) if critics == "both" else [both[critics]]

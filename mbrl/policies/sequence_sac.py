@@ -139,7 +139,8 @@ class SequenceSAC(SAC):
     def _values_of(self, batch: Transitions) -> Tensor:
         if not self.time_aware_critic:
             return super()._values_of(batch)
-        return self.critics(batch.obs, batch.action, place=batch.extras.get("place"))
+        place = batch.extras.get("place")
+        return self.critics(batch.obs, batch.action, place=place, masks=self._masks("critics"))
 
     def row_extras(self, task: Task) -> dict[str, int]:
         return {"prev_action": task.action_size}
@@ -183,12 +184,12 @@ class SequenceSAC(SAC):
         if recall is not None:
             states, alive = recall(batch.obs, actions if self.bp_through_time else actions.detach())
         scored = slice(-1, None) if self.bp_through_time else slice(None)
-        asked: dict[str, Tensor] = {}
+        asked: dict[str, Any] = {"masks": self._masks("actor")}
         if self.time_aware_critic:
             places = torch.arange(self.length, device=states.device, dtype=states.dtype)
             asked["place"] = places.unsqueeze(-1).expand_as(log_prob)[scored]  # J x B
-        smallest = self.critics(states[scored], actions.transpose(0, 1)[scored], frozen=True, **asked).amin(0)  # J x B
-        terms = temperature * log_prob[scored] - smallest  # J x B
+        values = self.critics(states[scored], actions.transpose(0, 1)[scored], frozen=True, **asked)  # of each critic, J x B
+        terms = temperature * log_prob[scored] - self.actor_value(values)  # J x B
         entropies = -log_prob.detach()  # J x B
         held = entropies[:1] if self.temperature_reduce == "first" else entropies[scored]
         if alive is None:

@@ -139,6 +139,20 @@ def test_updates_a_step_over_an_epoch(num_envs: int) -> None:
         assert len(planner.learner.batches) - before == 40 * 3
 
 
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_updates_a_step_may_change_with_the_epoch(num_envs: int) -> None:
+    planner = dyna(updates_per_step=[0, 2, 1, 5], epoch_steps=20)
+    experience, counts = Line(num_envs), []
+    for _ in range(100 // num_envs):
+        before = len(planner.learner.batches)
+        planner.tick(experience)
+        counts.append((len(planner.learner.batches) - before) // num_envs)
+        if planner.env_steps > 20:
+            assert planner.metrics.pop()["train/actor_updates_per_step"] == counts[-1]
+    ends = [num_envs * (tick + 1) for tick in range(len(counts))]  # of each tick, in real steps
+    assert counts == [0 if end <= 20 else (1, 3, 5, 5, 5)[(end - 20) // 20] for end in ends]
+
+
 def test_fits_when_due_on_all_real_rows() -> None:
     planner = dyna()
     run(planner, 45)
@@ -381,7 +395,8 @@ def test_a_model_without_a_finite_rollout_stops_the_run() -> None:
             r"Dyna\(real_ratio=…\): expected a number from 0 to 1, or a list, each a finite number, got 1.5",
         ),
         ({"refit_every": 0}, r"Dyna\(refit_every=…\): expected a whole number of at least 1, got 0"),
-        ({"updates_per_step": -1}, "expected a whole number of at least 0, got -1"),
+        ({"updates_per_step": -1}, "expected a whole number of at least 0, or a list, each a whole number, got -1"),
+        ({"updates_per_step": [0, 1, 2]}, r"updates_per_step: expected a number, or \[first epoch, .* got \[0, 1, 2\]"),
         ({"rollout_length": [1, 2]}, "rollout_length: expected"),
         ({"warmup": "random"}, r"Dyna\(warmup=…\): expected one of uniform, policy, got 'random'"),
         ({"finished_rollouts": "keep"}, r"Dyna\(finished_rollouts=…\): expected one of auto, drop, mask"),

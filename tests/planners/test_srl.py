@@ -313,7 +313,20 @@ def test_the_actor_may_be_updated_more_seldom(monkeypatch: pytest.MonkeyPatch) -
     planner.learn(3)
     seldom = ["update_critics", "end_update"] * 2
     assert calls == ["update_critics", "update_actor", "end_update", *seldom] * 2  # the first update has one
-    assert planner.metrics.pop()["train/actor_updates_per_step"] == pytest.approx(2 / 3)
+    said = planner.metrics.pop()
+    assert said["train/actor_updates_per_step"] == pytest.approx(2 / 3)
+    assert "learner/actor_loss" in said  # though the last update has none
+
+
+def test_the_actor_is_updated_where_planner_and_learner_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = SequenceSAC(2, hidden=[8, 8], actor_every=3)
+    planner = made(learner=learner, actor_update_every=2, updates_per_step=6)
+    ticked(planner, 4)
+    at: list[int] = []
+    update = planner.learner.update_actor
+    monkeypatch.setattr(planner.learner, "update_actor", lambda *a: (at.append(planner.learner.updates), update(*a))[1])
+    planner.learn(3)
+    assert at == [0, 6, 12]
 
 
 def test_closed_forms_are_refitted_and_gradient_models_updated(monkeypatch: pytest.MonkeyPatch) -> None:

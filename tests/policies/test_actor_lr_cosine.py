@@ -131,3 +131,11 @@ def test_an_online_run_counts_its_updates(envs: int, tmp_path: Path) -> None:
     assert fitting.learner.updates == updates  # type: ignore[attr-defined]
     (said,) = told(tmp_path / "run", planner(7), data(20, num_envs=envs))
     assert f"the run's {updates} updates, got 7" in said
+
+
+@pytest.mark.parametrize("envs", [1, 4])
+def test_auto_counts_updates_whose_number_changes(envs: int, tmp_path: Path) -> None:
+    learner = SAC(hidden=[8], actor_lr_cosine="auto")
+    planner = Dyna(None, learner, warmup_steps=6, updates_per_step=[0, 2, 1, 3], epoch_steps=4, batch_size=8)
+    assert told(tmp_path, planner, data(20, num_envs=envs)) == []
+    assert learner.cosine_updates == learner.updates > 20

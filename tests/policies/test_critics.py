@@ -129,6 +129,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "normalised": {"normalizer": True},
     "clipped": {"constraint": SpectralClip(0.5)},
     "groupsort": {"constraint": Orthogonal(2.0)},
+    "layer norm": {"norm": "layer"},
 }
 
 

@@ -83,6 +83,11 @@ def fit_part(folder: Path, ckpt_path: str | None = None, **options: Any) -> None
     fit_alone(folder, ckpt_path, ScaledSAC(), **options)
 
 
+def fit_options(folder: Path, ckpt_path: str | None = None, **options: Any) -> None:
+    settings = {"actor_every": 3, "critics": 3, "critic_norm": "layer", "critic_dropout": 0.1, "target_subset": 2}
+    fit_alone(folder, ckpt_path, SAC(hidden=[8, 8], **settings), **options)  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
 def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fit]:
     dataset = record(tmp_path_factory.mktemp("data") / "pendulum.npz")
@@ -108,6 +113,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fit]:
     return {
         "no model": fit_alone,
         "part in a learner": fit_part,
+        "learner's options": fit_options,
         "offline": fit_offline,
         "OfflineDyna": fit_offline_dyna,
         "Blend": fit_blend,
@@ -126,7 +132,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, fits: dict[str, Fit]) -> 
     return folders
 
 
-@pytest.mark.parametrize("kind", ["no model", "part in a learner", "offline", "OfflineDyna", "Blend"])
+@pytest.mark.parametrize("kind", ["no model", "part in a learner", "learner's options", "offline", "OfflineDyna", "Blend"])
 @pytest.mark.parametrize("at", [4, 34, 60])
 def test_killed_and_resumed_equals_unbroken(
     fits: dict[str, Fit], unbroken: dict[str, Path], tmp_path: Path, kind: str, at: int

@@ -8,6 +8,8 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
+from torch import Tensor
+
 from mbrl.data import ReplayBuffer, Streams, Task, Transitions, mixed_batch
 from mbrl.data.row_layout import RowLayout
 from mbrl.errors import DivergedError, UnsupportedError
@@ -123,11 +125,11 @@ class ImaginedLearning:
         return self._range[1]
 
     def learn(self, updates: int) -> None:
-        """Makes `updates` updates of the learner, each on a batch of its own; reports the last."""
+        """Makes `updates` updates of the learner, each on a batch of its own; of each metric, reports the last."""
         if updates == 0:
             return
         began = perf_counter()
-        noise = self.streams["updates"]
+        noise, report = self.streams["updates"], dict[str, Tensor]()
         for _ in range(updates):
             batch, model_rows = self.batch()
             terms = [
@@ -136,7 +138,7 @@ class ImaginedLearning:
                 )
                 for i, term in enumerate(self.critic_terms)
             ]
-            report = self.learner.update(batch, noise, terms)
+            report.update(self.learner.update(batch, noise, terms))  # some parts don't learn at each
         self.metrics.add(report, prefix="learner/")
         self.metrics.add({"time/update_s": (perf_counter() - began) / updates})
 

@@ -1,4 +1,4 @@
-"""Rollout length and share of real rows over training, and the size of the buffer that holds the rollouts.
+"""Rollout length, updates and share of real rows over training, and the size of the buffer that holds the rollouts.
 
 Janner2019: "When to trust your model: model-based policy optimization" (MBPO; authors' code).
 """
@@ -76,6 +76,34 @@ def check_real_ratio(ratio: float | Sequence[float]) -> None:
             "real_ratio: expected a share, or [first epoch, last epoch, share before, share after] with first < last and "
             f"shares from 0 to 1, got {list(ratio)}; [0, 100, 0.05, 0.5] rises from 5 % to half over the first 100 epochs."
         )
+
+
+def check_update_schedule(schedule: int | Sequence[int]) -> None:
+    """Refuses a schedule of the updates for each real step that isn't one.
+
+    Raises:
+        ConfigError: if it isn't four numbers with start < end and whole numbers of at least 0, not both 0.
+    """
+    if isinstance(schedule, Sequence) and not (
+        len(schedule) == 4
+        and -math.inf < schedule[0] < schedule[1]
+        and all(each >= 0 and float(each).is_integer() for each in schedule[2:])
+        and any(schedule[2:])
+    ):
+        raise ConfigError(
+            "updates_per_step: expected a number, or [first epoch, last epoch, updates before, updates after] with first < "
+            f"last and whole numbers of at least 0, not both 0, got {list(schedule)}; [0, 20, 5, 20] rises from 5 to 20."
+        )
+
+
+def updates_for_step(epoch: int, schedule: int | Sequence[int]) -> int:
+    """Updates for each real step in an epoch, cut to a whole number.
+
+    Args:
+        epoch: epochs since the warm-up, from 0.
+        schedule: as many in all of them, or `[start, end, before, after]`, as of `rollout_length`.
+    """
+    return math.floor(_linear(epoch, *schedule) + 1e-6) if isinstance(schedule, Sequence) else schedule
 
 
 def rollout_capacity(length: int, rollouts_per_refit: int, refit_every: int, epoch_steps: int, retain_epochs: int) -> int:

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from mbrl.errors import ConfigError
-from mbrl.planners.rollouts.schedule import check_real_ratio, fewest_real_rows, real_rows, rollout_capacity, rollout_length
+from mbrl.planners.rollouts.schedule import (
+    check_real_ratio,
+    check_update_schedule,
+    fewest_real_rows,
+    real_rows,
+    rollout_capacity,
+    rollout_length,
+    updates_for_step,
+)
 
 HOPPER = (20, 150, 1, 15)
 
@@ -102,3 +110,23 @@ def test_the_ramp_of_vagrams_code_is_a_schedule_that_begins_an_epoch_early() -> 
     assert share == pytest.approx({0: 0.0475, 9: 0.475, 19: 0.95, 40: 0.95})
     same_numbers = {epoch: 1 - real_rows(epoch, [0.0, 20.0, 1.0, 0.05], rows) / rows for epoch in (0, 9, 19, 20)}
     assert same_numbers == pytest.approx({0: 0.0, 9: 0.4275, 19: 0.9025, 20: 0.95})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (7, {0: 7, 100: 7}),
+        ([0, 3, 5, 20], {0: 5, 1: 10, 2: 15, 3: 20, 9: 20}),
+        ([2, 4, 20, 1], {0: 20, 2: 20, 3: 10, 4: 1, 5: 1}),
+        ([0, 10, 0, 29], {epoch: int(2.9 * epoch) for epoch in (0, 1, 5)} | {10: 29}),
+    ],
+)
+def test_updates_follow_their_schedule(schedule: Any, expected: dict[int, int]) -> None:
+    check_update_schedule(schedule)
+    assert {epoch: updates_for_step(epoch, schedule) for epoch in expected} == expected
+
+
+@pytest.mark.parametrize("schedule", [[0, 1, 5], [3, 3, 1, 2], [0, 1, -1, 2], [0, 1, 1, 2.5], [0, 1, 0, 0], []])
+def test_what_is_no_schedule_of_updates_is_refused(schedule: list[float]) -> None:
+    with pytest.raises(ConfigError, match=r"updates_per_step: expected a number, or \[first epoch, last epoch, updates"):
+        check_update_schedule(schedule)  # type: ignore[arg-type]

@@ -88,7 +88,8 @@ def test_a_good_space_is_taken_and_nothing_is_left_behind(tmp_path: Path, monkey
         ),
         (
             {"model.init_args.updates_per_step": {"float": [1, 20]}},
-            r"init_args\.updates_per_step, at the lowest numbers: updates_per_step: expected a whole number, got 1\.0",
+            r"init_args\.updates_per_step, at the lowest numbers: updates_per_step: expected a whole number of at least 0, "
+            r"or a list, got 1\.0",
         ),
         (
             {DYNAMICS: {"choice": ["mbrl.models.Nope", "mbrl.models.Pendulum"]}},
