@@ -12,7 +12,7 @@ agents are the best of a run's evaluations, as theirs. All have the same number 
 --frequencies` puts all into the environment without any repeat; `results/frequencies-TASK.frequencies.csv` keeps what it
 says, a line per seed and decision length. `arms.py` says what `run` does and keeps beside it. `compare` gives each SRL run's
 own model to two planners that learn nothing: `srl-J-rolled` is the policy's first action wherever the model says that it
-will be, `srl-J-planned` the plan of a cross-entropy search by the task's known reward.
+will be, `srl-J-planned` and `-planned-30` plans of 16 and 30 steps of a cross-entropy search by the task's known reward.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mbrl.planners import CEM, PETS, SRL, ModelRolled, Planner
 
 REPEATS, LENGTHS = (1, 2, 4, 8, 16), (4, 16)
 RANDOM = "1:16"
-COMPARED = ("rolled", "planned")
+COMPARED = {"rolled": None, "planned": 16, "planned-30": 30}  # and the horizon of plans
 
 
 class Setting(NamedTuple):
@@ -137,16 +137,16 @@ def compare(file: str, task: Setting, names: list[str], seeds: list[int], runs: 
 
 
 def other(kind: str, planner: SRL) -> Planner:
-    """A planner in the model of `planner`: its policy `rolled` there, or plans of as many steps as its sequences.
+    """A planner in the model of `planner`: its policy `rolled` there, or plans.
 
     The search is a small one, since it decides at every step of thousands: 100 plans, three refits.
     """
     model, task = deepcopy(planner.dynamics), planner.built_task
-    if kind == "rolled":
+    horizon = COMPARED[kind]
+    if horizon is None:
         made: Planner = ModelRolled(model, planner.learner)
     else:
-        search = CEM(candidates=100, elites=10, iterations=3)
-        made = PETS(model, search, horizon=planner.decision_length, propagation="expectation")
+        made = PETS(model, CEM(candidates=100, elites=10, iterations=3), horizon=horizon, propagation="expectation")
     made.build(task, planner.seed)
     model.load_state_dict(planner.dynamics.state_dict())  # PETS begins with a model of its own
     return made

@@ -93,6 +93,7 @@ def test_other_planners_are_compared_in_the_runs_own_model(
         return decision_frequencies(made, [1, 2], random=random, episodes=2)
 
     monkeypatch.setattr(comparison, "load", lambda path: planner)
+    monkeypatch.setattr(comparison, "COMPARED", {"rolled": None, "planned": 2, "planned-30": 3})
     monkeypatch.setattr(comparison, "decision_frequencies", frequencies)
     monkeypatch.setattr(DecisionFrequencies, "score", lambda self: 0.5)
     for name in ("srl-4", "sac-1"):
@@ -101,10 +102,10 @@ def test_other_planners_are_compared_in_the_runs_own_model(
         comparison.compare("x", comparison.TASKS["pendulum"], ["srl-4", "sac-1"], [1, 2], tmp_path)
     rows = comparison.learning.read(tmp_path / "x.frequencies.csv")
     assert [(row["name"], row["steps_per_decision"]) for row in rows] == [
-        (f"srl-4-{kind}", n) for kind in ("rolled", "planned") for n in ("1", "2", "1:16")
+        (f"srl-4-{kind}", n) for kind in ("rolled", "planned", "planned-30") for n in ("1", "2", "1:16")
     ]
-    rolled, planned = asked
-    assert planned.horizon == 3 and planned.decision_length == 3
+    rolled, short, long = asked
+    assert (short.horizon, long.horizon) == (2, 3)
     for made in asked:
         assert made.dynamics is not planner.dynamics
         weights = made.dynamics.state_dict()
