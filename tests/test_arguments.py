@@ -234,7 +234,7 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (Dyna, {"real_ratio": 1.5}, "a number from 0 to 1, or a list, each a finite number, got 1.5"),
     (Dyna, {"real_ratio": NAN}, "a number from 0 to 1, or a list, each a finite number, got nan"),
     (Dyna, {"warmup": "random"}, "one of uniform, policy, got 'random'"),
-    (Dyna, {"rollout_length": "20"}, "a list, each a whole number, got '20'"),
+    (Dyna, {"rollout_length": "20"}, "a list, each a whole number, or auto, or a TrustedLength, got '20'"),
     (Dyna, {"dynamics": "GaussianEnsemble"}, "a DynamicsModel, or None, got 'GaussianEnsemble'"),
     (Dyna, {"rollout_hooks": [3]}, "a list, each a RolloutHook, got [3]"),
     (PETS, {"horizon": 2.5}, "a whole number of at least 1, got 2.5"),

@@ -50,6 +50,7 @@ def test_a_planners_run(run: Path) -> None:
     }  # tests/training/test_srl_run.py
     others |= {"batch/patched"}  # see tests/analysis/edge_of_reach
     others |= {"model/holdout_loss", "model/budget"}  # see tests/training/test_value_from.py
+    others |= {"model/holdout_nll", "rollout/trusted_steps"}  # tests/models/test_judged_by.py, tests/planners/rollouts
     others |= {f"{where}/{what}_spread" for where in ("rollout", "explore") for what in ("reward", "uncertainty")}
     assert written(run) == documented("A planner's run") - others
 

@@ -98,7 +98,7 @@ def calibration(
     rows = Transitions.cat(episodes)
     dimensions = dimension_names("calibration", names, rows.obs.shape[-1])
     longest = check_longest(episodes, horizons[0])
-    lengths = torch.tensor([len(episode) for episode in episodes])
+    lengths = torch.tensor([len(episode) for episode in episodes], dtype=torch.int64)
     notes = [f"Left out: {ahead_text(horizon)}, since no episode is that long." for horizon in horizons if horizon > longest]
     if isinstance(model, Exact):
         particles = 1

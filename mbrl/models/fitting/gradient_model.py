@@ -152,7 +152,7 @@ class GradientModel(FitAlone):
         return {} if self.model_loss is None else self.model_loss.extras(rows, value, self.target_scale())
 
     def judge(self, scores: Tensor, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
-        """What early stopping, best weights and elites go by: the `scores` (`E`) of held-out `rows`, or others of its own.
+        """Numbers that early stopping, best weights and elites go by: the `scores` (`E`) of held-out `rows`, or others.
 
         Lower is better. Improvements are relative to it, so that it should be above 0.
         """

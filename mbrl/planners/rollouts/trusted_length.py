@@ -84,7 +84,7 @@ class TrustedLength(Part):
         self.trusted = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What was measured last."""
+        """The steps that were measured last."""
         return {"trusted": self.trusted}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
