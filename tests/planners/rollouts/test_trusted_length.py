@@ -148,7 +148,8 @@ def test_dyna_measures_before_each_fit_but_the_first_and_rolls_out_as_far() -> N
 
 def test_rows_that_the_model_was_fitted_to_measure_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of twenty environments 20 rows come at a time, so that fits every 30 are 40 and 20 apart."""
-    found, drawn = [], ReplayBuffer.sample_cut_windows
+    found: list[int] = []
+    drawn = ReplayBuffer.sample_cut_windows
     monkeypatch.setattr(ReplayBuffer, "sample_cut_windows", lambda *a, newest: (found.append(newest), drawn(*a, newest))[1])
     planner = dyna(dynamics=Biased(), rollout_length="auto", warmup_steps=20, refit_every=30)
     run(planner, 7, num_envs=20)
