@@ -148,10 +148,15 @@ class GaussianFit(LipschitzModel):
         raw = self.outputs_of(x.expand(self.members, *x.shape))  # E x B x out
         mean, log_var, _ = self.split(raw)
         assert log_var is not None  # probabilistic
-        moves = self.target_normalizer.moves if self.normalize_targets else slice(None)
-        square = (mean - self._target(rows)).square()
-        found = (square * torch.exp(-log_var) + log_var + math.log(2 * math.pi))[..., moves]  # E x B x D
+        target = self._target(rows)
+        square = (mean - target).square()
+        found = (square * torch.exp(-log_var) + log_var + math.log(2 * math.pi))[..., self._moving(target)]  # E x B x D
         return 0.5 * found.mean((1, 2), dtype=torch.float64) + self._termination_loss(raw, rows)
+
+    def _moving(self, target: Tensor) -> Tensor:
+        """The target dims that move, `D` bool, of targets `B x D`; all of them where none does."""
+        moves = self.target_normalizer.moves if self.normalize_targets else (target != target[0]).any(0)
+        return moves if bool(moves.any()) else torch.ones_like(moves)
 
     def judge(self, scores: Tensor, rows: Transitions, value: ValueFunction | None = None) -> Tensor:
         """The scores, or by likelihood exp(nats per dim beyond those of the targets' own scale), `E`.
@@ -160,7 +165,8 @@ class GaussianFit(LipschitzModel):
         """
         if self.judged_by == "error":
             return scores
-        scale = self._target(rows).std(0, correction=0)  # D
+        target = self._target(rows)
+        scale = target[:, self._moving(target)].std(0, correction=0)  # D
         nats = self.negative_log_likelihood(rows) - scale[scale > 0].double().log().mean().nan_to_num()
         return nats.clamp(max=_MOST_NATS).exp()
 

@@ -285,9 +285,7 @@ class Dyna(PolicyPlanner, OnlinePlanner, LearnsPolicy):
         """Has a `TrustedLength` measured on the steps since the last fit, if there was one."""
         if not isinstance(self.rollout_length, TrustedLength) or self.dynamics is None:
             return
-        if self._refits(self.env_steps - self.collects) > 0:
-            new, generator = max(self.refit_every, self.collects), self.streams["trusted length"]
-            self.rollout_length.measure(self.dynamics, self.real_buffer, new, generator)
+        self.rollout_length.measure(self.dynamics, self.real_buffer, self.streams["trusted length"])
         self.metrics.add({"rollout/trusted_steps": float(self.rollout_length.trusted)})
 
     def after_refit(self) -> None:

@@ -149,6 +149,8 @@ def test_cut_windows_begin_at_every_row_and_repeat_the_last_of_an_episode(envs, 
         follow = [k for k in range(3) if by_row.get(first + k * envs) == by_row[first]]
         expected = [min(k, len(follow) - 1) for k in range(3)]
         assert at == expected and rows == [first + k * envs for k in expected]
+    newest = buffer.sample_cut_windows(500, 3, make_generator("cpu", 1), newest=17)[0].row[:, 0]
+    assert set(newest.tolist()) == set(range(60 * envs - 17, 60 * envs))
 
 
 def test_window_errors():

@@ -74,6 +74,28 @@ def test_a_wild_likelihood_stays_a_number_below_no_score() -> None:
     assert (model.judge(model.score(far), far) == math.exp(20.0)).all()
 
 
+def test_a_target_that_stands_still_is_no_part_of_it() -> None:
+    """Its variance can fall for ever, and would keep a fit going."""
+    model, rows = ensemble(normalize_targets=False, log_var_min=-60, log_var_max=60), linear_rows(50)
+    rows = replace(rows, reward=torch.zeros_like(rows.reward))
+    judged = []
+    for log_var in (0.0, -30.0):
+        with torch.no_grad():
+            for parameter in model.network.parameters():
+                parameter.zero_()
+            model.network.biases[-1][..., 2 * model.outputs - 1] = log_var  # the reward's
+        judged.append(model.judge(model.score(rows), rows))
+    assert torch.equal(*judged)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_rows_in_which_nothing_moves_are_judged_too(normalize: bool) -> None:
+    model, rows = ensemble(normalize_targets=normalize, max_epochs=3), linear_rows(50)
+    rows = replace(rows, next_obs=rows.obs.clone(), reward=torch.zeros_like(rows.reward))
+    report = model.refit(rows, make_generator("cpu", 0, "fit"))
+    assert math.isfinite(report["holdout_nll"])
+
+
 def test_elites_are_those_whose_variances_are_right_too() -> None:
     """Members of equal means: by error they tie, by likelihood the one that is sure of nothing is last."""
     model = ensemble(learn_reward=False, log_var_min=-10.0, log_var_max=10.0)

@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int:
     message, code = {
         "diverged": ("mbrl: expected finite metrics at step 50; lower the learning rates.", 4),
         "gpu": ("Traceback …\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20 MiB", 1),
+        "host": ("Traceback …\nOSError: [Errno 12] Cannot allocate memory", 1),
         "bug": ("Traceback (most recent call last):\n  …\nZeroDivisionError: division by zero", 1),
         "refused": ("mbrl: model.x: expected less, got more; lower it.", 2),
     }.get(mode, ("", 0))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mbrl.data import Generator, Transitions
 from mbrl.models import Blend, GaussianEnsemble, Pendulum
-from mbrl.planners import BatchPenalty, Dyna, OfflineDyna, UncertaintyPenalty
+from mbrl.planners import UPMPC, BatchPenalty, Dyna, OfflineDyna, TrustedLength, UncertaintyPenalty
 from mbrl.policies import SAC, BoundCriticTerm
 from mbrl.spec import Part
 from mbrl.training.checkpoint import checkpoint_folders, read_checkpoint
@@ -88,6 +88,25 @@ def fit_options(folder: Path, ckpt_path: str | None = None, **options: Any) -> N
     fit_alone(folder, ckpt_path, SAC(hidden=[8, 8], **settings), **options)  # type: ignore[arg-type]
 
 
+def fit_model_options(folder: Path, ckpt_path: str | None = None, **options: Any) -> None:
+    """Dyna with a model whose fits, lengths, candidates and updates follow what has happened so far."""
+    fitted = {"judged_by": "likelihood", "max_updates_per_root_row": 2.0, "max_epochs": 2}
+    model = GaussianEnsemble(hidden=[8], members=3, elites=2, batch_size=16, **fitted)  # type: ignore[arg-type]
+    planner = Dyna(
+        model,
+        SAC(hidden=[8, 8]),
+        warmup_steps=20,
+        refit_every=17,
+        rollouts_per_step=2,
+        rollout_length=TrustedLength(longest=3, error=10.0, windows=32),
+        epoch_steps=10,
+        updates_per_step=[0, 2, 1, 3],
+        batch_size=16,
+        rollout_selector=UPMPC(0.0, candidates=2, horizon=2, common_noise=True),
+    )
+    trainer(folder, **options).fit(planner, data(STEPS, num_envs=2), ckpt_path=ckpt_path)
+
+
 @pytest.fixture(scope="module")
 def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fit]:
     dataset = record(tmp_path_factory.mktemp("data") / "pendulum.npz")
@@ -114,6 +133,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fit]:
         "no model": fit_alone,
         "part in a learner": fit_part,
         "learner's options": fit_options,
+        "model's options": fit_model_options,
         "offline": fit_offline,
         "OfflineDyna": fit_offline_dyna,
         "Blend": fit_blend,
@@ -132,7 +152,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, fits: dict[str, Fit]) -> 
     return folders
 
 
-@pytest.mark.parametrize("kind", ["no model", "part in a learner", "learner's options", "offline", "OfflineDyna", "Blend"])
+@pytest.mark.parametrize(
+    "kind", ["no model", "part in a learner", "learner's options", "model's options", "offline", "OfflineDyna", "Blend"]
+)
 @pytest.mark.parametrize("at", [4, 34, 60])
 def test_killed_and_resumed_equals_unbroken(
     fits: dict[str, Fit], unbroken: dict[str, Path], tmp_path: Path, kind: str, at: int
@@ -144,6 +166,11 @@ def test_killed_and_resumed_equals_unbroken(
     last = [read_checkpoint(checkpoint_folders(folder)[0], buffers=True) for folder in (whole, tmp_path)]
     found = [item for item in same_state(*last) if "RunClock.elapsed" not in item and ".time/" not in item]
     assert found == []
+
+
+def test_the_rows_that_a_length_was_measured_on_are_saved(unbroken: dict[str, Path]) -> None:
+    state = read_checkpoint(checkpoint_folders(unbroken["model's options"])[0], buffers=True)
+    assert state["mbrl"]["parts"]["rollout_length"]["seen"] == 54, "fits are due at 20, 37 and 54, of two environments"
 
 
 def test_the_state_of_the_part_is_saved(unbroken: dict[str, Path]) -> None:

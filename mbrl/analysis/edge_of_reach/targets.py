@@ -21,7 +21,7 @@ from mbrl.arguments import NonNegative, check_argument, check_shape, check_whole
 from mbrl.data import ReplayBuffer, Transitions
 from mbrl.errors import ConfigError, DataError, UnsupportedError
 from mbrl.models import DynamicsModel
-from mbrl.planners import LearnsPolicy, Planner, dynamics_of
+from mbrl.planners import LearnsPolicy, Planner, TrustedLength, dynamics_of
 from mbrl.planners.evaluation import evaluating
 from mbrl.planners.rollouts.imagination import Imagination
 from mbrl.planners.rollouts.selectors import ActionSelector, PolicySample
@@ -144,10 +144,10 @@ def _length(planner: Planner, length: int | None) -> int:
     if length is not None:
         check_whole(f"{WHO}(length=…)", length, 1)
         return length
-    schedule: Sequence[float] | None = getattr(planner, "rollout_length", None)
+    schedule: Sequence[float] | TrustedLength | None = getattr(planner, "rollout_length", None)
     if schedule is None:
         raise ConfigError(f"{WHO}: expected length for {type(planner).__name__}, which makes no rollouts itself; set it.")
-    return int(max(schedule[2:]))
+    return schedule.longest if isinstance(schedule, TrustedLength) else int(max(schedule[2:]))
 
 
 def _learns_from_real(planner: Planner) -> bool:

@@ -25,7 +25,7 @@ SECRETS = ("PGPASSWORD", "MYSQL_PWD")  # environment variables that a run's proc
 
 LOCK = ".running"
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|OutOfMemoryError|^MemoryError\b|CUBLAS_STATUS_ALLOC_FAILED|DefaultCPUAllocator",
+    r"out of memory|OutOfMemoryError|^MemoryError\b|CUBLAS_STATUS_ALLOC_FAILED|DefaultCPUAllocator|Cannot allocate memory",
     re.MULTILINE | re.IGNORECASE,
 )
 _TEXT_END = 20_000  # bytes of stderr that are looked at

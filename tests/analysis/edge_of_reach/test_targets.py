@@ -14,7 +14,7 @@ from mbrl.analysis.edge_of_reach.targets_result import EDGE as AT_EDGE
 from mbrl.analysis.edge_of_reach.targets_result import NEAR, WITHIN
 from mbrl.data import Transitions, make_generator
 from mbrl.errors import ConfigError, DataError, ShapeError, UnsupportedError
-from mbrl.planners import BatchContext, EdgeValues, OfflineDyna, PolicyMode, UncertaintyPenalty
+from mbrl.planners import BatchContext, Dyna, EdgeValues, OfflineDyna, PolicyMode, TrustedLength, UncertaintyPenalty
 from mbrl.policies import BC, SAC
 from mbrl.testing import LinearModel, check_batch_hook
 from mbrl.uncertainty import MeanDisagreement
@@ -138,6 +138,12 @@ def test_steps_that_end_the_task_ask_for_no_value() -> None:
 
 def off_the_right(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
     return next_obs[..., 0] > 5
+
+
+def test_rollouts_whose_length_is_measured_count_as_the_longest_that_they_may_be() -> None:
+    planner = Dyna(EdgeBox(), SAC(hidden=[8]), rollout_length=TrustedLength(longest=LENGTH), rollout_selector=Outward())
+    planner.build(TASK)
+    assert found(planner).value.shape == (50 * LENGTH,)  # type: ignore[arg-type]
 
 
 def test_what_has_no_values_or_no_rollouts_is_refused() -> None:

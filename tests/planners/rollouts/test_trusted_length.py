@@ -13,6 +13,7 @@ import mbrl
 from mbrl.cli import main
 from mbrl.data import Prediction, ReplayBuffer, Transitions, make_generator
 from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.parts import states_of_parts
 from mbrl.planners import Dyna, TrustedLength
 from mbrl.training.commands.parsed import parsed
 from tests.planners.exact_models import WALK, WalkModel
@@ -51,7 +52,8 @@ def walks(episodes: int = 40, steps: int = 20, unit: float = 1.0, seed: int = 0)
 def trusted(model: WalkModel, rows: ReplayBuffer, new: int | None = None, **options: Any) -> int:
     model.build(WALK)
     part = TrustedLength(**options)
-    part.measure(model, rows, len(rows) if new is None else new, make_generator("cpu", 0, "x"))
+    part.seen = 0 if new is None else rows.added - new
+    part.measure(model, rows, make_generator("cpu", 0, "x"))
     return part.trusted
 
 
@@ -85,7 +87,10 @@ def test_numbers_that_are_none_are_not_trusted() -> None:
 
 def test_lengths_that_too_few_windows_reach_are_not_trusted() -> None:
     assert trusted(Biased(), walks(episodes=100, steps=6)) == 6
-    assert trusted(Biased(), walks(episodes=3, steps=5), windows=15) == 0
+    assert trusted(Biased(), walks(episodes=3, steps=5)) == 0  # 15 windows, however often each is drawn
+    assert trusted(Biased(), walks(episodes=4, steps=5)) == 2  # 16 of two steps, 12 of three
+    with pytest.raises(ConfigError, match=r"TrustedLength\(windows=….*at least 16, got 15"):
+        TrustedLength(windows=15)
 
 
 def test_only_the_newest_rows_count() -> None:
@@ -114,29 +119,41 @@ def test_a_dimension_that_stands_still_does_not_count() -> None:
 
 def test_a_length_stays_in_its_range_and_in_checkpoints() -> None:
     part = TrustedLength(shortest=2, longest=6)
+    part.seen = 30
     assert part.length == 2
     for found, length in ((0, 2), (4, 4), (6, 6)):
         part.trusted = found
         assert part.length == length
     again = TrustedLength(shortest=2, longest=6)
     again.load_state_dict(part.state_dict())
-    assert again.length == 6
+    assert again.length == 6 and again.seen == 30
     again.reset()
-    assert again.length == 2
+    assert again.length == 2 and again.seen is None
     with pytest.raises(ConfigError, match=r"longest=….*expected"):
         TrustedLength(shortest=3, longest=2)
 
 
 def test_dyna_measures_before_each_fit_but_the_first_and_rolls_out_as_far() -> None:
-    planner = dyna(dynamics=Biased(noise=0.0), rollout_length="auto", warmup_steps=20, refit_every=10)
+    planner = dyna(dynamics=Biased(noise=0.0), rollout_length="auto", warmup_steps=20, refit_every=30)
     assert isinstance(planner.rollout_length, TrustedLength)
     run(planner, 20)
     assert planner.rollout_length.trusted == 0  # nothing had been fitted
     assert planner.model_buffer.all().extras["depth"].max() == 0  # rollouts of one step
-    run(planner, 10)
+    run(planner, 30)
     assert planner.rollout_length.trusted > 1
+    assert states_of_parts(planner)["rollout_length"] == planner.rollout_length.state_dict()
     assert planner.model_buffer.all().extras["depth"].max() + 1 == planner.rollout_length.trusted
     assert planner.metrics.pop()["rollout/trusted_steps"] > 0
+
+
+def test_rows_that_the_model_was_fitted_to_measure_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twenty environments 20 rows come at a time, so that fits every 30 are 40 and 20 apart."""
+    found: list[int] = []
+    drawn = ReplayBuffer.sample_cut_windows
+    monkeypatch.setattr(ReplayBuffer, "sample_cut_windows", lambda *a, newest: (found.append(newest), drawn(*a, newest))[1])
+    planner = dyna(dynamics=Biased(), rollout_length="auto", warmup_steps=20, refit_every=30)
+    run(planner, 7, num_envs=20)
+    assert found == [40, 20, 40, 20]
 
 
 def test_its_draws_move_no_others() -> None:

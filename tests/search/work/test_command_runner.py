@@ -30,7 +30,20 @@ WRITTEN: dict[str, Any] = {
     "objectives": [{"metric": "eval/return", "direction": "maximize", "reduce": "mean_last_2"}],
     "space": {
         "model.mode": {
-            "choice": ["ok", "slow", "hang", "stubborn", "null", "no metric", "diverged", "gpu", "bug", "refused", "killed"]
+            "choice": [
+                "ok",
+                "slow",
+                "hang",
+                "stubborn",
+                "null",
+                "no metric",
+                "diverged",
+                "gpu",
+                "host",
+                "bug",
+                "refused",
+                "killed",
+            ]
         },
         "model.x": {"float": [0, 10]},
     },
@@ -120,6 +133,7 @@ def test_what_has_no_logarithm_is_an_error_of_the_search_file(value: float) -> N
         ("diverged", "diverged", "expected finite metrics at step 50; lower the learning rates."),
         ("null", "diverged", "eval/return is not finite"),
         ("gpu", "oom", "CUDA out of memory"),
+        ("host", "oom", "Cannot allocate memory"),
         ("bug", "error", "ZeroDivisionError: division by zero"),
         ("refused", "error", "model.x: expected less, got more; lower it."),
         ("killed", "error", "ended by SIGKILL"),
