@@ -169,13 +169,16 @@ def draw(file: str, task: Setting, names: list[str]) -> None:
     assert scale is not None  # the authors have one for each task here
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    for place, name in enumerate(one for one in names if one in found):
+    shown = [name for name in names if name in found and not name.endswith("-planned")]  # which hides behind SAC
+    for name in (one for one in names if one in found):
         curves = [[seed[str(n)] for n in STANDARD_LENGTHS] for seed in found[name].values()]
         mean = [sum(column) / len(curves) for column in zip(*curves, strict=True)]
         dashes = "--" if name.startswith("srl") else "-"
-        axes.plot(STANDARD_LENGTHS, mean, dashes, color=f"C{place}", marker=".", label=name)
-        for curve in curves if len(curves) > 1 else ():
-            axes.plot(STANDARD_LENGTHS, curve, dashes, color=f"C{place}", linewidth=0.5, alpha=0.5)
+        if name in shown:
+            colour = f"C{shown.index(name)}"
+            axes.plot(STANDARD_LENGTHS, mean, dashes, color=colour, marker=".", label=name)
+            for curve in curves if len(curves) > 1 else ():
+                axes.plot(STANDARD_LENGTHS, curve, dashes, color=colour, linewidth=0.5, alpha=0.5)
         scores = [fas(STANDARD_LENGTHS, curve, *scale) for curve in curves]
         average = sum(scores) / len(scores)
         spread = math.sqrt(sum((score - average) ** 2 for score in scores) / len(scores))  # the authors', over the seeds
