@@ -33,7 +33,7 @@ class TrustedLength(Part):
         longest: steps at most. More costs more rollouts' time where the model is good.
         error: standard deviations of the observation by which a typical rollout may be off. More makes longer rollouts of
             a worse model.
-        windows: rollouts that measure it. More narrows what chance does, and costs in proportion.
+        windows: rollouts that measure it, 16 or more. More narrows what chance does, and costs in proportion.
 
     Raises:
         ConfigError: if `longest` is below `shortest`, or a number is out of range.
@@ -41,6 +41,7 @@ class TrustedLength(Part):
 
     def __init__(self, shortest: Count = 1, longest: Count = 15, error: Positive = 0.2, windows: Count = 256) -> None:
         check_whole("TrustedLength(longest=…)", longest, shortest)
+        check_whole("TrustedLength(windows=…)", windows, _FEWEST)
         self.shortest = shortest
         self.longest = longest
         self.error = error

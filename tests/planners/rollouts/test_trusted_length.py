@@ -12,7 +12,7 @@ from torch import Tensor
 import mbrl
 from mbrl.cli import main
 from mbrl.data import Prediction, ReplayBuffer, Transitions, make_generator
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import ConfigError
 from mbrl.planners import Dyna, TrustedLength
 from mbrl.training.commands.parsed import parsed
 from tests.planners.exact_models import WALK, WalkModel
@@ -85,7 +85,12 @@ def test_numbers_that_are_none_are_not_trusted() -> None:
 
 def test_lengths_that_too_few_windows_reach_are_not_trusted() -> None:
     assert trusted(Biased(), walks(episodes=100, steps=6)) == 6
-    assert trusted(Biased(), walks(episodes=3, steps=5), windows=15) == 0
+    assert trusted(Biased(), walks(episodes=1, steps=5), windows=16) < 5
+
+
+def test_fewer_windows_than_a_median_wants_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"windows=….*expected a whole number of at least 16, got 15"):
+        TrustedLength(windows=15)
 
 
 def test_only_the_newest_rows_count() -> None:
@@ -150,12 +155,17 @@ def test_its_draws_move_no_others() -> None:
         assert torch.equal(one.obs, other.obs)
 
 
-def test_it_is_set_in_yaml_and_refused_without_a_model(tmp_path: Path) -> None:
+def test_it_is_set_in_yaml_and_refused_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(CONFIGS / name) for name in ("base/mbpo.yaml", "mbpo/pendulum.yaml", "debug.yaml")]
     config = [*(option for file in files for option in ("--config", file)), "--trainer.folder", str(tmp_path)]
     length = "--model.init_args.rollout_length"
     for given in (["auto"], ['{"class_path": "mbrl.planners.TrustedLength", "init_args": {"longest": 4}}']):
         assert parsed(["fit", *config, length, *given])["model"]["init_args"]["rollout_length"] is not None
-    with pytest.raises((ConfigError, UnsupportedError), match="rollout_length"):
-        Dyna(None, Recorder(), rollout_length="auto", real_ratio=1.0)
-    assert main(["fit", *config, length, "[1, 2, 3]"]) != 0
+    for way in ("auto", TrustedLength()):
+        with pytest.raises(ConfigError, match=r"rollout_length TrustedLength \(default"):
+            Dyna(None, Recorder(), rollout_length=way, real_ratio=1.0)
+    capsys.readouterr()
+    assert main(["fit", *config, length, "[1, 2, 3]"]) == 2
+    assert "rollout_length: expected [first epoch, last epoch, length before" in capsys.readouterr().err
+    assert main(["fit", *config, length, "5"]) == 2
+    assert "rollout_length: expected a list, or auto, or a TrustedLength, got 5." in capsys.readouterr().err
