@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +22,9 @@ from benchmarks.gpu.precision import precision
 from benchmarks.gpu.rates import rates
 from benchmarks.gpu.section import Row, Section, Setting, one_line
 from benchmarks.speed.machine import machine
+from mbrl.errors import MbrlError
 from mbrl.replacing import replacing
+from mbrl.training.files import make_writable
 
 SECTIONS: dict[str, Section] = {
     "parity": parity,
@@ -34,14 +38,12 @@ SECTIONS: dict[str, Section] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the sections, writes each as it ends, and prints them; returns 1 if one of them found what should not be."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:<n>, or cpu: a rehearsal without figures")
+    parser.add_argument("--device", type=_device, default="cuda", help="cuda, cuda:<n>, or cpu: a rehearsal without figures")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections (default: all)")
-    parser.add_argument("--minutes", type=float, default=9.0, help="after which nothing further is begun")
-    parser.add_argument("--out", type=Path, help="where to write the figures as JSON, section by section")
+    parser.add_argument("--minutes", type=_minutes, default=9.0, help="after which nothing further is begun")
+    parser.add_argument("--out", type=_writable, help="where to write the figures as JSON, section by section")
     given = parser.parse_args(arguments)
-    device = torch.device(given.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        parser.error("expected a CUDA device, and torch finds none; give --device cpu for a rehearsal")
+    device: torch.device = given.device
     setting = Setting(device, perf_counter() + 60 * given.minutes)
     result: dict[str, Any] = {"device": str(device), "machine": machine(device), "sections": {}}
     failed = []
@@ -63,9 +65,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(failed))
 
 
+def _device(text: str) -> torch.device:
+    """A device that there is, of those that the sections know."""
+    kind, colon, number = text.partition(":")
+    if kind not in ("cuda", "cpu") or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise argparse.ArgumentTypeError(f"expected cuda, cuda:<n> or cpu, got {text!r}; leave it out for the first GPU")
+    if kind == "cuda" and not torch.cuda.is_available():
+        advice = (
+            f"install a torch with CUDA, which {torch.__version__} lacks"
+            if torch.version.cuda is None
+            else "look at its driver"
+        )
+        raise argparse.ArgumentTypeError(
+            f"expected a CUDA device, and torch finds none; give --device cpu for a rehearsal, or {advice}"
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(f"expected a GPU below {torch.cuda.device_count()}, counted from 0, got {number}")
+    return torch.device(text)
+
+
+def _minutes(text: str) -> float:
+    """A time; none at all would begin nothing."""
+    with suppress(ValueError):
+        minutes = float(text)
+        if 0 < minutes < math.inf:
+            return minutes
+    raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text}; leave it out for nine minutes")
+
+
+def _writable(text: str) -> Path:
+    """A file in a folder that can be written, looked at before minutes of work rather than after them."""
+    out = Path(text)
+    if out.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file, got the folder {text}; give {out / 'mine.json'}")
+    try:
+        make_writable(out.absolute().parent, "--out")
+    except MbrlError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return out
+
+
 def write(out: Path, result: dict[str, Any]) -> None:
     """Puts what there is so far in the place of what was written before, whole."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as file:
         file.write((json.dumps(result, indent=1) + "\n").encode())
 

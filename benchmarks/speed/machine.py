@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,16 @@ def machine(device: torch.device) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **{name.replace("-", "_"): version(name) for name in ("gymnasium", "mujoco", "stable-baselines3")},
+        **{name.replace("-", "_"): _version(name) for name in ("gymnasium", "mujoco", "stable-baselines3")},
     }
+
+
+def _version(name: str) -> str | None:
+    """A package's version; None where it isn't installed, as peers may be."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -47,8 +47,11 @@ def _cell(value: Any) -> Any:
 
 
 def rounded(value: float | None) -> str:
-    """A number with three digits, for a sentence."""
-    return "an undefined number" if value is None or not math.isfinite(value) else f"{value:.3g}"
+    """A number with three digits, for a sentence; thousands are written out, as `-1,230`, up to a million."""
+    if value is None or not math.isfinite(value):
+        return "an undefined number"
+    said = f"{value:.3g}"
+    return f"{float(said):,.0f}" if 1e3 <= abs(float(said)) < 1e6 else said
 
 
 def in_percent(share: float | None) -> str:

@@ -139,8 +139,13 @@ class GaussianEnsemble(GaussianFit, HasMembers, Differentiable):
                 f"{self._with('loss')}: expected a loss of the mean beside deterministic=True, got "
                 f"{type(self.model_loss).__name__} of samples; leave out its samples, or let the model be probabilistic."
             )
-        if judged_by == "likelihood" and (deterministic or self.model_loss is not None):
-            other = "deterministic=True, which has none" if deterministic else "a loss, which judges by itself"
+        reasons = {
+            "deterministic=True, which has none": deterministic,
+            "a loss, which judges by itself": self.model_loss is not None,
+            "a holdout of 0, which leaves no rows to judge by": self.holdout == 0,
+        }
+        other = next((said for said, holds in reasons.items() if holds), None)
+        if judged_by == "likelihood" and other is not None:
             raise ConfigError(
                 f"{self._with('judged_by')}: expected 'error' beside {other}, got 'likelihood'; leave one out."
             )

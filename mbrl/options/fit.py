@@ -23,6 +23,7 @@ _HELP = ("-h", "--help")
 FULL_HELP = "--full_help"
 _FREQUENCIES = "--frequencies"
 _BESIDE_FREQUENCIES = ("--random", "--max_return", "--offset")
+_OVERRIDE = "--override"
 STANDARD = "standard"  # the lengths that fas is defined by
 
 _OWN = [  # of the command line itself
@@ -46,7 +47,7 @@ _OWN = [  # of the command line itself
     (FULL_HELP, "all of this with Lightning's flags, and types"),
 ]
 _OF_FIT = [
-    ("--override BOOL", "resume although settings differ from the checkpoint's"),
+    ("--override", "resume although settings differ from the checkpoint's"),
     (
         "--seeds SEEDS",
         "such as 0..4 or 0,3,7: each in a process and in runs/NAME/seed<k>, where it goes on if it was interrupted; "
@@ -73,8 +74,15 @@ def parse(command: str, arguments: list[str]) -> argparse.Namespace:
         sys.stdout.write(f"{_help(command)}\n")
         raise SystemExit(0)
     if command == "fit":
-        return seeds_among(arguments)
+        return seeds_among(_with_value(_OVERRIDE, arguments))
     return argparse.Namespace(command=command, arguments=arguments)
+
+
+def _with_value(flag: str, arguments: list[str]) -> list[str]:
+    """The arguments with `true` behind a `flag` that stands alone, which Lightning's parser wants a value for."""
+    after = [*arguments[1:], "--"]
+    alone = [one == flag and other.startswith("--") for one, other in zip(arguments, after, strict=False)]
+    return [f"{one}=true" if bare else one for one, bare in zip(arguments, alone, strict=True)]
 
 
 def _beside_checkpoint(command: str, arguments: list[str]) -> argparse.Namespace:

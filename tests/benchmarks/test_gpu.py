@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.gpu.host_draws import host_draws
 from benchmarks.gpu.parity import apart, compared, parity, tolerance
 from benchmarks.gpu.parity_cases import WEIGHTS, cases
 from benchmarks.gpu.section import LATE, NOT_RUN, Row, Setting
+from benchmarks.speed.machine import machine
 from mbrl.data import make_generator
 
 CPU = torch.device("cpu")
@@ -172,6 +174,37 @@ def test_without_a_gpu_it_says_what_to_do(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         command.main([])
     assert "expected a CUDA device, and torch finds none; give --device cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--device", "tpu", "expected cuda, cuda:<n> or cpu, got 'tpu'"),
+        ("--device", "cpu:1", "expected cuda, cuda:<n> or cpu, got 'cpu:1'"),
+        ("--minutes", "nan", "expected a finite number above 0, got nan"),
+        ("--minutes", "soon", "expected a finite number above 0, got soon"),
+        ("--out", ".", "expected a file, got the folder ."),
+        ("--out", "/dev/null/mine.json", "expected a folder that can be written"),
+    ],
+)
+def test_wrong_options_are_told_before_any_work(
+    option: str, value: str, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "SECTIONS", {"killed": killed})
+    with pytest.raises(SystemExit):
+        command.main(["--device", "cpu", option, value])
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_packages_that_only_peers_need_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "stable-baselines3":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr("benchmarks.speed.machine.version", version)
+    found = machine(CPU)
+    assert found["stable_baselines3"] is None and found["gymnasium"] == "1.0"
 
 
 @pytest.mark.gpu

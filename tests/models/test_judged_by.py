@@ -138,6 +138,16 @@ def test_it_is_refused_where_there_is_no_likelihood(loss: VaGraM | None) -> None
         GaussianEnsemble(judged_by="likelihood", deterministic=loss is None, loss=loss)
 
 
+def test_it_is_refused_without_rows_to_judge_by() -> None:
+    with pytest.raises(ConfigError, match=r"judged_by=….*expected 'error' beside a holdout of 0.*got 'likelihood'"):
+        GaussianEnsemble(judged_by="likelihood", holdout=0.0, best_weights="never", elites=None)
+
+
+def test_without_a_holdout_each_cap_ends_a_fit() -> None:
+    with pytest.raises(ConfigError, match=r"max_epochs, max_updates or max_updates_per_root_row beside 0"):
+        GaussianEnsemble(holdout=0.0, best_weights="never", elites=None, max_epochs=None)
+
+
 def test_updates_are_capped_by_the_root_of_the_rows(tmp_path: Path) -> None:
     options = {"judged_by": "error", "max_updates_per_root_row": 0.5, "patience": 1000}
     for n, updates in ((100, 5), (400, 10), (401, 11)):

@@ -84,7 +84,8 @@ class GradientModel(FitAlone):
     ) -> None:
         super().__init__(domain)
         if holdout == 0 and max_epochs is None and max_updates is None and max_updates_per_root_row is None:
-            raise ConfigError(f"{self._with('holdout')}: expected max_epochs or max_updates beside 0, got neither; set one.")
+            caps = "max_epochs, max_updates or max_updates_per_root_row"
+            raise ConfigError(f"{self._with('holdout')}: expected {caps} beside 0, got none; set one.")
         if holdout == 0 and best_weights != "never":
             raise ConfigError(
                 f"{self._with('holdout')}: expected best_weights='never' beside 0, since only a holdout tells which are "

@@ -13,6 +13,7 @@ from mbrl.planners.rollouts.hooks import BatchHook, RolloutHook
 from mbrl.planners.rollouts.imagined_learning import check_imaginable
 from mbrl.planners.rollouts.selectors import ActionSelector
 from mbrl.policies import CriticTerm, Learner
+from mbrl.spec import Part
 
 
 def check_parts(
@@ -87,7 +88,10 @@ def check_without_dynamics(
         name: pair for name, pair in settings.items() if pair[0] != pair[1] and not (name == "real_ratio" and pair[0] == 1)
     }
     if idle:
-        told = ", ".join(f"{name} {given!r} (default {default!r})" for name, (given, default) in idle.items())
+        told = ", ".join(
+            f"{name} {type(given).__name__ if isinstance(given, Part) else repr(given)} (default {default!r})"
+            for name, (given, default) in idle.items()
+        )
         raise ConfigError(
             f"{who}(dynamics=None): expected no settings of fits and rollouts, since without a model there are none, got "
             f"{told}; leave them out, or give a model."

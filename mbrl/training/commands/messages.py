@@ -37,7 +37,9 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
         return f"{where}expected a path, which is text, got {found[1]}; put it in quotes if it is one."
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
         return f"{where}expected a class derived from {found[2]}, got {found[1]}, which is none; give the class_path of one."
-    if (found := re.search(r"Subtypes: \[(.*)\] Errors: .* Given value: (.*)", text)) and (asked := _union(found[1])):
+    if (found := re.search(r"Subtypes: \[(.*)\] Errors: .* Given value: (.*)", text)) and (
+        asked := _union(found[1], found[2])
+    ):
         if found[2] == "None" and "null" in asked:  # the parser takes none as a single option of a part of a part
             return f"{where}expected {asked} in a file, got it on the command line; give a file by --config."
         return f"{where}expected {asked}, got {found[2]}."
@@ -49,10 +51,16 @@ def sentence(message: str, known: Sequence[str] = ()) -> str:
     return f"{where}{text[key.end() :] if key else text}".rstrip(".") + "; mbrl COMMAND --help lists what can be set."
 
 
-def _union(kinds: str) -> str | None:
-    """What the types of a union ask for, in words; None if one of them has none, such as a class of parts."""
+def _union(kinds: str, came: str) -> str | None:
+    """What the types of a union ask for, in words; None if one of them has none.
+
+    A class of parts has its name, where plain data would do as well and it isn't the part's own settings that `came`.
+    """
     each = [kind for kind in re.split(r", (?![^\[]*\])", kinds) if kind]
     found = [_words(kind) for kind in each]
+    if not came.startswith("{") and any(said not in (None, "null") for said in found):
+        classes = [re.fullmatch(r"<class '(?:\w+\.)+(\w+)'>", kind) for kind in each]
+        found = [said or (f"a {cls[1]}" if cls else None) for said, cls in zip(found, classes, strict=True)]
     return None if None in found else ", or ".join(str(one) for one in found)
 
 

@@ -213,7 +213,7 @@ def test_returns_that_are_promised_and_dont_come(scale: float, told: bool) -> No
     returns = ReturnError(12, 0.99, 5, none, none, obtained, obtained + 5e3 * scale, torch.zeros(4), 0.0)
     found = of(open_loop(growing(0.01, 0.2)), RewardAndTermination(None, None, returns, False))
     way = "high" if scale > 0 else "low"
-    sentence = f"returns over 12 steps are predicted 1.5e+04 too {way}, where they differ by 1e+04 from each other"
+    sentence = f"returns over 12 steps are predicted 15,000 too {way}, where they differ by 10,000 from each other"
     assert (sentence in found.sentences[1]) is told and ("plan fewer steps ahead" in found.sentences[2]) is told
 
 

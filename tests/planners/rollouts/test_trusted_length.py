@@ -12,7 +12,7 @@ from torch import Tensor
 import mbrl
 from mbrl.cli import main
 from mbrl.data import Prediction, ReplayBuffer, Transitions, make_generator
-from mbrl.errors import ConfigError, UnsupportedError
+from mbrl.errors import ConfigError
 from mbrl.parts import states_of_parts
 from mbrl.planners import Dyna, TrustedLength
 from mbrl.training.commands.parsed import parsed
@@ -167,12 +167,17 @@ def test_its_draws_move_no_others() -> None:
         assert torch.equal(one.obs, other.obs)
 
 
-def test_it_is_set_in_yaml_and_refused_without_a_model(tmp_path: Path) -> None:
+def test_it_is_set_in_yaml_and_refused_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(CONFIGS / name) for name in ("base/mbpo.yaml", "mbpo/pendulum.yaml", "debug.yaml")]
     config = [*(option for file in files for option in ("--config", file)), "--trainer.folder", str(tmp_path)]
     length = "--model.init_args.rollout_length"
     for given in (["auto"], ['{"class_path": "mbrl.planners.TrustedLength", "init_args": {"longest": 4}}']):
         assert parsed(["fit", *config, length, *given])["model"]["init_args"]["rollout_length"] is not None
-    with pytest.raises((ConfigError, UnsupportedError), match="rollout_length"):
-        Dyna(None, Recorder(), rollout_length="auto", real_ratio=1.0)
-    assert main(["fit", *config, length, "[1, 2, 3]"]) != 0
+    for way in ("auto", TrustedLength()):
+        with pytest.raises(ConfigError, match=r"rollout_length TrustedLength \(default"):
+            Dyna(None, Recorder(), rollout_length=way, real_ratio=1.0)
+    capsys.readouterr()
+    assert main(["fit", *config, length, "[1, 2, 3]"]) == 2
+    assert "rollout_length: expected [first epoch, last epoch, length before" in capsys.readouterr().err
+    assert main(["fit", *config, length, "5"]) == 2
+    assert "rollout_length: expected a list, or auto, or a TrustedLength, got 5." in capsys.readouterr().err
