@@ -57,8 +57,8 @@ def one_cell(path: Path, source: str) -> Path:
     return path
 
 
-def test_there_are_eight() -> None:
-    assert [path.name[:2] for path in run.NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07", "08"]
+def test_there_are_nine() -> None:
+    assert [path.name[:2] for path in run.NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09"]
 
 
 @PATHS

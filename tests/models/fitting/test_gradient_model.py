@@ -146,7 +146,7 @@ def test_rows_that_cannot_be_fitted_are_refused() -> None:
         ({"best_weights": "always"}, "best_weights=….*member, ensemble, never"),
         ({"holdout_by": "day"}, "holdout_by=….*row, episode"),
         ({"holdout": 0.0}, "holdout=….*best_weights='never'"),
-        ({"holdout": 0.0, "max_epochs": None}, "holdout=….*max_epochs or max_updates"),
+        ({"holdout": 0.0, "max_epochs": None}, "holdout=….*max_epochs, max_updates or max_updates_per_root_row"),
     ],
 )
 def test_refused_options(options: dict[str, Any], message: str) -> None:
