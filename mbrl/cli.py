@@ -153,7 +153,7 @@ def dispatch(
     rest = list(arguments)
     group = rest.pop(0) if rest[:1] == ["search"] else ""
     if not rest or rest[0] in ("-h", "--help"):
-        print(usage(group))
+        print(wrapped(usage(group), sys.stdout))
         return 0
     if rest[0] == "--version" and not group:
         print(__version__)

@@ -24,6 +24,8 @@ def shown(text: str) -> str:
 def wrapped(text: str, stream: IO[str]) -> str:
     """A text for a stream: lines that a terminal would break anywhere are broken between words, below their beginning.
 
+    A line of two columns, such as a command and what it does, goes on below its second.
+
     Args:
         text: of one line or several.
         stream: that it goes to; what is no terminal gets it as it is.
@@ -33,8 +35,9 @@ def wrapped(text: str, stream: IO[str]) -> str:
     width = shutil.get_terminal_size().columns
     lines: list[str] = []
     for line in text.split("\n"):
-        start = line[: len(line) - len(line.lstrip())]
-        broken = textwrap.wrap(line, width, subsequent_indent=f"{start}  ", break_long_words=False, break_on_hyphens=False)
+        columns = re.fullmatch(r"( *\S+(?: \S+)* {2,})\S+(?: \S+)*", line)
+        below = len(columns[1]) if columns else len(line) - len(line.lstrip()) + 2
+        broken = textwrap.wrap(line, width, subsequent_indent=" " * below, break_long_words=False, break_on_hyphens=False)
         lines += broken if len(line) > width else [line]
     return "\n".join(lines)
 

@@ -7,9 +7,10 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
-from mbrl.errors import ConfigError
+from mbrl.errors import ConfigError, wrapped
 from mbrl.options.presets import OPTION, evidence, first_line, names, needs
 
 
@@ -31,9 +32,10 @@ def run(given: argparse.Namespace, allow: Sequence[str]) -> int:
         raise ConfigError(f"mbrl presets: expected a folder of presets, got {given.folder}; choose of {', '.join(folders)}.")
     width = min(shutil.get_terminal_size().columns, 120) - 4
     for name in listed:
-        told = (line for text in (first_line(name), _of(needs(name), name)) for line in textwrap.wrap(text, width))
-        sys.stdout.write("\n    ".join([name, *told]) + "\n")
-    sys.stdout.write(f"\nmbrl fit {OPTION} NAME, or NAME,OVERLAY with what goes over it; later options override both.\n")
+        told = (textwrap.wrap(text, width, break_on_hyphens=False) for text in (first_line(name), _of(needs(name), name)))
+        sys.stdout.write("\n    ".join([name, *chain(*told)]) + "\n")
+    end = f"\nmbrl fit {OPTION} NAME, or NAME,OVERLAY with what goes over it; later options override both.\n"
+    sys.stdout.write(wrapped(end, sys.stdout))
     return 0
 
 
