@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import textwrap
 import warnings
@@ -42,6 +43,8 @@ def drawn(text: str) -> str:
 def quiet(library: str, level: int = logging.WARNING) -> Iterator[None]:
     """Keeps a library's remarks from the user, to whom they would say the wrong thing; its warnings still come.
 
+    Only what it is told of its own future, such as torch's word to Lightning in every fit, is kept too: no user can mend it.
+
     Args:
         library: the name of its logger, such as `pytorch_lightning` or `optuna`.
         level: from which on they come.
@@ -50,7 +53,9 @@ def quiet(library: str, level: int = logging.WARNING) -> Iterator[None]:
     before = logger.level
     logger.setLevel(max(before, level))
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module=rf"{re.escape(library)}(\.|$)")
+            yield
     finally:
         logger.setLevel(before)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 
 import pytest
 
 from mbrl.cli import main
 from mbrl.errors import wrapped
-from mbrl.training.output import tell
+from mbrl.training.output import quiet, tell
 
 
 class Screen(io.StringIO):
@@ -31,6 +32,22 @@ def test_lines_break_between_words_below_their_beginning() -> None:
     assert wrapped(text, io.StringIO()) == text
 
 
+def test_lines_of_two_columns_go_on_below_the_second() -> None:
+    text = "commands:\n  test      test a checkpoint on episodes that training never saw"
+    broken = wrapped(text, Screen())
+    assert broken == "commands:\n  test      test a checkpoint on\n            episodes that training never\n            saw"
+    assert wrapped("a  table of  three columns that is too long", Screen()).splitlines()[1][:3] == "  l"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["search", "--help"], ["presets"]])
+def test_help_and_lists_are_broken(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Screen()
+    monkeypatch.setattr("sys.stdout", out)
+    assert main(command) == 0
+    lines = out.getvalue().splitlines()
+    assert lines and all(len(line) <= 40 or len(line.split()) == 1 for line in lines), "in words of whole"
+
+
 def test_paths_stay_whole() -> None:
     path = "/a-very-long-path/that-has-dashes/and-goes-on-beyond-the-width"
     assert path in wrapped(f"the run is in {path}: look there", Screen()).split()[4]
@@ -45,3 +62,13 @@ def test_results_and_errors_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     for screen in (out, err):
         lines = screen.getvalue().splitlines()
         assert len(lines) > 1 and max(map(len, lines)) <= 40
+
+
+def test_what_a_library_is_told_of_its_future_is_not_for_the_user() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with quiet("pytorch_lightning"):
+            for module in ("pytorch_lightning.utilities._pytree", "pytorch_lightning_extra", "mine"):
+                warnings.warn_explicit(f"{module} does so in the old way", FutureWarning, "its.py", 1, module=module)
+            warnings.warn_explicit("few rows", UserWarning, "its.py", 2, module="pytorch_lightning.trainer")
+    assert [str(each.message).split()[0] for each in seen] == ["pytorch_lightning_extra", "mine", "few"]
