@@ -75,8 +75,9 @@ def commands(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", named([page for page in PAGES if any(commands(page))]))
-def test_commands_are_taken(page: Path) -> None:
-    """Each by the parser of its command."""
+def test_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by the parser of its command, in a folder that is no clone."""
+    monkeypatch.chdir(tmp_path)
     for line in commands(page):
         words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
         while words[0] in ("--allow", "--traceback", "--foreign"):  # options of every command
@@ -87,6 +88,14 @@ def test_commands_are_taken(page: Path) -> None:
         name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), "")
         assert name, line
         importlib.import_module(COMMANDS[name].options).parse(name, words[len(name.split()) :])
+
+
+@pytest.mark.parametrize("page", named(PAGES))
+def test_commands_stand_where_they_are_tested(page: Path) -> None:
+    """In blocks of bash, but for synopses, whose options stand in brackets."""
+    text = re.sub(r"^```bash\n.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        assert not [line for line in block.splitlines() if line.startswith("mbrl ") and "[" not in line]
 
 
 @pytest.mark.parametrize("page", named([page for page in PAGES if blocks(page, "python")]))
