@@ -139,8 +139,10 @@ class Trainer(RunTrainer):
             manifest = read_manifest(found, buffers=False)  # reading them checks them
             position = manifest["position"]
             current = {"model": _spec(model), "data": _spec(datamodule), "trainer": self.computing}
-            changed = check_same(manifest, current, override=override)
-            if is_same(inside(found), folder) and is_finished(folder, manifest, self._length(datamodule, online), self.goal):
+            length = self._length(datamodule, online)
+            finished = is_same(inside(found), folder) and is_finished(folder, manifest, length, self.goal)
+            changed = not (finished and override) and check_same(manifest, current, override=override)  # warns: "going on"
+            if finished:
                 longer = "" if at_once else f"; for a longer one raise {self._length_name(online)}"
                 self.say(f"the run in {folder} is finished{longer}")
                 self._finish()

@@ -100,6 +100,14 @@ def test_what_holds_after_an_override_is_on_disk_and_what_held_before(tmp_path: 
     assert [path.name for path in settings_until(run).values()] == ["config.until-20.yaml", "config.until-40.yaml"]
 
 
+def test_a_finished_run_does_not_say_that_it_goes_on(tmp_path: Path) -> None:
+    fit(tmp_path, 0.1, 10, None)
+    trainer(tmp_path).fit(ToyPlanner(0.2), data(10), ckpt_path="last", override=True)  # warnings are errors
+    assert settings(tmp_path) == {"config.yaml": 0.1}
+    with pytest.raises(ConfigError, match=r"lr was 0\.1 and is 0\.2 now"):
+        fit(tmp_path, 0.2, 10)
+
+
 def test_an_attempt_that_changed_settings_and_reached_no_checkpoint_leaves_none(tmp_path: Path) -> None:
     fit(tmp_path, 0.1, 10, None)
     with pytest.raises(RuntimeError, match="crash"):
