@@ -16,6 +16,7 @@ from mbrl.training.yaml_text import read_mapping
 
 _MOST = 4  # settings that a label names
 _ABSENT = "not set"
+_UNTIL = " until "
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class RunSettings:
         return json.dumps(self.all, sort_keys=True, default=str)
 
     def changes(self) -> str:
-        """The settings before others, such as `lr until 400 0.001`; empty where the run had one kind throughout."""
+        """The settings before others, such as `lr 0.001 until 400`; empty where the run had one kind throughout."""
         short = short_names(self.until)
-        return ", ".join(f"{short[name]} {_text(value)}" for name, value in self.until.items())
+        return ", ".join(_told(short[name], value) for name, value in self.until.items())
 
 
 def read_settings(folder: Path) -> RunSettings:
@@ -63,9 +64,9 @@ def read_settings(folder: Path) -> RunSettings:
     for end, earlier in settings_until(folder).items():
         had, had_task = _read(earlier)
         for name in _differing([had, model]):
-            until[f"{name.removesuffix('.class_path')} until {end}"] = had.get(name, _ABSENT)
+            until[f"{name.removesuffix('.class_path')}{_UNTIL}{end}"] = had.get(name, _ABSENT)
         if had_task != task:
-            until[f"task until {end}"] = had_task
+            until[f"task{_UNTIL}{end}"] = had_task
     return RunSettings(model, task, until)
 
 
@@ -91,7 +92,7 @@ def differences(runs: Sequence[RunSettings]) -> list[str]:
     short = short_names(shown.values())
     said = []
     for one in settings:
-        texts = [f"{short[shown[name]]} {_text(one.get(name, _ABSENT))}" for name in told]
+        texts = [_told(short[shown[name]], one[name]) if name in one else _not_told(short[shown[name]]) for name in told]
         more = [f"and {len(texts) - _MOST} more"] if len(texts) > _MOST else []
         said.append(", ".join([*texts[:_MOST], *more]))
     return said
@@ -103,6 +104,18 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     found = [name for name in names if any(one.get(name, _ABSENT) != settings[0].get(name, _ABSENT) for one in settings)]
     classes = [name.removesuffix("class_path") for name in found if name.endswith(".class_path")]
     return [name for name in found if not any(name.startswith(f"{one}init_args.") for one in classes)]
+
+
+def _told(name: str, value: Any) -> str:
+    """A setting with its value, and until when it had that."""
+    setting, until, end = name.partition(_UNTIL)
+    return f"{setting} {_text(value)}{until}{end}"
+
+
+def _not_told(name: str) -> str:
+    """A setting that a run doesn't have, or that it didn't change when another did."""
+    setting, until, end = name.partition(_UNTIL)
+    return f"{setting} not changed at {end}" if until else f"{setting} {_ABSENT}"
 
 
 def _text(value: Any) -> str:

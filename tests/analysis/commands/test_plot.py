@@ -73,9 +73,9 @@ def test_runs_that_went_on_with_other_settings_are_a_group_of_their_own(runs: Pa
             (folder / "config.until-5.yaml").write_text(yaml.safe_dump(earlier))
     found = read_curves([str(runs / "dyna")])
     assert {name: len(curves) for name, curves in found.groups.items()} == {
-        "dyna (lr until 5 not set)": 2, "dyna (lr until 5 0.1)": 1,
+        "dyna (lr not changed at 5)": 2, "dyna (lr 0.1 until 5)": 1,
     }  # fmt: skip
-    assert found.notes == ["dyna/seed2 went on with other settings; it had lr until 5 0.1."]
+    assert found.notes == ["dyna/seed2 went on with other settings; it had lr 0.1 until 5."]
     (folder / "config.until-5.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match=r"config\.until-5\.yaml"):
         read_curves([str(runs / "dyna")])
