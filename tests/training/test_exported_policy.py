@@ -209,6 +209,18 @@ def test_the_runner_refuses_what_it_cant_use(tmp_path: Path) -> None:
             runpy.run_path(str(RUNNER), run_name="__main__")
 
 
+def test_the_runner_refuses_what_is_no_policy_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "policy.onnx").touch()
+    for given, said in {
+        (): "usage: python policy_runner.py policy.pt2",
+        (str(tmp_path / "policy.pt2"),): r"expected a \.pt2 file .*policy\.pt2; look",
+        (str(tmp_path / "policy.onnx"),): r"expected a \.pt2 file .*policy\.onnx; look",
+    }.items():
+        monkeypatch.setattr(sys, "argv", ["policy_runner.py", *given])
+        with pytest.raises(SystemExit, match=said):
+            runpy.run_path(str(RUNNER), run_name="__main__")
+
+
 def test_exporting_leaves_the_planner_as_it_was() -> None:
     planner = built(Dyna(None, SAC(hidden=[8])))
     planner.train()

@@ -25,12 +25,17 @@ class ExportedPolicy:
         every: steps between two looks at the observation, up to `length`, the actions of a decision; None for `length`,
             which is 1 unless it is a policy of sequences. Less reacts faster, and decides more often.
 
+    Raises:
+        ValueError: if `path` is no such file, or a decision has fewer actions than `every`.
+
     Attributes:
         about: sizes, bounds and task, as exported.
         length: actions in a decision.
     """
 
     def __init__(self, path: str | os.PathLike[str], every: int | None = None) -> None:
+        if not os.path.isfile(path) or not os.fspath(path).endswith(".pt2"):  # torch would write pages before it fails
+            raise ValueError(f"expected a .pt2 file that mbrl export wrote, got {os.fspath(path)}; look where it is.")
         extra: dict[str, Any] = {"policy.json": ""}
         program = torch.export.load(path, extra_files=extra)
         self.network = program.module()
@@ -87,7 +92,12 @@ class ExportedPolicy:
 
 
 if __name__ == "__main__":
-    policy = ExportedPolicy(sys.argv[1])
+    if len(sys.argv) != 2:
+        sys.exit("usage: python policy_runner.py policy.pt2 < observations")
+    try:
+        policy = ExportedPolicy(sys.argv[1])
+    except ValueError as error:
+        sys.exit(str(error))
     for count, line in enumerate(sys.stdin, 1):
         try:
             action = policy([float(number) for number in line.split()])
