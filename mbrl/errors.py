@@ -24,7 +24,8 @@ def shown(text: str) -> str:
 def wrapped(text: str, stream: IO[str]) -> str:
     """A text for a stream: lines that a terminal would break anywhere are broken between words, below their beginning.
 
-    A line of two columns, such as a command and what it does, goes on below its second.
+    A line of two columns, such as a command and what it does, goes on below its second. One of a shell's that ends with a
+    backslash stays as it is, to be copied.
 
     Args:
         text: of one line or several.
@@ -38,7 +39,7 @@ def wrapped(text: str, stream: IO[str]) -> str:
         columns = re.fullmatch(r"( *\S+(?: \S+)* {2,})\S+(?: \S+)*", line)
         below = len(columns[1]) if columns else len(line) - len(line.lstrip()) + 2
         broken = textwrap.wrap(line, width, subsequent_indent=" " * below, break_long_words=False, break_on_hyphens=False)
-        lines += broken if len(line) > width else [line]
+        lines += broken if len(line) > width and not line.endswith("\\") else [line]
     return "\n".join(lines)
 
 

@@ -98,6 +98,15 @@ def test_commands_stand_where_they_are_tested(page: Path) -> None:
         assert not [line for line in block.splitlines() if line.startswith("mbrl ") and "[" not in line]
 
 
+def test_runs_are_where_presets_put_them() -> None:
+    settings = [yaml.safe_load(path.read_text()) for path in (ROOT / "mbrl/configs").rglob("*.yaml")]
+    names, variants = ({each[key] for each in settings if key in each} for key in ("name", "variant"))
+    known = names | {f"{name}-{variant}" for name in names for variant in variants}
+    known |= {"NAME", "mbpo-lift", "dyna-Pendulum-v1"}  # a placeholder, of mbrl init, and of a run without a preset
+    for page in PAGES:
+        assert set(re.findall(r"runs/([\w.-]+)/seed\d", page.read_text())) <= known, page.name
+
+
 @pytest.mark.parametrize("page", named([page for page in PAGES if blocks(page, "python")]))
 def test_python_compiles_and_its_names_exist(page: Path) -> None:
     for block in blocks(page, "python"):

@@ -39,6 +39,11 @@ def test_lines_of_two_columns_go_on_below_the_second() -> None:
     assert wrapped("a  table of  three columns that is too long", Screen()).splitlines()[1][:3] == "  l"
 
 
+def test_lines_for_a_shell_stay_whole() -> None:
+    text = "a trial  mbrl fit \\\n    --config a/path/that/is/longer/than/a/line/is \\\n    --seed_everything=0"
+    assert wrapped(text, Screen()) == text
+
+
 @pytest.mark.parametrize("command", [["--help"], ["search", "--help"], ["presets"]])
 def test_help_and_lists_are_broken(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     out = Screen()

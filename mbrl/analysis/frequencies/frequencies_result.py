@@ -155,15 +155,14 @@ class DecisionFrequencies(Result):
         return said
 
     def lines(self) -> list[str]:
-        """The table as text, a line per length; a star marks what lies beyond training."""
-        head = ["steps", "return", "95 % interval", "- r(1)", "95 % interval", "decisions", "ms/decision", "ms/action"]
+        """The table as text, a line per length, for a terminal of 80 columns; a star marks what lies beyond training."""
+        head = ["steps", "return", "95 % interval", "- r(1)", "95 % interval", "decisions", "ms each"]
         rows = [head]
         for one, row in zip(self._all(), self._rows(), strict=True):
-            _, mean, low, high, _, _, decisions, ms, each, beyond, gap, *ends = row
+            _, mean, low, high, _, _, decisions, ms, _, beyond, gap, *ends = row
             intervals = ["-" if least is None else f"[{short(least)}, {short(most)}]" for least, most in ((low, high), ends)]
-            times = ["-" if took is None else f"{took:.3g}" for took in (ms, each)]
-            less = "-" if gap is None else short(gap)
-            rows.append([one.name + "*" * beyond, short(mean), intervals[0], less, intervals[1], short(decisions), *times])
+            time, less = "-" if ms is None else f"{ms:.3g}", "-" if gap is None else short(gap)
+            rows.append([one.name + "*" * beyond, short(mean), intervals[0], less, intervals[1], short(decisions), time])
         widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
         return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 

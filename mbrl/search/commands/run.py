@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import optuna
 
+from mbrl.counted import counted
 from mbrl.search.commands.workers import ONE_OF_SEVERAL, check_work, show_run, work
 from mbrl.search.file.export import Parse, check, example_command
 from mbrl.search.file.search_file import SearchFile, read_search_file
@@ -56,7 +57,8 @@ def _plan(search: SearchFile, given: argparse.Namespace, *, new: bool) -> str:
     """Says what a run does, or would do."""
     trials = search.budget.trials if given.trials is None else given.trials
     hours = search.budget.hours if given.hours is None else given.hours
-    budget = [f"{number:g} {unit}" for number, unit in ((trials, "trials"), (hours, "hours")) if number is not None]
+    budget = [] if trials is None else [counted(trials, "trial")]
+    budget += [] if hours is None else [f"{hours:g} h"]
     state = "a new study"
     if not new:
         state = f"goes on after {counts_of(load_study(search.study, given.storage).trials) or 'none'}"

@@ -83,9 +83,14 @@ def check(search: SearchFile, parse: Parse) -> int:
 
 
 def example_command(search: SearchFile) -> str:
-    """Writes the command line of the first trial, or of any trial if the search has no start."""
+    """Writes the command of the first trial, or of any trial if the search has no start, for a shell, an option a line."""
     chosen, seed = search.space.start() or completed(search.space, {}, high=False), search.seeds.tune[0]
-    return shlex.join(["mbrl", *search.argv(chosen, seed, f"runs/{search.study}/0/seed{seed}")])
+    lines: list[list[str]] = [["mbrl"]]
+    for word in search.argv(chosen, seed, f"runs/{search.study}/0/seed{seed}"):
+        if word.startswith("--"):
+            lines.append([])
+        lines[-1].append(word)
+    return " \\\n    ".join(map(shlex.join, lines))
 
 
 def _blamed(search: SearchFile, chosen: Mapping[str, Any], paths: list[Path], parse: Parse) -> str:

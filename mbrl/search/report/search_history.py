@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from mbrl.analysis.axes import legend_beside, whole_numbers
 from mbrl.analysis.result import Result
+from mbrl.counted import counted
 from mbrl.search.study.expected_values import in_words, interval
 from mbrl.search.study.outcome import label_of
 
@@ -70,11 +71,11 @@ class SearchHistory(Result):
 
     def in_short(self) -> list[str]:
         if not self.moments:
-            return [f"{len(self.trials)} trials."]
+            return [f"{counted(len(self.trials), 'trial')}."]
         last = self.moments[-1].recommended
         expected = in_words(float(last.mean), float(last.sd), last.log[0], digits=4)  # type: ignore[arg-type]
         failed = sum(trial.value is None for trial in self.trials)
-        said = [f"{len(self.trials)} trials" + (f", {failed} of which failed." if failed else ".")]
+        said = [counted(len(self.trials), "trial") + (f", {failed} of which failed." if failed else ".")]
         said.append(
             f"Trial {last.trial.number} is recommended: {self.metric} {last.trial.value:.4g} observed, {expected} expected. "
             f"The best observed value, {self.best[-1]:.4g}, has luck in it."

@@ -136,8 +136,8 @@ def test_a_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: 
     before = sorted(tmp_path.rglob("*"))
     assert mbrl("run", "search.yaml", "--dry-run", "--workers", "2") == 0
     text = capsys.readouterr().out
-    assert f"fake in {URL}: a new study" in text and "3 trials, 1.5 hours, 2 at a time" in text
-    assert "mbrl fit --config base.yaml" in text
+    assert f"fake in {URL}: a new study" in text and "3 trials, 1.5 h, 2 at a time" in text
+    assert "  a trial  mbrl fit \\\n    --config base.yaml" in text
     assert sorted(tmp_path.rglob("*")) == before
 
 
