@@ -79,7 +79,7 @@ def decision_frequencies(
                 seconds = None if fixed is None else _seconds(planner, experience, -(-fixed // repeat), seed)
             found.append(Frequency(low, high, played, seconds, high > trained))
             if progress is not None:
-                progress(f"{found[-1].name} steps per decision: mean return {played.returns.mean():.6g}")
+                progress(f"steps per decision {found[-1].name}: mean return {played.returns.mean():.6g}")
     finally:
         experience.close()
     return DecisionFrequencies(
