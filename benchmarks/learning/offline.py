@@ -9,7 +9,8 @@
 of 100 episodes of random actions and 100 at EXPERT. `hopper`: the medium-replay dataset of Hopper-v5, learners of 2 x 256
 units, MOPO for 100,000 updates and others for 50,000 (published: 1 to 3 million), a tenth of the published rollouts.
 `levels`: the five datasets of Reacher-v5, small networks, 10,000 updates. `docs/datasets.md` has the commands that make the
-datasets of the last two, which have references of their own. The last checkpoint is tested. `arms.py` says what `run` does and keeps.
+datasets of the last two, which have references of their own. The last checkpoint is tested. `arms.py` says what `run` does
+and keeps.
 """
 
 from __future__ import annotations
