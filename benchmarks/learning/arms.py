@@ -118,7 +118,8 @@ def curves(
     """The arms' curves over steps, in the order of `names`: of their returns, or of another column of a file of `kind`."""
     points: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in learning.read(learning.RESULTS / f"{file}.{kind}.csv"):
-        points[row["name"]][row["seed"]].append((int(row["env_steps"]), to(float(row[metric]))))
+        step = row["env_steps"] if "env_steps" in row else row["updates"]  # the latter of learning from a dataset
+        points[row["name"]][row["seed"]].append((int(step), to(float(row[metric]))))
     groups = {
         name: [
             Curve(f"{name} seed {seed}", *torch.tensor(sorted(found), dtype=torch.float64).unbind(1))

@@ -1,15 +1,17 @@
-"""The edge of reach (Sims2024): what rollout length and the quality of the model do to learning from a random dataset.
+"""The edge of reach (Sims2024): what rollout length, the quality of the model and the number of critics do to learning.
 
-    python benchmarks/learning/edge_of_reach.py run length --seeds 0 1 2 --workers 2     # one to two hours of a core
+    python benchmarks/learning/edge_of_reach.py run length --seeds 0 1 2 --workers 2     # an hour of a core
     python benchmarks/learning/edge_of_reach.py run rows --arms learned-2-1 learned-2-5  # its control
-    python benchmarks/learning/edge_of_reach.py run quality --seeds 0 1 2 --workers 2    # about six hours of a core
+    python benchmarks/learning/edge_of_reach.py run quality --seeds 0 1 2 --workers 2    # some hours of a core
+    python benchmarks/learning/edge_of_reach.py run critics --seeds 0 1 2 --workers 2    # an hour
     python benchmarks/learning/edge_of_reach.py draw length
 
 `length`: Pendulum-v1, 2,000 random steps, no penalty, 6,000 updates; 500 rollouts a round, of 1 to 40 steps, of a learned
 or the exact model; 2 or 10 critics, which see observations as they are, as the published methods' do. Longer rollouts reach
-further, and are more rows: `rows` is the same with rounds of 20,000 steps throughout. `quality`: Reacher-v5, 10,000
-random steps, rollouts of 5 steps, 20,000 updates; MOPO, MOBILE and RAVL with models from untrained by learned to exact
-(`Blend`). `arms.py` says what `run` does and keeps.
+further, and are more rows: `rows` is the same with rounds of 20,000 steps throughout. The others learn from the medium
+dataset of Hopper-v5, which a command of `docs/datasets.md` makes. `quality`: rollouts of 5 steps, 20,000 updates; MOPO,
+MOBILE and RAVL with models from untrained by learned to exact (`Blend`). `critics`: rollouts of 1 and 5 steps, 60,000
+updates, the least of two critics and RAVL's ten. `arms.py` says what `run` does and keeps.
 """
 
 from __future__ import annotations
@@ -24,13 +26,18 @@ import arms
 import offline
 import run as learning
 
+from mbrl.envs import OfflineData
 from mbrl.figure_style import in_style
 
 ROLLOUTS, ROUND = 500, 20_000  # rollouts or model steps in a round
 LENGTHS = (1, 5, 10, 20, 40)
 CRITICS = (2, 10)
 MODELS = ("learned", "exact")
-METHODS = ("mopo", "mobile", "ravl")
+METHODS = {  # and what their authors set for Hopper's medium dataset
+    "mopo": offline.penalty("UncertaintyPenalty", "MaxAleatoric", 5.0, reward="auto"),
+    "mobile": [*offline.mobile(1.5), f"{offline.LEARNER}.target_floor=0.0"],
+    "ravl": [],
+}
 LEARNER, DYNAMICS = "--model.init_args.learner.init_args", "--model.init_args.dynamics"
 SIZES = [
     f"{LEARNER}.hidden=[128, 128]",
@@ -72,6 +79,24 @@ def length_arms(equal_rows: bool) -> dict[str, arms.Arm]:
     return made
 
 
+def rollouts_of(length: int) -> list[str]:
+    """The rollouts of a round on Hopper."""
+    return [f"--model.init_args.rollout_length={length}", f"--model.init_args.rollout_batch={2 * ROLLOUTS}"]
+
+
+def critics_arms() -> dict[str, arms.Arm]:
+    """Two critics, or RAVL's ten that are kept diverse, by rollout length; nothing else differs."""
+    made = {}
+    for name, critics in (("two", 2), ("ravl", 10)):
+        for length in (1, 5):
+            settings = [*SIZES, *rollouts_of(length), model(learned()), "--data.init_args.steps=60000"]
+            settings += [f"{LEARNER}.critics={critics}", "--trainer.eval_every=5000"]
+            made[f"{name}-{length}"] = arms.Arm(["configs/base/offline.yaml", "configs/offline/ravl.yaml"], settings)
+            if critics == 2:
+                settings.append("--model.init_args.critic_terms=[]")
+    return made
+
+
 def qualities() -> dict[float, dict[str, object]]:
     """Models from 0 (untrained, but for the data's units) by 1 (learned) to 2 (exact); equally many members in each."""
     untrained, exact = learned(max_epochs=1, lr=1e-30), spec("SimulatorModel")
@@ -83,18 +108,20 @@ def quality_arms() -> dict[str, arms.Arm]:
     """Method and quality of the model."""
     made = {}
     exact = qualities()[2.0]
-    for method in METHODS:
+    for method, own in METHODS.items():
         for quality, found in qualities().items():
-            rollouts = ["--model.init_args.rollout_length=5", f"--model.init_args.rollout_batch={2 * ROLLOUTS}"]
-            settings = [*SIZES, *rollouts, model(found), "--data.init_args.steps=20000"]
+            settings = [*SIZES, *rollouts_of(5), model(found), "--data.init_args.steps=20000"]
             # MOPO's penalty is the predicted noise: 0 of the exact model, of which it is refused
             named = "mbpo" if method == "mopo" and found == exact else method
+            settings += own if named == method else []
             files = ["configs/base/offline.yaml", f"configs/offline/{named}.yaml"]
             made[f"{method}-{quality:g}"] = arms.Arm(files, settings)
     return made
 
 
-TASKS = {"length": ("Pendulum-v1", 2000), "rows": ("Pendulum-v1", 2000), "quality": ("Reacher-v5", 10_000)}
+PENDULUM, HOPPER = ("Pendulum-v1", "2,000 random steps"), ("Hopper-v5", "its medium dataset")
+TASKS = {"length": PENDULUM, "rows": PENDULUM, "quality": HOPPER, "critics": HOPPER}
+MEDIUM = "mbrl/hopper-v5/medium-v0"
 
 
 def found_of(file: str) -> dict[str, list[tuple[float, float]]]:
@@ -111,7 +138,7 @@ def draw(file: str, task: str) -> None:
     """Writes `results/FILE.png`: returns and mean values against rollout length or quality, and prints them."""
     from matplotlib.figure import Figure
 
-    found, (env_id, steps) = found_of(file), TASKS[task]
+    found, (env_id, data) = found_of(file), TASKS[task]
     if task != "quality":
         places: list[float] = list(range(len(LENGTHS)))
         ticks, label = [str(length) for length in LENGTHS], "steps of a rollout"
@@ -131,7 +158,8 @@ def draw(file: str, task: str) -> None:
             panel.plot([x for x, _ in shown], means, style, color=colour, label=name)
             dots = [(x, run[column]) for x, runs in shown for run in runs]
             panel.plot([x for x, _ in dots], [y for _, y in dots], "o", markersize=3, color=colour)
-    limits = ((offline.random_return(env_id), "random actions"), (0.0, "no reward is above 0"))
+    most = 0.0 if env_id == "Pendulum-v1" else 100 * float(OfflineData(MEDIUM).transitions.reward.max())
+    limits = ((offline.random_return(env_id), "random actions"), (most, f"rewards can't add up to more than {most:.0f}"))
     for panel, (level, said) in zip(panels, limits, strict=True):
         panel.axhline(level, color="0.6", linewidth=0.8)
         panel.annotate(
@@ -142,7 +170,7 @@ def draw(file: str, task: str) -> None:
     panels[0].set_ylabel("test return of the last checkpoint")
     panels[1].set_ylabel("mean value of a batch's actions")
     panels[1].set_yscale("symlog", linthresh=100)
-    figure.suptitle(f"{env_id}, learned from {steps:,} random steps (lines: means, dots: seeds)")
+    figure.suptitle(f"{env_id}, learned from {data} (lines: means, dots: seeds)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(learning.RESULTS / f"{file}.png", dpi=150)
     for arm, runs in found.items():
@@ -151,14 +179,17 @@ def draw(file: str, task: str) -> None:
 
 def main() -> None:
     """Reads the command line."""
-    every = {"length": length_arms(False), "rows": length_arms(True), "quality": quality_arms()}
+    every = {"length": length_arms(False), "rows": length_arms(True), "quality": quality_arms(), "critics": critics_arms()}
     names = dict.fromkeys(name for found in every.values() for name in found)
     given = arms.parser(__doc__, list(names), list(TASKS)).parse_args()
     file = f"edge-of-reach-{given.task}"
+    if given.what == "draw" and given.task == "critics":
+        arms.draw(file, list(critics_arms()), "Hopper-v5, learned from its medium dataset")
+        return
     if given.what == "draw":
         draw(file, given.task)
         return
-    data = offline.dataset(given.runs, *TASKS[given.task])
+    data = offline.dataset(given.runs) if TASKS[given.task] == PENDULUM else MEDIUM
     chosen = {
         name: arms.Arm(arm.configs, [f"--data.init_args.path={data}", *arm.overrides])
         for name, arm in every[given.task].items()

@@ -41,6 +41,9 @@ class ValueSpread(OutputMeasure):
         members: the `"elites"` that a rollout may draw, or `"all"`.
         mask_terminations: whether an observation at which the task ends is worth 0, whatever the critics say of it; the end
             is the task's known one, or each member's own.
+        common_noise: whether all members meet the same draws of a standard normal, each scaled by its own sd, so that what
+            they don't disagree about cancels. With ever more samples both come to the same; a few common ones are closer to
+            it, and 2 rank rows as 10 of the default do (docs/offline.md).
 
     Raises:
         ConfigError: for a number out of range or a choice that there isn't; from a call, if there are no critics or no
@@ -58,12 +61,14 @@ class ValueSpread(OutputMeasure):
         ddof: Literal[0, 1] = 1,
         members: Members = "elites",
         mask_terminations: bool = False,
+        common_noise: bool = False,
     ) -> None:
         super().__init__(members)
         self.samples = samples
         self.critics = critics
         self.ddof = ddof
         self.mask_terminations = mask_terminations
+        self.common_noise = common_noise
 
     def __call__(
         self, prediction: Prediction, drawn: Tensor, sample: Sample | None = None, generator: Generator | None = None
@@ -77,8 +82,8 @@ class ValueSpread(OutputMeasure):
         members, *rows, size = means.shape
         total = torch.zeros_like(means[..., 0])  # n x B
         for _ in range(self.samples):  # all at once would be `samples` times the memory of the critics' layers
-            noise = draw_normal(source, means[0, ..., 0].numel(), members * size, means)  # B x nS
-            noise = noise.view(*rows, members, size).movedim(-2, 0)  # n x B x S
+            noise = draw_normal(source, means[0, ..., 0].numel(), (1 if self.common_noise else members) * size, means)
+            noise = noise.view(*rows, -1, size).movedim(-2, 0)  # n x B x S, or 1 x B x S
             total = total + self._worth(torch.addcmul(means, deviations, noise), prediction, drawn, sample, sample.value)
         mean = total / self.samples
         return root(over_members(mean - mean[0], self.ddof))  # members that agree give exactly 0 so, however large the value

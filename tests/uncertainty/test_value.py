@@ -53,6 +53,27 @@ def test_it_is_the_unbiased_sd_of_the_least_critics_values(samples: int) -> None
     assert spread(said(Q), ValueSpread(ddof=0)).tolist() == pytest.approx([statistics.pstdev(Q)] * 4, rel=1e-6)
 
 
+def test_common_noise_leaves_what_members_disagree_about() -> None:
+    """All members meet one draw: of values that are linear it cancels, and the sd is exactly the means' by one draw."""
+    noisy, exact = said(Q, rows=50, noise=2.0), statistics.stdev(Q)
+    common = spread(noisy, ValueSpread(samples=1, common_noise=True))
+    assert common.tolist() == pytest.approx([exact] * 50, rel=1e-5)
+    apart = spread(noisy, ValueSpread(samples=1))
+    assert apart.std() > 0.5  # noise of 2 in each member's value
+    alike = said([3.0] * 5, rows=50, noise=2.0)  # members that agree, noise included
+    assert spread(alike, ValueSpread(samples=1, common_noise=True)).tolist() == [0.0] * 50
+    assert spread(alike, ValueSpread(samples=1)).min() > 0
+
+
+def test_common_noise_is_scaled_by_each_members_sd() -> None:
+    """Members of equal means and sd 1 and 3: s' is ε and 3 ε, whose unbiased sd is √2 |ε|, of one draw for each row."""
+    mean = torch.zeros(2, 2000, 1)
+    prediction = Prediction(mean, torch.tensor([1.0, 9.0])[:, None, None].expand_as(mean))
+    found = spread(prediction, ValueSpread(samples=1, common_noise=True))
+    assert found.square().mean().item() == pytest.approx(2.0, rel=0.1)  # E (√2 ε)²
+    assert len(found.unique()) > 1900  # no row shares another's
+
+
 def test_the_mean_over_critics_is_another_value() -> None:
     """The second critic is 4 below the first only where s > 3.5: the least of them is squeezed, their mean is not."""
 
