@@ -22,7 +22,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.get_terminal_size", lambda *given: os.terminal_size((40, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *given, **options: os.terminal_size((40, 24)))
 
 
 def test_lines_break_between_words_below_their_beginning() -> None:
