@@ -11,7 +11,7 @@ or the exact model; 2 or 10 critics, which see observations as they are, as the 
 further, and are more rows: `rows` is the same with rounds of 20,000 steps throughout. The others learn from the medium
 dataset of Hopper-v5, which a command of `docs/datasets.md` makes. `quality`: rollouts of 5 steps, 20,000 updates; MOPO,
 MOBILE and RAVL with models from untrained by learned to exact (`Blend`). `critics`: rollouts of 1 and 5 steps, 60,000
-updates, the least of two critics and RAVL's ten. `arms.py` says what `run` does and keeps.
+updates, the least of two critics, the same with layer norm, and RAVL's ten. `arms.py` says what `run` does and keeps.
 """
 
 from __future__ import annotations
@@ -86,15 +86,14 @@ def rollouts_of(length: int) -> list[str]:
 
 
 def critics_arms() -> dict[str, arms.Arm]:
-    """Two critics, or RAVL's ten that are kept diverse, by rollout length; nothing else differs."""
+    """Critics by rollout length, and nothing else: two, two with layer norm, RAVL's ten that are kept diverse."""
     made = {}
-    for name, critics in (("two", 2), ("ravl", 10)):
+    two = [f"{LEARNER}.critics=2", "--model.init_args.critic_terms=[]"]
+    for name, critics in (("two", two), ("norm", [*two, f"{LEARNER}.critic_norm=layer"]), ("ravl", [])):
         for length in (1, 5):
             settings = [*SIZES, *rollouts_of(length), model(learned()), "--data.init_args.steps=60000"]
-            settings += [f"{LEARNER}.critics={critics}", "--trainer.eval_every=5000"]
+            settings += [*critics, "--trainer.eval_every=5000"]
             made[f"{name}-{length}"] = arms.Arm(["configs/base/offline.yaml", "configs/offline/ravl.yaml"], settings)
-            if critics == 2:
-                settings.append("--model.init_args.critic_terms=[]")
     return made
 
 
