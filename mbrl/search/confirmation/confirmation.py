@@ -16,6 +16,7 @@ from mbrl.analysis.runs.aggregates import score_statistics
 from mbrl.analysis.runs.bootstrap import bootstrap_interval, interquartile_mean
 from mbrl.analysis.runs.improvement import probability_of_improvement
 from mbrl.analysis.runs.run_scores import Estimate, draw_estimate, estimate, name_rows, plain
+from mbrl.counted import counted
 from mbrl.search.confirmation.runs import Candidate, Round, key, last_round, missing, settled_runs
 from mbrl.search.file.search_file import SearchFile
 from mbrl.search.study.outcome import label_of
@@ -219,7 +220,8 @@ def tested_candidates(made: Round, chosen: Candidate) -> tuple[Candidate, ...]:
 def _notes(confirmation: optuna.Study, search: SearchFile) -> list[str]:
     notes = []
     if len(search.seeds.test) < 10:
-        notes.append(f"{len(search.seeds.test)} test seeds are few; ten or more give intervals that can be trusted.")
+        few = counted(len(search.seeds.test), "test seed")
+        notes.append(f"Of {few} little can be said: ten or more give intervals that can be trusted.")
     tested = {key(trial.params) for trial in confirmation.get_trials(deepcopy=False) if _is_test(trial, search)}
     start = search.space.start()
     others = tested - ({key(start)} if start is not None else set())
@@ -274,7 +276,7 @@ def _named_start(start: Candidate) -> str:
 def _runs_of(part: Confirmation, label: str) -> str:
     failed = part.failed(TEST, label)
     count = sum((run.stage, run.label) == (TEST, label) for run in part.runs)
-    return f"{count} test seeds" + (f", {failed} of which failed" if failed else "")
+    return counted(count, "test seed") + (f", {failed} of which failed" if failed else "")
 
 
 def _interval(found: Estimate) -> str:

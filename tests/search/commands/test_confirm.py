@@ -134,7 +134,9 @@ def test_the_best_are_selected_and_one_is_tested_beside_the_start(capsys: pytest
     text = capsys.readouterr().out
     assert "trial 2 on 3 test seeds: interquartile mean 152.7 (95 % interval 151 to 154)." in text
     assert (
-        "The start (trial 0) on the same seeds: 148.7" in text and "model.x = 6.0" in text and "3 test seeds are few" in text
+        "The start (trial 0) on the same seeds: 148.7" in text
+        and "model.x = 6.0" in text
+        and "Of 3 test seeds little can be said" in text
     )
     assert "On the same seed it gains 4 (95 % interval 4 to 4)." in text
     assert rows("test")[0]["folder"].startswith("runs/fake/confirmation/")
