@@ -110,6 +110,12 @@ def test_the_table_names_what_there_is() -> None:
             assert files("--preset", f"{first},{name}")[-1] == f"{name}.yaml"
 
 
+def test_the_page_of_runs_lists_every_preset_with_its_evidence() -> None:
+    page = (Path(__file__).parents[2] / "benchmarks/learning/README.md").read_text()
+    rows = page.partition("## Every preset")[2].strip().splitlines()[4:]
+    assert rows == [f"| `{name}` | {evidence(name)} |" for name in names()]
+
+
 def test_the_list_says_evidence_or_that_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets"]) == 0
     text = capsys.readouterr().out
