@@ -117,9 +117,10 @@ def curves(
 ) -> LearningCurves:
     """The arms' curves over steps, in the order of `names`: of their returns, or of another column of a file of `kind`."""
     points: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
-    for row in learning.read(learning.RESULTS / f"{file}.{kind}.csv"):
-        step = row["env_steps"] if "env_steps" in row else row["updates"]  # the latter of learning from a dataset
-        points[row["name"]][row["seed"]].append((int(step), to(float(row[metric]))))
+    rows = learning.read(learning.RESULTS / f"{file}.{kind}.csv")
+    clock = "updates" if rows and "updates" in rows[0] else "env_steps"  # the first of learning from a dataset
+    for row in rows:
+        points[row["name"]][row["seed"]].append((int(row[clock]), to(float(row[metric]))))
     groups = {
         name: [
             Curve(f"{name} seed {seed}", *torch.tensor(sorted(found), dtype=torch.float64).unbind(1))
@@ -128,7 +129,7 @@ def curves(
         for name in names
         if name in points
     }
-    return learning_curves(groups, generator=make_generator("cpu", "draw"), statistic=statistic)
+    return learning_curves(groups, generator=make_generator("cpu", "draw"), x_name=clock, statistic=statistic)
 
 
 @in_style
