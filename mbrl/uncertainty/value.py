@@ -14,6 +14,7 @@ Sun2023: "Model-Bellman inconsistency for model-based offline reinforcement lear
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -53,6 +54,7 @@ class ValueSpread(OutputMeasure):
 
     least_members = 2
     needs_value = True
+    former = MappingProxyType({"common_noise": False})
 
     def __init__(
         self,
