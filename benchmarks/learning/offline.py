@@ -128,6 +128,8 @@ def level_arms() -> dict[str, arms.Arm]:
         sizes += SMALL if method != "bc" else [f"{LEARNER}.hidden=[128, 128]"]
         if method not in WITHOUT_MODEL:
             sizes += [*SMALL_MODEL, "--model.init_args.rollout_batch=1000", "--model.init_args.rollout_every=250"]
+        if method == "mobile":
+            sizes += mobile(1.0)
         found[name] = made(method, source_of("levels", name), sizes)
     return found
 
