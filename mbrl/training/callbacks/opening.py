@@ -10,10 +10,11 @@ from mbrl.models import DynamicsModel
 from mbrl.models.capabilities import Exact
 from mbrl.planners import LearnsPolicy, Planner, dynamics_of
 from mbrl.training.callbacks.run import Run
+from mbrl.training.precision import bf16_checks, bf16_in_short
 
 
 def opening(run: Run, module: pl.LightningModule) -> list[str]:
-    """Lines on the environment with its sizes, what is known and what is learned, and on device and folder.
+    """Lines on the environment with its sizes, what is known and what is learned, on device and folder, and on bf16.
 
     Args:
         run: about to train.
@@ -27,7 +28,8 @@ def opening(run: Run, module: pl.LightningModule) -> list[str]:
     parts = [] if model is None or model is module else [type(model).__name__]
     parts += [] if learner is None else [type(learner).__name__]
     who = type(module).__name__ + (f" of {' and '.join(parts)}" if parts else "")
-    return [f"{_environment(task)}; {_known(task, model)}", f"{who} on {module.device}, in {run.run_folder}"]
+    lines = [f"{_environment(task)}; {_known(task, model)}", f"{who} on {module.device}, in {run.run_folder}"]
+    return [*lines, *bf16_in_short(bf16_checks(module))]
 
 
 def _environment(task: Task) -> str:
