@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +34,9 @@ def use_bf16(module: nn.Module) -> None:
         raise UnsupportedError(
             f"trainer.precision: expected a part with a precision setting, got {type(module).__name__}; leave it out."
         )
-    for part in parts:
+    for part, settings in parts:
         setattr(part, "precision", "bf16")  # noqa: B010 - the parts have it, their common base has not
-        part.spec["init_args"]["precision"] = "bf16"
+        settings["precision"] = "bf16"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def bf16_checks(module: nn.Module, rows: int = 256) -> list[Bf16Check]:
         rows: of the batch; that of the updates, for a figure that holds for them.
     """
     checks = []
-    for part in _parts(module):
+    for part, _ in _parts(module):
         networks = [each for each in part.modules() if isinstance(each, Network) and each.precision == "bf16"]
         networks = [each for each in networks if next(each.parameters()).requires_grad]  # targets have no gradients
         if networks:
@@ -88,11 +89,11 @@ def bf16_in_short(checks: list[Bf16Check]) -> list[str]:
     return lines
 
 
-def _parts(module: nn.Module) -> Iterator[Configurable]:
-    """The parts that have a `precision` setting, `module` included."""
+def _parts(module: nn.Module) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
+    """The parts that have a `precision` setting, `module` included, each with its spec's `init_args`."""
     for part in module.modules():
         if isinstance(part, Configurable) and "precision" in part.spec["init_args"]:
-            yield part
+            yield part, part.spec["init_args"]
 
 
 Timed = tuple[float, Tensor]  # seconds, and all gradients in one
