@@ -165,9 +165,10 @@ def print_tests(file: str, names: Sequence[str]) -> None:
     minutes: dict[str, list[float]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: int(row["seed"])):
         tests[row["name"]].append(float(row["test_return"]))
-        minutes[row["name"]].append(float(row["cpu_s"]) / 60)
+        minutes[row["name"]] += [float(row["cpu_s"]) / 60] if row["cpu_s"] else []  # of runs that nothing interrupted
     for name, returns in tests.items():
-        spent = f"{min(minutes[name]):.1f} to {max(minutes[name]):.1f} core minutes a run"
+        known = minutes[name]
+        spent = f"{min(known):.1f} to {max(known):.1f} core minutes a run" if known else "interrupted on the way"
         print(f"test {name}: {', '.join(f'{value:.0f}' for value in returns)} ({spent})")
     scores = {name: {file: torch.tensor(tests[name], dtype=torch.float64)} for name in names if name in tests}
     if len(scores) > 1:

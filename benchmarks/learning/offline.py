@@ -151,7 +151,7 @@ def show(task: str, names: list[str]) -> None:
                 print(f"{source}: its own steps score {behaviour:.1f}, TQ {quality.tq:.3f}, SACo {quality.saco:.3f}")
             score = known[source]
         found = float(row["test_return"])
-        took = f"{float(row['cpu_s']) / 60:.1f} core-minutes"
+        took = f"{float(row['cpu_s']) / 60:.1f} core-minutes" if row["cpu_s"] else "interrupted on the way"
         print(f"{row['name']} seed {row['seed']}: return {found:.1f}, score {score.of(found):.1f}, {took}")
     for score in set(known.values()):
         print(f"0 is a return of {score.low:.1f}, 100 of {score.high:.1f} ({score.source})")

@@ -102,11 +102,14 @@ def options_of(name: str, seed: int, configs: Sequence[str], overrides: Sequence
     return folder, options
 
 
-def fit(folder: Path, options: Sequence[str]) -> dict[str, float]:
-    """Trains one seed, or goes on where it was interrupted; returns the seconds that this took."""
+def fit(folder: Path, options: Sequence[str]) -> dict[str, float | str]:
+    """Trains one seed; returns the seconds that this took, or nothing if an interrupted run, whose are lost, went on."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    goes_on = (folder / "metrics.jsonl").exists()
     began = time.perf_counter()
     used = mbrl(["fit", *options, "--ckpt_path", "last"], folder.with_suffix(".log"))
+    if goes_on:
+        return {"wall_s": "", "cpu_s": ""}
     # processor time: what the run took of a core, whatever else the machine was doing
     return {"wall_s": round(time.perf_counter() - began, 1), "cpu_s": round(used, 1)}
 
