@@ -173,7 +173,8 @@ def main() -> None:
         if seed in done:
             continue
         folder, options = options_of(arguments.name, seed, arguments.config, overrides, arguments.runs)
-        about = {"wall_s": "", "cpu_s": "", "commit": commit(), "configs": " ".join([*arguments.config, *overrides])}
+        about: dict[str, Any] = {"wall_s": "", "cpu_s": "", "commit": commit()}
+        about["configs"] = " ".join([*arguments.config, *overrides])
         if not arguments.unfinished:
             about |= fit(folder, options)
         record(arguments.name, seed, folder, options, about)
