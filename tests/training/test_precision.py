@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
 from mbrl.data import Task
 from mbrl.models import GaussianEnsemble
-from mbrl.networks import ReluStack
+from mbrl.networks import JacobianPenalty, LipMLP, Orthogonal, ReluStack, SpectralClip, SpectralNorm
 from mbrl.planners import Dyna
-from mbrl.policies import SAC
+from mbrl.policies import SAC, SequenceSAC
 from mbrl.spec import from_spec
 from mbrl.training.precision import Bf16Check, bf16_checks, bf16_in_short, use_bf16
 
@@ -57,6 +60,26 @@ def test_its_error_is_that_of_the_worst_network() -> None:
         grads[kind] = torch.cat([grad.flatten() for grad in found])
     expected = (grads["bf16"] - grads["fp32"]).norm() / grads["fp32"].norm()
     assert bf16_checks(planner, rows=32)[0].error == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda: GaussianEnsemble(hidden=[16, 16], constraint=SpectralClip(), precision="bf16"),
+        lambda: GaussianEnsemble(hidden=[16, 16], constraint=SpectralNorm(), precision="bf16"),
+        lambda: GaussianEnsemble(hidden=[16, 16], constraint=LipMLP(), precision="bf16"),
+        lambda: GaussianEnsemble(hidden=[16, 16], constraint=JacobianPenalty(), precision="bf16"),
+        lambda: GaussianEnsemble(hidden=[16, 16], constraint=Orthogonal(), activation="groupsort", precision="bf16"),
+        lambda: SAC(hidden=[16, 16], critic_norm="layer", critic_dropout=0.1, target_subset=1, precision="bf16"),
+        lambda: SequenceSAC(hidden=[16, 16], precision="bf16"),
+    ],
+    ids=["clip", "norm", "lip", "penalty", "orthogonal", "layer norm", "sequences"],
+)
+def test_every_network_that_takes_bf16_can_be_checked(part: Callable[[], Any]) -> None:
+    made = part()
+    made.build(TASK, 0)
+    (check,) = bf16_checks(made, rows=32)
+    assert check.part == type(made).__name__ and 1e-4 < check.error < 0.1
 
 
 @pytest.mark.parametrize(
