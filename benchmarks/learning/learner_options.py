@@ -6,7 +6,8 @@
 
 Each arm is the preset with one change: `actor-2` has an actor update for every second one (Fujimoto2018), `layer` normalised
 critics, `layer-dropout` dropout beside them and the mean of both as the actor's aim (DroQ, Hiraoka2022), `subset` five
-critics of which two, drawn for each update, give the target (REDQ, Chen2021: two of ten). Policies of a seed begin alike.
+critics of which two, drawn for each update, give the target (REDQ, Chen2021: two of ten). InvertedPendulum's preset has
+`actor-2` by itself, which its other arms take back. Policies of a seed begin alike.
 InvertedPendulum's runs end when three evaluations in a row reach 950, so that their processor time is a time to return.
 `arms.py` says what `run` does and keeps beside it.
 """
@@ -34,8 +35,9 @@ def arms_of(task: str) -> dict[str, arms.Arm]:
     """All arms by name."""
     configs, made = ["configs/base/mbpo.yaml", f"configs/{TASKS[task]}.yaml"], {}
     for name, chosen in SETTINGS.items():
+        options = {"actor_every": "1", **chosen}
         made[name] = arms.Arm(
-            configs, [f"--model.init_args.learner.init_args.{key}={value}" for key, value in chosen.items()]
+            configs, [f"--model.init_args.learner.init_args.{key}={value}" for key, value in options.items()]
         )
     return made
 
