@@ -46,10 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = str(settings(given.runs))
         folder, options = learning.options_of(NAME, seed, [config], [*overrides, *TRUSTED], given.runs)
         about = {"commit": learning.commit(), "configs": " ".join(["mbrl init lift:Lift-v0", *overrides])}
-        resumed = (folder / "metrics.jsonl").exists()
-        spent = learning.fit(folder, options)
-        spent = dict.fromkeys(spent, "") if resumed else spent  # of the rest alone, which would mislead
-        learning.record(NAME, seed, folder, options, {**spent, **about})
+        learning.record(NAME, seed, folder, options, {**learning.fit(folder, options), **about})
 
 
 if __name__ == "__main__":
