@@ -103,7 +103,7 @@ def _compare(network: Network, rows: int) -> tuple[Timed, Timed]:
     """The gradients in float32 and in bf16."""
     weight = network.weights[0]  # E x in x out
     noise = torch.Generator().manual_seed(0)
-    x = torch.randn(weight.shape[0], rows, weight.shape[1], generator=noise).to(weight.device)
+    x = torch.randn(weight.shape[0], rows, weight.shape[1], generator=noise, dtype=torch.float32).to(weight.device)
     kinds: tuple[Precision, Precision] = ("fp32", "bf16")
     found = [[_timed(network, x, kind) for kind in kinds] for _ in range(_ROUNDS)]
     exact, rounded = ((min(each[kind][0] for each in found), found[0][kind][1]) for kind in (0, 1))
