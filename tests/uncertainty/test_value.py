@@ -159,7 +159,8 @@ def test_a_row_draws_the_same_whoever_stands_beside_it() -> None:
         return measure(part, five, where(), noise)
 
     together, alone = found([0, 1, 2], list(range(6))), found([1], [1, 4])
-    assert torch.equal(together[[1, 4]], alone) and not torch.equal(together[:3], together[3:])
+    assert torch.allclose(together[[1, 4]], alone)  # to rounding, which depends on the processor
+    assert not torch.allclose(together[:3], together[3:])
 
 
 def test_it_has_a_gradient_also_where_members_agree() -> None:

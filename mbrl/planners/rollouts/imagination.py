@@ -26,7 +26,8 @@ class Imagination:
 
     Rows that terminate, that a hook halts or that are not finite take no further step. On CPU they are dropped, on CUDA
     masked and sorted out once at the end (dropping there would stall the device at every step); every draw covers a
-    chunk's full width first, so both store the same rows in the same order.
+    chunk's full width first, so both store the same rows in the same order,
+    to rounding.
 
     Stored rows have extras, `B x 1` each: `rollout`, the number of their rollout in this call, from 0; `depth`, the steps
     before in it; `cut`, 1 where the rollout goes no further though nothing ended it, since a hook halted it, it had its

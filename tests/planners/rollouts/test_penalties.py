@@ -125,11 +125,9 @@ def test_dropping_and_masking_penalise_alike(measure: UncertaintyMeasure) -> Non
     hook = UncertaintyPenalty(measure, weight=1.0)
     dropped, masked = (imagined(ends, hook, drop=drop, task=task) for drop in (True, False))
     assert 50 + 20 < len(dropped) == len(masked) < 200 - 20  # many went on, and many were dropped on the way
-
-    def keyed(rows: Transitions) -> dict[float, float]:
-        return dict(zip(rows.next_obs[:, 0].tolist(), rows.reward.tolist(), strict=True))
-
-    assert keyed(dropped) == keyed(masked)
+    # to rounding: some processors add a vector's last elements up in other steps than the others
+    assert torch.allclose(dropped.next_obs, masked.next_obs, atol=1e-6)
+    assert torch.allclose(dropped.reward, masked.reward, atol=1e-5)
 
 
 class Elites(LinearModel):

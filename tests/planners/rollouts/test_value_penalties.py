@@ -132,13 +132,15 @@ def test_members_that_agree_leave_every_bit_of_training_as_it_was(weight: float)
 def test_dropping_and_masking_tune_alike() -> None:
     """A weight that is tuned looks at rollouts that go on, and nobody keeps the steps of others."""
 
-    def keyed(drop: bool) -> dict[float, float]:
+    def found(drop: bool) -> Transitions:
         hook = UncertaintyPenalty(ValueSpread(samples=1), 1.0, target=0.1, weight_lr=0.3)
         rows = imagined(hook, drop=drop, ends=True)
         assert 50 + 20 < len(rows) < 200 - 20  # many went on, and many were dropped on the way
-        return dict(zip(rows.next_obs[:, 0].tolist(), rows.reward.tolist(), strict=True))
+        return rows
 
-    assert keyed(True) == keyed(False)
+    dropped, masked = found(True), found(False)  # equal to rounding, which depends on the processor
+    assert torch.allclose(dropped.next_obs, masked.next_obs, atol=1e-6)
+    assert torch.allclose(dropped.reward, masked.reward, atol=1e-5)
 
 
 def test_a_tuned_weight_is_told_and_falls_towards_its_target() -> None:
