@@ -65,6 +65,14 @@ def test_an_opening_says_what_is_trained(tmp_path: Path) -> None:
         assert f"ToyPlanner on cpu, in {tmp_path / str(console.is_terminal)}" in text
 
 
+def test_an_opening_says_what_bf16_brings(tmp_path: Path) -> None:
+    chosen, console = trainer(tmp_path, progress=True), Console(file=(text := io.StringIO()), width=200)
+    assert chosen.progress is not None
+    chosen.progress.console = console
+    chosen.fit(Dyna(None, SAC(hidden=[8], precision="bf16"), updates_per_step=1, real_ratio=1.0, warmup_steps=10), data(20))
+    assert "bf16: times as fast as float32, by its products: SAC" in text.getvalue()
+
+
 @pytest.mark.parametrize(
     ("known", "exact", "expected"),
     [
